@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding.phase_code import PhaseCode
+
+
+def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
+    r"""Encodes real values as spike times, as in the `"One-Spike SNN"
+    <https://arxiv.org/abs/2403.08786>`_ paper.
+
+    .. math::
+        t_i = \min \{ t : x_i \geq s \, \theta_t \} \cup \{ T \}
+
+    In a signed code, :math:`|x_i|` is compared, and negative values answer
+    with an OFF spike, written as :math:`T + 1 + t_i`. Not-a-number reaches no
+    threshold and stays silent.
+
+    Args:
+        x (torch.Tensor): The values to encode.
+        code (PhaseCode): The phase code.
+        scale (float or torch.Tensor, optional): The value :math:`s > 0` of a
+            spike at level 1: one number, or a tensor that broadcasts to
+            :obj:`x` (per channel :math:`(F)`, per node :math:`(N, 1)`).
+            (default: :obj:`1.0`)
+
+    Returns:
+        torch.Tensor: The spike times (uint8); :math:`T` stands for no spike.
+
+    Raises:
+        ValueError: If :obj:`x` is not floating point, or if :obj:`scale` is
+            not positive and finite or does not broadcast.
+
+    Shapes:
+        - **input:** values :math:`(*)`
+        - **output:** spike times :math:`(*)`
+    """
+    if not x.is_floating_point():
+        raise ValueError(f"Expected 'x' to be floating point (got {x.dtype})")
+    scale = check_scale(scale, x)
+    value = x.abs() if code.signed else x
+    thresholds = code.thresholds.to(x)
+    num_reached: Tensor  # How many thresholds lie at or below the value.
+    if scale.numel() == 1:
+        ascending = (scale.view(-1) * thresholds).flip(0)
+        num_reached = torch.bucketize(
+            value.contiguous(), ascending, out_int32=True, right=True
+        ).to(torch.uint8)
+        num_reached.masked_fill_(value.isnan(), 0)
+    else:
+        num_reached = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
+        for threshold in thresholds:
+            num_reached += value >= scale * threshold
+    spike_time = code.num_steps - num_reached
+    if code.signed:
+        is_off = (x < 0) & (num_reached > 0)
+        spike_time = torch.where(is_off, spike_time + code.num_steps + 1, spike_time)
+    return spike_time
+
+
+def decode(
+    spike_time: Tensor,
+    code: PhaseCode,
+    scale: float | Tensor = 1.0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    r"""Returns the value that each spike time stands for.
+
+    .. math::
+        \hat{x}_i = s \, \ell_{t_i}, \qquad \hat{x}_i = 0
+        \text{ if } t_i = T
+
+    Args:
+        spike_time (torch.Tensor): The spike times (uint8).
+        code (PhaseCode): The phase code.
+        scale (float or torch.Tensor, optional): The scale :math:`s`, as in
+            :func:`encode`. (default: :obj:`1.0`)
+        dtype (torch.dtype, optional): The data type of the output. (default:
+            that of :obj:`scale`, or the default data type)
+
+    Returns:
+        torch.Tensor: The decoded values.
+
+    Raises:
+        ValueError: If :obj:`spike_time` is not uint8 or holds a value outside
+            the code.
+
+    Shapes:
+        - **input:** spike times :math:`(*)`
+        - **output:** values :math:`(*)`
+    """
+    if spike_time.dtype != torch.uint8:
+        raise ValueError(f"Expected 'spike_time' to be uint8 (got {spike_time.dtype})")
+    if dtype is None:
+        is_real = isinstance(scale, Tensor) and scale.is_floating_point()
+        dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
+    table = code.table().to(device=spike_time.device, dtype=dtype)
+    if spike_time.numel() > 0 and int(spike_time.max()) >= table.numel():
+        raise ValueError(
+            f"Expected 'spike_time' to be at most {table.numel() - 1} for {code} "
+            f'(got {int(spike_time.max())})'
+        )
+    # A table look-up, once for each distinct scale where there is only one.
+    if not isinstance(scale, Tensor) or scale.numel() == 1:
+        scale = scale.to(table).view(-1) if isinstance(scale, Tensor) else scale
+        return (scale * table)[spike_time.int()]
+    return table[spike_time.int()] * scale.to(table)
+
+
+def check_scale(scale: float | Tensor, x: Tensor) -> Tensor:
+    """Returns ``scale`` as a tensor like ``x`` if it is positive and fits."""
+    scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
+    if not bool(((scale > 0) & scale.isfinite()).all()):
+        bad = scale[~((scale > 0) & scale.isfinite())].reshape(-1)[0].item()
+        raise ValueError(f"Expected 'scale' to be positive and finite (got {bad:g})")
+    try:
+        fits = torch.broadcast_shapes(scale.shape, x.shape) == x.shape
+    except RuntimeError:
+        fits = False
+    if scale.numel() != 1 and not fits:
+        raise ValueError(
+            f"Expected 'scale' to broadcast to the values {tuple(x.shape)} "
+            f'(got {tuple(scale.shape)})'
+        )
+    return scale

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding.encoding import decode, encode
+from spikegraph.coding.phase_code import PhaseCode
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    r"""What flows between layers: one byte per neuron, and how to read it.
+
+    Args:
+        spike_time (torch.Tensor): The spike times :math:`(*)`, uint8;
+            :math:`T` stands for no spike, :math:`T + 1 + t` for an OFF spike.
+        code (PhaseCode): The code that maps a spike time to a level.
+        scale (torch.Tensor): The value of level 1: one number, or per channel
+            :math:`(F)`, or per node :math:`(N, 1)`.
+    """
+
+    spike_time: Tensor
+    code: PhaseCode
+    scale: Tensor
+
+    @classmethod
+    def from_values(
+        cls, x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0
+    ) -> Spikes:
+        """Encodes real values; see :func:`spikegraph.coding.encode`."""
+        scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
+        return cls(encode(x, code, scale), code, scale)
+
+    def decode(self) -> Tensor:
+        """The values the spikes stand for, in the data type of ``scale``."""
+        return decode(self.spike_time, self.code, self.scale)
+
+    def raster(self) -> Tensor:
+        r"""Who fires when, bool :math:`(T, *)`, ON and OFF spikes alike."""
+        phase = self.phase()
+        steps = torch.arange(self.code.num_steps, device=phase.device)
+        return phase == steps.view(-1, *[1] * phase.dim())
+
+    def phase(self) -> Tensor:
+        r"""The step of the spike whatever its sign, uint8; :math:`T` if none."""
+        num_steps = self.code.num_steps
+        if not self.code.signed:
+            return self.spike_time
+        is_off = self.spike_time > num_steps
+        return torch.where(is_off, self.spike_time - (num_steps + 1), self.spike_time)
+
+    def polarity(self) -> Tensor:
+        """The sign of each spike, int8: 1 ON, -1 OFF, 0 silent."""
+        silent = self.code.num_steps
+        is_on = (self.spike_time < silent).to(torch.int8)
+        return is_on - (self.spike_time > silent).to(torch.int8)
+
+    def current(self, step: int) -> Tensor:
+        r"""What the spikes of one step deliver to a synapse of weight 1:
+        :math:`\pm s` where a neuron fires, 0 elsewhere.
+        """
+        sign = self.polarity() * (self.phase() == step)
+        return sign.to(self.scale.dtype) * self.scale
+
+    @property
+    def num_spikes(self) -> int:
+        """How many neurons fire."""
+        return int((self.spike_time != self.code.num_steps).sum())
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the population."""
+        return self.spike_time.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The data type of the decoded values."""
+        return self.scale.dtype
+
+    def to(self, *args: Any, **kwargs: Any) -> Spikes:
+        """Moves the spikes to a device; a data type applies to ``scale``."""
+        scale = self.scale.to(*args, **kwargs)
+        return replace(self, spike_time=self.spike_time.to(scale.device), scale=scale)
+
+    def __repr__(self) -> str:
+        return f'Spikes({tuple(self.shape)}, {self.code}, num_spikes={self.num_spikes})'
