@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikegraph.kernels.adjacency import Adjacency
+
+
+def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
+    r"""Sums the (weighted) values of all in-neighbours, normalisation
+    factors left out.
+
+    .. math::
+        y_i = \sum_{j \in \mathcal{N}(i)} w_{ij} \, x_j
+
+    Edges are summed in the order of the adjacency, whatever the number of
+    threads.
+
+    Args:
+        adjacency (Adjacency): The prepared graph.
+        x (torch.Tensor): The values of the source nodes.
+
+    Returns:
+        torch.Tensor: The sums.
+
+    Shapes:
+        - **input:** values :math:`(N, F)`
+        - **output:** sums :math:`(N, F)`
+    """
+    if adjacency.col.numel() == 0:
+        return x.new_zeros(adjacency.num_nodes, x.size(1))
+    weight = adjacency.weight
+    return F.embedding_bag(
+        adjacency.col,
+        x,
+        adjacency.rowptr,
+        mode='sum',
+        per_sample_weights=None if weight is None else weight.to(x.dtype),
+        include_last_offset=True,
+    )

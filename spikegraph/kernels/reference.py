@@ -1,0 +1,77 @@
+"""Every operation as an obvious loop: the definition the fast code is tested
+against.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import PhaseCode
+
+
+def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
+    """See :func:`spikegraph.coding.encode`."""
+    num_steps = code.num_steps
+    thresholds = code.thresholds.to(x.dtype)
+    scales = torch.as_tensor(scale, dtype=x.dtype).expand(x.shape).reshape(-1)
+    out = torch.empty(x.numel(), dtype=torch.uint8)
+    for i, value in enumerate(x.reshape(-1)):
+        out[i] = num_steps
+        for t in range(num_steps):
+            if value >= scales[i] * thresholds[t]:
+                out[i] = t
+                break
+            if code.signed and -value >= scales[i] * thresholds[t]:
+                out[i] = num_steps + 1 + t
+                break
+    return out.view(x.shape)
+
+
+def decode(spike_time: Tensor, code: PhaseCode, scale: float = 1.0) -> Tensor:
+    """See :func:`spikegraph.coding.decode`."""
+    num_steps = code.num_steps
+    out = torch.empty(spike_time.numel(), dtype=torch.float64)
+    for i, t in enumerate(spike_time.reshape(-1).tolist()):
+        if t == num_steps:
+            out[i] = 0.0
+        elif t < num_steps:
+            out[i] = scale * code.levels[t]
+        else:
+            out[i] = -scale * code.levels[t - num_steps - 1]
+    return out.view(spike_time.shape)
+
+
+def fire(
+    potential: Tensor, code: PhaseCode, scale: float | Tensor = 1.0
+) -> tuple[Tensor, Tensor]:
+    r"""The fire window of DESIGN's neuron, step by step.
+
+    Returns:
+        Tuple[torch.Tensor, torch.Tensor]: The raster, int8 in -1, 0, 1, of
+        shape :math:`(T, *)`, and the number of comparisons each neuron made.
+    """
+    raster = torch.zeros(code.num_steps, *potential.shape, dtype=torch.int8)
+    num_compared = torch.zeros(potential.shape, dtype=torch.int64)
+    waiting = torch.ones(potential.shape, dtype=torch.bool)
+    for t, threshold in enumerate(code.thresholds.to(potential.dtype)):
+        num_compared += waiting
+        fires_on = waiting & (potential >= scale * threshold)
+        raster[t] += fires_on
+        waiting &= ~fires_on
+        if code.signed:
+            fires_off = waiting & (-potential >= scale * threshold)
+            raster[t] -= fires_off.to(torch.int8)
+            waiting &= ~fires_off
+    return raster, num_compared
+
+
+def aggregate(rowptr: Tensor, col: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
+    """See :func:`spikegraph.kernels.aggregate`."""
+    num_rows = rowptr.numel() - 1
+    out = torch.zeros(num_rows, x.size(1), dtype=x.dtype)
+    for i in range(num_rows):
+        for e in range(int(rowptr[i]), int(rowptr[i + 1])):
+            w = 1.0 if weight is None else weight[e]
+            out[i] += w * x[col[e]]
+    return out

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikegraph.coding import Spikes
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a layer does once per inference, as plain counts.
+
+    Args:
+        kind (str): ``'transform'`` (weights times values: each input value
+            meets ``fan_out`` weights), ``'aggregation'`` (``num`` values move
+            along weightless edges and are accumulated), ``'weighted
+            aggregation'`` (the same, each multiplied by its edge weight) or
+            ``'scaling'`` (``num`` multiplications by a node's own factor).
+        num (int): How many multiply-accumulates, accumulates or
+            multiplications this is when no value is skipped.
+        fan_out (int, optional): The weights each input value meets
+            (transforms only).
+        num_weights (int, optional): The weights stored (transforms only).
+    """
+
+    kind: str
+    num: int
+    fan_out: int = 0
+    num_weights: int = 0
+
+
+def values_of(x: Spikes | Tensor) -> Tensor:
+    """The real values of a layer's input, decoded if they are spikes."""
+    return x.decode() if isinstance(x, Spikes) else x
+
+
+class SpikingLayer(nn.Module):
+    r"""Base of all spiking layers: an affine operator
+    :math:`\Phi(x) \, W^{\top} + b` on spikes, between two populations.
+
+    It accepts :class:`~spikegraph.coding.Spikes`, or a tensor: real values, or
+    the current of a single time step.
+
+    Args:
+        weight (torch.Tensor): The weights :math:`W` of shape
+            :math:`(F_{out}, F_{in})`.
+        bias (torch.Tensor, optional): The bias :math:`b` :math:`(F_{out})`.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    @abstractmethod
+    def forward(self, x: Spikes | Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The potential that the input leaves on the next membranes."""
+
+    @abstractmethod
+    def features(self, x: Spikes | Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        r"""What the weights see: :math:`\Phi(x)`, of shape
+        :math:`(*, F_{in})`.
+        """
+
+    @abstractmethod
+    def operations(
+        self, x: Spikes | Tensor, *args: Any, **kwargs: Any
+    ) -> list[Operation]:
+        """What the layer does on this input, for the energy account."""
+
+    def fold(self, gain: Tensor, offset: Tensor) -> None:
+        """Absorbs a following ``gain * y + offset`` (batch norm), per channel."""
+        bias = offset if self.bias is None else gain * self.bias + offset
+        self.set_parameters(gain.view(-1, 1) * self.weight, bias)
+
+    def set_parameters(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Takes copies of a trained weight and bias."""
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+
+
+def check_width(x: Spikes | Tensor, in_channels: int, layer: nn.Module) -> None:
+    """Raises ``ValueError`` if the last dimension is not ``in_channels``."""
+    width = x.shape[-1] if len(x.shape) else None
+    if width != in_channels:
+        raise ValueError(
+            f"Expected 'x' to have {in_channels} features per row for "
+            f'{type(layer).__name__} (got {width}, shape {list(x.shape)})'
+        )

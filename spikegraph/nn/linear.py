@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spikegraph.coding import Spikes
+from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
+
+
+class SpikingLinear(SpikingLayer):
+    r"""A fully connected synapse between two populations.
+
+    .. math::
+        \mathbf{v} = \mathbf{W} \hat{\mathbf{x}} + \mathbf{b}
+
+    Args:
+        in_channels (int): Size of each input sample.
+        out_channels (int): Size of each output sample.
+        bias (bool, optional): If set to :obj:`False`, there is no bias.
+            (default: :obj:`True`)
+
+    Raises:
+        ValueError: If the input has another width.
+
+    Shapes:
+        - **input:** spikes or values :math:`(*, F_{in})`
+        - **output:** potentials :math:`(*, F_{out})`
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws new parameters, as :class:`torch.nn.Linear` does."""
+        bound = 1 / math.sqrt(max(1, self.in_channels))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    @classmethod
+    def from_ann(cls, linear: Any) -> SpikingLinear:
+        """Takes the parameters of a :class:`torch.nn.Linear` or PyG's."""
+        out_channels, in_channels = linear.weight.shape
+        layer = cls(in_channels, out_channels, bias=linear.bias is not None)
+        layer.set_parameters(linear.weight, linear.bias)
+        return layer
+
+    def forward(self, x: Spikes | Tensor) -> Tensor:
+        """Returns the potentials that the input leaves behind."""
+        return F.linear(self.features(x), self.weight, self.bias)
+
+    def features(self, x: Spikes | Tensor) -> Tensor:
+        """The decoded input itself."""
+        check_width(x, self.in_channels, self)
+        return values_of(x)
+
+    def operations(self, x: Spikes | Tensor) -> list[Operation]:
+        """One transform."""
+        num = x.shape.numel() * self.out_channels
+        return [Operation('transform', num, self.out_channels, self.weight.numel())]
+
+    def extra_repr(self) -> str:
+        bias = self.bias is not None
+        return f'{self.in_channels}, {self.out_channels}, bias={bias}'

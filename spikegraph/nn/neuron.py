@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.coding.encoding import check_scale
+
+
+def charge(membrane: Tensor, current: Tensor, code: PhaseCode, step: int) -> Tensor:
+    r"""One step of the charge window.
+
+    .. math::
+        V \leftarrow Q \, V + L(s_t)
+
+    Args:
+        membrane (torch.Tensor): The membrane :math:`V` so far :math:`(*)`.
+        current (torch.Tensor): The synaptic current :math:`L(s_t)` that this
+            step's spikes cause :math:`(*)`.
+        code (PhaseCode): The code of the *presynaptic* population.
+        step (int): The step :math:`t`.
+
+    Returns:
+        torch.Tensor: The membrane after the step. After all :math:`T` steps,
+        :math:`V \ell_{T-1}` is the potential: :math:`L` of the decoded spikes.
+    """
+    return float(code.gains[step]) * membrane + current
+
+
+def fire(
+    potential: Tensor,
+    code: PhaseCode,
+    step: int,
+    has_fired: Tensor,
+    scale: float | Tensor = 1.0,
+) -> Tensor:
+    r"""One step of the fire window, with the membrane held and the threshold
+    decaying, which is the same as a growing membrane and a constant threshold.
+
+    .. math::
+        z_t = [\, v \geq s \, \theta_t \,] \cdot [\text{not fired yet}]
+
+    Args:
+        potential (torch.Tensor): The potential :math:`v = V \ell_{T-1}`, bias
+            included :math:`(*)`.
+        code (PhaseCode): The code of the population itself.
+        step (int): The step :math:`t`.
+        has_fired (torch.Tensor): Who has fired at an earlier step (bool).
+        scale (float or torch.Tensor, optional): The scale :math:`s`.
+
+    Returns:
+        torch.Tensor: 1 where a neuron fires now, -1 for an OFF spike, else 0
+        (int8).
+    """
+    scale = torch.as_tensor(scale, dtype=potential.dtype, device=potential.device)
+    threshold = scale * code.thresholds[step].to(potential)
+    spikes = (potential >= threshold).to(torch.int8)
+    if code.signed:
+        spikes -= (-potential >= threshold).to(torch.int8)
+    return spikes * ~has_fired
+
+
+class PhaseNeuron(nn.Module):
+    r"""A population of neurons that fire at most once per inference, as in
+    the `"One-Spike SNN" <https://arxiv.org/abs/2403.08786>`_ paper.
+
+    .. math::
+        t_i = \min \{ t : v_i \geq s \, \theta_t \} \cup \{ T \}
+
+    It replaces ReLU: potentials below the last threshold stay silent. With a
+    signed code it sends a value of either sign, as input encodings need.
+
+    Args:
+        code (PhaseCode): The phase code.
+        scale (float or torch.Tensor, optional): The value :math:`s` of a
+            spike at level 1: one number, or per channel :math:`(F)`.
+            (default: :obj:`1.0`)
+        node_scale (bool, optional): If set to :obj:`True`, every node's
+            thresholds are relative to its largest value, found when encoding
+            (input populations only; :obj:`scale` multiplies it).
+            (default: :obj:`False`)
+
+    Raises:
+        ValueError: If :obj:`scale` is not positive and finite.
+
+    Shapes:
+        - **input:** potentials :math:`(*)`
+        - **output:** :class:`~spikegraph.coding.Spikes` :math:`(*)`
+    """
+
+    def __init__(
+        self,
+        code: PhaseCode,
+        scale: float | Tensor = 1.0,
+        node_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.code = code
+        self.node_scale = node_scale
+        scale = torch.as_tensor(scale)
+        if not scale.is_floating_point():
+            scale = scale.to(torch.get_default_dtype())
+        self.scale: Tensor
+        self.register_buffer('scale', check_scale(scale, scale).clone())
+
+    @property
+    def threshold(self) -> Tensor:
+        r"""The firing thresholds :math:`s \, \theta_t` per step and, where
+        scales differ, per channel: :math:`(T)` or :math:`(T, F)`.
+        """
+        thresholds = self.code.thresholds.to(self.scale)
+        return thresholds.view(-1, *[1] * self.scale.dim()) * self.scale
+
+    def scale_for(self, potential: Tensor, factor: Tensor | None = None) -> Tensor:
+        """The scale used on ``potential``, node factors included."""
+        scale = self.scale.to(potential.dtype)
+        if self.node_scale:  # Relative to the peak, so no factor matters.
+            peak = potential.abs().amax(dim=-1, keepdim=True)
+            return scale * peak.masked_fill(peak == 0, 1.0)  # Silent nodes.
+        return scale if factor is None else scale * factor.to(potential)
+
+    def forward(self, potential: Tensor, factor: Tensor | None = None) -> Spikes:
+        r"""Lets every neuron fire once, or not at all.
+
+        Args:
+            potential (torch.Tensor): The membrane potentials :math:`(*)`.
+            factor (torch.Tensor, optional): What each node's thresholds are
+                multiplied by :math:`(N, 1)`, see
+                :meth:`SpikingGCNConv.threshold_factor`.
+                (default: :obj:`None`)
+        """
+        scale = self.scale_for(potential, factor)
+        return Spikes.from_values(potential, self.code, scale)
+
+    def get_extra_state(self) -> Tensor:
+        """The code as float64 numbers, so that ``state_dict`` is complete."""
+        code, nan = self.code, float('nan')
+        return torch.tensor(
+            [
+                float(code.signed),
+                float(self.node_scale),
+                nan if code.base is None else code.base,
+                nan if code.threshold_shift is None else code.threshold_shift,
+                *code.levels.tolist(),
+                *code.thresholds.tolist(),
+            ],
+            dtype=torch.float64,
+        )
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restores the code from :meth:`get_extra_state`."""
+        signed, node_scale, base, shift, *tables = state.tolist()
+        num_steps = len(tables) // 2
+        if base == base:  # Not nan: a geometric code.
+            self.code = PhaseCode(num_steps, base, shift, bool(signed))
+        else:
+            levels, thresholds = tables[:num_steps], tables[num_steps:]
+            self.code = PhaseCode.from_levels(levels, thresholds, bool(signed))
+        self.node_scale = bool(node_scale)
+
+    def extra_repr(self) -> str:
+        scale = self.scale
+        size = f'{scale.item():.4g}' if scale.numel() == 1 else f'{tuple(scale.shape)}'
+        return f'{self.code}, scale={size}{", node_scale" * self.node_scale}'
