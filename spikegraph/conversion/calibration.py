@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from spikegraph.coding import Spikes
+from spikegraph.conversion.compensation import compensate
+from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.fitting import fit_code
+from spikegraph.conversion.interpretation import (
+    arguments,
+    is_input,
+    is_population,
+    run_analog,
+    run_node,
+)
+from spikegraph.conversion.structure import Structure
+from spikegraph.nn import PhaseNeuron, SpikingLayer
+
+MAX_VALUES = 2**18  # Calibration values kept per population.
+
+
+@dataclass
+class PopulationStats:
+    """What calibration found out about one population.
+
+    Args:
+        name (str): Its module path.
+        stands_for (str): The activation or input it replaced.
+        coding_error (float): Root of the summed squared error of the spikes
+            over that of the true values, on the ANN's own pre-activations.
+        spikes_per_neuron (float): Mean over the calibration data.
+        num_neurons (int): Neurons, over all calibration data.
+    """
+
+    name: str
+    stands_for: str
+    coding_error: float = 0.0
+    spikes_per_neuron: float = 0.0
+    num_neurons: int = 0
+
+
+@dataclass
+class Calibration:
+    """The outcome of :func:`calibrate`: statistics, and the outputs of the
+    ANN and of the spiking network on every calibration call.
+    """
+
+    populations: dict[str, PopulationStats]
+    compensated: list[str]
+    ann_outputs: list[Any]
+    snn_outputs: list[Any]
+
+
+@torch.no_grad()
+def calibrate(
+    structure: Structure,
+    calls: list[dict[str, Any]],
+    config: ConversionConfig,
+    progress: Callable[[Any], Any] = iter,
+) -> Calibration:
+    r"""Finds code and scale of every population and corrects the layers, in
+    one pass: the ANN and the spiking network advance side by side, so that
+    each layer is corrected on the already-converted prefix.
+
+    Args:
+        structure (Structure): The network; its modules are set in place.
+        calls (List[Dict[str, Any]]): The calibration calls, by argument name.
+        config (ConversionConfig): The options.
+        progress (Callable, optional): Wraps the list of nodes, for a bar.
+
+    Raises:
+        ValueError: If a population never receives a positive potential.
+    """
+    network = structure.network
+    nodes = list(network.graph.nodes)
+    last_use = {source: node for node in nodes for source in node.all_input_nodes}
+    uses = [str(node.target) for node in nodes if node.op == 'call_module']
+    result = Calibration(
+        {
+            name: PopulationStats(name, what)
+            for name, what in structure.populations.items()
+        },
+        compensated=[],
+        ann_outputs=[],
+        snn_outputs=[],
+    )
+    tied = _tied_samples(structure, calls, config)
+    analog: list[dict[fx.Node, Any]] = [{} for _ in calls]
+    spiking: list[dict[fx.Node, Any]] = [{} for _ in calls]
+    for node in progress(nodes):
+        if node.op == 'placeholder':
+            for call, a, s in zip(calls, analog, spiking, strict=True):
+                a[node] = s[node] = call[str(node.target)]
+            continue
+        for a in analog:
+            a[node] = run_analog(network, node, a)
+        if node.op == 'call_module':
+            module = network.get_submodule(str(node.target))
+            if isinstance(module, PhaseNeuron):
+                name = str(node.target)
+                sample = tied.get(name)
+                if sample is None:
+                    sample = _sample(node, module, analog, config)
+                _fit_population(name, module, sample, is_input(node), config)
+            elif isinstance(module, SpikingLayer) and config.compensate is not None:
+                if uses.count(str(node.target)) == 1:
+                    if _compensate_layer(node, module, analog, spiking, config):
+                        result.compensated.append(str(node.target))
+        for s in spiking:
+            s[node] = run_node(network, node, s)
+        if is_population(network, node) and str(node.target) in result.populations:
+            stats = result.populations[str(node.target)]
+            _count(stats, network, node, analog, spiking)
+        for source in node.all_input_nodes:
+            if last_use[source] is node:
+                for a, s in zip(analog, spiking, strict=True):
+                    del a[source], s[source]
+        if node.op == 'output':
+            result.ann_outputs = [a[node] for a in analog]
+            result.snn_outputs = [s[node] for s in spiking]
+    return result
+
+
+def _potential(node: fx.Node, env: dict[fx.Node, Any]) -> Tensor:
+    """What a population compares with its thresholds, per-node factor out."""
+    value = env[node.args[0]]  # type: ignore[index]
+    if len(node.args) > 1:
+        return value / env[node.args[1]]  # type: ignore[index]
+    return value
+
+
+def _sample(
+    node: fx.Node,
+    module: PhaseNeuron,
+    analog: list[dict[fx.Node, Any]],
+    config: ConversionConfig,
+) -> Tensor:
+    """Rows of potentials :math:`(n, F)`, no more than needed."""
+    rows = [_as_rows(_potential(node, env)) for env in analog]
+    limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
+    if config.per_channel:
+        limit = max(limit, 4096 // len(rows) + 1)
+    return torch.cat([_subsample(r, limit) for r in rows])
+
+
+def _as_rows(value: Tensor) -> Tensor:
+    return value.reshape(-1, value.size(-1)) if value.dim() > 0 else value.view(1, 1)
+
+
+def _subsample(rows: Tensor, limit: int) -> Tensor:
+    if len(rows) <= limit:
+        return rows
+    generator = torch.Generator().manual_seed(0)
+    picked = torch.randperm(len(rows), generator=generator)[:limit]
+    return rows[picked.to(rows.device)]
+
+
+def _tied_samples(
+    structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
+) -> dict[str, Tensor]:
+    """Pooled samples of populations that must share one code."""
+    if not structure.groups:
+        return {}
+    network = structure.network
+    own: dict[str, list[Tensor]] = {}
+    for call in calls:
+        env: dict[fx.Node, Any] = {}
+        for node in network.graph.nodes:
+            if node.op == 'placeholder':
+                env[node] = call[str(node.target)]
+                continue
+            env[node] = run_analog(network, node, env)
+            if any(str(node.target) in group for group in structure.groups):
+                module = network.get_submodule(str(node.target))
+                sample = _sample(node, module, [env], config)  # type: ignore[arg-type]
+                own.setdefault(str(node.target), []).append(sample)
+    pooled = {}
+    for group in structure.groups:
+        sample = torch.cat([s for name in group for s in own[name]])
+        pooled.update(dict.fromkeys(group, sample))
+    return pooled
+
+
+def _fit_population(
+    name: str,
+    neuron: PhaseNeuron,
+    rows: Tensor,
+    is_input: bool,
+    config: ConversionConfig,
+) -> None:
+    signed = is_input and bool((rows < 0).any())
+    if not bool((rows > 0).any()) and not signed:
+        largest = float(rows.max()) if rows.numel() else float('nan')
+        raise ValueError(
+            f"Expected the calibration data to activate '{name.split('.', 1)[1]}' (got a "
+            f'largest pre-activation of {largest:g}, so it would never fire); give '
+            'calibration data like the data the model was trained on'
+        )
+    candidates = []
+    if not (is_input and config.input_scale == 'node'):
+        values = rows.t() if config.per_channel else rows.reshape(1, -1)
+        code, scale, error = fit_code(values, config, signed)
+        candidates.append((error, code, scale, False))
+    if is_input and config.input_scale != 'layer':
+        peak = rows.abs().amax(dim=-1, keepdim=True)
+        peak = peak.masked_fill(peak == 0, 1.0)
+        relative = (rows / peak).reshape(1, -1)
+        node_config = config if config.scale == 'max' else replace(config, scale='mse')
+        code, scale, _ = fit_code(relative, node_config, signed)
+        spikes = Spikes.from_values(rows, code, scale.to(rows) * peak)
+        error = float((spikes.decode().double() - rows.double()).square().sum())
+        candidates.append((error, code, scale, True))
+    _, neuron.code, scale, neuron.node_scale = min(candidates, key=lambda c: c[0])
+    dtype = rows.dtype
+    scale = scale.to(dtype) if scale.numel() > 1 else scale.to(dtype).view(())
+    neuron.scale = scale
+
+
+def _compensate_layer(
+    node: fx.Node,
+    layer: SpikingLayer,
+    analog: list[dict[fx.Node, Any]],
+    spiking: list[dict[fx.Node, Any]],
+    config: ConversionConfig,
+) -> bool:
+    features, target = [], []
+    for a, s in zip(analog, spiking, strict=True):
+        args, kwargs = arguments(node, s)
+        features.append(_as_rows(layer.features(*args, **kwargs)))
+        target.append(_as_rows(a[node]))
+    assert config.compensate is not None
+    corrected = compensate(
+        torch.cat(features),
+        torch.cat(target),
+        layer.weight,
+        layer.bias,
+        config.compensate,
+    )
+    if corrected is None:
+        return False
+    layer.set_parameters(*corrected)
+    return True
+
+
+def _count(
+    stats: PopulationStats,
+    network: fx.GraphModule,
+    node: fx.Node,
+    analog: list[dict[fx.Node, Any]],
+    spiking: list[dict[fx.Node, Any]],
+) -> None:
+    neuron = network.get_submodule(str(node.target))
+    error = energy = 0.0
+    num_spikes = num_neurons = 0
+    for a, s in zip(analog, spiking, strict=True):
+        arguments = [a[n] for n in node.all_input_nodes]
+        coded = neuron(*arguments).decode()
+        error += float((coded - a[node]).double().square().sum())
+        energy += float(a[node].double().square().sum())
+        num_spikes += s[node].num_spikes
+        num_neurons += s[node].shape.numel()
+    stats.coding_error = (error / energy) ** 0.5 if energy > 0 else 0.0
+    stats.spikes_per_neuron = num_spikes / max(1, num_neurons)
+    stats.num_neurons = num_neurons
+
+
+def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
+    r"""Compares outputs of the two networks.
+
+    Returns:
+        Tuple[float, float]: The relative error
+        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`, and the percentage of rows
+        with the same largest entry.
+    """
+    error = energy = 0.0
+    num_same = num_rows = 0
+    for a, b in zip(pytree.tree_leaves(ann), pytree.tree_leaves(snn), strict=True):
+        if not isinstance(a, Tensor) or not a.is_floating_point():
+            continue
+        error += float((b.double() - a.double()).square().sum())
+        energy += float(a.double().square().sum())
+        same = _as_rows(a).argmax(-1) == _as_rows(b).argmax(-1)
+        num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
+    relative = (error / energy) ** 0.5 if energy > 0 else error**0.5
+    return relative, 100 * num_same / max(1, num_rows)

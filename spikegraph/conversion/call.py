@@ -1,0 +1,208 @@
+"""How a model is called: forward arguments from PyG data, loaders, tuples."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data.data import BaseData
+
+DATA_NAMES = ('data', 'batch', 'graph')
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """Which arguments of ``forward`` are inputs and which are fixed.
+
+    Args:
+        names (Tuple[str, ...]): All parameters of ``forward``, in order.
+        inputs (Tuple[str, ...]): Those that hold tensors or PyG data.
+        constants (Dict[str, Any]): What the others held during conversion.
+        defaults (Dict[str, Any]): Default values.
+        data_keys (Tuple[str, ...], optional): Where ``forward`` takes a PyG
+            data object, the attributes it held.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[str, ...]
+    constants: dict[str, Any]
+    defaults: dict[str, Any]
+    data_keys: tuple[str, ...] | None = None
+
+    def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Returns the inputs by name; the fixed arguments must be the same.
+
+        Raises:
+            ValueError: If an argument differs from the one at conversion.
+            TypeError: If the arguments do not fit ``forward``.
+        """
+        if len(args) > len(self.names):
+            raise TypeError(
+                f'Expected at most {len(self.names)} arguments (got {len(args)})'
+            )
+        given = dict(zip(self.names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in self.names or name in given:
+                state = 'twice' if name in given else f'; forward takes {self.names}'
+                raise TypeError(f"Got an unexpected argument '{name}' {state}")
+            given[name] = value
+        for name, constant in self.constants.items():
+            value = given.get(name, self.defaults.get(name))
+            if isinstance(value, Tensor) or value != constant:
+                found = 'a tensor' if isinstance(value, Tensor) else repr(value)
+                raise ValueError(
+                    f"Expected '{name}' to be {constant!r}, as in the calibration data "
+                    f'(got {found}); convert again with calibration data that holds it'
+                )
+        missing = [name for name in self.inputs if given.get(name) is None]
+        if missing:
+            raise TypeError(
+                f"Expected a value for '{missing[0]}', which the calibration data held"
+            )
+        return {name: given[name] for name in self.inputs}
+
+
+def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
+    """The parameters of ``forward``, variadic ones left out."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    signature = getattr(model, 'signature', None)  # torch_geometric.nn.Sequential.
+    if not isinstance(signature, inspect.Signature):
+        signature = inspect.signature(model.forward)
+    parameters = signature.parameters
+    return {k: p for k, p in parameters.items() if p.kind not in variadic}
+
+
+def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
+    """Splits one example call into inputs and constants."""
+    parameters = parameters_of(model)
+    inputs, constants, data_keys = [], {}, None
+    defaults = {
+        name: p.default
+        for name, p in parameters.items()
+        if p.default is not inspect.Parameter.empty
+    }
+    for name in parameters:
+        value = call.get(name, defaults.get(name))
+        if isinstance(value, BaseData):
+            data_keys = tuple(value.keys())
+            inputs.append(name)
+        elif isinstance(value, Tensor):
+            inputs.append(name)
+        else:
+            constants[name] = value
+    return CallSpec(tuple(parameters), tuple(inputs), constants, defaults, data_keys)
+
+
+def as_calls(model: nn.Module, data: Any) -> list[dict[str, Any]]:
+    r"""Turns calibration data into calls of ``forward``, by argument name.
+
+    Args:
+        model (torch.nn.Module): The model.
+        data (Any): A PyG data object, a tensor, a tuple of forward arguments,
+            a dictionary of them, or an iterable (list, loader, dataset) of
+            any of these. A tuple always holds the arguments of one call.
+
+    Raises:
+        ValueError: If there is no data, if it does not fit ``forward``, or if
+            features are not finite.
+    """
+    single = isinstance(data, (BaseData, Tensor, tuple, Mapping))
+    if not single and not isinstance(data, Iterable):
+        raise ValueError(
+            "Expected 'calibration_data' to be PyG data, a tuple of forward arguments "
+            f'or an iterable of either (got {type(data).__name__})'
+        )
+    samples = [data] if single else list(data)
+    calls = [as_call(model, sample) for sample in samples]
+    if not any(_num_values(call) for call in calls):
+        raise ValueError(
+            "Expected 'calibration_data' to hold at least one sample "
+            f'(got {len(samples)} samples, all empty)'
+        )
+    for call in calls:
+        for name, value in call.items():
+            check_finite(name, value)
+    return calls
+
+
+def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
+    """Turns one sample into the arguments of ``forward``, by name."""
+    parameters = parameters_of(model)
+    if isinstance(sample, BaseData):
+        return _from_data(model, sample, parameters)
+    if isinstance(sample, Mapping):
+        arguments = dict(sample)
+    else:
+        values = sample if isinstance(sample, (tuple, list)) else (sample,)
+        if len(values) > len(parameters):
+            raise ValueError(
+                f'Expected at most {len(parameters)} forward arguments, '
+                f'{", ".join(parameters)} (got {len(values)})'
+            )
+        arguments = dict(zip(parameters, values, strict=False))
+    for name, parameter in parameters.items():
+        required = parameter.default is inspect.Parameter.empty
+        if name not in arguments and required:
+            raise ValueError(
+                f"Expected calibration data to give the forward argument '{name}' "
+                f'(got {", ".join(arguments) or "nothing"})'
+            )
+    unknown = [name for name in arguments if name not in parameters]
+    if unknown:
+        raise ValueError(
+            f'Expected forward arguments {", ".join(parameters)} (got {unknown[0]!r})'
+        )
+    return arguments
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ``ValueError`` if a tensor, or one inside PyG data, is not finite."""
+    if isinstance(value, BaseData):
+        for key, item in value.to_dict().items():
+            check_finite(f'{name}.{key}', item)
+    elif isinstance(value, Tensor) and value.is_floating_point():
+        values = value.values() if value.layout == torch.sparse_csr else value
+        values = values.coalesce().values() if values.is_sparse else values
+        if not bool(values.isfinite().all()):
+            bad = values[~values.isfinite()]
+            raise ValueError(
+                f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
+                'places); clean or impute the data first'
+            )
+
+
+def _from_data(
+    model: nn.Module, data: BaseData, parameters: dict[str, inspect.Parameter]
+) -> dict[str, Any]:
+    required = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty
+    ]
+    if len(required) == 1 and required[0] in DATA_NAMES:
+        return {required[0]: data}
+    found = {k: v for k, v in data.to_dict().items() if isinstance(v, Tensor)}
+    if 'edge_index' not in found and 'adj_t' in found:
+        found['edge_index'] = found['adj_t']
+    missing = [name for name in required if name not in found]
+    if missing:
+        raise ValueError(
+            f"Expected calibration data to hold '{missing[0]}', an argument of "
+            f'{type(model).__name__}.forward (got {", ".join(data.keys()) or "nothing"}); '
+            'pass a tuple of forward arguments instead'
+        )
+    return {name: found[name] for name in parameters if name in found}
+
+
+def _num_values(call: dict[str, Any]) -> int:
+    counts = [0]
+    for value in call.values():
+        if isinstance(value, BaseData):
+            counts.append(value.num_nodes or 0)
+        elif isinstance(value, Tensor):
+            counts.append(value.numel())
+    return max(counts)

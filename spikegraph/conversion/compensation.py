@@ -1,0 +1,69 @@
+"""Closed-form correction of a layer for the coding error of its inputs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-3  # Relative to the diagonal of the Gram matrix.
+HELD_OUT = 5  # Every fifth row judges, the others fit.
+
+
+def compensate(
+    features: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    method: Literal['bias', 'ridge'],
+) -> tuple[Tensor, Tensor] | None:
+    r"""Corrects weights so that coded inputs give the true pre-activation.
+
+    .. math::
+        \min_{\Delta} \| \Phi (W + \Delta)^{\top} + b - Y \|^2
+        + \lambda \| \Delta \|^2_{\mathrm{diag}(\Phi^{\top} \Phi)}
+
+    Args:
+        features (torch.Tensor): The coded inputs :math:`\Phi` that the
+            weights see :math:`(n, F_{in})`.
+        target (torch.Tensor): The ANN's pre-activation :math:`Y`
+            :math:`(n, F_{out})`.
+        weight (torch.Tensor): The weights :math:`W` :math:`(F_{out}, F_{in})`.
+        bias (torch.Tensor, optional): The bias :math:`b` :math:`(F_{out})`.
+        method (str): :obj:`"bias"` or :obj:`"ridge"`.
+
+    Returns:
+        Tuple[torch.Tensor, torch.Tensor], optional: The new weight and bias,
+        or :obj:`None` if they would not lower the error on held-out rows.
+    """
+    phi, goal = features.double(), target.double()
+    old = torch.zeros_like(target[0]) if bias is None else bias
+    residual = goal - (phi @ weight.double().t() + old.double())
+    held_out = torch.arange(len(phi), device=phi.device) % HELD_OUT == 0
+    if int((~held_out).sum()) < 2:
+        return None
+    change = _solve(phi[~held_out], residual[~held_out], method)
+    before = residual[held_out].square().sum()
+    after = (residual[held_out] - _apply(phi[held_out], change)).square().sum()
+    if not bool(after < before):
+        return None
+    delta, shift = _solve(phi, residual, method)
+    return (weight + delta.to(weight)).detach(), (old + shift.to(weight)).detach()
+
+
+def _solve(phi: Tensor, residual: Tensor, method: str) -> tuple[Tensor, Tensor]:
+    if method == 'bias':
+        return phi.new_zeros(residual.size(1), phi.size(1)), residual.mean(0)
+    ones = torch.cat([phi, phi.new_ones(len(phi), 1)], dim=1)
+    gram = ones.t() @ ones
+    diagonal = gram.diagonal().clamp(min=1e-12)
+    solution = torch.linalg.solve(
+        gram + torch.diag(RIDGE * diagonal), ones.t() @ residual
+    )
+    return solution[:-1].t(), solution[-1]
+
+
+def _apply(phi: Tensor, change: tuple[Tensor, Tensor]) -> Tensor:
+    delta, shift = change
+    return phi @ delta.t() + shift

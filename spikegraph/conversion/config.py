@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from spikegraph.coding.phase_code import PhaseCode, check_base, check_num_steps
+
+Scale = Literal['max', 'mse'] | tuple[Literal['percentile'], float]
+
+
+@dataclass(frozen=True)
+class ConversionConfig:
+    r"""How :func:`spikegraph.convert` codes and calibrates.
+
+    Args:
+        num_steps (int, optional): The time steps :math:`T` of every
+            population, 1 to 126. (default: :obj:`16`)
+        base (float or str, optional): The ratio of neighbouring levels;
+            :obj:`"auto"` searches the best one for every population.
+            (default: :obj:`"auto"`)
+        scale (str or tuple, optional): The rule for the value of the first
+            level: :obj:`"mse"` minimises the squared coding error on the
+            calibration data, :obj:`"max"` takes the largest value,
+            :obj:`("percentile", p)` the :math:`p`-th percentile of the
+            positive values. (default: :obj:`"mse"`)
+        threshold_shift (float, optional): See
+            :class:`~spikegraph.coding.PhaseCode`; :obj:`1` is the unshifted
+            code. (default: :obj:`None`, midway between levels)
+        per_channel (bool, optional): Whether every channel has a scale of its
+            own. (default: :obj:`False`)
+        levels (str, optional): :obj:`"geometric"`, or :obj:`"fitted"` for a
+            table fitted to each population (Lloyd-Max), which then replaces
+            base and threshold shift. (default: :obj:`"geometric"`)
+        input_scale (str, optional): :obj:`"layer"` gives the input population
+            one scale (or one per channel), :obj:`"node"` makes it relative to
+            each node's largest feature, :obj:`"auto"` takes what codes the
+            calibration data better. (default: :obj:`"auto"`)
+        encode_input (bool, optional): If set to :obj:`False`, the first
+            segment reads analog features, billed as MACs.
+            (default: :obj:`True`)
+        fold_degree (bool, optional): Whether GCN's degree normalisation moves
+            into per-node thresholds where the graph of layers allows it.
+            (default: :obj:`False`)
+        compensate (str, optional): How later weights make up for the coding
+            error, in closed form and without labels: :obj:`None`,
+            :obj:`"bias"` (mean error) or :obj:`"ridge"` (ridge regression of
+            the true pre-activation). A correction is kept only if it lowers
+            the error on held-out rows. (default: :obj:`"ridge"`)
+        allow_analog (bool, optional): If set to :obj:`True`, an operation
+            without a rule stays analog, is listed in the report and billed as
+            MACs, instead of raising. (default: :obj:`False`)
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    num_steps: int = 16
+    base: float | Literal['auto'] = 'auto'
+    scale: Scale = 'mse'
+    threshold_shift: float | None = None
+    per_channel: bool = False
+    levels: Literal['geometric', 'fitted'] = 'geometric'
+    input_scale: Literal['auto', 'layer', 'node'] = 'auto'
+    encode_input: bool = True
+    fold_degree: bool = False
+    compensate: Literal['bias', 'ridge'] | None = 'ridge'
+    allow_analog: bool = False
+
+    def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
+        if self.base != 'auto':
+            check_base(self.base)
+            PhaseCode(self.num_steps, self.base, self.threshold_shift)
+        shift = self.threshold_shift
+        if shift is not None and not 0 < shift <= 1:
+            raise ValueError(
+                f"Expected 'threshold_shift' to be None or in (0, 1] (got {shift})"
+            )
+        _check_scale(self.scale)
+        _check_choice('levels', self.levels, ('geometric', 'fitted'))
+        _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
+        _check_choice('compensate', self.compensate, (None, 'bias', 'ridge'))
+        for name in ('per_channel', 'encode_input', 'fold_degree', 'allow_analog'):
+            _check_choice(name, getattr(self, name), (True, False))
+        if self.levels == 'fitted':
+            if self.base != 'auto' or shift is not None or self.scale != 'mse':
+                raise ValueError(
+                    "Expected 'base', 'threshold_shift' and 'scale' to keep their "
+                    "defaults with 'levels' = 'fitted', which fits all three (got "
+                    f'{self.base!r}, {shift!r}, {self.scale!r})'
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON types."""
+        values = asdict(self)
+        if isinstance(self.scale, tuple):
+            values['scale'] = list(self.scale)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ConversionConfig:
+        """The inverse of :meth:`to_dict`."""
+        scale = values.get('scale', 'mse')
+        return cls(**{**values, 'scale': tuple(scale) if _is_list(scale) else scale})
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"Expected '{name}' to be one of {', '.join(map(repr, choices))} "
+            f'(got {value!r})'
+        )
+
+
+def _check_scale(scale: Any) -> None:
+    if _is_list(scale) and len(scale) == 2 and scale[0] == 'percentile':
+        percent = scale[1]
+        if not (isinstance(percent, (int, float)) and 0 < percent <= 100):
+            raise ValueError(
+                f"Expected the percentile in 'scale' to be in (0, 100] (got {percent})"
+            )
+        if not math.isfinite(percent):
+            raise ValueError(f"Expected 'scale' to be finite (got {percent})")
+    elif scale not in ('max', 'mse'):
+        raise ValueError(
+            "Expected 'scale' to be 'mse', 'max' or ('percentile', p); scales are "
+            f'found by calibration, not given (got {scale!r})'
+        )

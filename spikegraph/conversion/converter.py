@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from spikegraph.conversion.calibration import Calibration, calibrate, output_errors
+from spikegraph.conversion.call import as_calls, call_spec
+from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.model import SpikingModel
+from spikegraph.conversion.report import ConversionReport, PopulationReport
+from spikegraph.conversion.structure import Structure, build_structure
+from spikegraph.nn import PhaseNeuron, SpikingGCNConv, SpikingLayer
+
+
+@torch.no_grad()
+def convert(
+    model: nn.Module,
+    calibration_data: Any,
+    config: ConversionConfig | None = None,
+    progress: Callable[[Any], Any] = iter,
+) -> SpikingModel:
+    r"""Converts a trained network into one in which every neuron fires at
+    most once, as in the `"One-Spike SNN" <https://arxiv.org/abs/2403.08786>`_
+    paper. The model is not changed and needs no retraining.
+
+    Args:
+        model (torch.nn.Module): The trained model.
+        calibration_data (Any): Unlabelled data like the training data: a PyG
+            :class:`~torch_geometric.data.Data`, a tuple of forward arguments,
+            or an iterable or loader of either.
+        config (ConversionConfig, optional): Time steps, bases, scales.
+            (default: :obj:`ConversionConfig()`)
+        progress (Callable, optional): Wraps the list of operations while
+            calibrating, such as :obj:`tqdm.tqdm`. (default: :obj:`iter`)
+
+    Returns:
+        SpikingModel: The spiking network; its :obj:`report` tells what was
+        converted and what it cost.
+
+    Raises:
+        NotImplementedError: If an operation can be neither an affine segment
+            nor a population; the message names module, type and remedy.
+        ValueError: If model, data or options are unfit.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            "Expected 'model' to be a trained torch.nn.Module "
+            f'(got {type(model).__name__})'
+        )
+    if config is None:
+        config = ConversionConfig()
+    if not isinstance(config, ConversionConfig):
+        raise ValueError(
+            f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
+        )
+    calls = as_calls(model, calibration_data)
+    spec = call_spec(model, calls[0])
+    inputs = [spec.bind(**call) for call in calls]
+    features = float_inputs(inputs[0])
+    structure = build_structure(model, spec, features, config)
+    calibration = calibrate(structure, inputs, config, progress)
+    _verify(model, calls, calibration)
+    report = _report(model, structure, calibration)
+    names = tuple(features)
+    return SpikingModel(structure.network, spec, config, report, names)
+
+
+def float_inputs(inputs: dict[str, Any]) -> list[str]:
+    """The names of inputs, or of attributes of PyG data, that may be features."""
+    names = []
+    for name, value in inputs.items():
+        items = {name: value} if isinstance(value, Tensor) else value.to_dict()
+        for key, item in items.items():
+            is_dense = isinstance(item, Tensor) and item.layout == torch.strided
+            if is_dense and item.is_floating_point():
+                names.append(key)
+    return names
+
+
+def _verify(
+    model: nn.Module, calls: list[dict[str, Any]], calibration: Calibration
+) -> None:
+    """The converted graph, run as an ANN, must be the model that was given."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        expected = model(**calls[0])
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    found = calibration.ann_outputs[0]
+    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True)
+    for a, b in pairs:
+        if not isinstance(a, Tensor) or not a.is_floating_point():
+            continue
+        size = a.abs().max() if a.numel() else 1.0
+        # Loose enough for other orders of summation and float32 caches.
+        tolerance = 1e-4 * size + torch.finfo(a.dtype).tiny
+        if a.shape != b.shape or not bool(((a - b).abs() <= tolerance).all()):
+            error = (a - b).abs().max().item() if a.shape == b.shape else 'shape'
+            raise ValueError(
+                f'Expected the traced {type(model).__name__} to repeat the output of the '
+                f'model in evaluation mode (got a difference of {error}, with outputs up '
+                f'to {float(size):g}). Is it random or stateful in evaluation mode?'
+            )
+
+
+def _report(
+    model: nn.Module, structure: Structure, calibration: Calibration
+) -> ConversionReport:
+    network = structure.network
+    error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
+    populations = []
+    for name, stats in calibration.populations.items():
+        neuron = network.get_submodule(name)
+        assert isinstance(neuron, PhaseNeuron)
+        populations.append(
+            PopulationReport(
+                name=name.split('.', 1)[1],
+                replaced=stats.stands_for,
+                num_steps=neuron.code.num_steps,
+                base=neuron.code.base,
+                scale=(float(neuron.scale.min()), float(neuron.scale.max())),
+                node_scale=neuron.node_scale,
+                signed=neuron.code.signed,
+                coding_error=stats.coding_error,
+                spikes_per_neuron=stats.spikes_per_neuron,
+            )
+        )
+    layers = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, SpikingLayer)
+    }
+    return ConversionReport(
+        model=type(model).__name__,
+        populations=populations,
+        layers={name: type(layer).__name__ for name, layer in layers.items()},
+        folded_norms=structure.num_folded,
+        compensated=calibration.compensated,
+        degree_folded=[
+            name
+            for name, layer in layers.items()
+            if isinstance(layer, SpikingGCNConv)
+            and (layer.fold_source or layer.fold_target)
+        ],
+        analog=structure.analog,
+        logit_relative_error=error,
+        agreement=agreement,
+    )

@@ -1,0 +1,180 @@
+"""Finds the code and the scale that suit a population's activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import PhaseCode
+from spikegraph.conversion.config import ConversionConfig
+
+# Bases worth trying: 2 is the classical phase code, 1.02 rounds to 1 percent.
+BASES = tuple(1 + 0.02 * 1.12**i for i in range(42))
+NUM_SCALES = 48
+
+
+@dataclass(frozen=True)
+class SortedValues:
+    """Positive values sorted once, with prefix sums, so that the squared
+    error of any code costs one search per threshold.
+
+    Args:
+        values (torch.Tensor): Ascending, float64 :math:`(C, n)`; one row per
+            channel, padded with zeros in front.
+        sums (torch.Tensor): Prefix sums :math:`(C, n + 1)`.
+        energy (torch.Tensor): Sum of squares :math:`(C)`.
+    """
+
+    values: Tensor
+    sums: Tensor
+    energy: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor) -> SortedValues:
+        """Sorts the positive part of each row :math:`(C, n)`."""
+        values = rows.double().clamp(min=0).sort(dim=-1).values.contiguous()
+        sums = torch.cat([values.new_zeros(len(values), 1), values.cumsum(-1)], dim=-1)
+        return cls(values, sums, values.square().sum(-1))
+
+    def bins(self, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+        r"""How many values each spike time gets, and their sum.
+
+        Args:
+            thresholds (torch.Tensor): Decreasing thresholds :math:`(C, T)`.
+
+        Returns:
+            Tuple[torch.Tensor, torch.Tensor]: Counts and sums :math:`(C, T)`.
+        """
+        low = torch.searchsorted(self.values, thresholds.contiguous())
+        end = torch.full_like(low[:, :1], self.values.size(1))
+        high = torch.cat([end, low[:, :-1]], dim=-1)
+        return high - low, self.sums.gather(1, high) - self.sums.gather(1, low)
+
+    def error(self, levels: Tensor, thresholds: Tensor) -> Tensor:
+        """The summed squared coding error of each row :math:`(C)`."""
+        count, total = self.bins(thresholds)
+        return self.energy + (levels * (levels * count - 2 * total)).sum(-1)
+
+
+def fit_code(
+    rows: Tensor, config: ConversionConfig, signed: bool
+) -> tuple[PhaseCode, Tensor, float]:
+    r"""Chooses the code of one population and the scale of each row.
+
+    Args:
+        rows (torch.Tensor): Calibration values :math:`(C, n)`: one row per
+            channel, or a single row.
+        config (ConversionConfig): The options.
+        signed (bool): Whether negative values are coded too.
+
+    Returns:
+        Tuple[PhaseCode, torch.Tensor, float]: The code, the scales
+        :math:`(C)` in float64, and the summed squared coding error.
+    """
+    data = SortedValues.of(rows.abs() if signed else rows)
+    if config.levels == 'fitted':
+        return _fit_levels(data, config.num_steps, signed)
+    # Wide codes first: of two equally good ones, keep the one with more range.
+    bases = BASES[::-1] if config.base == 'auto' else (config.base,)
+    energy = float(data.energy.sum())
+    best: tuple[PhaseCode, Tensor, float] | None = None
+    for base in bases:
+        shift = config.threshold_shift
+        if shift is not None and shift < 1 / base:
+            continue
+        if base ** (config.num_steps - 1) > 1e12 and config.base == 'auto':
+            continue  # Far beyond the range of any activation.
+        code = PhaseCode(config.num_steps, base, shift, signed)
+        scale = _fit_scale(data, code, config)
+        error = float(_error(data, code, scale).sum())
+        if best is None or error < best[2] * (1 - 1e-9) - 1e-12 * energy:
+            best = code, scale, error
+        if config.num_steps == 1:
+            break  # A single level knows no ratio; the scale says it all.
+    if best is None:
+        raise ValueError(
+            f"Expected 'threshold_shift' to suit at least one base up to {BASES[-1]:.3g} "
+            f'(got {config.threshold_shift})'
+        )
+    return best
+
+
+def _error(data: SortedValues, code: PhaseCode, scale: Tensor) -> Tensor:
+    levels, thresholds = code.levels.to(scale), code.thresholds.to(scale)
+    return data.error(scale.view(-1, 1) * levels, scale.view(-1, 1) * thresholds)
+
+
+def _fit_scale(data: SortedValues, code: PhaseCode, config: ConversionConfig) -> Tensor:
+    largest = data.values[:, -1]
+    fallback = largest.max().clamp(min=torch.finfo(torch.float32).tiny)
+    largest = torch.where(largest > 0, largest, fallback)  # Dead channels.
+    if config.scale == 'max':
+        return largest
+    if config.scale != 'mse':
+        return _percentile(data, config.scale[1], largest)
+    # A coarse grid over everything sensible, then a fine one around the best.
+    center, span = largest * 0.25, 16.0
+    best, best_error = largest, _error(data, code, largest)
+    for _ in range(3):
+        for step in torch.linspace(-0.5, 0.5, NUM_SCALES // 3).tolist():
+            scale = center * span**step
+            error = _error(data, code, scale)
+            best = torch.where(error < best_error, scale, best)
+            best_error = torch.minimum(error, best_error)
+        center, span = best, span ** (3 / (NUM_SCALES // 3))
+    return best
+
+
+def _percentile(data: SortedValues, percent: float, largest: Tensor) -> Tensor:
+    """The given percentile of each row's positive values."""
+    num = data.values.size(1)
+    num_positive = (data.values > 0).sum(-1)
+    rank = num - num_positive + (num_positive * percent / 100).ceil().long() - 1
+    rank = rank.clamp(num - num_positive.clamp(min=1), torch.tensor(num - 1))
+    value = data.values.gather(1, rank.view(-1, 1)).view(-1)
+    return torch.where(value > 0, value, largest)
+
+
+def _fit_levels(
+    data: SortedValues, num_steps: int, signed: bool, num_rounds: int = 60
+) -> tuple[PhaseCode, Tensor, float]:
+    """Lloyd-Max on the pooled rows, with one scale per row where there are
+    several: levels and scales are fitted in turn.
+    """
+    rms = (data.energy / data.values.size(1)).sqrt()
+    fallback = rms.max().clamp(min=torch.finfo(torch.float32).tiny)
+    scale = torch.where(rms > 0, rms, fallback)
+    largest = float((data.values[:, -1] / scale).max())
+    # Start between the quantiles and an even grid; Lloyd's rounds do the rest.
+    grid = torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)[:-1]
+    levels = largest * grid.square().clamp(min=1e-9)
+    for _ in range(num_rounds):
+        thresholds = (levels + torch.cat([levels[1:], levels.new_zeros(1)])) / 2
+        table = scale.view(-1, 1) * levels
+        count, total = data.bins(scale.view(-1, 1) * thresholds)
+        weight = scale.view(-1, 1)
+        numerator = (weight * total).sum(0)
+        denominator = (weight.square() * count).sum(0)
+        fitted = numerator / denominator.clamp(min=1e-300)
+        levels = torch.where(denominator > 0, fitted, levels)
+        levels = _strictly_decreasing(levels.sort(descending=True).values)
+        if len(scale) > 1:
+            numerator = (total * levels).sum(-1)
+            denominator = (count * levels.square()).sum(-1)
+            fitted = numerator / denominator.clamp(min=1e-300)
+            scale = torch.where(denominator > 0, fitted, scale)
+    del table
+    first = levels[0]
+    code = PhaseCode.from_levels(levels / first, signed=signed)
+    scale = scale * first
+    return code, scale, float(_error(data, code, scale).sum())
+
+
+def _strictly_decreasing(levels: Tensor) -> Tensor:
+    """Spreads equal levels apart by the least amount that float32 can tell."""
+    ratio = 1 - 1e-6
+    for t in range(1, len(levels)):
+        levels[t] = torch.minimum(levels[t], levels[t - 1] * ratio)
+    return levels

@@ -1,0 +1,96 @@
+"""Two readings of one converted graph: what the ANN computes, and one node at
+a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, fx
+
+from spikegraph.nn import EarliestSpike, PhaseNeuron
+
+
+def is_population(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node's value is spikes: a population or a gate."""
+    if node.op != 'call_module':
+        return False
+    module = network.get_submodule(str(node.target))
+    return isinstance(module, (PhaseNeuron, EarliestSpike))
+
+
+def arguments(
+    node: fx.Node, env: dict[fx.Node, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and keyword arguments of a node, as values."""
+    values: Any = fx.node.map_arg((node.args, node.kwargs), env.__getitem__)
+    return values
+
+
+def run_node(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+    """Evaluates one node, given the values of its inputs."""
+    args, kwargs = arguments(node, env)
+    if node.op == 'call_module':
+        return network.get_submodule(str(node.target))(*args, **kwargs)
+    if node.op == 'call_function':
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+    if node.op == 'call_method':
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    if node.op == 'get_attr':
+        value: Any = network
+        for name in str(node.target).split('.'):
+            value = getattr(value, name)
+        return value
+    assert node.op == 'output', node.op
+    return args[0]
+
+
+def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+    """Evaluates one node as the ANN does: ReLU for populations, a maximum for
+    gates, no coding.
+    """
+    if node.op == 'call_method' and node.target == 'decode':
+        return env[node.all_input_nodes[0]]
+    if is_population(network, node):
+        module = network.get_submodule(str(node.target))
+        if isinstance(module, EarliestSpike):
+            values = [env[n] for n in node.all_input_nodes]
+            out = values[0]
+            for value in values[1:]:
+                out = out.maximum(value)
+            return out
+        value = env[node.all_input_nodes[0]]
+        return value if is_input(node) else value.relu()
+    return run_node(network, node, env)
+
+
+def is_input(node: fx.Node) -> bool:
+    """Whether a population encodes an input of the model."""
+    return str(node.target).startswith('neurons.input_')
+
+
+class AnalogInterpreter(fx.Interpreter):
+    """Runs a converted network as the ANN it was made from, calling
+    ``observe(node, value)`` on the way.
+    """
+
+    def __init__(self, network: fx.GraphModule, observe: Any = None) -> None:
+        super().__init__(network)
+        self.observe = observe
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == 'placeholder':
+            return super().run_node(n)
+        value = run_analog(self.module, n, self.env)  # type: ignore[arg-type]
+        if self.observe is not None:
+            self.observe(n, value)
+        return value
+
+
+def run_network_as_ann(
+    network: fx.GraphModule, inputs: dict[str, Any], observe: Any = None
+) -> Tensor:
+    """The output of the ANN, computed on the converted graph."""
+    names = [n.target for n in network.graph.nodes if n.op == 'placeholder']
+    interpreter = AnalogInterpreter(network, observe)
+    return interpreter.run(*[inputs[str(name)] for name in names])

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch_geometric.data.data import BaseData
+
+from spikegraph.coding import Spikes
+from spikegraph.conversion.call import CallSpec, as_call, check_finite
+from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.report import ConversionReport
+from spikegraph.nn import PhaseNeuron
+
+
+class SpikingModel(nn.Module):
+    r"""A converted network: every neuron fires at most once per inference.
+
+    :meth:`forward` takes the arguments of the ANN and evaluates the closed
+    form, one pass per layer; :func:`spikegraph.simulate` runs the time steps.
+    Made by :func:`spikegraph.convert`.
+
+    Args:
+        network (torch.fx.GraphModule): The graph of populations and spiking
+            layers.
+        spec (CallSpec): How the ANN is called.
+        config (ConversionConfig): How it was converted.
+        report (ConversionReport): What the conversion did and cost.
+        features (Tuple[str, ...]): The inputs (or attributes of the PyG data)
+            that carry features.
+    """
+
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        spec: CallSpec,
+        config: ConversionConfig,
+        report: ConversionReport,
+        features: tuple[str, ...],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.config = config
+        self.report = report
+        self.features = features
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the spiking network; arguments and result as the ANN's.
+
+        Raises:
+            ValueError: If features are not finite or inputs do not fit.
+        """
+        return self.network(**self.bind(*args, **kwargs))
+
+    def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The inputs of the network by name, checked."""
+        if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
+            if self.spec.data_keys is None:
+                kwargs = _without_constants(as_call(self, args[0]), self.spec)
+                args = ()
+        inputs = self.spec.bind(*args, **kwargs)
+        for name, value in inputs.items():
+            if isinstance(value, BaseData):
+                for key in self.features:
+                    check_finite(f'{name}.{key}', value[key])
+            elif name in self.features:
+                check_finite(name, value)
+        return inputs
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """The parameters of the ANN's :meth:`forward`, each by its name."""
+        kind, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+        defaults = self.spec.defaults
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kind, default=defaults.get(name, empty))
+                for name in self.spec.names
+            ]
+        )
+
+    @property
+    def neurons(self) -> dict[str, PhaseNeuron]:
+        """The populations by name, in the order they fire."""
+        modules = dict(self.network.named_modules())
+        targets = [str(n.target) for n in self.network.graph.nodes]
+        return {
+            target.split('.', 1)[1]: module
+            for target in targets
+            if isinstance(module := modules.get(target), PhaseNeuron)
+        }
+
+    @property
+    def latency_steps(self) -> int:
+        """Time steps of one inference: a window of :math:`T` steps for each
+        population that fires and one to charge the output.
+        """
+        return (self.depth + 1) * self.config.num_steps
+
+    @property
+    def depth(self) -> int:
+        """Populations on the longest path from input to output."""
+        from spikegraph.conversion.interpretation import is_population
+
+        depth: dict[fx.Node, int] = {}
+        for node in self.network.graph.nodes:
+            before = max((depth[n] for n in node.all_input_nodes), default=0)
+            fires = is_population(self.network, node)
+            fires = fires and not str(node.target).startswith('gates.')
+            depth[node] = before + fires
+        return max(depth.values())
+
+    @torch.no_grad()
+    def spikes(self, *args: Any, **kwargs: Any) -> dict[str, Spikes]:
+        """The spikes of every population, by name, for one inference."""
+        recorder = _Recorder(self.network)
+        inputs = self.bind(*args, **kwargs)
+        names = [
+            str(n.target) for n in self.network.graph.nodes if n.op == 'placeholder'
+        ]
+        recorder.run(*[inputs[name] for name in names])
+        return recorder.spikes
+
+    def extra_repr(self) -> str:
+        return f'num_steps={self.config.num_steps}, populations={len(self.neurons)}'
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, network: fx.GraphModule) -> None:
+        super().__init__(network)
+        self.spikes: dict[str, Spikes] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Spikes):
+            self.spikes[str(n.target).split('.', 1)[1]] = value
+        return value
+
+
+def _without_constants(call: dict[str, Any], spec: CallSpec) -> dict[str, Any]:
+    """PyG data may hold more than the calibration data did, not less."""
+    unused = [name for name, value in spec.constants.items() if value is None]
+    return {
+        name: value
+        for name, value in call.items()
+        if name not in unused or not isinstance(value, Tensor)
+    }

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PopulationReport:
+    """One population, and what its code costs.
+
+    Args:
+        name (str): The name of the population.
+        replaced (str): The activation (or input) it stands for.
+        num_steps (int): Time steps :math:`T`.
+        base (float, optional): Ratio of neighbouring levels; :obj:`None` for
+            fitted levels.
+        scale (Tuple[float, float]): Smallest and largest scale.
+        node_scale (bool): Whether scales are relative to each node's peak.
+        signed (bool): Whether it has ON and OFF spikes.
+        coding_error (float): Relative root-mean-square error of the coded
+            values on the calibration data.
+        spikes_per_neuron (float): Mean over the calibration data, at most 1.
+    """
+
+    name: str
+    replaced: str
+    num_steps: int
+    base: float | None
+    scale: tuple[float, float]
+    node_scale: bool
+    signed: bool
+    coding_error: float
+    spikes_per_neuron: float
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did, and what it cost on the calibration data.
+
+    Args:
+        model (str): The class of the converted model.
+        populations (List[PopulationReport]): All populations, inputs first.
+        layers (Dict[str, str]): Spiking layers: module path to type.
+        folded_norms (int): Normalisation layers folded into weights.
+        compensated (List[str]): Layers whose weights were corrected.
+        degree_folded (List[str]): Layers with a degree factor in thresholds.
+        analog (List[str]): Operations that stayed analog.
+        logit_relative_error (float): Norm of the output error over the norm
+            of the ANN's output.
+        agreement (float): Rows whose largest output is the ANN's, percent.
+    """
+
+    model: str
+    populations: list[PopulationReport] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
+    folded_norms: int = 0
+    compensated: list[str] = field(default_factory=list)
+    degree_folded: list[str] = field(default_factory=list)
+    analog: list[str] = field(default_factory=list)
+    logit_relative_error: float = float('nan')
+    agreement: float = float('nan')
+
+    @property
+    def num_activations(self) -> int:
+        """How many activations became populations, inputs not counted."""
+        return sum(not p.name.startswith('input_') for p in self.populations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return {**asdict(self), 'num_activations': self.num_activations}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ConversionReport:
+        """The inverse of :meth:`to_dict`."""
+        values = {k: v for k, v in values.items() if k != 'num_activations'}
+        populations = [
+            PopulationReport(**{**p, 'scale': tuple(p['scale'])})
+            for p in values.pop('populations')
+        ]
+        return cls(**values, populations=populations)
+
+    def __str__(self) -> str:
+        width = max([10, *(len(p.name) for p in self.populations)])
+        wide = max([8, *(len(p.replaced) for p in self.populations)])
+        lines = [
+            f'{"population":<{width}}  {"replaces":<{wide}}  {"T":>3}  {"base":>6}  '
+            f'{"scale":>15}  {"coding error":>12}  {"spikes/neuron":>13}'
+        ]
+        for p in self.populations:
+            low, high = p.scale
+            scale = f'{low:.3g}' if low == high else f'{low:.3g}..{high:.3g}'
+            scale += ' x node' if p.node_scale else ''
+            base = 'fitted' if p.base is None else f'{p.base:.3f}'
+            lines.append(
+                f'{p.name:<{width}}  {p.replaced:<{wide}}  {p.num_steps:>3}  {base:>6}  '
+                f'{scale:>15}  {100 * p.coding_error:>10.2f} %  '
+                f'{p.spikes_per_neuron:>13.3f}'
+            )
+        lines += [
+            f'layers        {", ".join(f"{k} ({v})" for k, v in self.layers.items())}',
+            f'compensated   {", ".join(self.compensated) or "none"}',
+            f'degree folded {", ".join(self.degree_folded) or "none"}',
+            f'analog        {", ".join(self.analog) or "none"}',
+            f'on calibration data: logit error {100 * self.logit_relative_error:.2f} %, '
+            f'agreement with the ANN {self.agreement:.2f} %',
+        ]
+        return '\n'.join(lines)

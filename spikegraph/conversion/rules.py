@@ -1,0 +1,160 @@
+"""What each operation means to a converter: the registry."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg_nn
+from torch import nn
+from torch_geometric.nn.conv import MessagePassing
+
+from spikegraph.nn import DegreeFactor, SpikingGCNConv, SpikingLinear
+
+Kind = Literal['affine', 'norm', 'activation', 'identity', 'readout', 'metadata']
+Convert = Callable[[Any], nn.Module]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What to do with an operation on the way from ANN to SNN.
+
+    Args:
+        kind (str): ``'affine'`` stays between populations, ``'norm'`` is
+            affine and folded into the layer before it where possible,
+            ``'activation'`` becomes a population, ``'identity'`` is removed,
+            ``'readout'`` may follow the last segment, ``'metadata'`` reads
+            only shapes.
+        convert (Callable, optional): Makes the spiking twin of a module.
+    """
+
+    kind: Kind
+    convert: Convert | None = None
+
+
+RULES: dict[Any, Rule] = {}
+
+# Overriding one of these changes what a module computes.
+_DEFINING = ('forward', 'message', 'message_and_aggregate', 'aggregate', 'update')
+
+
+def register_rule(
+    *types: type[nn.Module], kind: Kind = 'affine'
+) -> Callable[[Convert], Convert]:
+    r"""Registers how modules of a type are converted.
+
+    .. code-block:: python
+
+        @register_rule(MyConv)
+        def convert_my_conv(conv: MyConv) -> nn.Module:
+            return SpikingMyConv.from_ann(conv)
+
+    The function gets a copy of the trained module and returns an operator that
+    is affine in its first argument: a :class:`~spikegraph.nn.SpikingLayer`,
+    which reads spikes, or any other module, which is given decoded values.
+
+    Args:
+        *types (type): The module types. Subclasses are included as long as
+            they do not override what the module computes.
+        kind (str, optional): See :class:`Rule`. (default: :obj:`"affine"`)
+
+    Raises:
+        ValueError: If something other than a module type is given.
+    """
+    for module_type in types:
+        if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
+            raise ValueError(
+                "Expected 'types' to be subclasses of torch.nn.Module "
+                f'(got {module_type!r})'
+            )
+
+    def register(convert: Convert) -> Convert:
+        RULES.update({module_type: Rule(kind, convert) for module_type in types})
+        return convert
+
+    return register
+
+
+def rule_for(target: Any) -> Rule | None:
+    """The rule for a module, a function or the name of a tensor method."""
+    if not isinstance(target, nn.Module):
+        return RULES.get(target)
+    for base in type(target).__mro__:
+        if base in RULES:
+            same = all(
+                getattr(type(target), name, None) is getattr(base, name, None)
+                for name in _DEFINING
+            )
+            return RULES[base] if same else None
+    return None
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether the tracer keeps a module whole."""
+    if rule_for(module) is not None or isinstance(module, MessagePassing):
+        return True
+    in_torch = type(module).__module__.startswith('torch.nn')
+    return in_torch and not isinstance(
+        module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    )
+
+
+register_rule(nn.Linear, pyg_nn.Linear)(SpikingLinear.from_ann)
+register_rule(pyg_nn.GCNConv)(SpikingGCNConv.from_ann)
+
+_TABLE: dict[Kind, tuple[Any, ...]] = {
+    'norm': (nn.BatchNorm1d,),
+    # A clamp is a ReLU only between 0 and infinity; see `is_relu_clamp`.
+    'activation': (
+        *(nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, 'relu', 'relu_'),
+        *(torch.clamp, torch.clamp_min, 'clamp', 'clamp_', 'clamp_min'),
+    ),
+    'identity': (
+        *(nn.Identity, nn.Dropout, nn.AlphaDropout, F.dropout),
+        *('contiguous', 'clone', 'detach'),
+    ),
+    'readout': (
+        *(nn.LogSoftmax, nn.Softmax, nn.Sigmoid, F.log_softmax, F.softmax),
+        *(F.sigmoid, torch.log_softmax, torch.softmax, torch.sigmoid, torch.argmax),
+        *('log_softmax', 'softmax', 'sigmoid', 'argmax'),
+    ),
+    'metadata': ('size', 'dim', 'numel', getattr, DegreeFactor),
+    'affine': (
+        *(operator.add, operator.sub, operator.neg, operator.mul, operator.truediv),
+        *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
+        *(operator.getitem, operator.matmul, torch.add, torch.sub, torch.mul),
+        *(torch.div, torch.neg, torch.cat, torch.concat, torch.stack, torch.matmul),
+        *(torch.mm, torch.sparse.mm, torch.spmm, torch.mean, torch.sum),
+        *(torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze),
+        *(torch.transpose, F.linear),
+        *('add', 'sub', 'mul', 'div', 'neg', 'view', 'reshape', 'flatten', 't'),
+        *('squeeze', 'unsqueeze', 'transpose', 'permute', 'mean', 'sum', 'matmul'),
+        *('mm', 'index_select', 'chunk', 'split', 'expand'),
+        *('float', 'double', 'to', 'type_as'),
+    ),
+}
+RULES.update({target: Rule(kind) for kind in _TABLE for target in _TABLE[kind]})
+
+IN_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+# Products and quotients are affine only while one factor is fixed.
+BILINEAR = {
+    *(operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div),
+    *(torch.matmul, torch.mm, torch.sparse.mm, torch.spmm, F.linear),
+    *('mul', 'div', 'matmul', 'mm'),
+}
+
+
+def is_relu_clamp(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the arguments of a clamp make it a ReLU."""
+    bounds = dict(zip(('min', 'max'), args[1:], strict=False)) | kwargs
+    low = bounds.get('min')
+    return not isinstance(low, bool) and low == 0 and bounds.get('max') is None

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Counts:
+    """Operation counts of one or more inferences; all of them integers.
+
+    What an operation *is* follows from its role, never from the values it
+    meets: a weight read because a spike arrived is an accumulate, an analog
+    value times a weight a multiply-accumulate (MAC).
+
+    Args:
+        ann_macs (int): Weights times activations, every activation.
+        ann_macs_nonzero (int): The same, activations that are zero skipped.
+        ann_aggregation_macs (int): Edges times width.
+        ann_activations (int): Activations computed.
+        ann_multiplications (int): Elementwise multiplications.
+        synops (int): Weights accumulated because a spike arrived.
+        accumulates (int): Edges times width, as plain additions.
+        snn_macs (int): MACs the spiking network keeps: analog inputs, weighted
+            edges, analog leftovers.
+        scalings (int): Multiplications by per-node factors or constants.
+        membrane_updates (int): Membrane state read, scaled and written.
+        comparisons (int): Membranes compared with a threshold.
+        spikes (int): Spikes sent.
+        neurons (int): Neurons that could have sent one.
+        adds (int): Elementwise additions, in both networks.
+        analog_values (int): Real values passed between analog operations.
+    """
+
+    ann_macs: int = 0
+    ann_macs_nonzero: int = 0
+    ann_aggregation_macs: int = 0
+    ann_activations: int = 0
+    ann_multiplications: int = 0
+    synops: int = 0
+    accumulates: int = 0
+    snn_macs: int = 0
+    scalings: int = 0
+    membrane_updates: int = 0
+    comparisons: int = 0
+    spikes: int = 0
+    neurons: int = 0
+    adds: int = 0
+    analog_values: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        names = [f.name for f in dataclasses.fields(Counts)]
+        return Counts(**{k: getattr(self, k) + getattr(other, k) for k in names})
+
+
+@dataclass
+class LayerCounts:
+    """The counts of one row of the account.
+
+    Args:
+        name (str): The layer or population.
+        role (str): ``'input encoding'``, ``'layer'``, ``'neurons'``,
+            ``'read-out'``, ``'elementwise'`` or ``'analog'``.
+        counts (Counts): Its counts.
+    """
+
+    name: str
+    role: str
+    counts: Counts = field(default_factory=Counts)

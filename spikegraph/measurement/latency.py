@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikegraph.conversion import SpikingModel
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long one inference takes, and how often a stream delivers one.
+
+    Args:
+        steps (int): Time steps from input to output.
+        pipelined_steps (int): Time steps between results of a stream.
+        latency_ms (float): ``steps`` in milliseconds.
+        pipelined_ms (float): ``pipelined_steps`` in milliseconds.
+    """
+
+    steps: int
+    pipelined_steps: int
+    latency_ms: float
+    pipelined_ms: float
+
+
+def latency(snn: SpikingModel, step_us: float = 1.0) -> Latency:
+    r"""The latency of a converted network: populations fire one after
+    another, :math:`(\text{populations} + 1) \cdot T` steps, input encoding
+    included; pipelined, one result every :math:`T` steps.
+
+    Args:
+        snn (SpikingModel): The converted network.
+        step_us (float, optional): The length of a time step in microseconds.
+            (default: :obj:`1.0`)
+
+    Raises:
+        ValueError: If :obj:`step_us` is not positive.
+    """
+    if not step_us > 0:
+        raise ValueError(f"Expected 'step_us' to be positive (got {step_us})")
+    steps, pipelined = snn.latency_steps, snn.config.num_steps
+    return Latency(steps, pipelined, steps * step_us / 1e3, pipelined * step_us / 1e3)

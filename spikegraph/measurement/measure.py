@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import operator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikegraph.coding import Spikes
+from spikegraph.conversion import SpikingModel
+from spikegraph.conversion.call import as_calls
+from spikegraph.conversion.interpretation import (
+    arguments,
+    is_input,
+    is_population,
+    run_network_as_ann,
+    run_node,
+)
+from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.structure import build_structure
+from spikegraph.measurement.counts import Counts, LayerCounts
+from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
+from spikegraph.nn import (
+    EarliestSpike,
+    Operation,
+    PhaseNeuron,
+    SpikingGCNConv,
+    SpikingLayer,
+)
+
+_ADDING = {
+    *(operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub'),
+    *(torch.mean, torch.sum, 'mean', 'sum'),
+}
+_SCALING = {operator.mul, operator.truediv, torch.mul, torch.div, 'mul', 'div'}
+_PRODUCTS = {
+    *(torch.matmul, torch.mm, operator.matmul, torch.sparse.mm, torch.spmm),
+    *('matmul', 'mm', torch.nn.functional.linear),
+}
+
+
+@dataclass
+class Measurement:
+    """What the ANN and the spiking network do and what it costs.
+
+    Args:
+        layers (List[LayerCounts]): One row per layer and population.
+        num_nodes (int): Rows of the output, which energies are divided by.
+        table (EnergyTable): The energies of single operations.
+        uncounted (List[str]): Operations with unknown cost, left out.
+    """
+
+    layers: list[LayerCounts]
+    num_nodes: int
+    table: EnergyTable
+    uncounted: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> Counts:
+        """The sum over all rows."""
+        return sum((layer.counts for layer in self.layers), Counts())
+
+    @property
+    def spikes_per_neuron(self) -> float:
+        """Mean over all populations, input encoding included; at most 1."""
+        total = self.total
+        return total.spikes / max(1, total.neurons)
+
+    def energy_pj(self) -> dict[str, float]:
+        """Energies in pJ per node: the ANN, dense and with zeros skipped, and
+        the spiking network; compute only, and with memory and neuron state.
+        """
+        total, table, nodes = self.total, self.table, max(1, self.num_nodes)
+        return {
+            'ann_compute': table.ann_pj(total) / nodes,
+            'ann_compute_sparse': table.ann_pj(total, skip_zeros=True) / nodes,
+            'snn_compute': table.snn_pj(total) / nodes,
+            'ann_memory': table.ann_pj(total, memory=True) / nodes,
+            'ann_memory_sparse': table.ann_pj(total, True, True) / nodes,
+            'snn_memory': table.snn_pj(total, memory=True) / nodes,
+        }
+
+    def energy_ratios(self) -> dict[str, float]:
+        """How many times less energy the spiking network takes."""
+        pj = self.energy_pj()
+        compute = max(pj['snn_compute'], 1e-300)
+        memory = max(pj['snn_memory'], 1e-300)
+        return {
+            'energy_ratio_compute': pj['ann_compute'] / compute,
+            'energy_ratio_compute_sparse_ann': pj['ann_compute_sparse'] / compute,
+            'energy_ratio_memory': pj['ann_memory'] / memory,
+            'energy_ratio_memory_sparse_ann': pj['ann_memory_sparse'] / memory,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The measurement as JSON types."""
+        return {
+            'layers': [asdict(layer) for layer in self.layers],
+            'total': asdict(self.total),
+            'num_nodes': self.num_nodes,
+            'energy_pj': self.energy_pj(),
+            **self.energy_ratios(),
+            'energy_table': asdict(self.table),
+            'uncounted': self.uncounted,
+        }
+
+    def __str__(self) -> str:
+        width = max([8, *(len(layer.name) for layer in self.layers)])
+        head = (
+            f'{"layer":<{width}}  {"role":<14}  {"ANN MACs":>9}  {"nonzero":>9}  '
+            f'{"SynOps":>9}  {"adds":>9}  {"MACs":>9}  {"scalings":>9}  '
+            f'{"updates":>9}  {"spikes":>9}'
+        )
+        lines = [head]
+        for layer in [*self.layers, LayerCounts('total', '', self.total)]:
+            c = layer.counts
+            values = (
+                c.ann_macs + c.ann_aggregation_macs,
+                c.ann_macs_nonzero + c.ann_aggregation_macs,
+                c.synops,
+                c.accumulates + c.adds,
+                c.snn_macs,
+                c.scalings,
+                c.membrane_updates,
+                c.spikes,
+            )
+            cells = '  '.join(f'{_short(v):>9}' for v in values)
+            lines.append(f'{layer.name:<{width}}  {layer.role:<14}  {cells}')
+        pj, ratio = self.energy_pj(), self.energy_ratios()
+        lines += [
+            '',
+            f'{"energy, nJ per node":<34}  {"ANN":>9}  {"zeros out":>9}  {"SNN":>9}  '
+            f'{"ratio":>7}  {"zeros out":>9}',
+        ]
+        for what, label in (
+            ('compute', 'compute only'),
+            ('memory', 'with memory, state'),
+        ):
+            energies = [pj[f'ann_{what}'], pj[f'ann_{what}_sparse'], pj[f'snn_{what}']]
+            cells = '  '.join(f'{v / 1e3:>9.4g}' for v in energies)
+            dense = ratio[f'energy_ratio_{what}']
+            sparse = ratio[f'energy_ratio_{what}_sparse_ann']
+            lines.append(f'{label:<34}  {cells}  {dense:>6.3g}x  {sparse:>8.3g}x')
+        lines.append(f'energies: {self.table.source}')
+        if self.uncounted:
+            lines.append(f'NOT COUNTED: {", ".join(self.uncounted)}')
+        return '\n'.join(lines)
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    snn: SpikingModel,
+    data: Any,
+    energy_table: EnergyTable = HOROWITZ_45NM_FP32,
+) -> Measurement:
+    r"""Counts the operations of a network and of its spiking twin.
+
+    A layer's weights are accumulated at the sending node while its membrane
+    compartment charges; the sums then move along each edge once. The input
+    population has no charge window.
+
+    Args:
+        model (torch.nn.Module): The ANN that was converted.
+        snn (SpikingModel): The converted network.
+        data (Any): PyG data, a tuple of forward arguments, or an iterable of
+            either, whose counts are added up.
+        energy_table (EnergyTable, optional): The energies of single
+            operations. (default: :obj:`HOROWITZ_45NM_FP32`)
+
+    Returns:
+        Measurement: Counts per layer and in total, and energies.
+
+    Raises:
+        ValueError: If model and spiking network do not belong together.
+    """
+    calls = [snn.bind(**_known(snn, call)) for call in as_calls(model, data)]
+    ann = build_structure(model, snn.spec, snn.features, snn.config).network
+    names = [n.name for n in snn.network.graph.nodes]
+    if names != [n.name for n in ann.graph.nodes]:
+        raise ValueError(
+            "Expected 'model' to be the network that 'snn' was converted from "
+            f'(got another structure, {type(model).__name__})'
+        )
+    rows: dict[str, LayerCounts] = {}
+    uncounted: dict[str, None] = {}
+    num_nodes = 0
+    for call in calls:
+        counter = _Counter(snn, ann, call)
+        for name, row in counter.rows.items():
+            kept = rows.setdefault(name, LayerCounts(row.name, row.role))
+            kept.counts = kept.counts + row.counts
+        uncounted.update(dict.fromkeys(counter.uncounted))
+        num_nodes += counter.num_nodes
+    return Measurement(list(rows.values()), num_nodes, energy_table, list(uncounted))
+
+
+class _Counter:
+    """One inference of both networks, counted node by node."""
+
+    def __init__(
+        self, snn: SpikingModel, ann: fx.GraphModule, inputs: dict[str, Any]
+    ) -> None:
+        self.network, self.num_steps = snn.network, snn.config.num_steps
+        self.rows: dict[str, LayerCounts] = {}
+        self.uncounted: list[str] = []
+        self.num_nodes = 0
+        self.nonzero: dict[str, int] = {}
+        run_network_as_ann(ann, inputs, self._observe)
+        for name, value in inputs.items():
+            for key, item in _items(name, value):
+                if isinstance(item, Tensor) and item.layout == torch.strided:
+                    self.nonzero[key] = int(item.count_nonzero())
+        env: dict[fx.Node, Any] = {}
+        sources: dict[fx.Node, frozenset[fx.Node]] = {}
+        for node in self.network.graph.nodes:
+            before = node.all_input_nodes
+            feeds: frozenset[fx.Node] = frozenset().union(*(sources[n] for n in before))
+            if node.op == 'placeholder':
+                env[node] = inputs[str(node.target)]
+            else:
+                env[node] = run_node(self.network, node, env)
+            if is_population(self.network, node):
+                self._count_population(node, env, feeds)
+                feeds = frozenset([node])
+            elif node.op == 'output':
+                self._count_readout(node, env, sources)
+            elif node.op.startswith('call') and node.target != 'decode':
+                self._count_operation(node, env, feeds)
+            sources[node] = feeds
+
+    def _observe(self, node: fx.Node, value: Any) -> None:
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            self.nonzero[node.name] = int(value.count_nonzero())
+
+    def _row(self, node: fx.Node, role: str) -> Counts:
+        name = node.name.removeprefix('neurons_').removeprefix('gates_')
+        return self.rows.setdefault(name, LayerCounts(name, role)).counts
+
+    def _count_population(
+        self, node: fx.Node, env: dict[fx.Node, Any], feeds: frozenset[fx.Node]
+    ) -> None:
+        spikes: Spikes = env[node]
+        counts = self._row(node, 'input encoding' if is_input(node) else 'neurons')
+        num_neurons = spikes.shape.numel()
+        counts.spikes = spikes.num_spikes
+        counts.neurons = num_neurons
+        neuron = self.network.get_submodule(str(node.target))
+        if isinstance(neuron, EarliestSpike):
+            counts.comparisons = num_neurons * (len(node.all_input_nodes) - 1)
+            counts.ann_activations = num_neurons
+            return
+        assert isinstance(neuron, PhaseNeuron)
+        waited = spikes.phase().int().clamp(max=spikes.code.num_steps - 1) + 1
+        fire_steps = int(waited.sum())
+        counts.comparisons = fire_steps * (2 if spikes.code.signed else 1)
+        charge_steps = sum(env[n].code.num_steps for n in feeds) * num_neurons
+        counts.membrane_updates = charge_steps + fire_steps
+        if is_input(node):
+            if neuron.node_scale:  # Find each node's peak, scale its thresholds.
+                num_nodes = spikes.scale.numel()
+                counts.comparisons += num_neurons
+                counts.scalings = num_nodes * spikes.code.num_steps
+        else:
+            counts.ann_activations = num_neurons
+
+    def _count_readout(
+        self,
+        node: fx.Node,
+        env: dict[fx.Node, Any],
+        sources: dict[fx.Node, frozenset[fx.Node]],
+    ) -> None:
+        for out in node.all_input_nodes:
+            value = env[out]
+            if not isinstance(value, Tensor):
+                continue
+            self.num_nodes += value.size(0) if value.dim() > 0 else 1
+            feeds = sources[out]
+            if out.target == 'decode' or not feeds:
+                continue
+            counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
+            steps = sum(env[n].code.num_steps for n in feeds)
+            counts.counts.membrane_updates += steps * value.numel()
+            counts.counts.ann_activations += value.numel()
+
+    def _count_operation(
+        self, node: fx.Node, env: dict[fx.Node, Any], feeds: frozenset[fx.Node]
+    ) -> None:
+        target: Any = node.target
+        if node.op == 'call_module':
+            target = self.network.get_submodule(str(target))
+        value = env[node]
+        rule = rule_for(target)
+        if isinstance(target, SpikingLayer):
+            self._count_layer(node, target, env)
+        elif node.meta.get('analog'):
+            counts = self._row(node, 'analog')
+            weights = 0
+            if isinstance(target, nn.Module):
+                weights = sum(p.numel() for p in target.parameters() if p.dim() > 1)
+            rows = value.size(0) if isinstance(value, Tensor) and value.dim() else 1
+            size = value.numel() if isinstance(value, Tensor) else 0
+            counts.snn_macs = counts.ann_macs = rows * weights + size
+            counts.ann_macs_nonzero = counts.ann_macs
+            counts.analog_values = counts.ann_activations = size
+            self.uncounted.append(f'{node.name} (estimated from its weights)')
+        elif not isinstance(value, Tensor) or not feeds:
+            return  # Graph preparation, the same in both networks.
+        elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):
+            return
+        elif isinstance(target, nn.Module):
+            if isinstance(target, nn.modules.batchnorm._BatchNorm):
+                counts = self._row(node, 'elementwise')
+                counts.scalings = counts.ann_multiplications = value.numel()
+                counts.adds = value.numel()
+            else:
+                self.uncounted.append(f'{node.name} ({type(target).__name__})')
+        elif target in _ADDING:
+            size = max(
+                env[n].numel()
+                for n in node.all_input_nodes
+                if isinstance(env[n], Tensor)
+            )
+            self._row(node, 'elementwise').adds = size
+        elif target in _SCALING:
+            counts = self._row(node, 'elementwise')
+            counts.scalings = counts.ann_multiplications = value.numel()
+        elif target in _PRODUCTS:
+            self.uncounted.append(f'{node.name} (matrix product)')
+
+    def _count_layer(
+        self, node: fx.Node, layer: SpikingLayer, env: dict[fx.Node, Any]
+    ) -> None:
+        args, kwargs = arguments(node, env)
+        x = args[0] if args else kwargs['x']
+        source = node.all_input_nodes[0]
+        key = source.name
+        if source.target == 'decode':
+            key = source.all_input_nodes[0].name
+        nonzero = self.nonzero.get(key, x.shape.numel())
+        counts = self._row(node, 'layer')
+        for item in layer.operations(*args, **kwargs):
+            _add_operation(counts, item, x, nonzero)
+        if not isinstance(x, Spikes):
+            counts.analog_values += x.numel()
+        elif self._needs_node_scale(source, layer):
+            counts.scalings += x.shape[:-1].numel() * layer.weight.size(0)
+
+    def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:
+        """Whether a node's own scale is a multiplication of its own, and not
+        one with the degree factor that its sums are multiplied by anyway.
+        """
+        neuron = self.network.get_submodule(str(source.target))
+        if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
+            return False
+        is_scaled = isinstance(layer, SpikingGCNConv) and layer.normalize
+        return not (is_scaled and not layer.fold_source)
+
+
+def _add_operation(counts: Counts, item: Operation, x: Any, nonzero: int) -> None:
+    if item.kind == 'transform':
+        counts.ann_macs += item.num
+        counts.ann_macs_nonzero += nonzero * item.fan_out
+        if isinstance(x, Spikes):
+            counts.synops += x.num_spikes * item.fan_out
+        else:
+            counts.snn_macs += item.num
+    elif item.kind == 'scaling':
+        counts.scalings += item.num
+    else:
+        counts.ann_aggregation_macs += item.num
+        if item.kind == 'weighted aggregation':
+            counts.snn_macs += item.num
+        else:
+            counts.accumulates += item.num
+
+
+def _short(value: int) -> str:
+    """Three digits and a unit: 1234567 is 1.23 M."""
+    for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
+        if value >= 0.9995 * size:
+            return f'{value / size:.3g} {unit}'
+    return str(value)
+
+
+def _items(name: str, value: Any) -> list[tuple[str, Any]]:
+    return (
+        [(name, value)] if isinstance(value, Tensor) else list(value.to_dict().items())
+    )
+
+
+def _known(snn: SpikingModel, call: dict[str, Any]) -> dict[str, Any]:
+    unused = {name for name, value in snn.spec.constants.items() if value is None}
+    return {k: v for k, v in call.items() if k not in unused}

@@ -1,0 +1,287 @@
+"""The time-stepped run of a converted network: one binary spike at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from spikegraph.coding import Spikes
+from spikegraph.conversion import SpikingModel
+from spikegraph.conversion.interpretation import is_input, is_population, run_node
+from spikegraph.conversion.rules import rule_for
+from spikegraph.nn import EarliestSpike, PhaseNeuron, charge, fire
+
+EVENT_DTYPE = np.dtype(
+    [
+        ('t', np.int32),
+        ('layer', np.int16),
+        ('node', np.int32),
+        ('channel', np.int32),
+        ('polarity', np.int8),
+    ]
+)
+
+
+@dataclass
+class Simulation:
+    r"""What a time-stepped run produced.
+
+    Args:
+        output (Any): The output, as the network's :meth:`forward` returns it:
+            membrane potentials after the last charge window.
+        spikes (Dict[str, Spikes]): The spikes of each population, by name, in
+            firing order.
+        membrane (Dict[str, torch.Tensor]): The potential of each population
+            after its charge window, :math:`V / Q^{T-1}`, bias included, in the
+            units of the activation.
+        start_step (Dict[str, int]): The step at which each population's fire
+            window opens.
+        num_steps (int): The steps of the whole run.
+    """
+
+    output: Any
+    spikes: dict[str, Spikes] = field(default_factory=dict)
+    membrane: dict[str, Tensor] = field(default_factory=dict)
+    start_step: dict[str, int] = field(default_factory=dict)
+    num_steps: int = 0
+
+    @property
+    def spike_time(self) -> dict[str, Tensor]:
+        """The spike times of each population (uint8)."""
+        return {name: spikes.spike_time for name, spikes in self.spikes.items()}
+
+    def events(self) -> np.ndarray:
+        r"""All spikes as a structured array, ordered in time.
+
+        Fields: ``t`` (step of the run), ``layer`` (index of the population in
+        :obj:`spikes`), ``node`` and ``channel`` (row and flattened column of
+        the population), ``polarity`` (1 ON, -1 OFF).
+        """
+        parts = []
+        for layer, (name, spikes) in enumerate(self.spikes.items()):
+            times = spikes.phase().reshape(max(1, len(spikes.spike_time)), -1)
+            sign = spikes.polarity().reshape(times.shape)
+            node, channel = (times < spikes.code.num_steps).nonzero(as_tuple=True)
+            events = np.empty(len(node), dtype=EVENT_DTYPE)
+            events['t'] = self.start_step[name] + times[node, channel].cpu().numpy()
+            events['layer'] = layer
+            events['node'] = node.cpu().numpy()
+            events['channel'] = channel.cpu().numpy()
+            events['polarity'] = sign[node, channel].cpu().numpy()
+            parts.append(events)
+        events = np.concatenate(parts) if parts else np.empty(0, dtype=EVENT_DTYPE)
+        return events[np.argsort(events['t'], kind='stable')]
+
+
+def save_events(events: np.ndarray, path: str | Path, layers: list[str]) -> None:
+    """Writes events and the names of their layers to a ``.npz`` file.
+
+    Args:
+        events (numpy.ndarray): From :meth:`Simulation.events`.
+        path (str or pathlib.Path): The file, ending in ``.npz``.
+        layers (List[str]): The name of each layer index.
+
+    Raises:
+        ValueError: If the events have other fields or the file another suffix.
+    """
+    if events.dtype != EVENT_DTYPE:
+        raise ValueError(
+            f"Expected 'events' of type {EVENT_DTYPE} (got {events.dtype})"
+        )
+    if Path(path).suffix != '.npz':
+        raise ValueError(f"Expected 'path' to end in '.npz' (got '{path}')")
+    np.savez_compressed(path, events=events, layers=np.array(layers, dtype=np.str_))
+
+
+def load_events(path: str | Path) -> tuple[np.ndarray, list[str]]:
+    """Reads what :func:`save_events` wrote.
+
+    Returns:
+        Tuple[numpy.ndarray, List[str]]: The events and the layer names.
+
+    Raises:
+        ValueError: If the file does not hold events.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        if 'events' not in file or file['events'].dtype != EVENT_DTYPE:
+            raise ValueError(
+                f"Expected '{path}' to hold spike events (got {', '.join(file.files)})"
+            )
+        return file['events'], file['layers'].tolist()
+
+
+@torch.no_grad()
+def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
+    r"""Runs every time step of a converted network.
+
+    Each population first charges for :math:`T` steps,
+    :math:`V \leftarrow Q V + L(s_t)`, while the binary spikes :math:`s_t` of
+    its sources pass through the real layers, then fires for :math:`T` steps.
+    A segment fed by several populations has one membrane compartment for each.
+    :meth:`SpikingModel.forward` must give the same spike times.
+
+    Args:
+        model (SpikingModel): The converted network.
+        *args (Any): The arguments of its :meth:`forward`, or PyG data.
+        **kwargs (Any): Keyword arguments of its :meth:`forward`.
+
+    Returns:
+        Simulation: Output, spikes and membranes.
+
+    Raises:
+        ValueError: If the inputs do not fit the model.
+    """
+    return _Run(model, model.bind(*args, **kwargs)).run()
+
+
+class _Run:
+    """One simulation: sources (what emits a value to the segments behind it)
+    are evaluated in order, each from the segment in front of it.
+    """
+
+    def __init__(self, model: SpikingModel, inputs: dict[str, Any]) -> None:
+        self.network = model.network
+        self.num_steps = model.config.num_steps
+        self.nodes = list(self.network.graph.nodes)
+        self.inputs = inputs
+        self.static: dict[fx.Node, Any] = {}  # Values no spike changes.
+        self.spiking: dict[fx.Node, Spikes] = {}
+        self.feeds: dict[fx.Node, set[fx.Node]] = {}  # Sources of a segment.
+        self.result = Simulation(output=None)
+        self.window: dict[fx.Node, int] = {}
+        self.charged: dict[fx.Node, Tensor] = {}
+
+    def run(self) -> Simulation:
+        for node in self.nodes:
+            before = node.all_input_nodes
+            feeds = set().union(*(self.feeds.get(n, set()) for n in before))
+            if node.op == 'placeholder':
+                self.static[node] = self.inputs[str(node.target)]
+            elif is_population(self.network, node):
+                self._fire_population(node)
+                feeds = {node}
+            elif node.op == 'output':
+                self.result.output = pytree.tree_map_only(
+                    fx.Node, self._potential, node.args[0]
+                )
+                last = max((self.window.get(n, -1) for n in self.window), default=-1)
+                self.result.num_steps = (last + 2) * self.num_steps
+            elif not feeds:
+                self.static[node] = run_node(self.network, node, self.static)
+            elif self._is_analog(node):
+                args = {n: self._potential(n) for n in before}
+                self.static[node] = run_node(self.network, node, args)
+                feeds = set()
+            self.feeds[node] = feeds
+        return self.result
+
+    def _is_analog(self, node: fx.Node) -> bool:
+        """Read-outs and analog leftovers see the charged potential."""
+        if node.meta.get('analog'):
+            return True
+        target: Any = node.target
+        if node.op == 'call_module':
+            target = self.network.get_submodule(str(target))
+        rule = rule_for(target)
+        return rule is not None and rule.kind in ('readout', 'metadata')
+
+    def _fire_population(self, node: fx.Node) -> None:
+        module = self.network.get_submodule(str(node.target))
+        before = node.all_input_nodes
+        name = str(node.target).split('.', 1)[1]
+        if isinstance(module, EarliestSpike):
+            self.spiking[node] = self._gate([self.spiking[n] for n in before])
+            # A gate passes spikes on as they come: no window of its own.
+            self.window[node] = max(self.window[n] for n in before)
+        else:
+            assert isinstance(module, PhaseNeuron)
+            potential = self._potential(before[0])
+            factor = self._potential(before[1]) if len(before) > 1 else None
+            scale = module.scale_for(potential, factor)
+            self.spiking[node] = _fire_window(potential, module, scale)
+            self.result.membrane[name] = potential
+            sources = self.feeds.get(before[0], set())
+            earlier = [self.window[n] for n in sources]
+            self.window[node] = max(earlier, default=-1) + 1
+            assert not (is_input(node) and earlier)
+        self.result.spikes[name] = self.spiking[node]
+        self.result.start_step[name] = self.window[node] * self.num_steps
+
+    def _gate(self, sources: list[Spikes]) -> Spikes:
+        """Lets the first spike of each neuron through, step by step."""
+        first = sources[0]
+        spike_time = torch.full_like(first.spike_time, first.code.num_steps)
+        rasters = [spikes.raster() for spikes in sources]
+        for step in range(first.code.num_steps):
+            arrives = torch.stack([raster[step] for raster in rasters]).any(dim=0)
+            waiting = spike_time == first.code.num_steps
+            spike_time[arrives & waiting] = step
+        return Spikes(spike_time, first.code, first.scale)
+
+    def _potential(self, node: fx.Node) -> Any:
+        """The value of a node after all steps of its sources' spikes."""
+        if node in self.static:
+            return self.static[node]
+        if node in self.spiking:
+            return self.spiking[node].decode()
+        if node not in self.charged:
+            self.charged[node] = self._charge(node)
+        return self.charged[node]
+
+    def _charge(self, node: fx.Node) -> Tensor:
+        """Steps through the charge windows of a segment, one per source."""
+        sources = sorted(self.feeds[node], key=self.nodes.index)
+        segment = self._segment(node)
+        silent = {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
+        # With all sources silent a segment yields its bias, which enters once.
+        bias = self._run_segment(segment, silent)
+        potential = bias
+        for source in sources:
+            spikes = self.spiking[source]
+            membrane = torch.zeros_like(bias)
+            for step in range(spikes.code.num_steps):
+                current = {**silent, source: spikes.current(step)}
+                arriving = self._run_segment(segment, current) - bias
+                membrane = charge(membrane, arriving, spikes.code, step)
+            potential = potential + membrane * float(spikes.code.levels[-1])
+        return potential
+
+    def _segment(self, target: fx.Node) -> list[fx.Node]:
+        """The nodes from the sources to ``target``, in order."""
+        needed, queue = {target}, [target]
+        while queue:
+            for node in queue.pop().all_input_nodes:
+                known = node in self.static or node in self.spiking or node in needed
+                if not known:
+                    needed.add(node)
+                    queue.append(node)
+        return [node for node in self.nodes if node in needed]
+
+    def _run_segment(
+        self, segment: list[fx.Node], currents: dict[fx.Node, Tensor]
+    ) -> Tensor:
+        env = {**self.static, **currents}
+        for node in segment:
+            if node.op == 'call_method' and node.target == 'decode':
+                env[node] = env[node.all_input_nodes[0]]
+            else:
+                env[node] = run_node(self.network, node, env)
+        return env[segment[-1]]
+
+
+def _fire_window(potential: Tensor, neuron: PhaseNeuron, scale: Tensor) -> Spikes:
+    code = neuron.code
+    spike_time = torch.full_like(potential, code.num_steps, dtype=torch.uint8)
+    has_fired = torch.zeros_like(potential, dtype=torch.bool)
+    for step in range(code.num_steps):
+        spikes = fire(potential, code, step, has_fired, scale)
+        spike_time[spikes > 0] = step
+        spike_time[spikes < 0] = code.num_steps + 1 + step
+        has_fired |= spikes != 0
+    return Spikes(spike_time, code, scale)
