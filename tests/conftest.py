@@ -1,0 +1,50 @@
+import os
+
+os.environ['MPLBACKEND'] = 'Agg'
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikegraph.datasets import DATASETS, NodeDataset, load_dataset
+
+
+@pytest.fixture(autouse=True)
+def fill_uninitialized_memory() -> Iterator[None]:
+    # With deterministic algorithms on, `torch.empty` is filled with NaN or the
+    # largest integer, so that an output that was never written fails the test.
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def dataset_root() -> Callable[[str], Path]:
+    """Returns a function that skips the test where the raw files of a dataset are
+    not under SPIKEGRAPH_ROOT, and fails it if SPIKEGRAPH_REQUIRE_DATA is 1."""
+
+    def find(name: str) -> Path:
+        root = os.environ.get('SPIKEGRAPH_ROOT', '')
+        files = [Path(root) / file for file in DATASETS[name].raw_files]
+        if root and all(file.exists() for file in files):
+            return Path(root)
+        message = f"the files of '{name}' are not under SPIKEGRAPH_ROOT ('{root}')"
+        if os.environ.get('SPIKEGRAPH_REQUIRE_DATA') == '1':
+            pytest.fail(f'SPIKEGRAPH_REQUIRE_DATA is 1, but {message}')
+        pytest.skip(message)
+
+    return find
+
+
+@pytest.fixture
+def load_data(dataset_root: Callable[[str], Path]) -> Callable[[str], NodeDataset]:
+    """Returns a function that loads a dataset, or skips as :obj:`dataset_root`."""
+    return lambda name: load_dataset(name, dataset_root(name))
+
+
+@pytest.fixture(scope='session')
+def digits() -> NodeDataset:
+    return load_dataset('digits')
