@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from spikegraph.datasets import DATASETS, NodeDataset, load_dataset
+
+
+# Small tensors gain nothing from threads, and wait for each other when other
+# processes want the cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +54,14 @@ def load_data(dataset_root: Callable[[str], Path]) -> Callable[[str], NodeDatase
 @pytest.fixture(scope='session')
 def digits() -> NodeDataset:
     return load_dataset('digits')
+
+
+@pytest.fixture
+def graph() -> Data:
+    """A random graph with self-loops, duplicate edges and isolated nodes."""
+    generator = torch.Generator().manual_seed(0)
+    edge_index = torch.randint(55, (2, 200), generator=generator)
+    edge_index[:, :3] = torch.tensor([[1, 2, 2], [1, 3, 3]])
+    x = torch.rand(60, 5, generator=generator, dtype=torch.float64)
+    x[x < 0.4] = 0.0
+    return Data(x=x, edge_index=edge_index)

@@ -19,7 +19,7 @@ from spikegraph.conversion.interpretation import (
     run_analog,
     run_node,
 )
-from spikegraph.conversion.structure import Structure
+from spikegraph.conversion.passes import Structure
 from spikegraph.nn import PhaseNeuron, SpikingLayer
 
 MAX_VALUES = 2**18  # Calibration values kept per population.

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_geometric.data.data import BaseData
+from torch_geometric.nn import Sequential as PyGSequential
 
+KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
 DATA_NAMES = ('data', 'batch', 'graph')
 
 
@@ -68,11 +70,13 @@ class CallSpec:
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     """The parameters of ``forward``, variadic ones left out."""
+    if isinstance(model, PyGSequential):  # Its forward may be generic.
+        return {
+            name: inspect.Parameter(name, KIND, default=parameter.default)
+            for name, parameter in model.signature.param_dict.items()
+        }
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    signature = getattr(model, 'signature', None)  # torch_geometric.nn.Sequential.
-    if not isinstance(signature, inspect.Signature):
-        signature = inspect.signature(model.forward)
-    parameters = signature.parameters
+    parameters = inspect.signature(model.forward).parameters
     return {k: p for k, p in parameters.items() if p.kind not in variadic}
 
 

@@ -11,8 +11,9 @@ from spikegraph.conversion.calibration import Calibration, calibrate, output_err
 from spikegraph.conversion.call import as_calls, call_spec
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.model import SpikingModel
+from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
-from spikegraph.conversion.structure import Structure, build_structure
+from spikegraph.conversion.structure import build_structure
 from spikegraph.nn import PhaseNeuron, SpikingGCNConv, SpikingLayer
 
 

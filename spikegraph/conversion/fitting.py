@@ -12,7 +12,7 @@ from spikegraph.conversion.config import ConversionConfig
 
 # Bases worth trying: 2 is the classical phase code, 1.02 rounds to 1 percent.
 BASES = tuple(1 + 0.02 * 1.12**i for i in range(42))
-NUM_SCALES = 48
+NUM_SCALES = 16
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,26 @@ class SortedValues:
         r"""How many values each spike time gets, and their sum.
 
         Args:
-            thresholds (torch.Tensor): Decreasing thresholds :math:`(C, T)`.
+            thresholds (torch.Tensor): Decreasing thresholds of :math:`K`
+                candidate codes :math:`(C, K, T)`.
 
         Returns:
-            Tuple[torch.Tensor, torch.Tensor]: Counts and sums :math:`(C, T)`.
+            Tuple[torch.Tensor, torch.Tensor]: Counts and sums
+            :math:`(C, K, T)`.
         """
-        low = torch.searchsorted(self.values, thresholds.contiguous())
-        end = torch.full_like(low[:, :1], self.values.size(1))
-        high = torch.cat([end, low[:, :-1]], dim=-1)
-        return high - low, self.sums.gather(1, high) - self.sums.gather(1, low)
+        flat = thresholds.flatten(1).contiguous()
+        low = torch.searchsorted(self.values, flat).view(thresholds.shape)
+        end = torch.full_like(low[..., :1], self.values.size(1))
+        high = torch.cat([end, low[..., :-1]], dim=-1)
+        above = self.sums.gather(1, high.flatten(1)).view(low.shape)
+        below = self.sums.gather(1, low.flatten(1)).view(low.shape)
+        return high - low, above - below
 
     def error(self, levels: Tensor, thresholds: Tensor) -> Tensor:
-        """The summed squared coding error of each row :math:`(C)`."""
+        """The summed squared coding error of each code :math:`(C, K)`."""
         count, total = self.bins(thresholds)
-        return self.energy + (levels * (levels * count - 2 * total)).sum(-1)
+        saved = (levels * (levels * count - 2 * total)).sum(-1)
+        return self.energy.view(-1, 1) + saved
 
 
 def fit_code(
@@ -88,7 +94,7 @@ def fit_code(
             continue  # Far beyond the range of any activation.
         code = PhaseCode(config.num_steps, base, shift, signed)
         scale = _fit_scale(data, code, config)
-        error = float(_error(data, code, scale).sum())
+        error = float(_error(data, code, scale.view(-1, 1)).sum())
         if best is None or error < best[2] * (1 - 1e-9) - 1e-12 * energy:
             best = code, scale, error
         if config.num_steps == 1:
@@ -102,8 +108,9 @@ def fit_code(
 
 
 def _error(data: SortedValues, code: PhaseCode, scale: Tensor) -> Tensor:
-    levels, thresholds = code.levels.to(scale), code.thresholds.to(scale)
-    return data.error(scale.view(-1, 1) * levels, scale.view(-1, 1) * thresholds)
+    """The error of each scale :math:`(C, K)`."""
+    scale = scale.unsqueeze(-1)
+    return data.error(scale * code.levels.to(scale), scale * code.thresholds.to(scale))
 
 
 def _fit_scale(data: SortedValues, code: PhaseCode, config: ConversionConfig) -> Tensor:
@@ -114,16 +121,14 @@ def _fit_scale(data: SortedValues, code: PhaseCode, config: ConversionConfig) ->
         return largest
     if config.scale != 'mse':
         return _percentile(data, config.scale[1], largest)
-    # A coarse grid over everything sensible, then a fine one around the best.
-    center, span = largest * 0.25, 16.0
-    best, best_error = largest, _error(data, code, largest)
+    # Ever finer grids of factors around the best scale so far.
+    best, span = largest * 0.25, 16.0
     for _ in range(3):
-        for step in torch.linspace(-0.5, 0.5, NUM_SCALES // 3).tolist():
-            scale = center * span**step
-            error = _error(data, code, scale)
-            best = torch.where(error < best_error, scale, best)
-            best_error = torch.minimum(error, best_error)
-        center, span = best, span ** (3 / (NUM_SCALES // 3))
+        factors = span ** torch.linspace(-0.5, 0.5, NUM_SCALES + 1).to(best)
+        grid = torch.cat([best.view(-1, 1) * factors, largest.view(-1, 1)], dim=1)
+        picked = _error(data, code, grid).argmin(dim=1, keepdim=True)
+        best = grid.gather(1, picked).view(-1)
+        span = span ** (3 / NUM_SCALES)
     return best
 
 
@@ -152,9 +157,8 @@ def _fit_levels(
     levels = largest * grid.square().clamp(min=1e-9)
     for _ in range(num_rounds):
         thresholds = (levels + torch.cat([levels[1:], levels.new_zeros(1)])) / 2
-        table = scale.view(-1, 1) * levels
-        count, total = data.bins(scale.view(-1, 1) * thresholds)
         weight = scale.view(-1, 1)
+        count, total = (v[:, 0] for v in data.bins((weight * thresholds).unsqueeze(1)))
         numerator = (weight * total).sum(0)
         denominator = (weight.square() * count).sum(0)
         fitted = numerator / denominator.clamp(min=1e-300)
@@ -165,11 +169,10 @@ def _fit_levels(
             denominator = (count * levels.square()).sum(-1)
             fitted = numerator / denominator.clamp(min=1e-300)
             scale = torch.where(denominator > 0, fitted, scale)
-    del table
     first = levels[0]
     code = PhaseCode.from_levels(levels / first, signed=signed)
     scale = scale * first
-    return code, scale, float(_error(data, code, scale).sum())
+    return code, scale, float(_error(data, code, scale.view(-1, 1)).sum())
 
 
 def _strictly_decreasing(levels: Tensor) -> Tensor:

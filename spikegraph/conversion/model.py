@@ -4,11 +4,11 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.call import CallSpec, as_call, check_finite
+from spikegraph.conversion.call import CallSpec, check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.report import ConversionReport
 from spikegraph.nn import PhaseNeuron
@@ -60,7 +60,7 @@ class SpikingModel(nn.Module):
         """The inputs of the network by name, checked."""
         if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
             if self.spec.data_keys is None:
-                kwargs = _without_constants(as_call(self, args[0]), self.spec)
+                kwargs = _inputs_of(args[0], self.spec)
                 args = ()
         inputs = self.spec.bind(*args, **kwargs)
         for name, value in inputs.items():
@@ -141,11 +141,9 @@ class _Recorder(fx.Interpreter):
         return value
 
 
-def _without_constants(call: dict[str, Any], spec: CallSpec) -> dict[str, Any]:
-    """PyG data may hold more than the calibration data did, not less."""
-    unused = [name for name, value in spec.constants.items() if value is None]
-    return {
-        name: value
-        for name, value in call.items()
-        if name not in unused or not isinstance(value, Tensor)
-    }
+def _inputs_of(data: BaseData, spec: CallSpec) -> dict[str, Any]:
+    """The inputs that a data object holds; it may hold more than are read."""
+    found = data.to_dict()
+    if 'edge_index' not in found and 'adj_t' in found:
+        found['edge_index'] = found['adj_t']
+    return {name: found[name] for name in spec.inputs if name in found}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils import _pytree as pytree
 
 from spikegraph.coding import PhaseCode
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.passes import (
+    Structure,
+    fold_degree,
+    fold_norms,
+    insert_decoders,
+    insert_gates,
+    remove_identities,
+    stacked,
+)
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
@@ -21,37 +29,9 @@ from spikegraph.conversion.rules import (
     rule_for,
 )
 from spikegraph.conversion.tracing import describe, module_of, trace
-from spikegraph.nn import (
-    DegreeFactor,
-    EarliestSpike,
-    PhaseNeuron,
-    SpikingGCNConv,
-    SpikingLayer,
-)
+from spikegraph.nn import PhaseNeuron
 
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
-
-
-@dataclass
-class Structure:
-    """A converted network before calibration.
-
-    Args:
-        network (torch.fx.GraphModule): The graph of spiking modules.
-        populations (Dict[str, str]): Each population's module path and the
-            activation or input it stands for.
-        analog (List[str]): What stays analog.
-        groups (List[List[str]]): Populations that must share code and scale.
-        features (Tuple[str, ...]): The encoded inputs.
-        num_folded (int): Normalisation layers folded into weights.
-    """
-
-    network: fx.GraphModule
-    populations: dict[str, str] = field(default_factory=dict)
-    analog: list[str] = field(default_factory=list)
-    groups: list[list[str]] = field(default_factory=list)
-    features: tuple[str, ...] = ()
-    num_folded: int = 0
 
 
 def build_structure(
@@ -101,12 +81,12 @@ class _Builder:
                 self._encode_source(node)
             elif node.op != 'output' and self._inputs(node):
                 self._convert_node(node, converted)
-        self._remove_identities()
-        self._fold_norms()
-        self._insert_gates()
-        self._insert_decoders()
+        remove_identities(self.structure, self.signals)
+        fold_norms(self.structure, self.signals)
+        insert_gates(self.structure, self.signals)
+        insert_decoders(self.structure)
         if self.config.fold_degree:
-            self._fold_degree()
+            fold_degree(self.structure)
         self.graph.eliminate_dead_code()
         self.network.delete_all_unused_submodules()
         self.network.recompile()
@@ -176,6 +156,11 @@ class _Builder:
     def _inputs(self, node: fx.Node) -> list[fx.Node]:
         return [n for n in node.all_input_nodes if n in self.signals]
 
+    def _num_signals(self, node: fx.Node) -> int:
+        """Like :meth:`_inputs`, but ``x * x`` counts twice."""
+        flat = pytree.tree_leaves((node.args, node.kwargs))
+        return sum(isinstance(a, fx.Node) and a in self.signals for a in flat)
+
     def _convert_node(self, node: fx.Node, converted: dict[str, nn.Module]) -> None:
         if node in self.signals:  # An input population.
             return
@@ -235,7 +220,7 @@ class _Builder:
             return self._allow_max(node)
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
             return Rule('affine')
-        if node.target in BILINEAR and len(self._inputs(node)) > 1:
+        if node.target in BILINEAR and self._num_signals(node) > 1:
             return None
         if node.target in (operator.truediv, torch.div, 'div'):
             return rule if node.args[0] in self.signals else None
@@ -266,17 +251,19 @@ class _Builder:
         return rule
 
     def _allow_max(self, node: fx.Node) -> Rule | None:
-        return Rule('affine') if _stacked(node) is not None else None
+        return Rule('affine') if stacked(node) is not None else None
 
     def _leave_analog(self, node: fx.Node) -> None:
         what = describe(self.network, node)
         if not self.config.allow_analog:
             name, _, kind = what.partition(' ')
             kind = kind.strip('()')
-            remedy = f"'@register_rule({kind})'"
+            remedy = 'Put it into a module with a rule of its own'
+            if node.op == 'call_module':
+                remedy = f"Add a rule with '@register_rule({kind})'"
             raise NotImplementedError(
                 f"Cannot convert '{name}' ({kind}): no rule makes it affine or a phase "
-                f"neuron. Add a rule with {remedy} or pass 'allow_analog=True'"
+                f"neuron. {remedy} or pass 'allow_analog=True'"
             )
         self.signals.add(node)
         node.meta['analog'] = True
@@ -290,160 +277,3 @@ class _Builder:
         self.signals.add(node)
         self.structure.populations[target] = what
         return node
-
-    # Passes over the whole graph.
-
-    def _remove_identities(self) -> None:
-        for node in list(self.graph.nodes):
-            rule = None
-            if node.op == 'call_module':
-                rule = rule_for(module_of(self.network, node))
-            elif node.op in ('call_function', 'call_method'):
-                rule = rule_for(node.target)
-            if rule is not None and rule.kind == 'identity' and node in self.signals:
-                node.replace_all_uses_with(node.all_input_nodes[0])
-                self.graph.erase_node(node)
-
-    def _fold_norms(self) -> None:
-        calls: dict[str, int] = {}
-        for node in self.graph.nodes:
-            if node.op == 'call_module':
-                calls[str(node.target)] = calls.get(str(node.target), 0) + 1
-        for node in list(self.graph.nodes):
-            if node.op != 'call_module' or node not in self.signals:
-                continue
-            norm = module_of(self.network, node)
-            before = node.all_input_nodes[0]
-            if not isinstance(norm, nn.BatchNorm1d) or before.op != 'call_module':
-                continue
-            layer = module_of(self.network, before)
-            alone = len(before.users) == 1 and calls[str(before.target)] == 1
-            if isinstance(layer, SpikingLayer) and alone:
-                assert norm.running_mean is not None and norm.running_var is not None
-                gain = (norm.running_var + norm.eps).rsqrt()
-                gain = gain if norm.weight is None else gain * norm.weight
-                offset = -norm.running_mean * gain
-                offset = offset if norm.bias is None else offset + norm.bias
-                layer.fold(gain, offset)
-                self.structure.num_folded += 1
-                node.replace_all_uses_with(before)
-                self.graph.erase_node(node)
-
-    def _insert_gates(self) -> None:
-        """``stack(populations).max(dim)`` is the earliest spike, exactly."""
-        for node in list(self.graph.nodes):
-            stack = _stacked(node)
-            if stack is None or node not in self.signals:
-                continue
-            values: list[fx.Node] = list(stack.args[0])  # type: ignore[arg-type]
-            if not all(value.meta.get('population') for value in values):
-                found = [v for v in values if not v.meta.get('population')][0]
-                raise NotImplementedError(
-                    f"Cannot convert '{node.name}' (max): it compares potentials, such as "
-                    f"'{found.name}', where only spikes have an earliest. Apply ReLU "
-                    'before the maximum'
-                )
-            name = f'gates.{node.name}'
-            self.network.add_submodule(name, EarliestSpike())
-            with self.graph.inserting_after(node):
-                gate = self.graph.call_module(name, (values,))
-            gate.meta['population'] = True
-            self.signals.add(gate)
-            for user in list(node.users):
-                picks = user.target is operator.getitem and user.args[1] == 0
-                if not picks and user.target is not operator.getitem:
-                    picks = node.target in (torch.amax, 'amax')
-                if not picks:
-                    raise NotImplementedError(
-                        f"Cannot convert '{node.name}' (max): its indices are read, and "
-                        'spike times do not tell them. Read only the values'
-                    )
-                user.replace_all_uses_with(gate)
-            self._tie(values)
-
-    def _tie(self, values: Sequence[fx.Node]) -> None:
-        names = []
-        for value in values:
-            names += [str(value.target)]
-            if str(value.target).startswith('gates.'):
-                names += [str(n.target) for n in value.all_input_nodes]
-        neurons = {name for name in names if name.startswith('neurons.')}
-        merged = [g for g in self.structure.groups if neurons & set(g)]
-        rest = [g for g in self.structure.groups if not neurons & set(g)]
-        group = neurons.union(*map(set, merged))
-        self.structure.groups = [*rest, sorted(group)]
-
-    def _insert_decoders(self) -> None:
-        for node in list(self.graph.nodes):
-            if not node.meta.get('population'):
-                continue
-            readers = [u for u in node.users if not self._reads_spikes(node, u)]
-            if not readers:
-                continue
-            with self.graph.inserting_after(node):
-                decoded = self.graph.call_method('decode', (node,))
-            self.signals.add(decoded)
-            for reader in readers:
-                reader.replace_input_with(node, decoded)
-
-    def _reads_spikes(self, node: fx.Node, user: fx.Node) -> bool:
-        if user.op != 'call_module':
-            return False
-        module = module_of(self.network, user)
-        return isinstance(module, (SpikingLayer, EarliestSpike))
-
-    def _fold_degree(self) -> None:
-        for node in list(self.graph.nodes):
-            if not node.meta.get('population') or node.op != 'call_module':
-                continue
-            if not isinstance(module_of(self.network, node), PhaseNeuron):
-                continue
-            convs = [(user, self._folding_conv(user)) for user in node.users]
-            calls = {(u.args[1:], tuple(u.kwargs.items())) for u, _ in convs}
-            options = {
-                None
-                if conv is None
-                else (conv.improved, conv.add_self_loops, conv.flow)
-                for _, conv in convs
-            }
-            if len(convs) > 0 and len(calls) == 1 and len(options) == 1:
-                if None not in options:
-                    self._fold_source(node, convs)
-        for node in self.graph.nodes:
-            conv = self._folding_conv(node)
-            if conv is not None and node.users:
-                conv.fold_target = all(u.meta.get('population') for u in node.users)
-
-    def _folding_conv(self, node: fx.Node) -> SpikingGCNConv | None:
-        if node.op != 'call_module':
-            return None
-        conv = module_of(self.network, node)
-        folds = isinstance(conv, SpikingGCNConv) and conv.normalize and not conv.cached
-        return conv if folds else None  # type: ignore[return-value]
-
-    def _fold_source(self, node: fx.Node, convs: list[Any]) -> None:
-        user, conv = convs[0]
-        before = set(itertools.takewhile(lambda n: n is not node, self.graph.nodes))
-        if not before.issuperset(set(user.all_input_nodes) - {node}):
-            return  # The graph is only known once the population has fired.
-        name = f'factors.{node.name}'
-        self.network.add_submodule(name, DegreeFactor(conv))
-        potential = node.args[0]
-        with self.graph.inserting_before(node):
-            arguments = (potential, *user.args[1:])
-            factor = self.graph.call_module(name, arguments, dict(user.kwargs))
-        node.args = (potential, factor)
-        for _, each in convs:
-            each.fold_source = True
-
-
-def _stacked(node: fx.Node) -> fx.Node | None:
-    """The stack that ``node`` takes the maximum of, along its new dimension."""
-    if node.target not in ('max', 'amax', torch.max, torch.amax) or not node.args:
-        return None
-    stack = node.args[0]
-    if not isinstance(stack, fx.Node) or stack.target is not torch.stack:
-        return None
-    dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
-    over = stack.kwargs.get('dim', stack.args[1] if len(stack.args) > 1 else 0)
-    return stack if dim == over else None

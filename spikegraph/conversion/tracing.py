@@ -73,6 +73,8 @@ def trace(model: nn.Module, spec: CallSpec) -> fx.GraphModule:
                 'model once, or train it, before converting'
             )
     model = copy.deepcopy(model).eval()
+    if isinstance(model, pyg_nn.Sequential):
+        _give_explicit_forward(model)
     try:
         graph = _Tracer(spec).trace(model, concrete_args=dict(spec.constants))
     except (fx.proxy.TraceError, TypeError, AttributeError, IndexError) as error:
@@ -82,10 +84,31 @@ def trace(model: nn.Module, spec: CallSpec) -> fx.GraphModule:
             'rewrite the branch, or convert the part of the model without it'
         ) from error
     network = fx.GraphModule(model, graph, type(model).__name__)
-    _drop_unused_inputs(graph, spec)
     _make_functional(network)
+    _drop_unused_inputs(graph, spec)
     network.recompile()
     return network
+
+
+def _give_explicit_forward(model: pyg_nn.Sequential) -> None:
+    """PyG keeps the forward of a Sequential on the instance, or a generic one
+    on the class, where the tracer reads the forward of another instance.
+    """
+    names = ', '.join(model.signature.param_dict)
+    source = f'lambda self, {names}: run_children(self, {names})'
+    forward = eval(source, {'run_children': _run_children})
+    model.__dict__.pop('forward', None)
+    model.__class__ = type('Sequential', (type(model),), {'forward': forward})
+
+
+def _run_children(model: pyg_nn.Sequential, *args: Any) -> Any:
+    values = dict(zip(model.signature.param_dict, args, strict=True))
+    out: Any = None
+    for child in model._children:
+        out = getattr(model, child.name)(*[values[name] for name in child.param_names])
+        names = child.return_names
+        values.update(zip(names, [out] if len(names) == 1 else out, strict=True))
+    return out
 
 
 def module_of(network: fx.GraphModule, node: fx.Node) -> nn.Module:

@@ -51,7 +51,10 @@ def test_scale_per_channel_and_per_node():
     channel, node = torch.tensor([0.5, 1.0, 2.0]), torch.rand(5, 1) + 0.1
     for scale in (channel, node):
         rows = [
-            [reference.encode(x[i, j], code, scale.expand(5, 3)[i, j]) for j in range(3)]
+            [
+                reference.encode(x[i, j], code, scale.expand(5, 3)[i, j])
+                for j in range(3)
+            ]
             for i in range(5)
         ]
         expected = torch.tensor(rows, dtype=torch.uint8)

@@ -58,7 +58,7 @@ def test_level_table():
         (dict(base=-2), r"'base' to be greater than 1 \(got -2\)"),
         (dict(base=float('nan')), r"'base' to be greater than 1 \(got nan\)"),
         (dict(base=None), r"'base' to be a number greater than 1 \(got None\)"),
-        (dict(num_steps=126, base=4), r"at least 1e-30 \(got 4.0 \*\* -125 = 1e-75\)"),
+        (dict(num_steps=126, base=4), r'at least 1e-30 \(got 4.0 \*\* -125 = 1e-75\)'),
         (dict(threshold_shift=0.4), r'1/base = 0.5 and 1 \(got 0.4\)'),
         (dict(threshold_shift=1.1), r'1/base = 0.5 and 1 \(got 1.1\)'),
         (dict(signed=1), r"'signed' to be a bool \(got 1\)"),

@@ -73,7 +73,9 @@ def test_prepared_once_per_graph_and_anew_when_it_changes():
     assert gcn_adjacency(edges, weight, 5, torch.float32).weight.max() == 3
     assert weighted.weight.max() == 1
     edges[:, 0] = 4
-    assert gcn_adjacency(edges, None, 5, torch.float32).col.tolist() != first.col.tolist()
+    assert (
+        gcn_adjacency(edges, None, 5, torch.float32).col.tolist() != first.col.tolist()
+    )
     size = len(adjacency_module._CACHE)
     del edges
     gc.collect()
@@ -91,7 +93,11 @@ def test_prepared_once_per_graph_and_anew_when_it_changes():
         (EDGES, torch.full((7,), float('nan')), r'finite \(got nan\)'),
         ([[0], [1]], None, r'to be a tensor of edge indices.*\(got list\)'),
         (torch.eye(4).to_sparse_csr(), None, r'shape \[5, 5\].*\(got \[4, 4\]\)'),
-        (torch.eye(5).to_sparse_csc(), None, r'CSR or COO layout \(got torch.sparse_csc'),
+        (
+            torch.eye(5).to_sparse_csc(),
+            None,
+            r'CSR or COO layout \(got torch.sparse_csc',
+        ),
     ],
 )
 def test_errors(edge_index, weight, match):

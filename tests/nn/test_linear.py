@@ -39,5 +39,7 @@ def test_fold():
 
 
 def test_width_error():
-    with pytest.raises(ValueError, match=r'4 features per row.*\(got 5, shape \[2, 5\]'):
+    with pytest.raises(
+        ValueError, match=r'4 features per row.*\(got 5, shape \[2, 5\]'
+    ):
         SpikingLinear(4, 3)(torch.rand(2, 5))

@@ -58,7 +58,9 @@ def test_node_scale_codes_each_row_relative_to_its_peak():
 
 
 def test_state_dict_is_complete():
-    neuron = PhaseNeuron(PhaseCode.from_levels([1.0, 0.4]), torch.tensor([1.0, 2.0]), True)
+    neuron = PhaseNeuron(
+        PhaseCode.from_levels([1.0, 0.4]), torch.tensor([1.0, 2.0]), True
+    )
     other = PhaseNeuron(PhaseCode(5, 2), torch.tensor([3.0, 3.0]))
     other.load_state_dict(neuron.state_dict())
     assert other.code == neuron.code and other.node_scale

@@ -9,7 +9,9 @@ from spikegraph.nn.conv import DegreeFactor
 from spikegraph.testing import assert_spiking
 
 NUM_NODES = 30
-EDGES = torch.randint(NUM_NODES - 2, (2, 90), generator=torch.Generator().manual_seed(0))
+EDGES = torch.randint(
+    NUM_NODES - 2, (2, 90), generator=torch.Generator().manual_seed(0)
+)
 WEIGHT = torch.rand(90, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 

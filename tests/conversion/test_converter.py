@@ -1,0 +1,476 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+from torch_geometric.nn import GATConv, GCNConv
+from torch_geometric.nn.models import GCN
+
+from spikegraph import ConversionConfig, convert, register_rule, simulate
+from spikegraph.conversion.interpretation import run_network_as_ann
+from spikegraph.conversion.rules import RULES
+from tests.conversion.zoo import (
+    MODELS,
+    Functional,
+    SharedReLU,
+    TakesData,
+    make,
+    randomize,
+)
+
+FINE = ConversionConfig(num_steps=100, base=1.08, compensate=None)
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return make(request.param)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_activation_is_found(name, graph):
+    snn = convert(make(name), graph)
+    assert snn.report.num_activations == MODELS[name][1]
+    assert list(snn.neurons) == [p.name for p in snn.report.populations]
+    assert snn.report.populations[0].name == 'input_x'
+    assert snn.report.analog == []
+    assert not any(isinstance(m, nn.ReLU) for m in snn.modules())
+
+
+def test_many_steps_approach_the_ann(model, graph):
+    snn = convert(model, graph, FINE)
+    with torch.no_grad():
+        expected = model.eval()(graph.x, graph.edge_index)
+    error = (snn(graph.x, graph.edge_index) - expected).norm() / expected.norm()
+    assert error < 0.05
+    assert abs(float(error) - snn.report.logit_relative_error) < 1e-9
+
+
+def test_the_graph_run_as_an_ann_is_the_model(model, graph):
+    snn = convert(model, graph, FINE)  # Norms folded, nothing compensated.
+    found = run_network_as_ann(snn.network, snn.bind(graph))
+    with torch.no_grad():
+        expected = model.eval()(graph.x, graph.edge_index)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_one_spike_per_neuron(model, graph):
+    snn = convert(model, graph)
+    for spikes in snn.spikes(graph).values():
+        assert spikes.spike_time.dtype == torch.uint8
+        assert spikes.raster().sum(dim=0).max() <= 1
+
+
+def test_argument_is_bit_identical(model, graph):
+    model.train()
+    list(model.modules())[-1].eval()  # A mixture of modes.
+    handle = model.register_forward_hook(lambda *_: None)
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    grads = [p.requires_grad for p in model.parameters()]
+    convert(model, graph)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert modes == [module.training for module in model.modules()]
+    assert grads == [p.requires_grad for p in model.parameters()]
+    assert list(model._forward_hooks) == [handle.id]
+
+
+def test_dropout_is_not_baked_in(graph):
+    model = make('GCN').train()
+    snn = convert(model, graph)
+    assert 'dropout' not in snn.network.code
+    assert torch.equal(snn(graph), snn(graph))
+
+
+@pytest.mark.parametrize('name', ['F.relu', 'residual', 'JK max'])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(scale='max'),
+        dict(scale=('percentile', 99.0)),
+        dict(base=1.4),
+        dict(threshold_shift=1.0),
+        dict(per_channel=True),
+        dict(levels='fitted'),
+        dict(levels='fitted', per_channel=True),
+        dict(encode_input=False),
+        dict(input_scale='layer'),
+        dict(fold_degree=True),
+        dict(compensate='bias'),
+        dict(num_steps=1),
+        dict(num_steps=126),
+    ],
+    ids=str,
+)
+def test_options(name, kwargs, graph):
+    model, config = make(name), ConversionConfig(**kwargs)
+    snn = convert(model, graph, config)
+    assert all(n.code.num_steps == config.num_steps for n in snn.neurons.values())
+    if config.base != 'auto':
+        assert all(n.code.base == config.base for n in snn.neurons.values())
+    if config.threshold_shift is not None:
+        for neuron in snn.neurons.values():
+            assert neuron.code.threshold_shift == config.threshold_shift
+    hidden = [n for name, n in snn.neurons.items() if not name.startswith('input_')]
+    assert all((n.scale.numel() > 1) == config.per_channel for n in hidden)
+    assert ('input_x' in snn.neurons) == config.encode_input
+    simulation = simulate(snn, graph)
+    for population, spikes in snn.spikes(graph).items():
+        assert torch.equal(spikes.spike_time, simulation.spike_time[population])
+    assert bool(snn.report.degree_folded) == config.fold_degree
+
+
+def test_scale_rules(graph):
+    model = make('F.relu')
+    with torch.no_grad():
+        potential = model.conv1(graph.x, graph.edge_index)
+    config = ConversionConfig(base=2, scale='max', compensate=None, encode_input=False)
+    scale = convert(model, graph, config).neurons['relu'].scale
+    assert torch.allclose(scale, potential.max())
+    config = ConversionConfig(
+        base=2, scale=('percentile', 90), compensate=None, encode_input=False
+    )
+    positive = potential[potential > 0].sort().values
+    expected = positive[int(-(-len(positive) * 90 // 100)) - 1]
+    assert torch.allclose(convert(model, graph, config).neurons['relu'].scale, expected)
+
+
+def test_mse_scale_beats_max_and_auto_beats_any_base(graph):
+    model = make('deep GCN')
+
+    def error(**kwargs):
+        config = ConversionConfig(num_steps=8, compensate=None, **kwargs)
+        return convert(model, graph, config).report.populations[1].coding_error
+
+    assert error() <= error(base=2) < error(base=2, scale='max')
+    assert error() <= error(base=1.2)
+    assert error(levels='fitted') < error()
+
+
+def test_compensation_lowers_the_error(graph):
+    for name in ('F.relu', 'deep GCN', 'JK cat'):
+        errors = {}
+        for method in (None, 'bias', 'ridge'):
+            config = ConversionConfig(num_steps=4, compensate=method)
+            errors[method] = convert(make(name), graph, config).report
+        plain = errors[None].logit_relative_error
+        assert errors['ridge'].logit_relative_error < plain
+        assert errors['bias'].logit_relative_error < 1.01 * plain
+        assert errors['ridge'].compensated and not errors[None].compensated
+
+
+def test_folded_norms_are_counted_and_gone(graph):
+    snn = convert(make('deep GCN'), graph)
+    assert snn.report.folded_norms == 5
+    assert not any(isinstance(m, nn.BatchNorm1d) for m in snn.modules())
+    late = convert(make('act first'), graph)  # Norm after ReLU: an affine operator.
+    assert late.report.folded_norms == 0
+
+
+def test_in_place_relu_reaches_all_readers(graph):
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.lin = GCNConv(5, 8), nn.Linear(8, 3)
+
+        def forward(self, x, edge_index):
+            h = self.conv(x, edge_index)
+            F.relu(h, inplace=True)
+            h += 1.0
+            return self.lin(h)
+
+    model = randomize(InPlace())
+    snn = convert(model, graph, FINE)
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    'form', ['data', 'tuple', 'list', 'dict', 'loader', 'generator']
+)
+def test_forms_of_calibration_data(form, graph):
+    model = make('shared nn.ReLU')
+    arguments = (graph.x, graph.edge_index)
+    data = {
+        'data': lambda: graph,
+        'tuple': lambda: arguments,
+        'list': lambda: [arguments, graph],
+        'dict': lambda: dict(x=graph.x, edge_index=graph.edge_index),
+        'loader': lambda: DataLoader([graph, graph.clone(), graph], batch_size=2),
+        'generator': lambda: (graph for _ in range(2)),
+    }[form]()
+    snn = convert(model, data, FINE)
+    expected = model(*arguments)
+    assert (snn(*arguments) - expected).norm() < 0.05 * expected.norm()
+
+
+def test_models_that_take_data(graph):
+    model = randomize(TakesData())
+    snn = convert(model, graph, FINE)
+    assert (snn(graph) - model(graph)).norm() < 0.05 * model(graph).norm()
+    weighted = graph.clone()
+    weighted.edge_weight = torch.rand(200, dtype=torch.float64)
+    other = convert(model, weighted, FINE)
+    expected = model(weighted)
+    assert (other(weighted) - expected).norm() < 0.05 * expected.norm()
+    assert 'edge_weight' in other.network.code
+
+
+def test_edge_weights_and_keywords(graph):
+    model = make('shared nn.ReLU')
+    weight = torch.rand(200, dtype=torch.float64)
+    snn = convert(model, (graph.x, graph.edge_index, weight), FINE)
+    expected = model(graph.x, graph.edge_index, weight)
+    found = snn(x=graph.x, edge_index=graph.edge_index, edge_weight=weight)
+    assert (found - expected).norm() < 0.1 * expected.norm()
+    assert list(snn.neurons)[0] == 'input_x' and len(snn.neurons) == 3
+    with pytest.raises(TypeError, match="a value for 'edge_weight'"):
+        snn(graph.x, graph.edge_index)
+    plain = convert(model, graph)
+    with pytest.raises(ValueError, match=r"'edge_weight' to be None.*\(got a tensor\)"):
+        plain(graph.x, graph.edge_index, weight)
+    with pytest.raises(TypeError, match=r"unexpected argument 'foo'"):
+        plain(graph.x, graph.edge_index, foo=1)
+
+
+def test_signed_input(graph):
+    graph.x = graph.x - 0.5
+    snn = convert(make('F.relu'), graph, FINE)
+    assert snn.neurons['input_x'].code.signed
+    simulation = simulate(snn, graph)
+    assert simulation.events()['polarity'].min() == -1
+
+
+def test_binary_rows_are_coded_without_error(graph):
+    graph.x = (graph.x > 0.5).double()
+    graph.x /= graph.x.sum(dim=1, keepdim=True).clamp(min=1)
+    report = convert(make('F.relu'), graph, ConversionConfig(num_steps=2)).report
+    assert report.populations[0].coding_error < 1e-12
+    assert report.populations[0].node_scale
+
+
+@pytest.mark.parametrize('num_nodes', [1, 4])
+def test_graphs_without_edges(num_nodes, graph):
+    snn = convert(make('JK cat'), graph)
+    x, edges = graph.x[:num_nodes], torch.zeros(2, 0).long()
+    alone = torch.cat([snn(x[i : i + 1], edges) for i in range(num_nodes)])
+    assert torch.allclose(snn(x, edges), alone)
+    single = convert(make('F.relu'), (graph.x[:1], edges))
+    assert torch.isfinite(single(graph.x[:1], edges)).all()
+
+
+class Refused(nn.Module):
+    def __init__(self, act):
+        super().__init__()
+        self.conv1, self.conv2, self.act = GCNConv(5, 8), GCNConv(8, 3), act
+
+    def forward(self, x, edge_index):
+        return self.conv2(self.act(self.conv1(x, edge_index)), edge_index)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.att, self.lin = GATConv(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x, edge_index):
+        return self.lin(self.att(x, edge_index).relu())
+
+
+class MyConv(GCNConv):
+    def message(self, x_j, edge_weight):
+        return x_j.square()
+
+
+class WithMyConv(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mine = MyConv(5, 3)
+
+    def forward(self, x, edge_index):
+        return self.mine(x, edge_index).relu()
+
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = GCNConv(5, 3)
+
+    def forward(self, x, edge_index):
+        x = self.conv(x, edge_index)
+        return x.relu() if x.sum() > 0 else x
+
+
+REFUSALS = {
+    'gelu module': (lambda: Refused(nn.GELU()), r"Cannot convert 'act' \(GELU\)"),
+    'gelu function': (lambda: Refused(F.gelu), r"Cannot convert 'gelu' \(gelu\)"),
+    'leaky': (lambda: Refused(F.leaky_relu), r"Cannot convert 'leaky_relu'"),
+    'clamp': (lambda: Refused(lambda x: x.clamp(0, 6)), r"Cannot convert 'clamp'"),
+    'square': (lambda: Refused(lambda x: x * x), r"Cannot convert 'mul' \(mul\)"),
+    'softmax inside': (lambda: Refused(nn.Softmax(-1)), r"'act' \(Softmax\)"),
+    'max': (lambda: Refused(lambda x: x.max(dim=-1)[0]), r"Cannot convert 'max_1'"),
+    'attention': (Attention, r"Cannot convert 'att' \(GATConv\).*allow_analog=True"),
+    'subclass': (WithMyConv, r"Cannot convert 'mine' \(MyConv\)"),
+    'lstm': (lambda: GCN(5, 8, 2, 3, jk='lstm'), r"Cannot convert 'jk.lstm' \(LSTM\)"),
+    'branch': (Branches, r'Cannot trace Branches.forward.*control flow'),
+    'image': (lambda: nn.Conv2d(5, 3, 1), r"Cannot convert 'conv2d'"),
+}
+
+
+@pytest.mark.parametrize('name', REFUSALS)
+def test_refusals_name_the_module(name, graph):
+    make_model, match = REFUSALS[name]
+    with pytest.raises((NotImplementedError, ValueError), match=match):
+        convert(
+            make_model().double(), (graph.x, graph.edge_index)[: 2 - (name == 'image')]
+        )
+
+
+@pytest.mark.parametrize('act', [nn.GELU(), F.gelu], ids=['module', 'function'])
+def test_analog_leftovers_are_kept_and_listed(act, graph):
+    model = randomize(Refused(act))
+    config = ConversionConfig(
+        num_steps=100, base=1.08, allow_analog=True, compensate=None
+    )
+    snn = convert(model, graph, config)
+    assert (
+        len(snn.report.analog) == 1 and 'gelu' in snn.report.analog[0].lower() + 'gelu'
+    )
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
+    assert torch.allclose(simulate(snn, graph).output, snn(graph), atol=1e-9)
+
+
+def test_always_on_dropout_is_refused(graph):
+    model = randomize(Functional(lambda x: F.dropout(x.relu(), 0.5)))
+    with pytest.raises(ValueError, match=r"'dropout_1'.*training=True"):
+        convert(model, graph)
+
+
+def test_hooks_are_refused(graph):
+    model = make('F.relu')
+    model.conv1.register_forward_hook(lambda *args: args[2] * 2)
+    with pytest.raises(
+        ValueError, match=r"'conv1' \(GCNConv\) to have no forward hooks"
+    ):
+        convert(model, graph)
+
+
+def test_lazy_and_random_models_are_refused(graph):
+    with pytest.raises(ValueError, match=r"'convs.0.lin.weight' to be initialised"):
+        convert(GCN(-1, 8, 2, 3), graph)
+
+
+def test_bad_calibration_data(graph):
+    model = make('F.relu')
+    nan = graph.x.clone()
+    nan[3, 2] = float('nan')
+    inf = graph.x.clone()
+    inf[0, 0] = float('inf')
+    edges = graph.edge_index
+    cases = [
+        (Data(x=nan, edge_index=edges), r"'x' to be finite \(got nan in 1 places\)"),
+        (Data(x=inf, edge_index=edges), r"'x' to be finite \(got inf in 1 places\)"),
+        (Data(x=graph.x[:, :3], edge_index=edges), r'5 features per row.*\(got 3'),
+        ([], r'at least one sample \(got 0 samples'),
+        (Data(x=graph.x[:0], edge_index=edges[:, :0]), r'at least one sample \(got 1'),
+        ((graph.x, edges.float()), r'int64 or int32 \(got torch.float32\)'),
+        ((graph.x, edges.flatten()), r'\[2, num_edges\] \(got \[400\]\)'),
+        ((graph.x, edges + 10), r'nodes 0 to 59.*\(got node 64\)'),
+        ((graph.x, -edges), r'nodes 0 to 59.*\(got node -54\)'),
+        ((graph.x,), r"forward argument 'edge_index' \(got x\)"),
+        (Data(edge_index=edges), r"calibration data to hold 'x'.*\(got edge_index\)"),
+        ((graph.x.long(), edges), r'floating point features.*no floating point input'),
+        ((-graph.x * 0, edges), r"to activate 'input_x' \(got a largest.* of -?0"),
+        (3, r'PyG data, a tuple of forward arguments.*\(got int\)'),
+    ]
+    for data, match in cases:
+        with pytest.raises(ValueError, match=match):
+            convert(model, data)
+
+
+def test_silent_layer_is_named(graph):
+    model = make('F.relu')
+    with torch.no_grad():
+        model.conv1.bias.fill_(-100.0)
+    with pytest.raises(
+        ValueError, match=r"to activate 'relu' \(got a largest pre-act.* -9"
+    ):
+        convert(model, graph)
+
+
+def test_bad_models_and_configs(graph):
+    with pytest.raises(ValueError, match=r'trained torch.nn.Module \(got function\)'):
+        convert(lambda x: x, graph)
+    with pytest.raises(
+        ValueError, match=r"'config' to be a ConversionConfig \(got dict\)"
+    ):
+        convert(make('F.relu'), graph, {'num_steps': 4})
+    with pytest.raises(ValueError, match='layers and activations to convert'):
+        convert(nn.Identity(), (graph.x,))
+
+
+def test_bad_input_at_inference(graph):
+    snn = convert(make('F.relu'), graph)
+    x = graph.x.clone()
+    x[0, 0] = float('nan')
+    with pytest.raises(ValueError, match=r"'x' to be finite \(got nan"):
+        snn(x, graph.edge_index)
+    with pytest.raises(ValueError, match=r'\(got 4'):
+        snn(graph.x[:, :4], graph.edge_index)
+    with pytest.raises(TypeError, match='at most 2 arguments'):
+        snn(graph.x, graph.edge_index, None)
+
+
+def test_register_rule(graph):
+    class Twice(nn.Module):
+        def forward(self, x):
+            return 2 * x.square().sqrt() * x.sign()  # Twice x, in disguise.
+
+    class Affine(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    model = randomize(Refused(nn.Sequential(Twice(), nn.ReLU())))
+    with pytest.raises(NotImplementedError, match='sqrt|square'):
+        convert(model, graph, FINE)
+    register_rule(Twice)(lambda module: Affine())
+    try:
+        snn = convert(model, graph, FINE)
+    finally:
+        del RULES[Twice]
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
+    with pytest.raises(ValueError, match=r'subclasses of torch.nn.Module \(got 3\)'):
+        register_rule(3)
+
+
+def test_report_reads_well(graph):
+    snn = convert(make('residual'), graph, ConversionConfig(num_steps=8))
+    text = str(snn.report)
+    assert 'conv1 (SpikingGCNConv)' in text and 'spikes/neuron' in text
+    for row in snn.report.populations:
+        assert row.name in text and row.replaced in text
+        assert 0 < row.spikes_per_neuron <= 1 and row.num_steps == 8
+    assert snn.latency_steps == (3 + 1 + 1) * 8
+    assert 'num_steps=8, populations=4' in repr(snn)
+
+
+def test_deepcopy_state_dict_dtype(graph):
+    snn = convert(SharedReLU(), Data(x=graph.x.float(), edge_index=graph.edge_index))
+    x = graph.x.float()
+    expected = snn(x, graph.edge_index)
+    twin = copy.deepcopy(snn)
+    for parameter in snn.parameters():
+        parameter.data.zero_()
+    assert torch.equal(twin(x, graph.edge_index), expected)
+    snn.load_state_dict(twin.state_dict())
+    assert torch.equal(snn(x, graph.edge_index), expected)
+    double = twin.double()(graph.x.float().double(), graph.edge_index)
+    assert (
+        double.dtype == torch.float64 and (double - expected).norm() < expected.norm()
+    )
