@@ -11,7 +11,6 @@ from torch_geometric.data import Data
 
 from spikegraph.datasets import DATASETS, NodeDataset, load_dataset
 
-
 # Small tensors gain nothing from threads, and wait for each other when other
 # processes want the cores.
 torch.set_num_threads(1)

@@ -170,8 +170,9 @@ def fold_degree(structure: Structure) -> None:
                 _fold_source(network, node, convs)
     for node in graph.nodes:
         conv = _folding_conv(network, node)
-        if conv is not None and node.users:
-            conv.fold_target = all(u.meta.get('population') for u in node.users)
+        readers = [u for u in node.users if not str(u.target).startswith('factors.')]
+        if conv is not None and readers:
+            conv.fold_target = all(u.meta.get('population') for u in readers)
 
 
 def _folding_conv(network: fx.GraphModule, node: fx.Node) -> SpikingGCNConv | None:

@@ -89,6 +89,17 @@ def pyg_sequential():
     )
 
 
+class Gelu(nn.Module):
+    """Not convertible without analog parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = GCNConv(5, 8), GCNConv(8, 3)
+
+    def forward(self, x, edge_index):
+        return self.conv2(F.gelu(self.conv1(x, edge_index)), edge_index)
+
+
 # Name: (model, populations that replace activations).
 MODELS = {
     'F.relu': (lambda: Functional(F.relu), 1),

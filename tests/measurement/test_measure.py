@@ -1,0 +1,223 @@
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import GCNConv
+from torch_geometric.utils import add_remaining_self_loops
+
+from spikegraph import ConversionConfig, convert, measure, simulate
+from spikegraph.measurement import (
+    HOROWITZ_45NM_FP32,
+    HOROWITZ_45NM_INT8,
+    HOROWITZ_45NM_INT32,
+    Counts,
+    EnergyTable,
+    latency,
+)
+from tests.conversion.zoo import MODELS, Gelu, SharedReLU, make, randomize
+
+
+def rows_of(measurement):
+    return {layer.name: layer.counts for layer in measurement.layers}
+
+
+def brute_force_synops(spikes, weight):
+    """One accumulate for each weight that each spike meets."""
+    count = 0
+    for node in range(spikes.shape[0]):
+        for channel in range(spikes.shape[1]):
+            if spikes.spike_time[node, channel] != spikes.code.num_steps:
+                count += weight.size(0)
+    return count
+
+
+@pytest.mark.parametrize('encode_input', [True, False])
+def test_counts_by_brute_force(encode_input, graph):
+    model = make('F.relu')
+    config = ConversionConfig(
+        num_steps=6, encode_input=encode_input, input_scale='layer', compensate=None
+    )
+    snn = convert(model, graph, config)
+    rows = rows_of(measure(model, snn, graph))
+    simulation = simulate(snn, graph)
+    edges, _ = add_remaining_self_loops(graph.edge_index, num_nodes=60)
+    with torch.no_grad():
+        hidden = model.eval().conv1(graph.x, graph.edge_index).relu()
+    values = {'conv1': graph.x, 'conv2': hidden}
+    for name, width, source in (('conv1', 8, 'input_x'), ('conv2', 3, 'relu')):
+        row, value = rows[name], values[name]
+        assert row.ann_macs == value.numel() * width
+        assert row.ann_macs_nonzero == sum(int(v != 0) for v in value.flatten()) * width
+        assert row.ann_aggregation_macs == edges.size(1) * width
+        assert row.accumulates == edges.size(1) * width
+        assert row.scalings == 2 * 60 * width
+        if source in simulation.spikes:
+            layer = snn.network.get_submodule(name)
+            expected = brute_force_synops(simulation.spikes[source], layer.weight)
+            assert row.synops == expected and row.snn_macs == 0
+        else:
+            assert row.synops == 0 and row.snn_macs == value.numel() * width
+    for name, spikes in simulation.spikes.items():
+        row = rows[name]
+        fires = [
+            min(int(t), 5) + 1 for t in spikes.phase().flatten()
+        ]  # Silent neurons wait for all six steps.
+        assert row.comparisons == sum(fires)
+        charged = 0 if name == 'input_x' or not simulation.spikes.get('input_x') else 6
+        assert row.membrane_updates == sum(fires) + charged * spikes.shape.numel()
+        assert row.spikes == spikes.num_spikes
+        assert row.neurons == spikes.shape.numel()
+    assert rows['output'].membrane_updates == 6 * 60 * 3
+
+
+def test_node_scale_and_folding_are_billed(graph):
+    model = make('F.relu')
+    config = ConversionConfig(num_steps=6, input_scale='node')
+    rows = rows_of(measure(model, convert(model, graph, config), graph))
+    assert rows['input_x'].scalings == 60 * 6
+    assert rows['conv1'].scalings == 2 * 60 * 8  # Peak and degree in one.
+    config = ConversionConfig(num_steps=6, input_scale='node', fold_degree=True)
+    rows = rows_of(measure(model, convert(model, graph, config), graph))
+    assert rows['conv1'].scalings == 60 * 8  # Only the node's own peak.
+    assert rows['conv2'].scalings == 60 * 3  # Only the destination factor.
+    config = ConversionConfig(num_steps=6, input_scale='layer', fold_degree=True)
+    rows = rows_of(measure(model, convert(model, graph, config), graph))
+    assert rows['conv1'].scalings == 0
+
+
+def test_weighted_edges_are_macs(graph):
+    model = randomize(SharedReLU())
+    weight = torch.rand(200, dtype=torch.float64)
+    arguments = (graph.x, graph.edge_index, weight)
+    snn = convert(model, arguments)
+    rows = rows_of(measure(model, snn, arguments))
+    assert rows['convs_0'].accumulates == 0
+    assert rows['convs_0'].snn_macs == rows['convs_0'].ann_aggregation_macs > 0
+
+
+def test_residual_adds_and_compartments(graph):
+    model = make('residual')
+    snn = convert(model, graph, ConversionConfig(num_steps=5))
+    rows = rows_of(measure(model, snn, graph))
+    assert rows['add'].adds == 60 * 8
+    spikes = snn.spikes(graph)
+    name = list(spikes)[-1]
+    fires = spikes[name].phase().long().clamp(max=4).sum() + 60 * 8
+    assert rows[name].membrane_updates == 2 * 5 * 60 * 8 + fires  # Two sources.
+
+
+def test_values_do_not_decide_roles(graph):
+    """0/1 features do not make an ANN free, nor spikes a MAC."""
+    model = make('F.relu')
+    graph.x = (graph.x > 0.5).double()
+    measurement = measure(model, convert(model, graph), graph)
+    rows = rows_of(measurement)
+    assert rows['conv1'].ann_macs == 60 * 5 * 8
+    assert measurement.total.snn_macs == 0
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_model_is_counted(name, graph):
+    model = make(name)
+    measurement = measure(model, convert(model, graph), graph)
+    assert measurement.uncounted == []
+    assert 0 < measurement.spikes_per_neuron <= 1
+    assert measurement.num_nodes == 60
+    total = measurement.total
+    assert total.synops <= total.ann_macs
+    text = str(measurement)
+    assert 'ISSCC 2014' in text and 'total' in text
+
+
+def test_sums_over_a_loader(graph):
+    model = make('F.relu')
+    snn = convert(model, graph)
+    once, twice = measure(model, snn, graph), measure(model, snn, [graph, graph])
+    assert twice.total == once.total + once.total
+    assert twice.energy_pj() == pytest.approx(once.energy_pj())
+
+
+def test_analog_leftovers_are_billed_and_named(graph):
+    model = randomize(Gelu())
+    snn = convert(model, graph, ConversionConfig(allow_analog=True))
+    measurement = measure(model, snn, graph)
+    assert 'estimated' in measurement.uncounted[0]
+    assert measurement.total.snn_macs > 0
+    assert 'NOT COUNTED' in str(measurement)
+
+
+def test_energy_by_hand():
+    counts = Counts(
+        ann_macs=1000,
+        ann_macs_nonzero=100,
+        ann_aggregation_macs=50,
+        ann_activations=10,
+        synops=80,
+        accumulates=50,
+        snn_macs=2,
+        scalings=3,
+        membrane_updates=7,
+        comparisons=5,
+        spikes=8,
+        adds=4,
+    )
+    table = HOROWITZ_45NM_FP32
+    assert table.mac == pytest.approx(4.6)
+    assert table.ann_pj(counts) == pytest.approx(1050 * 4.6 + 4 * 0.9)
+    assert table.ann_pj(counts, skip_zeros=True) == pytest.approx(150 * 4.6 + 3.6)
+    compute = 134 * 0.9 + 2 * 4.6 + 3 * 3.7
+    assert table.snn_pj(counts) == pytest.approx(compute)
+    ann_memory = 1050 * 4.6 + 3.6 + (1050 + 20) * 5 + 9
+    assert table.ann_pj(counts, memory=True) == pytest.approx(ann_memory)
+    words = 80 + 50 + 2 + 2 * 8 * 8 / 32
+    snn_memory = compute + words * 5 + 5 * 0.9 + 7 * (10 + 3.7)
+    assert table.snn_pj(counts, memory=True) == pytest.approx(snn_memory)
+
+
+def test_tables_are_data_with_a_source(graph):
+    model = make('F.relu')
+    snn = convert(model, graph)
+    for table in (HOROWITZ_45NM_FP32, HOROWITZ_45NM_INT32, HOROWITZ_45NM_INT8):
+        assert 'ISSCC 2014' in table.source
+    free = EnergyTable('free adds', 'made up', add=0.0, multiply=1.0, word=0.0)
+    measurement = measure(model, snn, graph, free)
+    total = measurement.total
+    assert (
+        measurement.energy_pj()['snn_compute'] * 60 == total.scalings + total.snn_macs
+    )
+    assert measurement.to_dict()['energy_table']['name'] == 'free adds'
+    with pytest.raises(ValueError, match=r"'add' to be an energy.*\(got -1\)"):
+        EnergyTable('bad', '', add=-1, multiply=1, word=1)
+    with pytest.raises(ValueError, match=r"'word_bits' to be at least 1 \(got 0\)"):
+        EnergyTable('bad', '', add=1, multiply=1, word=1, word_bits=0)
+
+
+def test_another_model_is_refused(graph):
+    snn = convert(make('F.relu'), graph)
+    with pytest.raises(ValueError, match=r'converted from \(got another structure'):
+        measure(make('residual'), snn, graph)
+
+
+def test_latency(graph):
+    snn = convert(make('deep GCN'), graph, ConversionConfig(num_steps=10))
+    result = latency(snn, step_us=2.0)
+    assert (result.steps, result.pipelined_steps) == (70, 10)
+    assert result.latency_ms == pytest.approx(0.14)
+    assert result.pipelined_ms == pytest.approx(0.02)
+    with pytest.raises(ValueError, match=r"'step_us' to be positive \(got 0\)"):
+        latency(snn, 0)
+
+
+def test_read_out_of_a_linear_model(graph):
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = GCNConv(5, 3)
+
+        def forward(self, x, edge_index):
+            return self.conv(x, edge_index)
+
+    model = randomize(Linear())
+    snn = convert(model, graph, ConversionConfig(num_steps=4))
+    rows = rows_of(measure(model, snn, graph))
+    assert set(rows) == {'input_x', 'conv', 'output'}
+    assert snn.latency_steps == 8
