@@ -159,7 +159,7 @@ def test_unknown_name(name, hint):
 
 
 def test_seed_of_a_public_split():
-    message = r"'seed' to be 0 for 'cora', whose split is public \(got 3\)"
+    message = r"'seed' to be None for 'cora', whose split is public \(got 3\)"
     with pytest.raises(ValueError, match=message):
         load_dataset('cora', seed=3)
 
