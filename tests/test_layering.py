@@ -17,6 +17,7 @@ ORDER = [
     ('measurement',),
     ('plotting',),
     ('experiment',),
+    ('formatting',),
     ('cli',),
 ]
 BESIDE = ('datasets', 'models', 'testing')  # These need at most coding.

@@ -97,7 +97,7 @@ class ConversionReport:
                 f'{p.spikes_per_neuron:>13.3f}'
             )
         lines += [
-            f'layers        {", ".join(f"{k} ({v})" for k, v in self.layers.items())}',
+            f'layers        {", ".join(f"{k} ({v})" for k, v in self.layers.items()) or "none"}',
             f'compensated   {", ".join(self.compensated) or "none"}',
             f'degree folded {", ".join(self.degree_folded) or "none"}',
             f'analog        {", ".join(self.analog) or "none"}',

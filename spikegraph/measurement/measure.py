@@ -84,8 +84,8 @@ class Measurement:
     def energy_ratios(self) -> dict[str, float]:
         """How many times less energy the spiking network takes."""
         pj = self.energy_pj()
-        compute = max(pj['snn_compute'], 1e-300)
-        memory = max(pj['snn_memory'], 1e-300)
+        nan = float('nan')  # Nothing could be counted.
+        compute, memory = pj['snn_compute'] or nan, pj['snn_memory'] or nan
         return {
             'energy_ratio_compute': pj['ann_compute'] / compute,
             'energy_ratio_compute_sparse_ann': pj['ann_compute_sparse'] / compute,
@@ -144,7 +144,10 @@ class Measurement:
             lines.append(f'{label:<34}  {cells}  {dense:>6.3g}x  {sparse:>8.3g}x')
         lines.append(f'energies: {self.table.source}')
         if self.uncounted:
-            lines.append(f'NOT COUNTED: {", ".join(self.uncounted)}')
+            lines.append(
+                'NOT COUNTED, so energies and ratios leave it out: '
+                f'{", ".join(self.uncounted)}'
+            )
         return '\n'.join(lines)
 
 

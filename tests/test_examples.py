@@ -1,0 +1,77 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def python_path(monkeypatch):
+    """Lets other processes import the library that is being tested."""
+    paths = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    monkeypatch.setenv('PYTHONPATH', paths)
+
+
+def test_readme_examples(capsys):
+    text = (ROOT / 'README.md').read_text()
+    blocks = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
+    assert len(blocks) == 2
+    namespace: dict = {'__name__': 'readme'}
+    try:
+        for block in blocks:
+            exec(compile(block, 'README.md', 'exec'), namespace)
+    finally:
+        from spikegraph.conversion.rules import RULES
+
+        RULES.pop(namespace.get('SGConv'), None)
+    out = capsys.readouterr().out
+    assert 'input_x' in out and 'energy, nJ per node' in out
+    assert namespace['out'].shape == (1797, 10)
+    assert set(namespace['simulation'].spikes) == set(namespace['snn'].neurons)
+
+
+def test_readme_names_the_commands_and_its_files():
+    text = (ROOT / 'README.md').read_text()
+    assert 'pip install -c constraints.txt -e .\nspikegraph run\n' in text
+    assert "pip install -c constraints.txt -e '.[test]'\npytest\n" in text
+    for link in re.findall(r'\]\(([^)#]+)\)', text):
+        assert link.startswith('https://') or (ROOT / link).is_file(), link
+    picture = ROOT / re.search(r'!\[.*\]\((.*)\)', text)[1]
+    assert picture.stat().st_size < 200_000
+
+
+def test_convert_gcn(python_path, tmp_path):
+    script = ROOT / 'examples' / 'convert_gcn.py'
+    result = subprocess.run(
+        [sys.executable, str(script), '--epochs', '40', '--num-steps', '8'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    accuracies = re.search(r'ANN (.*) %, SNN (.*) %', result.stdout)
+    ann, snn = map(float, accuracies.groups())
+    assert ann > 90 and abs(ann - snn) < 2
+    spikes, steps = re.search(r'([\d,]+) spikes in (\d+) time', result.stdout).groups()
+    assert int(steps) == 3 * 8 and 0 < int(spikes.replace(',', '')) < 2 * 1797 * 64
+    assert 'the loaded network agrees: True' in result.stdout
+
+
+def test_quickstart_notebook(python_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = ROOT / 'examples' / 'quickstart.ipynb'
+    assert all(not c.get('outputs') for c in json.loads(path.read_text())['cells'])
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name='python3').execute()
+    outputs = [o for c in notebook.cells for o in c.get('outputs', [])]
+    pictures = [o for o in outputs if 'image/png' in o.get('data', {})]
+    assert len(pictures) == 3
+    text = ''.join(o.get('text', '') for o in outputs)
+    assert 'energy, nJ per node' in text and 'spikes in 48 time steps' in text

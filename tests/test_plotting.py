@@ -1,0 +1,165 @@
+import builtins
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from spikegraph import ConversionConfig, PhaseCode, Spikes, convert, simulate
+from spikegraph.models import GCN
+from spikegraph.plotting import (
+    SWEEP_VALUES,
+    plot_coding_error,
+    plot_raster,
+    plot_spike_times,
+    plot_sweep,
+)
+from spikegraph.simulation import Simulation
+
+PNG = b'\x89PNG\r\n\x1a\n'
+
+
+def render(figure):
+    """Draws a figure and checks that no text of it leaves the canvas."""
+    file = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(file)
+    assert file.getvalue().startswith(PNG)
+    renderer = canvas.get_renderer()
+    page = figure.bbox
+    for axes in figure.axes:
+        for text in [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]:
+            box = text.get_window_extent(renderer)
+            assert box.width == 0 or (box.x0 >= page.x0 and box.x1 <= page.x1), text
+    return figure
+
+
+@pytest.fixture
+def snn(digits):
+    torch.manual_seed(0)
+    model = GCN(64, 8, 10, num_layers=3).eval()
+    return convert(model, digits.data, ConversionConfig(num_steps=6))
+
+
+def test_raster_shows_the_spikes_of_the_simulation(snn, digits):
+    simulation = simulate(snn, digits.data)
+    figure = render(plot_raster(simulation, max_neurons=10**6))
+    assert len(figure.axes) == 3
+    assert figure.axes[-1].get_xlim() == (0, 4 * 6)
+    for axes, (name, spikes) in zip(
+        figure.axes, simulation.spikes.items(), strict=True
+    ):
+        points = axes.collections[-1].get_offsets()
+        assert len(points) == spikes.num_spikes
+        neuron, step = points[:, 1] - 0.5, points[:, 0] - 0.5
+        expected = spikes.spike_time.view(-1)[torch.as_tensor(neuron).long()]
+        start = simulation.start_step[name]
+        assert np.array_equal(step - start, expected.numpy())
+        assert name in axes.get_title(loc='left')
+
+
+def test_raster_samples_large_populations(snn, digits):
+    figure = render(plot_raster(simulate(snn, digits.data), max_neurons=7))
+    assert [axes.get_ylim() for axes in figure.axes] == [(7, 0)] * 3
+    assert '7 of 115,008 neurons' in figure.axes[0].get_title(loc='left')
+
+
+def test_signed_spikes_are_told_apart():
+    code = PhaseCode(4, 2.0, signed=True)
+    spikes = Spikes.from_values(torch.tensor([[1.0, -1.0, 0.0, -0.25]]), code)
+    simulation = Simulation(None, {'input_x': spikes}, {}, {'input_x': 0}, 8)
+    axes = render(plot_raster(simulation)).axes[0]
+    on, off = axes.collections
+    assert len(on.get_offsets()) == 1 and len(off.get_offsets()) == 2
+    histogram, side = render(plot_spike_times({'input_x': spikes})).axes
+    heights = [patch.get_height() for patch in histogram.patches]
+    assert heights == [25, 0, 0, 0, 25, 0, 25, 0]  # ON, then OFF, percent.
+    assert [patch.get_height() for patch in side.patches] == [25, 50, 25]
+
+
+def test_spike_times_add_up(snn, digits):
+    spikes = snn.spikes(digits.data)
+    figure = render(plot_spike_times(spikes))
+    for (axes, side), each in zip(
+        zip(figure.axes[::2], figure.axes[1::2], strict=True),
+        spikes.values(),
+        strict=True,
+    ):
+        fired = sum(patch.get_height() for patch in axes.patches)
+        assert fired == pytest.approx(100 * each.num_spikes / each.shape.numel())
+        assert sum(patch.get_height() for patch in side.patches) == pytest.approx(100)
+        silent = re.fullmatch(r'silent (.*) %', side.get_title())
+        assert float(silent[1]) == pytest.approx(100 - fired, abs=0.06)
+
+
+def test_silent_population():
+    code = PhaseCode(1, 2.0)
+    spikes = Spikes.from_values(torch.zeros(3, 2), code)
+    simulation = Simulation(None, {'relu': spikes}, {}, {'relu': 1}, 3)
+    render(plot_raster(simulation))
+    assert render(plot_spike_times({'relu': spikes})).axes[1].get_title() == (
+        'silent 100.0 %'
+    )
+
+
+def test_coding_error_shows_the_report(snn):
+    axes = render(plot_coding_error(snn.report)).axes[0]
+    widths = [patch.get_width() for patch in axes.patches]
+    errors = [100 * p.coding_error for p in snn.report.populations]
+    assert widths == pytest.approx([*errors, 100 * snn.report.logit_relative_error])
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == ['input_x', 'relu', 'relu_1', 'output']
+
+
+@pytest.mark.parametrize('value', SWEEP_VALUES)
+def test_sweep_annotates_every_cell(value):
+    rows = [
+        {'num_steps': 4, 'base': 'auto', value: {'mean': 0.5, 'std': 0.25}},
+        {'num_steps': 4, 'base': 1.41, value: {'mean': -1.0, 'std': 0.0}},
+        {'num_steps': 8, 'base': 'auto', value: 2.0},
+    ]
+    figure = render(plot_sweep(rows, value))
+    axes = figure.axes[0]
+    assert len(axes.texts) == 3  # One cell is not there.
+    assert axes.get_title() == SWEEP_VALUES[value][0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ['auto', '1.41']
+    assert [t.get_text() for t in axes.get_yticklabels()] == ['4', '8']
+    number, spread = axes.texts[0].get_text().split('\n± ')
+    assert float(number) == pytest.approx(0.5, abs=0.5)
+    assert float(spread) == pytest.approx(0.25, abs=0.25)
+
+
+@pytest.mark.parametrize(
+    'call, match',
+    [
+        (
+            lambda: plot_raster(Simulation(None), max_neurons=0),
+            r"'max_neurons' to be at least 1 \(got 0\)",
+        ),
+        (lambda: plot_raster(Simulation(None)), r"'simulation.spikes' .*\(got none\)"),
+        (lambda: plot_spike_times({}), r"'spikes_by_name' .*\(got none\)"),
+        (lambda: plot_sweep([]), r"'rows' .*\(got none\)"),
+        (
+            lambda: plot_sweep([{'num_steps': 1, 'base': 2.0}], 'lost'),
+            r"'value' to be one of loss_points, .*\(got 'lost'\)",
+        ),
+    ],
+)
+def test_plot_errors(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def test_without_matplotlib(monkeypatch):
+    real = builtins.__import__
+
+    def fail(name, *args, **kwargs):
+        if name.startswith('matplotlib'):
+            raise ModuleNotFoundError(f"No module named '{name}'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, '__import__', fail)
+    with pytest.raises(ImportError, match=r"pip install 'spikegraph\[plot\]'"):
+        plot_sweep([{'num_steps': 4, 'base': 2.0, 'loss_points': 0.0}])
