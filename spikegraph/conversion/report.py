@@ -96,8 +96,9 @@ class ConversionReport:
                 f'{scale:>15}  {100 * p.coding_error:>10.2f} %  '
                 f'{p.spikes_per_neuron:>13.3f}'
             )
+        layers = [f'{name} ({kind})' for name, kind in self.layers.items()]
         lines += [
-            f'layers        {", ".join(f"{k} ({v})" for k, v in self.layers.items()) or "none"}',
+            f'layers        {", ".join(layers) or "none"}',
             f'compensated   {", ".join(self.compensated) or "none"}',
             f'degree folded {", ".join(self.degree_folded) or "none"}',
             f'analog        {", ".join(self.analog) or "none"}',
