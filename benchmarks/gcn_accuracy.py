@@ -3,12 +3,13 @@
     python benchmarks/gcn_accuracy.py --datasets cora pubmed --num-steps 4 8 16
 
 Trains one network per seed with the recipe of its dataset, converts it with
-every number of steps, and, on Cora, with the paper's ablations: thresholds
-shifted or not, base 2 or its square root, largest value as scale. Also checks
-that the time steps repeat the closed form: exactly in float64, and in float32
-but for potentials within rounding of a threshold. Calibration reads all node
-features and no label. Results are added to --output seed by seed, so that an
-interrupted run goes on where it stopped.
+every number of steps (default options, and fitted levels), and, on Cora, with
+the paper's ablations: thresholds shifted or not, base 2 or its square root,
+largest value as scale. Also checks that the time steps repeat the closed form:
+exactly in float64, and in float32 but for potentials within rounding of a
+threshold. Calibration reads all node features and no label. Every dataset has
+a file in --output, written seed by seed, so that an interrupted run goes on
+where it stopped.
 """
 
 import argparse
@@ -27,17 +28,20 @@ from spikegraph.experiment import prepare, run_conversion, train, versions
 
 ABLATIONS = {
     'T=8 base=2 max unshifted': dict(num_steps=8, base=2.0, threshold_shift=1.0),
-    'T=8 base=2 max shifted': dict(num_steps=8, base=2.0),
-    'T=15 base=sqrt2 max shifted': dict(num_steps=15, base=2**0.5),
+    'T=8 base=2 max shifted': dict(num_steps=8, base=2.0, threshold_shift=0.75),
+    'T=15 base=sqrt2 max shifted': dict(
+        num_steps=15, base=2**0.5, threshold_shift=(1 + 2**-0.5) / 2
+    ),
 }
 PAPER = dict(scale='max', compensate=None, input_scale='layer')
 
 
 def cells_for(name, arguments):
-    options = dict(fold_degree=True, levels=arguments.levels)
-    cells = {
-        f'T={t}': ConversionConfig(num_steps=t, **options) for t in arguments.num_steps
-    }
+    cells = {}
+    for levels in ('geometric', 'fitted'):
+        for num_steps in arguments.num_steps:
+            config = ConversionConfig(num_steps=num_steps, levels=levels)
+            cells[f'T={num_steps} {levels}'] = config
     if name == 'cora':
         cells |= {k: ConversionConfig(**v, **PAPER) for k, v in ABLATIONS.items()}
     return cells
@@ -83,7 +87,7 @@ def run_seed(name, seed, arguments):
         rows[cell] = {**run.metrics, 'conversion_seconds': run.seconds['conversion']}
     checks = {}
     if seed == 0:
-        config = cells_for(name, arguments)[f'T={arguments.num_steps[0]}']
+        config = cells_for(name, arguments)[f'T={arguments.num_steps[0]} geometric']
         checks = check_simulation(trained.model, dataset.data, config)
     return {'cells': rows, 'simulate_equals_forward': checks}
 
@@ -117,44 +121,62 @@ def main():
     )
     parser.add_argument('--seeds', type=int, default=10)
     parser.add_argument('--root', help='folder of the datasets')
-    default = Path(__file__).parent / 'results' / 'gcn_accuracy.json'
-    parser.add_argument('--output', type=Path, default=default)
-    arguments = parser.parse_args()
-    found = (
-        json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    parser.add_argument(
+        '--output', type=Path, default=Path(__file__).parent / 'results'
     )
-    datasets = found.get('datasets', {})
-    for name in arguments.datasets:
-        seeds = datasets.setdefault(name, {'seeds': {}})['seeds']
-        for seed in tqdm(range(arguments.seeds), name):
-            if str(seed) in seeds:
-                continue
-            seeds[str(seed)] = run_seed(name, seed, arguments)
-            datasets[name]['summary'] = summarize(seeds)
-            settings = {k: str(v) for k, v in vars(arguments).items() if k != 'output'}
-            settings.pop('root')
-            record = {
-                'arguments': settings,
-                'versions': versions(),
-                'device': f'cpu, {platform.machine()}, {torch.get_num_threads()} threads',
-                'commit': commit(),
-                'datasets': datasets,
-            }
-            arguments.output.write_text(json.dumps(record, indent=1) + '\n')
+    arguments = parser.parse_args()
+    entries = {name: run_dataset(name, arguments) for name in arguments.datasets}
     print(
         f'{"dataset":<10} {"cell":<28} {"ANN %":>6} {"loss, points":>15} '
         f'{"agreement %":>12} {"logit error %":>13} {"spikes/neuron":>13}'
     )
-    for name, entry in datasets.items():
+    for name, entry in entries.items():
         for cell, row in entry['summary'].items():
-            loss = row['loss_points']
-            print(
-                f'{name:<10} {cell:<28} {row["ann_accuracy"]["mean"]:>6.2f} '
-                f'{loss["mean"]:>7.3f} ± {loss["std"]:<5.3f} '
-                f'{row["agreement"]["mean"]:>12.2f} '
-                f'{100 * row["logit_relative_error"]["mean"]:>13.2f} '
-                f'{row["spikes_per_neuron"]["mean"]:>13.3f}'
-            )
+            print_row(name, cell, row)
+    if len(entries) > 1:
+        common = set.intersection(*(set(e['summary']) for e in entries.values()))
+        for cell in [
+            c for c in entries[arguments.datasets[0]]['summary'] if c in common
+        ]:
+            rows = [entry['summary'][cell] for entry in entries.values()]
+            mean = {
+                key: {
+                    how: statistics.fmean(r[key][how] for r in rows)
+                    for how in rows[0][key]
+                }
+                for key in rows[0]
+            }
+            print_row('mean', cell, mean)
+
+
+def run_dataset(name, arguments):
+    path = arguments.output / f'gcn_accuracy_{name}.json'
+    record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
+    for seed in tqdm(range(arguments.seeds), name):
+        if str(seed) in record['seeds']:
+            continue
+        record['seeds'][str(seed)] = run_seed(name, seed, arguments)
+        record |= {
+            'summary': summarize(record['seeds']),
+            'dataset': name,
+            'num_steps': arguments.num_steps,
+            'versions': versions(),
+            'device': f'cpu, {platform.machine()}, {torch.get_num_threads()} threads',
+            'commit': commit(),
+        }
+        path.write_text(json.dumps(record, indent=1) + '\n')
+    return record
+
+
+def print_row(name, cell, row):
+    loss = row['loss_points']
+    print(
+        f'{name:<10} {cell:<28} {row["ann_accuracy"]["mean"]:>6.2f} '
+        f'{loss["mean"]:>7.3f} ± {loss["std"]:<5.3f} '
+        f'{row["agreement"]["mean"]:>12.2f} '
+        f'{100 * row["logit_relative_error"]["mean"]:>13.2f} '
+        f'{row["spikes_per_neuron"]["mean"]:>13.3f}'
+    )
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -111,6 +111,27 @@ class PhaseCode:
                 f'(got {len(cuts)})'
             )
         return cls(len(values), None, None, signed, _levels=values, _thresholds=cuts)
+
+    @classmethod
+    def nearest(cls, num_steps: int, base: float, signed: bool = False) -> PhaseCode:
+        r"""Builds the geometric code that rounds to the nearest level with
+        silence as the level zero: the last threshold is
+        :math:`\ell_{T-1} / 2`, not :math:`\delta \, \ell_{T-1}`.
+
+        Args:
+            num_steps (int): The number of time steps :math:`T`, 1 to 126.
+            base (float): The ratio :math:`Q > 1` of neighbouring levels.
+            signed (bool, optional): As in :class:`PhaseCode`.
+
+        Raises:
+            ValueError: As in :class:`PhaseCode`.
+        """
+        shifted = cls(num_steps, base, None, signed)
+        return replace(
+            shifted,
+            threshold_shift=None,
+            _thresholds=(*shifted._thresholds[:-1], shifted._levels[-1] / 2),
+        )
 
     @property
     def levels(self) -> Tensor:

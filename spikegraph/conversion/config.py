@@ -24,9 +24,10 @@ class ConversionConfig:
             calibration data, :obj:`"max"` takes the largest value,
             :obj:`("percentile", p)` the :math:`p`-th percentile of the
             positive values. (default: :obj:`"mse"`)
-        threshold_shift (float, optional): See
+        threshold_shift (float, optional): The paper's threshold shift, see
             :class:`~spikegraph.coding.PhaseCode`; :obj:`1` is the unshifted
-            code. (default: :obj:`None`, midway between levels)
+            code. (default: :obj:`None`, midway between levels, silence being
+            level zero, see :meth:`PhaseCode.nearest`)
         per_channel (bool, optional): Whether every channel has a scale of its
             own. (default: :obj:`False`)
         levels (str, optional): :obj:`"geometric"`, or :obj:`"fitted"` for a

@@ -92,7 +92,10 @@ def fit_code(
             continue
         if base ** (config.num_steps - 1) > 1e12 and config.base == 'auto':
             continue  # Far beyond the range of any activation.
-        code = PhaseCode(config.num_steps, base, shift, signed)
+        if shift is None:
+            code = PhaseCode.nearest(config.num_steps, base, signed)
+        else:
+            code = PhaseCode(config.num_steps, base, shift, signed)
         scale = _fit_scale(data, code, config)
         error = float(_error(data, code, scale.view(-1, 1)).sum())
         if best is None or error < best[2] * (1 - 1e-9) - 1e-12 * energy:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -151,11 +153,14 @@ class PhaseNeuron(nn.Module):
         """Restores the code from :meth:`get_extra_state`."""
         signed, node_scale, base, shift, *tables = state.tolist()
         num_steps = len(tables) // 2
-        if base == base:  # Not nan: a geometric code.
-            self.code = PhaseCode(num_steps, base, shift, bool(signed))
-        else:
-            levels, thresholds = tables[:num_steps], tables[num_steps:]
-            self.code = PhaseCode.from_levels(levels, thresholds, bool(signed))
+        self.code = PhaseCode(
+            num_steps,
+            None if math.isnan(base) else base,
+            None if math.isnan(shift) else shift,
+            bool(signed),
+            _levels=tuple(tables[:num_steps]),
+            _thresholds=tuple(tables[num_steps:]),
+        )
         self.node_scale = bool(node_scale)
 
     def extra_repr(self) -> str:

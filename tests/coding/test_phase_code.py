@@ -39,6 +39,18 @@ def test_codes_are_values():
     assert str(PhaseCode(4, 2, signed=True)) == 'PhaseCode(T=4, base=2, signed)'
 
 
+def test_nearest_counts_silence_as_a_level():
+    code = PhaseCode.nearest(3, 2)
+    assert code.levels.tolist() == [1.0, 0.5, 0.25]
+    assert code.thresholds.tolist() == [0.75, 0.375, 0.125]
+    assert code == PhaseCode.nearest(3, 2.0) != PhaseCode(3, 2)
+    x = torch.linspace(0, 1, 10001, dtype=torch.float64)
+    table = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=torch.float64)
+    nearest = (x.view(-1, 1) - table).abs().amin(dim=1)
+    error = (decode(encode(x, code), code, dtype=torch.float64) - x).abs()
+    assert torch.equal(error, nearest)
+
+
 def test_level_table():
     code = PhaseCode.from_levels([3.0, 2.0, 0.5])
     assert code.thresholds.tolist() == [2.5, 1.25, 0.25]

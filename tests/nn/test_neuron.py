@@ -65,11 +65,15 @@ def test_state_dict_is_complete():
     other.load_state_dict(neuron.state_dict())
     assert other.code == neuron.code and other.node_scale
     assert torch.equal(other.scale, neuron.scale)
-    geometric = PhaseNeuron(PhaseCode(5, 1.7, threshold_shift=1.0, signed=True))
-    other = copy.deepcopy(neuron)
-    other.scale = torch.tensor(1.0)
-    other.load_state_dict(geometric.state_dict())
-    assert other.code == geometric.code
+    for code in (
+        PhaseCode(5, 1.7, threshold_shift=1.0, signed=True),
+        PhaseCode.nearest(5, 1.7),
+    ):
+        geometric = PhaseNeuron(code)
+        other = copy.deepcopy(neuron)
+        other.scale = torch.tensor(1.0)
+        other.load_state_dict(geometric.state_dict())
+        assert other.code == code
 
 
 def test_scale_errors():
