@@ -24,7 +24,8 @@ import torch
 from tqdm import tqdm
 
 from spikegraph import ConversionConfig, convert, simulate
-from spikegraph.experiment import prepare, run_conversion, train, versions
+from spikegraph.experiment import run_conversion, versions
+from spikegraph.training import prepare, train
 
 ABLATIONS = {
     'T=8 base=2 max unshifted': dict(num_steps=8, base=2.0, threshold_shift=1.0),
@@ -150,6 +151,7 @@ def main():
 
 
 def run_dataset(name, arguments):
+    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f'gcn_accuracy_{name}.json'
     record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
     for seed in tqdm(range(arguments.seeds), name):

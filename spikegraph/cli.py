@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         help="ratio of neighbouring levels, above 1; 'auto' searches the best for each "
         'population (default: auto)',
     )
+    run.add_argument(
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='load this state dict, such as the ann.pt of --output, and do not train',
+    )
     _add_common(run)
 
     sweep = commands.add_parser(
@@ -187,7 +193,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         '--output',
         type=Path,
         metavar='DIR',
-        help='write result.json and pictures (needs matplotlib)',
+        help='write result.json and pictures (needs matplotlib), and the networks of the '
+        'first seed',
     )
 
 
@@ -220,7 +227,8 @@ def _run(args: argparse.Namespace) -> None:
     from spikegraph.experiment import run_experiment
     from spikegraph.formatting import format_experiment
 
-    result = run_experiment(args.dataset, config, **_options(args))
+    options = _options(args)
+    result = run_experiment(args.dataset, config, weights=args.weights, **options)
     print(format_experiment(result), file=report)
     _write_json(result.to_dict(), args.json, output)
     if output is not None:
@@ -319,17 +327,22 @@ def _write_json(
 
 
 def _draw(result: Experiment, folder: Path) -> str:
+    import torch
+
     from spikegraph.plotting import plot_coding_error, plot_raster, plot_spike_times
     from spikegraph.simulation import simulate
+    from spikegraph.storage import save
 
     snn, data = result.runs[0].snn, result.dataset.data
     simulation = simulate(snn, data.x, data.edge_index)
     plot_raster(simulation).savefig(folder / 'raster.png')
     plot_spike_times(simulation.spikes).savefig(folder / 'spike_times.png')
     plot_coding_error(snn.report).savefig(folder / 'coding_error.png')
+    torch.save(result.runs[0].trained.model.state_dict(), folder / 'ann.pt')
+    save(snn, folder / 'snn.safetensors')
     return (
-        f'\nwrote result.json, raster.png, spike_times.png and coding_error.png to '
-        f'{folder}'
+        '\nwrote result.json, raster.png, spike_times.png, coding_error.png, ann.pt and '
+        f'snn.safetensors to {folder}'
     )
 
 

@@ -17,29 +17,13 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from spikegraph.conversion import ConversionConfig, SpikingModel, convert
-from spikegraph.datasets import NodeDataset, load_dataset
+from spikegraph.datasets import NodeDataset
 from spikegraph.measurement import Measurement, measure
-from spikegraph.models import GCN, RECIPES, TrainingRecipe, train_node_classifier
+from spikegraph.models import TrainingRecipe
+from spikegraph.training import TrainedModel, load_weights, prepare, train
 
 _PACKAGES = ('torch', 'torch-geometric', 'numpy')
 _TIMED_CALLS = 3
-
-
-@dataclass
-class TrainedModel:
-    """A trained network and what training took.
-
-    Args:
-        model (GCN): The network, in evaluation mode.
-        seed (int): The seed of its parameters and dropout.
-        epochs (int): The epochs it was trained for.
-        seconds (float): The wall-clock time of the training.
-    """
-
-    model: GCN
-    seed: int
-    epochs: int
-    seconds: float
 
 
 @dataclass
@@ -171,6 +155,7 @@ def run_experiment(
     layers: int | None = None,
     seeds: int = 1,
     root: str | PathLike[str] | None = None,
+    weights: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> Experiment:
     """Trains networks on a dataset, converts them, and finds what that cost.
@@ -199,6 +184,12 @@ def run_experiment(
     """
     config = ConversionConfig() if config is None else config
     dataset, recipe = prepare(name, hidden, layers, seeds, root)
+    if weights is not None:
+        if seeds != 1:
+            raise ValueError(f"Expected 'seeds' to be 1 with 'weights' (got {seeds})")
+        trained = load_weights(dataset, recipe, weights)
+        run = run_conversion(trained, dataset, config)
+        return Experiment(dataset, recipe, config, [run])
     runs = []
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
         trained = train(dataset, recipe, seed, progress)
@@ -251,39 +242,6 @@ def run_sweep(
         row = {'num_steps': cell.num_steps, 'base': cell.base}
         rows.append({**row, **one.summary(), 'energy_pj': one.energy_pj()})
     return Sweep(dataset, recipe, config, list(range(seeds)), rows)
-
-
-def prepare(
-    name: str,
-    hidden: int | None,
-    layers: int | None,
-    seeds: int,
-    root: str | PathLike[str] | None,
-) -> tuple[NodeDataset, TrainingRecipe]:
-    """Loads a dataset and completes its recipe; see :func:`run_experiment`."""
-    if seeds < 1:
-        raise ValueError(f"Expected 'seeds' to be at least 1 (got {seeds})")
-    for option, value in (('hidden', hidden), ('layers', layers)):
-        if value is not None and value < 1:
-            raise ValueError(f"Expected '{option}' to be at least 1 (got {value})")
-    dataset = load_dataset(name, root)
-    recipe = RECIPES[name]
-    return dataset, replace(
-        recipe,
-        hidden_channels=recipe.hidden_channels if hidden is None else hidden,
-        num_layers=recipe.num_layers if layers is None else layers,
-    )
-
-
-def train(
-    dataset: NodeDataset, recipe: TrainingRecipe, seed: int, progress: bool = True
-) -> TrainedModel:
-    """Builds and trains the network of a recipe."""
-    model = recipe.build_model(dataset.num_features, dataset.num_classes)
-    result = train_node_classifier(
-        model, dataset.data, recipe, seed=seed, progress=progress
-    )
-    return TrainedModel(model, seed, int(result['epochs']), result['seconds'])
 
 
 def run_conversion(

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -47,6 +48,27 @@ def test_run_writes_report_json_and_pictures(tmp_path, capsys):
     for name in ['raster.png', 'spike_times.png', 'coding_error.png']:
         content = (folder / name).read_bytes()
         assert content.startswith(PNG) and 5_000 < len(content) < 200_000
+    # The networks load again, and give the same figures without training.
+    weights = str(folder / 'ann.pt')
+    assert main(['run', '--num-steps', '8', '--json', '-', '--weights', weights]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again['summary'] == result['summary']
+    assert again['per_seed'][0]['epochs'] == 0
+    model = RECIPES['digits'].build_model(64, 10)
+    assert spikegraph.load(folder / 'snn.safetensors', model).config.num_steps == 8
+
+
+@pytest.mark.parametrize(
+    'options, match',
+    [
+        (['--weights', 'nowhere.pt'], 'nowhere.pt'),
+        (['--weights', __file__], r'to hold the state dict of a GCN with 2 layers'),
+        (['--weights', 'nowhere.pt', '--seeds', '2'], r"'seeds' to be 1.*\(got 2\)"),
+    ],
+)
+def test_weights_errors(options, match, capsys):
+    assert main(['run', *options]) == 2
+    assert re.search(match, capsys.readouterr().err)
 
 
 def test_json_on_standard_output(capsys):

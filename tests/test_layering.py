@@ -16,6 +16,7 @@ ORDER = [
     ('simulation', 'storage'),
     ('measurement',),
     ('plotting',),
+    ('training',),
     ('experiment',),
     ('formatting',),
     ('cli',),
@@ -55,7 +56,7 @@ def test_imports_point_upwards(path):
         if package in BESIDE:
             assert imported == 'coding', f'{path} imports {imported}'
         elif imported in BESIDE:
-            assert level[package] >= level['experiment'], f'{path} imports {imported}'
+            assert level[package] >= level['training'], f'{path} imports {imported}'
         else:
             above = level[imported] < level[package] or imported == package
             assert above, f'{path} imports {imported}'
