@@ -147,6 +147,7 @@ class _Run:
 
     def __init__(self, model: SpikingModel, inputs: dict[str, Any]) -> None:
         self.network = model.network
+        self.analog = model.report.analog
         self.num_steps = model.config.num_steps
         self.nodes = list(self.network.graph.nodes)
         self.inputs = inputs
@@ -183,7 +184,7 @@ class _Run:
 
     def _is_analog(self, node: fx.Node) -> bool:
         """Read-outs and analog leftovers see the charged potential."""
-        if node.meta.get('analog'):
+        if node.name in self.analog:
             return True
         target: Any = node.target
         if node.op == 'call_module':

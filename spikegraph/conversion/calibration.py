@@ -106,8 +106,10 @@ def calibrate(
                 name = str(node.target)
                 sample = tied.get(name)
                 if sample is None:
-                    sample = _sample(node, module, analog, config)
-                _fit_population(name, module, sample, is_input(node), config)
+                    sample = _sample(node, analog, config)
+                    _fit_population(name, module, sample, is_input(node), config)
+                else:  # Compared with others: no sign, no scale of a node's own.
+                    _fit_population(name, module, sample, False, config)
             elif isinstance(module, SpikingLayer) and config.compensate is not None:
                 if uses.count(str(node.target)) == 1:
                     if _compensate_layer(node, module, analog, spiking, config):
@@ -136,10 +138,7 @@ def _potential(node: fx.Node, env: dict[fx.Node, Any]) -> Tensor:
 
 
 def _sample(
-    node: fx.Node,
-    module: PhaseNeuron,
-    analog: list[dict[fx.Node, Any]],
-    config: ConversionConfig,
+    node: fx.Node, analog: list[dict[fx.Node, Any]], config: ConversionConfig
 ) -> Tensor:
     """Rows of potentials :math:`(n, F)`, no more than needed."""
     rows = [_as_rows(_potential(node, env)) for env in analog]
@@ -177,8 +176,13 @@ def _tied_samples(
                 continue
             env[node] = run_analog(network, node, env)
             if any(str(node.target) in group for group in structure.groups):
-                module = network.get_submodule(str(node.target))
-                sample = _sample(node, module, [env], config)  # type: ignore[arg-type]
+                sample = _sample(node, [env], config)
+                if is_input(node) and bool((sample < 0).any()):
+                    raise NotImplementedError(
+                        f"Cannot convert a maximum over '{node.target}': the earliest "
+                        'spike is the largest value only without negative features (got '
+                        f'{float(sample.min()):g}). Apply ReLU before the maximum'
+                    )
                 own.setdefault(str(node.target), []).append(sample)
     pooled = {}
     for group in structure.groups:
@@ -194,6 +198,13 @@ def _fit_population(
     is_input: bool,
     config: ConversionConfig,
 ) -> None:
+    if not bool(rows.isfinite().all()):
+        bad = float(rows[~rows.isfinite()][0])
+        raise ValueError(
+            f"Expected the pre-activation of '{name.split('.', 1)[1]}' to be finite on the "
+            f'calibration data (got {bad}); look at the model, and at edge weights whose '
+            'sum over a node is negative'
+        )
     signed = is_input and bool((rows < 0).any())
     if not bool((rows > 0).any()) and not signed:
         largest = float(rows.max()) if rows.numel() else float('nan')
@@ -281,7 +292,10 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
     error = energy = 0.0
     num_same = num_rows = 0
     for a, b in zip(pytree.tree_leaves(ann), pytree.tree_leaves(snn), strict=True):
-        if not isinstance(a, Tensor) or not a.is_floating_point():
+        if not isinstance(a, Tensor):
+            continue
+        if not a.is_floating_point():  # Predictions already.
+            num_same, num_rows = num_same + int((a == b).sum()), num_rows + a.numel()
             continue
         error += float((b.double() - a.double()).square().sum())
         energy += float(a.double().square().sum())

@@ -30,7 +30,7 @@ class Structure:
         network (torch.fx.GraphModule): The graph of spiking modules.
         populations (Dict[str, str]): Each population's module path and the
             activation or input it stands for.
-        analog (List[str]): What stays analog.
+        analog (Dict[str, str]): What stays analog: node name and description.
         groups (List[List[str]]): Populations that must share code and scale.
         features (Tuple[str, ...]): The encoded inputs.
         num_folded (int): Normalisation layers folded into weights.
@@ -38,7 +38,7 @@ class Structure:
 
     network: fx.GraphModule
     populations: dict[str, str] = field(default_factory=dict)
-    analog: list[str] = field(default_factory=list)
+    analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
     features: tuple[str, ...] = ()
     num_folded: int = 0
@@ -105,17 +105,23 @@ def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
             gate = graph.call_module(name, (values,))
         gate.meta['population'] = True
         signals.add(gate)
-        for user in list(node.users):
-            picks = user.target is operator.getitem and user.args[1] == 0
-            if not picks and user.target is not operator.getitem:
-                picks = node.target in (torch.amax, 'amax')
-            if not picks:
-                raise NotImplementedError(
-                    f"Cannot convert '{node.name}' (max): its indices are read, and "
-                    'spike times do not tell them. Read only the values'
-                )
-            user.replace_all_uses_with(gate)
+        _replace_values(node, gate)
         _tie(structure, values)
+
+
+def _replace_values(node: fx.Node, gate: fx.Node) -> None:
+    """Lets the readers of a maximum read the gate."""
+    if node.target in (torch.amax, 'amax'):
+        node.replace_all_uses_with(gate)
+        return
+    for user in list(node.users):
+        picks = user.target is operator.getitem and user.args[1] == 0
+        if not picks and not (user.target is getattr and user.args[1] == 'values'):
+            raise NotImplementedError(
+                f"Cannot convert '{node.name}' (max): its indices are read, and spike "
+                'times do not tell them. Read only the values'
+            )
+        user.replace_all_uses_with(gate)
 
 
 def _tie(structure: Structure, values: Sequence[fx.Node]) -> None:

@@ -44,7 +44,8 @@ class ConversionReport:
         folded_norms (int): Normalisation layers folded into weights.
         compensated (List[str]): Layers whose weights were corrected.
         degree_folded (List[str]): Layers with a degree factor in thresholds.
-        analog (List[str]): Operations that stayed analog.
+        analog (Dict[str, str]): Operations that stayed analog: the name of the
+            node and what it is.
         logit_relative_error (float): Norm of the output error over the norm
             of the ANN's output.
         agreement (float): Rows whose largest output is the ANN's, percent.
@@ -56,7 +57,7 @@ class ConversionReport:
     folded_norms: int = 0
     compensated: list[str] = field(default_factory=list)
     degree_folded: list[str] = field(default_factory=list)
-    analog: list[str] = field(default_factory=list)
+    analog: dict[str, str] = field(default_factory=dict)
     logit_relative_error: float = float('nan')
     agreement: float = float('nan')
 
@@ -101,7 +102,7 @@ class ConversionReport:
             f'layers        {", ".join(layers) or "none"}',
             f'compensated   {", ".join(self.compensated) or "none"}',
             f'degree folded {", ".join(self.degree_folded) or "none"}',
-            f'analog        {", ".join(self.analog) or "none"}',
+            f'analog        {", ".join(self.analog.values()) or "none"}',
             f'on calibration data: logit error {100 * self.logit_relative_error:.2f} %, '
             f'agreement with the ANN {self.agreement:.2f} %',
         ]

@@ -122,7 +122,10 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(F.sigmoid, torch.log_softmax, torch.softmax, torch.sigmoid, torch.argmax),
         *('log_softmax', 'softmax', 'sigmoid', 'argmax'),
     ),
-    'metadata': ('size', 'dim', 'numel', getattr, DegreeFactor),
+    'metadata': (
+        *('size', 'dim', 'numel', 'new_zeros', 'new_ones', getattr, DegreeFactor),
+        *(torch.zeros_like, torch.ones_like),
+    ),
     'affine': (
         *(operator.add, operator.sub, operator.neg, operator.mul, operator.truediv),
         *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
@@ -134,7 +137,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *('add', 'sub', 'mul', 'div', 'neg', 'view', 'reshape', 'flatten', 't'),
         *('squeeze', 'unsqueeze', 'transpose', 'permute', 'mean', 'sum', 'matmul'),
         *('mm', 'index_select', 'chunk', 'split', 'expand'),
-        *('float', 'double', 'to', 'type_as'),
+        *('float', 'double', 'to'),
     ),
 }
 RULES.update({target: Rule(kind) for kind in _TABLE for target in _TABLE[kind]})
@@ -151,6 +154,14 @@ BILINEAR = {
     *(torch.matmul, torch.mm, torch.sparse.mm, torch.spmm, F.linear),
     *('mul', 'div', 'matmul', 'mm'),
 }
+
+
+def is_affine_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether no argument rounds: a rounding mode, or a data type of integers."""
+    for value in (*args[1:], *kwargs.values()):
+        if isinstance(value, torch.dtype) and not value.is_floating_point:
+            return False
+    return kwargs.get('rounding_mode') is None
 
 
 def is_relu_clamp(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

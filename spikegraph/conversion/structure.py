@@ -25,12 +25,14 @@ from spikegraph.conversion.passes import (
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
+    is_affine_call,
     is_relu_clamp,
     rule_for,
 )
 from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import PhaseNeuron
 
+GRAPH_NAMES = ('edge_weight', 'edge_attr', 'adj', 'adj_t', 'edge_index')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 
 
@@ -71,7 +73,9 @@ class _Builder:
         self.config = config
         self.structure = Structure(network)
         self.signals: set[fx.Node] = set()
-        self.potentials: set[fx.Node] = set()  # Real-valued, not coded.
+        self.rules: dict[str, Rule | None] = {}  # Of modules before conversion.
+        self.refusal = ''
+        self.last_input: fx.Node | None = None
         self.sources = self._find_features(features)
 
     def build(self) -> None:
@@ -116,9 +120,7 @@ class _Builder:
                 name = node.target
             elif node.target is getattr and node.args[0].op == 'placeholder':
                 name = node.args[1]
-            if name in features and any(
-                self._reads_feature(node, u) for u in node.users
-            ):
+            if name in features and self._is_feature(node, str(name)):
                 sources.append(node)
         if not sources:
             raise ValueError(
@@ -128,27 +130,38 @@ class _Builder:
         self.structure.features = tuple(str(node.name) for node in sources)
         return sources
 
-    def _reads_feature(self, source: fx.Node, user: fx.Node) -> bool:
-        """Edge weights and the like enter modules behind the features."""
-        if user.op != 'call_module':
-            graph_names = ('edge_weight', 'edge_attr', 'adj', 'adj_t', 'edge_index')
-            return source.name not in graph_names and source.target not in graph_names
-        return (
-            bool(user.args)
-            and user.args[0] is source
-            or (user.kwargs.get('x') is source or user.kwargs.get('input') is source)
-        )
+    def _is_feature(self, source: fx.Node, name: str) -> bool:
+        """Whether a value ends up as the first argument of a layer or as the
+        output, not behind the features as edge weights do.
+        """
+        queue, seen = [source], {source}
+        while queue:
+            node = queue.pop()
+            for user in node.users:
+                if user.op == 'call_module':
+                    if user.args and user.args[0] is node:
+                        return True
+                elif user.op == 'output':
+                    return True
+                elif user not in seen and (
+                    node is not source or name not in GRAPH_NAMES
+                ):
+                    seen.add(user)
+                    queue.append(user)
+        return False
 
     def _encode_source(self, source: fx.Node) -> None:
         self.signals.add(source)
         if not self.config.encode_input:
-            self.potentials.add(source)
             return
         name = str(source.args[1] if source.target is getattr else source.target)
         placeholders = [n for n in self.graph.nodes if n.op == 'placeholder']
-        behind = source if source.op != 'placeholder' else placeholders[-1]
+        behind = self.last_input or placeholders[-1]
+        if source.op != 'placeholder':
+            behind = source
         with self.graph.inserting_after(behind):
             node = self._add_neuron(f'input_{name}', (source,), f"input '{name}'")
+        self.last_input = node if source.op == 'placeholder' else None
         source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
 
     # One node at a time.
@@ -164,6 +177,7 @@ class _Builder:
     def _convert_node(self, node: fx.Node, converted: dict[str, nn.Module]) -> None:
         if node in self.signals:  # An input population.
             return
+        self.refusal = ''
         rule = self._rule(node)
         if rule is None:
             self._leave_analog(node)
@@ -191,7 +205,10 @@ class _Builder:
                 f'which conversion would drop (got {hooks[0]!r}); remove them first'
             )
         assert rule.convert is not None
-        spiking = rule.convert(module)
+        try:
+            spiking = rule.convert(module)
+        except (ValueError, NotImplementedError) as error:
+            raise type(error)(f"Cannot convert '{target}': {error}") from error
         if not isinstance(spiking, nn.Module):
             raise ValueError(
                 f"Expected the rule for '{target}' ({type(module).__name__}) to return a "
@@ -203,24 +220,28 @@ class _Builder:
     def _rule(self, node: fx.Node) -> Rule | None:
         """The rule for this very call, or None where its arguments forbid it."""
         if node.op == 'call_module':
-            module = module_of(self.network, node)
-            rule = rule_for(module)
-            first = (
-                node.args[0] if node.args else next(iter(node.kwargs.values()), None)
-            )
-            if rule is not None and self._inputs(node) != [first]:
-                return None  # A signal enters beside the features.
+            target, module = str(node.target), module_of(self.network, node)
+            rule = self.rules.setdefault(target, rule_for(module))
+            if rule is not None and self._inputs(node) != [node.args[0]]:
+                beside = [n.name for n in self._inputs(node) if n is not node.args[0]]
+                self.refusal = f"'{', '.join(beside)}' enters beside its features"
+                return None
             if rule is not None and rule.kind == 'norm':
-                return (
-                    rule if getattr(module, 'running_mean', None) is not None else None
-                )
+                tracked = getattr(module, 'running_mean', None) is not None
+                return rule if tracked else None
             return self._allow_readout(node, rule)
         rule = rule_for(node.target)
         if rule is None:
             return self._allow_max(node)
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
             return Rule('affine')
+        if rule.kind == 'metadata' and node.args[1:] == ('values',):
+            return Rule('affine')  # Of a maximum.
         if node.target in BILINEAR and self._num_signals(node) > 1:
+            self.refusal = 'it multiplies two signals'
+            return None
+        if not is_affine_call(node.args, dict(node.kwargs)):
+            self.refusal = 'it rounds'
             return None
         if node.target in (operator.truediv, torch.div, 'div'):
             return rule if node.args[0] in self.signals else None
@@ -258,16 +279,16 @@ class _Builder:
         if not self.config.allow_analog:
             name, _, kind = what.partition(' ')
             kind = kind.strip('()')
+            why = self.refusal or 'no rule makes it affine or a phase neuron'
             remedy = 'Put it into a module with a rule of its own'
             if node.op == 'call_module':
                 remedy = f"Add a rule with '@register_rule({kind})'"
             raise NotImplementedError(
-                f"Cannot convert '{name}' ({kind}): no rule makes it affine or a phase "
-                f"neuron. {remedy} or pass 'allow_analog=True'"
+                f"Cannot convert '{name}' ({kind}): {why}. {remedy} or pass "
+                "'allow_analog=True'"
             )
         self.signals.add(node)
-        node.meta['analog'] = True
-        self.structure.analog.append(what)
+        self.structure.analog[node.name] = what
 
     def _add_neuron(self, name: str, args: tuple[Any, ...], what: str) -> fx.Node:
         target = f'neurons.{name}'

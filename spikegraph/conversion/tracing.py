@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import operator
 from typing import Any
 
+import torch
 import torch_geometric.nn as pyg_nn
 import torch_geometric.utils as pyg_utils
 from torch import fx, nn
@@ -22,6 +25,13 @@ _GRAPH_FUNCTIONS = tuple(
     )
     if callable(function) and not isinstance(function, type)
 )
+
+
+_VIEWS = {
+    *(operator.getitem, torch.reshape, torch.flatten, torch.squeeze),
+    *(torch.unsqueeze, torch.transpose, 'view', 'reshape', 'flatten', 't', 'squeeze'),
+    *('unsqueeze', 'transpose', 'permute', 'chunk', 'split', 'expand', 'detach'),
+}
 
 
 class _DataProxy(fx.Proxy):
@@ -77,13 +87,16 @@ def trace(model: nn.Module, spec: CallSpec) -> fx.GraphModule:
         _give_explicit_forward(model)
     try:
         graph = _Tracer(spec).trace(model, concrete_args=dict(spec.constants))
-    except (fx.proxy.TraceError, TypeError, AttributeError, IndexError) as error:
+    except Exception as error:  # Whatever user code does with symbolic values.
         raise NotImplementedError(
-            f'Cannot trace {type(model).__name__}.forward: {error}. Control flow may '
+            f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
+            f'{error}. Control flow may '
             'depend on which arguments are given, not on the values of tensors; '
             'rewrite the branch, or convert the part of the model without it'
         ) from error
+    graph._tracer_cls = None  # Unpickling must not need this module's tracer.
     network = fx.GraphModule(model, graph, type(model).__name__)
+    _bind_arguments(network)
     _make_functional(network)
     _drop_unused_inputs(graph, spec)
     network.recompile()
@@ -126,6 +139,15 @@ def describe(network: fx.GraphModule, node: fx.Node) -> str:
     return f'{node.name} ({name})'
 
 
+def _bind_arguments(network: fx.GraphModule) -> None:
+    """Puts the arguments of modules in order, however the caller wrote them."""
+    for node in network.graph.nodes:
+        if node.op == 'call_module':
+            signature = inspect.signature(module_of(network, node).forward)
+            bound = signature.bind(*node.args, **node.kwargs)
+            node.args, node.kwargs = bound.args, bound.kwargs
+
+
 def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:
     for node in reversed(list(graph.nodes)):
         name = getattr(node.target, '__name__', '')
@@ -144,6 +166,8 @@ def _make_functional(network: fx.GraphModule) -> None:
     order = {node: i for i, node in enumerate(network.graph.nodes)}
     for node in list(network.graph.nodes):
         changes = str(node.target).endswith('_') and node.op == 'call_method'
+        if changes:
+            node.target = str(node.target).rstrip('_')
         if node.op == 'call_function':
             name = getattr(node.target, '__name__', '')
             changes = node.target in IN_PLACE or name in ('relu_',)
@@ -157,6 +181,12 @@ def _make_functional(network: fx.GraphModule) -> None:
         if not changes or not node.all_input_nodes:
             continue
         changed = node.all_input_nodes[0]
+        earlier = [user for user in changed.users if order[user] < order[node]]
+        if any(n.target in _VIEWS for n in (changed, *earlier)):
+            raise NotImplementedError(
+                f"Cannot convert '{node.name}': it changes a view in place, and with it "
+                'other tensors. Use the operation that returns a new tensor'
+            )
         for user in list(changed.users):
             if user is not node and order[user] > order[node]:
                 user.replace_input_with(changed, node)

@@ -204,6 +204,10 @@ def _check_edge_weight(weight: Tensor, edge_index: Tensor) -> None:
             f"Expected 'edge_weight' to have shape [{edge_index.size(1)}], one weight "
             f'per edge (got {list(weight.shape)})'
         )
+    if not weight.is_floating_point():
+        raise ValueError(
+            f"Expected 'edge_weight' to be floating point (got {weight.dtype})"
+        )
     if not bool(weight.isfinite().all()):
         bad = weight[~weight.isfinite()][0].item()
         raise ValueError(f"Expected 'edge_weight' to be finite (got {bad})")

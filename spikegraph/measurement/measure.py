@@ -206,6 +206,7 @@ class _Counter:
         self, snn: SpikingModel, ann: fx.GraphModule, inputs: dict[str, Any]
     ) -> None:
         self.network, self.num_steps = snn.network, snn.config.num_steps
+        self.analog = snn.report.analog
         self.rows: dict[str, LayerCounts] = {}
         self.uncounted: list[str] = []
         self.num_nodes = 0
@@ -297,7 +298,7 @@ class _Counter:
         rule = rule_for(target)
         if isinstance(target, SpikingLayer):
             self._count_layer(node, target, env)
-        elif node.meta.get('analog'):
+        elif node.name in self.analog:
             counts = self._row(node, 'analog')
             weights = 0
             if isinstance(target, nn.Module):
@@ -307,7 +308,7 @@ class _Counter:
             counts.snn_macs = counts.ann_macs = rows * weights + size
             counts.ann_macs_nonzero = counts.ann_macs
             counts.analog_values = counts.ann_activations = size
-            self.uncounted.append(f'{node.name} (estimated from its weights)')
+            self.uncounted.append(f'{node.name} (estimated from weights and size)')
         elif not isinstance(value, Tensor) or not feeds:
             return  # Graph preparation, the same in both networks.
         elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):

@@ -80,8 +80,16 @@ class SpikingLayer(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
 
-def check_width(x: Spikes | Tensor, in_channels: int, layer: nn.Module) -> None:
-    """Raises ``ValueError`` if the last dimension is not ``in_channels``."""
+def check_width(x: Spikes | Tensor, in_channels: int, layer: SpikingLayer) -> None:
+    """Raises ``ValueError`` if the last dimension is not ``in_channels``, or the
+    data type not that of the weights.
+    """
+    if x.dtype != layer.weight.dtype:
+        raise ValueError(
+            f"Expected 'x' to have the data type of the weights of "
+            f'{type(layer).__name__}, {layer.weight.dtype} (got {x.dtype}); convert either '
+            "with '.to(dtype)'"
+        )
     width = x.shape[-1] if len(x.shape) else None
     if width != in_channels:
         raise ValueError(

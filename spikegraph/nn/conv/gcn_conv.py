@@ -98,11 +98,20 @@ class SpikingGCNConv(SpikingLayer):
         """Draws new parameters, as PyG does, and forgets a cached graph."""
         glorot(self.weight)
         zeros(self.bias)
+        self.clear_cache()
+
+    def clear_cache(self) -> None:
+        """Forgets the graph that :obj:`cached` kept."""
         self._cached_adjacency = None
 
     @classmethod
     def from_ann(cls, conv: GCNConv) -> SpikingGCNConv:
         """Takes the parameters and options of PyG's layer."""
+        if conv.aggr != 'add' or conv.node_dim != -2:
+            raise NotImplementedError(
+                "Expected 'aggr' to be 'add' and 'node_dim' to be -2 (got "
+                f'{conv.aggr!r} and {conv.node_dim})'
+            )
         layer = cls(
             conv.in_channels,
             conv.out_channels,
@@ -165,8 +174,14 @@ class SpikingGCNConv(SpikingLayer):
         dtype: torch.dtype,
     ) -> Adjacency:
         """The prepared graph this layer aggregates over."""
-        if self._cached_adjacency is not None:
-            return self._cached_adjacency
+        cached = self._cached_adjacency
+        if cached is not None:
+            if cached.num_nodes != num_nodes:
+                raise ValueError(
+                    f"Expected 'x' to have {cached.num_nodes} rows, one for each node of "
+                    f"the graph that 'cached' keeps (got {num_nodes}); use 'clear_cache()'"
+                )
+            return cached
         adjacency = gcn_adjacency(
             edge_index,
             edge_weight,
@@ -201,7 +216,7 @@ class SpikingGCNConv(SpikingLayer):
         return factor * aggregate(adjacency, factor * x)
 
     def _apply(self, *args: Any, **kwargs: Any) -> SpikingGCNConv:
-        self._cached_adjacency = None  # It may now be on the wrong device.
+        self.clear_cache()  # It may now be on the wrong device.
         return super()._apply(*args, **kwargs)
 
     def extra_repr(self) -> str:
