@@ -147,12 +147,17 @@ def _load_files(info: DatasetInfo, root: Path) -> Data:
     missing = [path for path in paths if not os.path.exists(path)]
     processed = paths[0].parents[1] / 'processed' / 'data.pt'
     _check_root(root, to_write=[p for p in [*missing, processed] if not p.exists()])
+    folders = [paths[0].parent, *paths[0].absolute().parent.parents]
+    new_folders = [folder for folder in folders if not folder.exists()]
     try:
         with _quiet():
             return info.loader(root)
     except BaseException as error:
         for path in missing:  # Half a file would be taken for the whole next time.
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Where one is not empty, stop.
+            for folder in new_folders:
+                folder.rmdir()
         # All that a download raises is an OSError, from aiohttp and urllib too.
         if not missing or not isinstance(error, OSError):
             raise

@@ -20,6 +20,7 @@ torch.set_num_threads(1)
 def fill_uninitialized_memory() -> Iterator[None]:
     # With deterministic algorithms on, `torch.empty` is filled with NaN or the
     # largest integer, so that an output that was never written fails the test.
+    torch.manual_seed(0)
     torch.utils.deterministic.fill_uninitialized_memory = True
     torch.use_deterministic_algorithms(True)
     yield

@@ -181,6 +181,7 @@ def test_raw_files_are_those_of_pyg(name, tmp_path, monkeypatch):
     assert f"of '{name}' (got '{tmp_path}')" in message
     assert 'no network' in message
     assert '\n'.join(f'  {path}' for path in asked) in message
+    assert list(tmp_path.iterdir()) == []  # No empty folders stay behind.
 
 
 def test_half_a_download_is_removed(tmp_path, monkeypatch):
@@ -192,7 +193,7 @@ def test_half_a_download_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(Coauthor, 'download', download)
     with pytest.raises(KeyboardInterrupt):
         load_dataset('cs', tmp_path)
-    assert not (tmp_path / DATASETS['cs'].raw_files[0]).exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_error_that_is_not_of_a_download(tmp_path):
