@@ -277,26 +277,26 @@ def _planetoid(
     name: str, description: str, *, num_nodes: int, num_edges: int
 ) -> DatasetInfo:
     parts = ['x', 'tx', 'allx', 'y', 'ty', 'ally', 'graph', 'test.index']
-    return DatasetInfo(
-        name=name.lower(),
-        description=description,
+    return _downloaded(
+        name,
+        description,
         num_nodes=num_nodes,
         num_edges=num_edges,
-        offline=False,
+        loader=_load_planetoid,
+        raw_files=[f'ind.{name.lower()}.{part}' for part in parts],
         public_split=True,
-        loader=partial(_load_planetoid, name=name),
-        raw_files=tuple(f'{name}/raw/ind.{name.lower()}.{part}' for part in parts),
     )
 
 
-def _random_split(
+def _downloaded(
     name: str,
     description: str,
     *,
     num_nodes: int,
     num_edges: int,
     loader: Callable[..., Data],
-    raw_file: str,
+    raw_files: list[str],
+    public_split: bool = False,
     split_seed: int = 0,
 ) -> DatasetInfo:
     return DatasetInfo(
@@ -305,9 +305,9 @@ def _random_split(
         num_nodes=num_nodes,
         num_edges=num_edges,
         offline=False,
-        public_split=False,
+        public_split=public_split,
         loader=partial(loader, name=name),
-        raw_files=(f'{name}/raw/{raw_file}',),
+        raw_files=tuple(f'{name}/raw/{file}' for file in raw_files),
         split_seed=split_seed,
     )
 
@@ -340,39 +340,39 @@ _ENTRIES = [
         num_nodes=19717,
         num_edges=88648,
     ),
-    _random_split(
+    _downloaded(
         'Photo',
         'photo equipment bought together, by category',
         num_nodes=7650,
         num_edges=238162,
         loader=_load_amazon,
-        raw_file='amazon_electronics_photo.npz',
+        raw_files=['amazon_electronics_photo.npz'],
         split_seed=_AMAZON_SPLIT,
     ),
-    _random_split(
+    _downloaded(
         'Computers',
         'computer equipment bought together, by category',
         num_nodes=13752,
         num_edges=491722,
         loader=_load_amazon,
-        raw_file='amazon_electronics_computers.npz',
+        raw_files=['amazon_electronics_computers.npz'],
         split_seed=_AMAZON_SPLIT,
     ),
-    _random_split(
+    _downloaded(
         'CS',
         'computer scientists who wrote papers together, by field',
         num_nodes=18333,
         num_edges=163788,
         loader=_load_coauthor,
-        raw_file='ms_academic_cs.npz',
+        raw_files=['ms_academic_cs.npz'],
     ),
-    _random_split(
+    _downloaded(
         'Physics',
         'physicists who wrote papers together, by field',
         num_nodes=34493,
         num_edges=495924,
         loader=_load_coauthor,
-        raw_file='ms_academic_phy.npz',
+        raw_files=['ms_academic_phy.npz'],
     ),
 ]
 

@@ -15,6 +15,7 @@ from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.interpretation import is_input, is_population, run_node
 from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.tracing import operation_of
 from spikegraph.nn import EarliestSpike, PhaseNeuron, charge, fire
 
 EVENT_DTYPE = np.dtype(
@@ -171,7 +172,7 @@ class _Run:
                 self.result.output = pytree.tree_map_only(
                     fx.Node, self._potential, node.args[0]
                 )
-                last = max((self.window.get(n, -1) for n in self.window), default=-1)
+                last = max(self.window.values(), default=-1)
                 self.result.num_steps = (last + 2) * self.num_steps
             elif not feeds:
                 self.static[node] = run_node(self.network, node, self.static)
@@ -186,10 +187,7 @@ class _Run:
         """Read-outs and analog leftovers see the charged potential."""
         if node.name in self.analog:
             return True
-        target: Any = node.target
-        if node.op == 'call_module':
-            target = self.network.get_submodule(str(target))
-        rule = rule_for(target)
+        rule = rule_for(operation_of(self.network, node))
         return rule is not None and rule.kind in ('readout', 'metadata')
 
     def _fire_population(self, node: fx.Node) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from spikegraph.conversion import ConversionConfig, ConversionReport, SpikingModel
-from spikegraph.conversion.call import CallSpec, parameters_of
+from spikegraph.conversion.call import CallSpec, defaults_of, parameters_of
 from spikegraph.conversion.structure import build_structure
 from spikegraph.nn import PhaseNeuron
 
@@ -137,16 +137,11 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _spec(values: dict[str, Any], model: nn.Module) -> CallSpec:
     keys = values['data_keys']
-    defaults = {
-        name: p.default
-        for name, p in parameters_of(model).items()
-        if p.default is not p.empty
-    }
     return CallSpec(
         names=tuple(values['names']),
         inputs=tuple(values['inputs']),
         constants=values['constants'],
-        defaults=defaults,
+        defaults=defaults_of(model),
         data_keys=None if keys is None else tuple(keys),
     )
 

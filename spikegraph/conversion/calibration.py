@@ -35,14 +35,12 @@ class PopulationStats:
         coding_error (float): Root of the summed squared error of the spikes
             over that of the true values, on the ANN's own pre-activations.
         spikes_per_neuron (float): Mean over the calibration data.
-        num_neurons (int): Neurons, over all calibration data.
     """
 
     name: str
     stands_for: str
     coding_error: float = 0.0
     spikes_per_neuron: float = 0.0
-    num_neurons: int = 0
 
 
 @dataclass
@@ -278,7 +276,6 @@ def _count(
         num_neurons += s[node].shape.numel()
     stats.coding_error = (error / energy) ** 0.5 if energy > 0 else 0.0
     stats.spikes_per_neuron = num_spikes / max(1, num_neurons)
-    stats.num_neurons = num_neurons
 
 
 def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:

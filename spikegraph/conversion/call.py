@@ -80,15 +80,20 @@ def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in parameters.items() if p.kind not in variadic}
 
 
+def defaults_of(model: nn.Module) -> dict[str, Any]:
+    """The default values of the parameters of ``forward``."""
+    return {
+        name: parameter.default
+        for name, parameter in parameters_of(model).items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+
+
 def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
     """Splits one example call into inputs and constants."""
     parameters = parameters_of(model)
     inputs, constants, data_keys = [], {}, None
-    defaults = {
-        name: p.default
-        for name, p in parameters.items()
-        if p.default is not inspect.Parameter.empty
-    }
+    defaults = defaults_of(model)
     for name in parameters:
         value = call.get(name, defaults.get(name))
         if isinstance(value, BaseData):
@@ -179,6 +184,14 @@ def check_finite(name: str, value: Any) -> None:
             )
 
 
+def tensors_of(data: BaseData) -> dict[str, Tensor]:
+    """The tensors in a data object; ``adj_t`` stands in for ``edge_index``."""
+    found = {k: v for k, v in data.to_dict().items() if isinstance(v, Tensor)}
+    if 'edge_index' not in found and 'adj_t' in found:
+        found['edge_index'] = found['adj_t']
+    return found
+
+
 def _from_data(
     model: nn.Module, data: BaseData, parameters: dict[str, inspect.Parameter]
 ) -> dict[str, Any]:
@@ -189,9 +202,7 @@ def _from_data(
     ]
     if len(required) == 1 and required[0] in DATA_NAMES:
         return {required[0]: data}
-    found = {k: v for k, v in data.to_dict().items() if isinstance(v, Tensor)}
-    if 'edge_index' not in found and 'adj_t' in found:
-        found['edge_index'] = found['adj_t']
+    found = tensors_of(data)
     missing = [name for name in required if name not in found]
     if missing:
         raise ValueError(

@@ -87,10 +87,15 @@ class AnalogInterpreter(fx.Interpreter):
         return value
 
 
+def run_interpreter(interpreter: fx.Interpreter, inputs: dict[str, Any]) -> Any:
+    """Runs an interpreter on inputs by name."""
+    graph: Any = interpreter.module.graph
+    names = [str(node.target) for node in graph.nodes if node.op == 'placeholder']
+    return interpreter.run(*[inputs[name] for name in names])
+
+
 def run_network_as_ann(
     network: fx.GraphModule, inputs: dict[str, Any], observe: Any = None
 ) -> Tensor:
     """The output of the ANN, computed on the converted graph."""
-    names = [n.target for n in network.graph.nodes if n.op == 'placeholder']
-    interpreter = AnalogInterpreter(network, observe)
-    return interpreter.run(*[inputs[str(name)] for name in names])
+    return run_interpreter(AnalogInterpreter(network, observe), inputs)

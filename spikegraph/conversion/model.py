@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -8,8 +7,9 @@ from torch import fx, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.call import CallSpec, check_finite
+from spikegraph.conversion.call import CallSpec, check_finite, tensors_of
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.interpretation import is_population, run_interpreter
 from spikegraph.conversion.report import ConversionReport
 from spikegraph.nn import PhaseNeuron
 
@@ -72,18 +72,6 @@ class SpikingModel(nn.Module):
         return inputs
 
     @property
-    def signature(self) -> inspect.Signature:
-        """The parameters of the ANN's :meth:`forward`, each by its name."""
-        kind, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
-        defaults = self.spec.defaults
-        return inspect.Signature(
-            [
-                inspect.Parameter(name, kind, default=defaults.get(name, empty))
-                for name in self.spec.names
-            ]
-        )
-
-    @property
     def neurons(self) -> dict[str, PhaseNeuron]:
         """The populations by name, in the order they fire."""
         modules = dict(self.network.named_modules())
@@ -104,8 +92,6 @@ class SpikingModel(nn.Module):
     @property
     def depth(self) -> int:
         """Populations on the longest path from input to output."""
-        from spikegraph.conversion.interpretation import is_population
-
         depth: dict[fx.Node, int] = {}
         for node in self.network.graph.nodes:
             before = max((depth[n] for n in node.all_input_nodes), default=0)
@@ -118,11 +104,7 @@ class SpikingModel(nn.Module):
     def spikes(self, *args: Any, **kwargs: Any) -> dict[str, Spikes]:
         """The spikes of every population, by name, for one inference."""
         recorder = _Recorder(self.network)
-        inputs = self.bind(*args, **kwargs)
-        names = [
-            str(n.target) for n in self.network.graph.nodes if n.op == 'placeholder'
-        ]
-        recorder.run(*[inputs[name] for name in names])
+        run_interpreter(recorder, self.bind(*args, **kwargs))
         return recorder.spikes
 
     def extra_repr(self) -> str:
@@ -143,7 +125,5 @@ class _Recorder(fx.Interpreter):
 
 def _inputs_of(data: BaseData, spec: CallSpec) -> dict[str, Any]:
     """The inputs that a data object holds; it may hold more than are read."""
-    found = data.to_dict()
-    if 'edge_index' not in found and 'adj_t' in found:
-        found['edge_index'] = found['adj_t']
+    found = tensors_of(data)
     return {name: found[name] for name in spec.inputs if name in found}

@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 
 from spikegraph.conversion.rules import rule_for
-from spikegraph.conversion.tracing import module_of
+from spikegraph.conversion.tracing import module_of, operation_of
 from spikegraph.nn import (
     DegreeFactor,
     EarliestSpike,
@@ -32,7 +32,6 @@ class Structure:
             activation or input it stands for.
         analog (Dict[str, str]): What stays analog: node name and description.
         groups (List[List[str]]): Populations that must share code and scale.
-        features (Tuple[str, ...]): The encoded inputs.
         num_folded (int): Normalisation layers folded into weights.
     """
 
@@ -40,19 +39,14 @@ class Structure:
     populations: dict[str, str] = field(default_factory=dict)
     analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
-    features: tuple[str, ...] = ()
     num_folded: int = 0
 
 
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
     for node in list(graph.nodes):
-        rule = None
-        if node.op == 'call_module':
-            rule = rule_for(module_of(network, node))
-        elif node.op in ('call_function', 'call_method'):
-            rule = rule_for(node.target)
-        if rule is not None and rule.kind == 'identity' and node in signals:
+        rule = rule_for(operation_of(network, node)) if node in signals else None
+        if rule is not None and rule.kind == 'identity':
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.erase_node(node)
 

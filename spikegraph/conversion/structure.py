@@ -74,17 +74,17 @@ class _Builder:
         self.structure = Structure(network)
         self.signals: set[fx.Node] = set()
         self.rules: dict[str, Rule | None] = {}  # Of modules before conversion.
+        self.converted: set[str] = set()
         self.refusal = ''
         self.last_input: fx.Node | None = None
         self.sources = self._find_features(features)
 
     def build(self) -> None:
-        converted: dict[str, nn.Module] = {}
         for node in list(self.graph.nodes):
             if node in self.sources:
                 self._encode_source(node)
             elif node.op != 'output' and self._inputs(node):
-                self._convert_node(node, converted)
+                self._convert_node(node)
         remove_identities(self.structure, self.signals)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals)
@@ -127,7 +127,6 @@ class _Builder:
                 "Expected the model to read floating point features, such as 'x' (got "
                 f'{", ".join(features) or "no floating point input"})'
             )
-        self.structure.features = tuple(str(node.name) for node in sources)
         return sources
 
     def _is_feature(self, source: fx.Node, name: str) -> bool:
@@ -174,7 +173,7 @@ class _Builder:
         flat = pytree.tree_leaves((node.args, node.kwargs))
         return sum(isinstance(a, fx.Node) and a in self.signals for a in flat)
 
-    def _convert_node(self, node: fx.Node, converted: dict[str, nn.Module]) -> None:
+    def _convert_node(self, node: fx.Node) -> None:
         if node in self.signals:  # An input population.
             return
         self.refusal = ''
@@ -192,11 +191,12 @@ class _Builder:
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
         elif node.op == 'call_module' and rule.convert is not None:
-            target = str(node.target)
-            if target not in converted:
-                converted[target] = self._convert_module(target, rule)
+            self._convert_module(str(node.target), rule)
 
-    def _convert_module(self, target: str, rule: Rule) -> nn.Module:
+    def _convert_module(self, target: str, rule: Rule) -> None:
+        if target in self.converted:
+            return
+        self.converted.add(target)
         module = self.network.get_submodule(target)
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if hooks:
@@ -215,7 +215,6 @@ class _Builder:
                 f'module (got {type(spiking).__name__})'
             )
         self.network.add_submodule(target, spiking.eval())
-        return spiking
 
     def _rule(self, node: fx.Node) -> Rule | None:
         """The rule for this very call, or None where its arguments forbid it."""
@@ -255,21 +254,16 @@ class _Builder:
         return self._allow_readout(node, rule)
 
     def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
-        if rule is None or rule.kind != 'readout':
-            return rule
-        ends = {'output'}
-        queue = list(node.users)
-        while queue:
-            user = queue.pop()
-            follows = user.op == 'output' or (
-                user.op != 'call_module'
-                and (rule_for(user.target) or Rule('norm')).kind
-                in ('readout', 'metadata', 'identity')
-            )
-            if not follows and user.target is not operator.getitem:
-                return None
-            queue += [] if user.op in ends else list(user.users)
+        if rule is not None and rule.kind == 'readout' and not self._ends(node):
+            return None
         return rule
+
+    def _ends(self, node: fx.Node) -> bool:
+        """Whether only read-outs follow, no layer and no activation."""
+        return all(
+            user.op == 'output' or (_reads_out(user) and self._ends(user))
+            for user in node.users
+        )
 
     def _allow_max(self, node: fx.Node) -> Rule | None:
         return Rule('affine') if stacked(node) is not None else None
@@ -298,3 +292,9 @@ class _Builder:
         self.signals.add(node)
         self.structure.populations[target] = what
         return node
+
+
+def _reads_out(node: fx.Node) -> bool:
+    rule = None if node.op == 'call_module' else rule_for(node.target)
+    kinds = ('readout', 'metadata', 'identity')
+    return node.target is operator.getitem or (rule is not None and rule.kind in kinds)

@@ -129,6 +129,11 @@ def module_of(network: fx.GraphModule, node: fx.Node) -> nn.Module:
     return network.get_submodule(str(node.target))
 
 
+def operation_of(network: fx.GraphModule, node: fx.Node) -> Any:
+    """What a node calls: a module, a function or the name of a method."""
+    return module_of(network, node) if node.op == 'call_module' else node.target
+
+
 def describe(network: fx.GraphModule, node: fx.Node) -> str:
     """A node as the user wrote it, such as ``convs.0 (GCNConv)``."""
     if node.op == 'call_module':

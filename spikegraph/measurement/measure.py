@@ -19,6 +19,7 @@ from spikegraph.conversion.interpretation import (
 )
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.structure import build_structure
+from spikegraph.conversion.tracing import operation_of
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
 from spikegraph.nn import (
@@ -291,9 +292,7 @@ class _Counter:
     def _count_operation(
         self, node: fx.Node, env: dict[fx.Node, Any], feeds: frozenset[fx.Node]
     ) -> None:
-        target: Any = node.target
-        if node.op == 'call_module':
-            target = self.network.get_submodule(str(target))
+        target = operation_of(self.network, node)
         value = env[node]
         rule = rule_for(target)
         if isinstance(target, SpikingLayer):
