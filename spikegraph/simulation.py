@@ -13,10 +13,16 @@ from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
-from spikegraph.conversion.interpretation import is_input, is_population, run_node
+from spikegraph.conversion.interpretation import (
+    arguments,
+    is_input,
+    is_population,
+    population_name,
+    run_node,
+)
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import operation_of
-from spikegraph.nn import EarliestSpike, PhaseNeuron, charge, fire
+from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
 
 EVENT_DTYPE = np.dtype(
     [
@@ -193,11 +199,11 @@ class _Run:
     def _fire_population(self, node: fx.Node) -> None:
         module = self.network.get_submodule(str(node.target))
         before = node.all_input_nodes
-        name = str(node.target).split('.', 1)[1]
-        if isinstance(module, EarliestSpike):
-            self.spiking[node] = self._gate([self.spiking[n] for n in before])
+        name = population_name(node)
+        if isinstance(module, SpikeGate):
+            self.spiking[node] = self._gate(module, node)
             # A gate passes spikes on as they come: no window of its own.
-            self.window[node] = max(self.window[n] for n in before)
+            self.window[node] = max(self.window[n] for n in self._spiking(before))
         else:
             assert isinstance(module, PhaseNeuron)
             potential = self._potential(before[0])
@@ -212,15 +218,41 @@ class _Run:
         self.result.spikes[name] = self.spiking[node]
         self.result.start_step[name] = self.window[node] * self.num_steps
 
-    def _gate(self, sources: list[Spikes]) -> Spikes:
-        """Lets the first spike of each neuron through, step by step."""
-        first = sources[0]
-        spike_time = torch.full_like(first.spike_time, first.code.num_steps)
-        rasters = [spikes.raster() for spikes in sources]
-        for step in range(first.code.num_steps):
-            arrives = torch.stack([raster[step] for raster in rasters]).any(dim=0)
-            waiting = spike_time == first.code.num_steps
-            spike_time[arrives & waiting] = step
+    def _spiking(self, nodes: list[fx.Node]) -> list[fx.Node]:
+        return [n for n in nodes if n in self.spiking]
+
+    def _gate(self, gate: SpikeGate, node: fx.Node) -> Spikes:
+        """Step by step: ON passes with the first of its group, OFF with the
+        last (for a minimum, the other way round).
+        """
+        sources = self._spiking(node.all_input_nodes)
+        first = self.spiking[sources[0]]
+        silent = first.code.num_steps
+
+        def count(marks: dict[fx.Node, Tensor]) -> Tensor:
+            args, kwargs = arguments(node, {**self.static, **marks})
+            return gate.count(*args, **kwargs)
+
+        dtype = first.scale.dtype
+        size = count(
+            {n: torch.ones(self.spiking[n].shape, dtype=dtype) for n in sources}
+        )
+        num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
+        spike_time = torch.full(size.shape, silent, dtype=torch.uint8)
+        for step in range(silent):
+            arriving = {}
+            for n in sources:
+                spikes = self.spiking[n]
+                arriving[n] = (spikes.raster()[step] * spikes.polarity()).to(dtype)
+            num_on += count({n: value.clamp(min=0) for n, value in arriving.items()})
+            num_off += count({n: value.clamp(max=0) for n, value in arriving.items()})
+            all_on = (num_on == size) & (size > 0)
+            all_off = (-num_off == size) & (size > 0)
+            on = all_on if gate.smallest else num_on > 0
+            off = num_off < 0 if gate.smallest else all_off
+            waiting = spike_time == silent
+            spike_time[on & waiting] = step
+            spike_time[off & waiting] = silent + 1 + step
         return Spikes(spike_time, first.code, first.scale)
 
     def _potential(self, node: fx.Node) -> Any:

@@ -89,7 +89,7 @@ def load(path: str | Path, model: nn.Module) -> SpikingModel:
             f"Expected '{path}' to hold a complete description (got {error!r})"
         ) from error
     _check_parameters(path, spec, model)
-    structure = build_structure(model, spec, features, config)
+    structure = build_structure(model, spec, features, config, report.affine)
     network = structure.network
     _fit_shapes(network, tensors)
     weights = [t.dtype for name, t in tensors.items() if name.endswith('.weight')]

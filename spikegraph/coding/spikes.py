@@ -80,6 +80,24 @@ class Spikes:
         """The data type of the decoded values."""
         return self.scale.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the spike times are stored."""
+        return self.spike_time.device
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension, as of a tensor."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def __getitem__(self, index: Any) -> Spikes:
+        """Some of the rows; a channel is not a row."""
+        if isinstance(index, (int, tuple)) or index is None or index is Ellipsis:
+            raise TypeError(f'Expected a slice or an index of rows (got {index!r})')
+        scale = self.scale
+        if scale.dim() == self.spike_time.dim() and scale.size(0) > 1:
+            scale = scale[index]
+        return replace(self, spike_time=self.spike_time[index], scale=scale)
+
     def to(self, *args: Any, **kwargs: Any) -> Spikes:
         """Moves the spikes to a device; a data type applies to ``scale``."""
         scale = self.scale.to(*args, **kwargs)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx
@@ -14,6 +14,7 @@ from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.fitting import fit_code
 from spikegraph.conversion.interpretation import (
     arguments,
+    is_identity,
     is_input,
     is_population,
     run_analog,
@@ -103,12 +104,13 @@ def calibrate(
             if isinstance(module, PhaseNeuron):
                 name = str(node.target)
                 sample = tied.get(name)
+                alone = sample is None  # Not compared with others.
                 if sample is None:
                     sample = _sample(node, analog, config)
-                    _fit_population(name, module, sample, is_input(node), config)
-                else:  # Compared with others: no sign, no scale of a node's own.
-                    _fit_population(name, module, sample, False, config)
-            elif isinstance(module, SpikingLayer) and config.compensate is not None:
+                negative = is_identity(node) or name in tied
+                relative = alone and is_input(node)
+                _fit_population(name, module, sample, negative, relative, config)
+            elif _can_compensate(module) and config.compensate is not None:
                 if uses.count(str(node.target)) == 1:
                     if _compensate_layer(node, module, analog, spiking, config):
                         result.compensated.append(str(node.target))
@@ -125,6 +127,10 @@ def calibrate(
             result.ann_outputs = [a[node] for a in analog]
             result.snn_outputs = [s[node] for s in spiking]
     return result
+
+
+def _can_compensate(module: Any) -> TypeGuard[SpikingLayer]:
+    return isinstance(module, SpikingLayer) and module.weight is not None
 
 
 def _potential(node: fx.Node, env: dict[fx.Node, Any]) -> Tensor:
@@ -175,12 +181,8 @@ def _tied_samples(
             env[node] = run_analog(network, node, env)
             if any(str(node.target) in group for group in structure.groups):
                 sample = _sample(node, [env], config)
-                if is_input(node) and bool((sample < 0).any()):
-                    raise NotImplementedError(
-                        f"Cannot convert a maximum over '{node.target}': the earliest "
-                        'spike is the largest value only without negative features (got '
-                        f'{float(sample.min()):g}). Apply ReLU before the maximum'
-                    )
+                if not is_identity(node):
+                    sample = sample.relu()  # Shares its code with others.
                 own.setdefault(str(node.target), []).append(sample)
     pooled = {}
     for group in structure.groups:
@@ -193,7 +195,8 @@ def _fit_population(
     name: str,
     neuron: PhaseNeuron,
     rows: Tensor,
-    is_input: bool,
+    negative: bool,
+    relative: bool,
     config: ConversionConfig,
 ) -> None:
     if not bool(rows.isfinite().all()):
@@ -203,7 +206,7 @@ def _fit_population(
             f'calibration data (got {bad}); look at the model, and at edge weights whose '
             'sum over a node is negative'
         )
-    signed = is_input and bool((rows < 0).any())
+    signed = negative and bool((rows < 0).any())
     if not bool((rows > 0).any()) and not signed:
         largest = float(rows.max()) if rows.numel() else float('nan')
         raise ValueError(
@@ -212,16 +215,16 @@ def _fit_population(
             'calibration data like the data the model was trained on'
         )
     candidates = []
-    if not (is_input and config.input_scale == 'node'):
+    if not (relative and config.input_scale == 'node'):
         values = rows.t() if config.per_channel else rows.reshape(1, -1)
         code, scale, error = fit_code(values, config, signed)
         candidates.append((error, code, scale, False))
-    if is_input and config.input_scale != 'layer':
+    if relative and config.input_scale != 'layer':
         peak = rows.abs().amax(dim=-1, keepdim=True)
         peak = peak.masked_fill(peak == 0, 1.0)
-        relative = (rows / peak).reshape(1, -1)
+        scaled = (rows / peak).reshape(1, -1)
         node_config = config if config.scale == 'max' else replace(config, scale='mse')
-        code, scale, _ = fit_code(relative, node_config, signed)
+        code, scale, _ = fit_code(scaled, node_config, signed)
         spikes = Spikes.from_values(rows, code, scale.to(rows) * peak)
         error = float((spikes.decode().double() - rows.double()).square().sum())
         candidates.append((error, code, scale, True))
@@ -243,7 +246,7 @@ def _compensate_layer(
         args, kwargs = arguments(node, s)
         features.append(_as_rows(layer.features(*args, **kwargs)))
         target.append(_as_rows(a[node]))
-    assert config.compensate is not None
+    assert config.compensate is not None and layer.weight is not None
     corrected = compensate(
         torch.cat(features),
         torch.cat(target),

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
 from torch_geometric.nn import Sequential as PyGSequential
 
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
 DATA_NAMES = ('data', 'batch', 'graph')
+
+
+# Sizes differ from batch to batch: inputs, however they are given.
+SIZE_NAMES = (
+    *('batch_size', 'num_nodes', 'num_graphs', 'num_edges', 'size', 'dim_size'),
+    *('num_sampled_nodes_per_hop', 'num_sampled_edges_per_hop'),
+)
+Entries = dict[str, dict[Any, str | None]]
 
 
 @dataclass(frozen=True)
@@ -22,11 +32,14 @@ class CallSpec:
 
     Args:
         names (Tuple[str, ...]): All parameters of ``forward``, in order.
-        inputs (Tuple[str, ...]): Those that hold tensors or PyG data.
+        inputs (Tuple[str, ...]): Those that hold tensors, dictionaries of
+            tensors, PyG data or sizes.
         constants (Dict[str, Any]): What the others held during conversion.
         defaults (Dict[str, Any]): Default values.
         data_keys (Tuple[str, ...], optional): Where ``forward`` takes a PyG
             data object, the attributes it held.
+        entries (Dict[str, Dict[Any, str]], optional): Of each dictionary, the
+            input that each key becomes; :obj:`None` where it held none.
     """
 
     names: tuple[str, ...]
@@ -34,6 +47,21 @@ class CallSpec:
     constants: dict[str, Any]
     defaults: dict[str, Any]
     data_keys: tuple[str, ...] | None = None
+    entries: Entries = field(default_factory=dict)
+
+    @property
+    def flat_inputs(self) -> tuple[str, ...]:
+        """The inputs, a dictionary replaced by its entries."""
+        flat: list[str] = []
+        for name in self.inputs:
+            inside = self.entries.get(name, {name: name})
+            flat += [value for value in inside.values() if value is not None]
+        return tuple(flat)
+
+    @property
+    def data_names(self) -> tuple[str, ...]:
+        """The inputs that may be PyG data."""
+        return () if self.data_keys is None else self.inputs
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Returns the inputs by name; the fixed arguments must be the same.
@@ -65,7 +93,26 @@ class CallSpec:
             raise TypeError(
                 f"Expected a value for '{missing[0]}', which the calibration data held"
             )
-        return {name: given[name] for name in self.inputs}
+        bound: dict[str, Any] = {}
+        for name in self.inputs:
+            bound.update(self._flatten(name, given[name]))
+        return bound
+
+    def _flatten(self, name: str, value: Any) -> dict[str, Any]:
+        entries = self.entries.get(name)
+        if entries is None:
+            return {name: value}
+        found = {key for key, item in value.items() if item is not None}
+        expected = {key for key, flat in entries.items() if flat is not None}
+        if found != expected:
+            key = sorted(found ^ expected, key=str)[0]
+            state = 'not in' if key in found else 'in'
+            raise ValueError(
+                f"Expected '{name}' to hold the keys {sorted(expected, key=str)}, as in "
+                f'the calibration data (got {key!r}, {state} the calibration data); '
+                'convert again with calibration data that holds the same'
+            )
+        return {flat: value[key] for key, flat in entries.items() if flat is not None}
 
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
@@ -94,16 +141,31 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
     parameters = parameters_of(model)
     inputs, constants, data_keys = [], {}, None
     defaults = defaults_of(model)
+    entries: Entries = {}
     for name in parameters:
         value = call.get(name, defaults.get(name))
         if isinstance(value, BaseData):
             data_keys = tuple(value.keys())
             inputs.append(name)
-        elif isinstance(value, Tensor):
+        elif isinstance(value, Mapping) and value:
+            entries[name] = {
+                key: None if item is None else _flat_name(name, key)
+                for key, item in value.items()
+            }
+            inputs.append(name)
+        elif isinstance(value, Tensor) or name in SIZE_NAMES and value is not None:
             inputs.append(name)
         else:
             constants[name] = value
-    return CallSpec(tuple(parameters), tuple(inputs), constants, defaults, data_keys)
+    return CallSpec(
+        tuple(parameters), tuple(inputs), constants, defaults, data_keys, entries
+    )
+
+
+def _flat_name(name: str, key: Any) -> str:
+    parts = key if isinstance(key, tuple) else (key,)
+    text = '__'.join([name.removesuffix('_dict'), *map(str, parts)])
+    return re.sub(r'\W', '_', text)
 
 
 def as_calls(model: nn.Module, data: Any) -> list[dict[str, Any]]:
@@ -173,6 +235,9 @@ def check_finite(name: str, value: Any) -> None:
     if isinstance(value, BaseData):
         for key, item in value.to_dict().items():
             check_finite(f'{name}.{key}', item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_finite(f'{name}[{key!r}]', item)
     elif isinstance(value, Tensor) and value.is_floating_point():
         values = value.values() if value.layout == torch.sparse_csr else value
         values = values.coalesce().values() if values.is_sparse else values
@@ -202,7 +267,7 @@ def _from_data(
     ]
     if len(required) == 1 and required[0] in DATA_NAMES:
         return {required[0]: data}
-    found = tensors_of(data)
+    found = arguments_of(data, list(parameters), required)
     missing = [name for name in required if name not in found]
     if missing:
         raise ValueError(
@@ -210,7 +275,27 @@ def _from_data(
             f'{type(model).__name__}.forward (got {", ".join(data.keys()) or "nothing"}); '
             'pass a tuple of forward arguments instead'
         )
-    return {name: found[name] for name in parameters if name in found}
+    return found
+
+
+def arguments_of(
+    data: BaseData, names: Sequence[str], required: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The arguments of ``forward`` that a data object holds: tensors, in
+    heterogeneous graphs dictionaries of them, and sizes that are required.
+    """
+    if isinstance(data, HeteroData):
+        found: dict[str, Any] = {}
+        for name in names:
+            values = data.collect(name.removesuffix('_dict'), allow_empty=True)
+            if values:
+                found[name] = values
+        return found
+    found = dict(tensors_of(data))
+    found.update({k: data[k] for k in required if k in SIZE_NAMES and k in data})
+    for name in set(required) & {'num_nodes', 'num_graphs'}:
+        found.setdefault(name, getattr(data, name))
+    return {name: found[name] for name in names if name in found}
 
 
 def _num_values(call: dict[str, Any]) -> int:
@@ -218,6 +303,8 @@ def _num_values(call: dict[str, Any]) -> int:
     for value in call.values():
         if isinstance(value, BaseData):
             counts.append(value.num_nodes or 0)
+        elif isinstance(value, Mapping):
+            counts.append(_num_values(dict(value)))
         elif isinstance(value, Tensor):
             counts.append(value.numel())
     return max(counts)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
+from spikegraph.conversion.affinity import find_affine
 from spikegraph.conversion.calibration import Calibration, calibrate, output_errors
 from spikegraph.conversion.call import as_calls, call_spec
 from spikegraph.conversion.config import ConversionConfig
@@ -16,7 +17,13 @@ from spikegraph.conversion.model import SpikingModel
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
 from spikegraph.conversion.structure import build_structure
-from spikegraph.nn import PhaseNeuron, SpikingGCNConv, SpikingLayer
+from spikegraph.nn import (
+    GraphFilter,
+    PhaseNeuron,
+    SpikingAffine,
+    SpikingGCNConv,
+    SpikingLayer,
+)
 
 
 @torch.no_grad()
@@ -64,11 +71,12 @@ def convert(
     spec = call_spec(model, calls[0])
     inputs = [spec.bind(**call) for call in calls]
     features = float_inputs(inputs[0])
-    structure = build_structure(model, spec, features, config)
+    affine = find_affine(model, calls[0])
+    structure = build_structure(model, spec, features, config, affine)
     calibration = calibrate(structure, inputs, config, progress)
     _verify(model, calls, calibration)
     for module in structure.network.modules():
-        if isinstance(module, SpikingGCNConv):
+        if isinstance(module, GraphFilter):
             module.clear_cache()
     report = _report(model, structure, calibration)
     return SpikingModel(structure.network, spec, config, report, tuple(features))
@@ -78,7 +86,9 @@ def float_inputs(inputs: dict[str, Any]) -> list[str]:
     """The names of inputs, or of attributes of PyG data, that may be features."""
     names = []
     for name, value in inputs.items():
-        items = {name: value} if isinstance(value, Tensor) else value.to_dict()
+        items = {name: value}
+        if isinstance(value, BaseData):
+            items = value.to_dict()
         for key, item in items.items():
             is_dense = isinstance(item, Tensor) and item.layout == torch.strided
             if is_dense and item.is_floating_point():
@@ -119,6 +129,8 @@ def _agree(a: Tensor, b: Tensor) -> bool:
 
 
 def _copy_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy_of(item) for key, item in value.items()}
     return value.clone() if isinstance(value, (Tensor, BaseData)) else value
 
 
@@ -162,6 +174,10 @@ def _report(
             and (layer.fold_source or layer.fold_target)
         ],
         analog=structure.analog,
+        currents=structure.currents,
+        affine=[
+            name for name, layer in layers.items() if isinstance(layer, SpikingAffine)
+        ],
         logit_relative_error=error,
         agreement=agreement,
     )

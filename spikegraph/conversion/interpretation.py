@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from spikegraph.nn import EarliestSpike, PhaseNeuron
+from spikegraph.nn import PhaseNeuron, SpikeGate
 
 
 def is_population(network: fx.GraphModule, node: fx.Node) -> bool:
@@ -16,7 +16,7 @@ def is_population(network: fx.GraphModule, node: fx.Node) -> bool:
     if node.op != 'call_module':
         return False
     module = network.get_submodule(str(node.target))
-    return isinstance(module, (PhaseNeuron, EarliestSpike))
+    return isinstance(module, (PhaseNeuron, SpikeGate))
 
 
 def arguments(
@@ -53,20 +53,29 @@ def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) 
         return env[node.all_input_nodes[0]]
     if is_population(network, node):
         module = network.get_submodule(str(node.target))
-        if isinstance(module, EarliestSpike):
-            values = [env[n] for n in node.all_input_nodes]
-            out = values[0]
-            for value in values[1:]:
-                out = out.maximum(value)
-            return out
+        if isinstance(module, SpikeGate):
+            args, kwargs = arguments(node, env)
+            return module.analog(*args, **kwargs)
         value = env[node.all_input_nodes[0]]
-        return value if is_input(node) else value.relu()
+        return value if is_identity(node) else value.relu()
     return run_node(network, node, env)
+
+
+def population_name(node: fx.Node) -> str:
+    """The name of a population, or of a gate that is a layer by its path."""
+    target = str(node.target)
+    first, _, rest = target.partition('.')
+    return rest if first in ('neurons', 'gates', 'pools') else target
 
 
 def is_input(node: fx.Node) -> bool:
     """Whether a population encodes an input of the model."""
     return str(node.target).startswith('neurons.input_')
+
+
+def is_identity(node: fx.Node) -> bool:
+    """Whether a population passes values of either sign on."""
+    return is_input(node) or str(node.target).startswith('neurons.relay_')
 
 
 class AnalogInterpreter(fx.Interpreter):

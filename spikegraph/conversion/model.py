@@ -7,10 +7,15 @@ from torch import fx, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.call import CallSpec, check_finite, tensors_of
+from spikegraph.conversion.call import CallSpec, arguments_of, check_finite
 from spikegraph.conversion.config import ConversionConfig
-from spikegraph.conversion.interpretation import is_population, run_interpreter
+from spikegraph.conversion.interpretation import (
+    is_population,
+    population_name,
+    run_interpreter,
+)
 from spikegraph.conversion.report import ConversionReport
+from spikegraph.conversion.tracing import module_of
 from spikegraph.nn import PhaseNeuron
 
 
@@ -60,7 +65,7 @@ class SpikingModel(nn.Module):
         """The inputs of the network by name, checked."""
         if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
             if self.spec.data_keys is None:
-                kwargs = _inputs_of(args[0], self.spec)
+                kwargs = arguments_of(args[0], self.spec.inputs, self.spec.inputs)
                 args = ()
         inputs = self.spec.bind(*args, **kwargs)
         for name, value in inputs.items():
@@ -96,8 +101,8 @@ class SpikingModel(nn.Module):
         for node in self.network.graph.nodes:
             before = max((depth[n] for n in node.all_input_nodes), default=0)
             fires = is_population(self.network, node)
-            fires = fires and not str(node.target).startswith('gates.')
-            depth[node] = before + fires
+            module = module_of(self.network, node) if fires else None
+            depth[node] = before + isinstance(module, PhaseNeuron)
         return max(depth.values())
 
     @torch.no_grad()
@@ -118,12 +123,6 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        if isinstance(value, Spikes):
-            self.spikes[str(n.target).split('.', 1)[1]] = value
+        if is_population(self.module, n):  # type: ignore[arg-type]
+            self.spikes[population_name(n)] = value
         return value
-
-
-def _inputs_of(data: BaseData, spec: CallSpec) -> dict[str, Any]:
-    """The inputs that a data object holds; it may hold more than are read."""
-    found = tensors_of(data)
-    return {name: found[name] for name in spec.inputs if name in found}

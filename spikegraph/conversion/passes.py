@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +14,12 @@ from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import module_of, operation_of
 from spikegraph.nn import (
     DegreeFactor,
-    EarliestSpike,
+    GraphFilter,
     PhaseNeuron,
+    SpikeGate,
     SpikingGCNConv,
     SpikingLayer,
+    SpikingLinear,
 )
 
 
@@ -32,6 +33,7 @@ class Structure:
             activation or input it stands for.
         analog (Dict[str, str]): What stays analog: node name and description.
         groups (List[List[str]]): Populations that must share code and scale.
+        currents (List[str]): Inputs that enter as analog currents.
         num_folded (int): Normalisation layers folded into weights.
     """
 
@@ -39,6 +41,7 @@ class Structure:
     populations: dict[str, str] = field(default_factory=dict)
     analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
+    currents: list[str] = field(default_factory=list)
     num_folded: int = 0
 
 
@@ -52,83 +55,80 @@ def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
 
 
 def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
+    """Scales and shifts the weights in front of a batch norm, through sums."""
     network, graph = structure.network, structure.network.graph
-    calls: dict[str, int] = {}
-    for node in graph.nodes:
-        if node.op == 'call_module':
-            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    calls = _count_calls(graph)
     for node in list(graph.nodes):
         if node.op != 'call_module' or node not in signals:
             continue
         norm = module_of(network, node)
+        if not isinstance(norm, nn.BatchNorm1d):
+            continue
         before = node.all_input_nodes[0]
-        if not isinstance(norm, nn.BatchNorm1d) or before.op != 'call_module':
+        layers = _foldable(network, before, calls)
+        if not layers:
             continue
-        layer = module_of(network, before)
-        alone = len(before.users) == 1 and calls[str(before.target)] == 1
-        if isinstance(layer, SpikingLayer) and alone:
-            assert norm.running_mean is not None and norm.running_var is not None
-            gain = (norm.running_var + norm.eps).rsqrt()
-            gain = gain if norm.weight is None else gain * norm.weight
-            offset = -norm.running_mean * gain
-            offset = offset if norm.bias is None else offset + norm.bias
-            layer.fold(gain, offset)
-            structure.num_folded += 1
-            node.replace_all_uses_with(before)
-            graph.erase_node(node)
+        assert norm.running_mean is not None and norm.running_var is not None
+        gain = (norm.running_var + norm.eps).rsqrt()
+        gain = gain if norm.weight is None else gain * norm.weight
+        offset = -norm.running_mean * gain
+        offset = offset if norm.bias is None else offset + norm.bias
+        for layer in layers:
+            needed = layer is layers[0] or layer.bias is not None
+            if needed:
+                layer.fold(gain, offset)
+            else:
+                layer.set_parameters(gain.view(-1, 1) * layer.weight, None)
+            offset = torch.zeros_like(offset)
+        structure.num_folded += 1
+        node.replace_all_uses_with(before)
+        graph.erase_node(node)
 
 
-def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
-    """``stack(populations).max(dim)`` is the earliest spike, exactly."""
+def _count_calls(graph: fx.Graph) -> dict[str, int]:
+    calls: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == 'call_module':
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    return calls
+
+
+def _foldable(
+    network: fx.GraphModule, node: fx.Node, calls: dict[str, int]
+) -> list[SpikingLayer]:
+    """The layers whose sum a node is, if all of them can be scaled."""
+    if len(node.users) != 1:
+        return []
+    if node.op == 'call_module':
+        layer = module_of(network, node)
+        alone = calls[str(node.target)] == 1
+        usable = isinstance(layer, SpikingLayer) and layer.weight is not None
+        return [layer] if usable and alone else []  # type: ignore[list-item]
+    if node.target is operator.add and len(node.all_input_nodes) == 2:
+        parts = [_foldable(network, n, calls) for n in node.all_input_nodes]
+        return [layer for part in parts for layer in part] if all(parts) else []
+    return []
+
+
+def fuse_linear(structure: Structure) -> None:
+    """Lets a filter without weights take those of the linear layer behind it:
+    weights and edges commute, and weights then read spikes, not sums of them.
+    """
     network, graph = structure.network, structure.network.graph
+    calls = _count_calls(graph)
     for node in list(graph.nodes):
-        stack = stacked(node)
-        if stack is None or node not in signals:
+        if node.op != 'call_module' or len(node.users) != 1:
             continue
-        values: list[fx.Node] = list(stack.args[0])  # type: ignore[arg-type]
-        if not all(value.meta.get('population') for value in values):
-            found = [v for v in values if not v.meta.get('population')][0]
-            raise NotImplementedError(
-                f"Cannot convert '{node.name}' (max): it compares potentials, such as "
-                f"'{found.name}', where only spikes have an earliest. Apply ReLU "
-                'before the maximum'
-            )
-        name = f'gates.{node.name}'
-        network.add_submodule(name, EarliestSpike())
-        with graph.inserting_after(node):
-            gate = graph.call_module(name, (values,))
-        gate.meta['population'] = True
-        signals.add(gate)
-        _replace_values(node, gate)
-        _tie(structure, values)
-
-
-def _replace_values(node: fx.Node, gate: fx.Node) -> None:
-    """Lets the readers of a maximum read the gate."""
-    if node.target in (torch.amax, 'amax'):
-        node.replace_all_uses_with(gate)
-        return
-    for user in list(node.users):
-        picks = user.target is operator.getitem and user.args[1] == 0
-        if not picks and not (user.target is getattr and user.args[1] == 'values'):
-            raise NotImplementedError(
-                f"Cannot convert '{node.name}' (max): its indices are read, and spike "
-                'times do not tell them. Read only the values'
-            )
-        user.replace_all_uses_with(gate)
-
-
-def _tie(structure: Structure, values: Sequence[fx.Node]) -> None:
-    names = []
-    for value in values:
-        names += [str(value.target)]
-        if str(value.target).startswith('gates.'):
-            names += [str(n.target) for n in value.all_input_nodes]
-    neurons = {name for name in names if name.startswith('neurons.')}
-    merged = [g for g in structure.groups if neurons & set(g)]
-    rest = [g for g in structure.groups if not neurons & set(g)]
-    group = neurons.union(*map(set, merged))
-    structure.groups = [*rest, sorted(group)]
+        layer, user = module_of(network, node), next(iter(node.users))
+        is_filter = isinstance(layer, GraphFilter) and layer.weight is None
+        if not is_filter or user.op != 'call_module':
+            continue
+        linear = module_of(network, user)
+        alone = calls[str(node.target)] == calls[str(user.target)] == 1
+        if type(linear) is SpikingLinear and alone and layer.bias is None:
+            layer.set_parameters(linear.weight, linear.bias)
+            user.replace_all_uses_with(node)
+            graph.erase_node(user)
 
 
 def insert_decoders(structure: Structure) -> None:
@@ -147,9 +147,9 @@ def insert_decoders(structure: Structure) -> None:
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
     if user.op != 'call_module':
-        return False
+        return user.op == 'call_method' and user.target == 'size'
     module = module_of(network, user)
-    return isinstance(module, (SpikingLayer, EarliestSpike))
+    return isinstance(module, (SpikingLayer, SpikeGate))
 
 
 def fold_degree(structure: Structure) -> None:
@@ -161,10 +161,7 @@ def fold_degree(structure: Structure) -> None:
             continue
         convs = [(user, _folding_conv(network, user)) for user in node.users]
         calls = {(u.args[1:], tuple(u.kwargs.items())) for u, _ in convs}
-        options = {
-            None if conv is None else (conv.improved, conv.add_self_loops, conv.flow)
-            for _, conv in convs
-        }
+        options = {None if conv is None else conv.shift for _, conv in convs}
         if len(convs) > 0 and len(calls) == 1 and len(options) == 1:
             if None not in options:
                 _fold_source(network, node, convs)
@@ -179,7 +176,8 @@ def _folding_conv(network: fx.GraphModule, node: fx.Node) -> SpikingGCNConv | No
     if node.op != 'call_module':
         return None
     conv = module_of(network, node)
-    folds = isinstance(conv, SpikingGCNConv) and conv.normalize and not conv.cached
+    folds = isinstance(conv, SpikingGCNConv) and conv.shift.normalize
+    folds = folds and not conv.cached
     return conv if folds else None  # type: ignore[return-value]
 
 
@@ -198,15 +196,3 @@ def _fold_source(network: fx.GraphModule, node: fx.Node, convs: list[Any]) -> No
     node.args = (potential, factor)
     for _, each in convs:
         each.fold_source = True
-
-
-def stacked(node: fx.Node) -> fx.Node | None:
-    """The stack that ``node`` takes the maximum of, along its new dimension."""
-    if node.target not in ('max', 'amax', torch.max, torch.amax) or not node.args:
-        return None
-    stack = node.args[0]
-    if not isinstance(stack, fx.Node) or stack.target is not torch.stack:
-        return None
-    dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
-    over = stack.kwargs.get('dim', stack.args[1] if len(stack.args) > 1 else 0)
-    return stack if dim == over else None

@@ -46,6 +46,9 @@ class ConversionReport:
         degree_folded (List[str]): Layers with a degree factor in thresholds.
         analog (Dict[str, str]): Operations that stayed analog: the name of the
             node and what it is.
+        currents (List[str]): Inputs that enter as analog currents.
+        affine (List[str]): Layers without a rule, found to be affine by a
+            numerical check.
         logit_relative_error (float): Norm of the output error over the norm
             of the ANN's output.
         agreement (float): Rows whose largest output is the ANN's, percent.
@@ -58,6 +61,8 @@ class ConversionReport:
     compensated: list[str] = field(default_factory=list)
     degree_folded: list[str] = field(default_factory=list)
     analog: dict[str, str] = field(default_factory=dict)
+    currents: list[str] = field(default_factory=list)
+    affine: list[str] = field(default_factory=list)
     logit_relative_error: float = float('nan')
     agreement: float = float('nan')
 
@@ -103,6 +108,8 @@ class ConversionReport:
             f'compensated   {", ".join(self.compensated) or "none"}',
             f'degree folded {", ".join(self.degree_folded) or "none"}',
             f'analog        {", ".join(self.analog.values()) or "none"}',
+            f'currents      {", ".join(self.currents) or "none"}',
+            f'checked       {", ".join(self.affine) or "none"}',
             f'on calibration data: logit error {100 * self.logit_relative_error:.2f} %, '
             f'agreement with the ANN {self.agreement:.2f} %',
         ]

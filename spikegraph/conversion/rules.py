@@ -10,12 +10,37 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 import torch_geometric.nn as pyg_nn
+import torch_geometric.utils as pyg_utils
 from torch import nn
+from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
+from torch_geometric.nn.models.linkx import SparseLinear
 
-from spikegraph.nn import DegreeFactor, SpikingGCNConv, SpikingLinear
+from spikegraph.conversion.refusals import REFUSALS
+from spikegraph.nn import (
+    Analog,
+    DegreeFactor,
+    SpikeGate,
+    SpikingAffine,
+    SpikingGCNConv,
+    SpikingLayer,
+    SpikingLinear,
+    SpikingTwin,
+)
+from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
+from spikegraph.nn.routing import LEAF_FUNCTIONS
 
-Kind = Literal['affine', 'norm', 'activation', 'identity', 'readout', 'metadata']
+Kind = Literal[
+    'affine',
+    'norm',
+    'activation',
+    'identity',
+    'readout',
+    'metadata',
+    'source',
+    'attention',
+    'refused',
+]
 Convert = Callable[[Any], nn.Module]
 
 
@@ -28,12 +53,16 @@ class Rule:
             affine and folded into the layer before it where possible,
             ``'activation'`` becomes a population, ``'identity'`` is removed,
             ``'readout'`` may follow the last segment, ``'metadata'`` reads
-            only shapes.
+            only shapes, ``'source'`` makes currents of indices (embeddings),
+            ``'attention'`` needs analog coefficients, ``'refused'`` has no
+            spiking counterpart.
         convert (Callable, optional): Makes the spiking twin of a module.
+        reason (str, optional): Why it needs analog parts or is refused.
     """
 
     kind: Kind
     convert: Convert | None = None
+    reason: str = ''
 
 
 RULES: dict[Any, Rule] = {}
@@ -43,7 +72,7 @@ _DEFINING = ('forward', 'message', 'message_and_aggregate', 'aggregate', 'update
 
 
 def register_rule(
-    *types: type[nn.Module], kind: Kind = 'affine'
+    *types: type[nn.Module], kind: Kind = 'affine', reason: str = ''
 ) -> Callable[[Convert], Convert]:
     r"""Registers how modules of a type are converted.
 
@@ -53,14 +82,17 @@ def register_rule(
         def convert_my_conv(conv: MyConv) -> nn.Module:
             return SpikingMyConv.from_ann(conv)
 
-    The function gets a copy of the trained module and returns an operator that
-    is affine in its first argument: a :class:`~spikegraph.nn.SpikingLayer`,
-    which reads spikes, or any other module, which is given decoded values.
+    The function gets a copy of the trained module and returns a
+    :class:`~spikegraph.nn.SpikingTwin`, which the converter looks into; or an
+    operator that is affine in its first argument: a
+    :class:`~spikegraph.nn.SpikingLayer`, which reads spikes, or any other
+    module, which is given decoded values.
 
     Args:
         *types (type): The module types. Subclasses are included as long as
             they do not override what the module computes.
         kind (str, optional): See :class:`Rule`. (default: :obj:`"affine"`)
+        reason (str, optional): See :class:`Rule`. (default: :obj:`""`)
 
     Raises:
         ValueError: If something other than a module type is given.
@@ -73,7 +105,9 @@ def register_rule(
             )
 
     def register(convert: Convert) -> Convert:
-        RULES.update({module_type: Rule(kind, convert) for module_type in types})
+        RULES.update(
+            {module_type: Rule(kind, convert, reason) for module_type in types}
+        )
         return convert
 
     return register
@@ -83,6 +117,8 @@ def rule_for(target: Any) -> Rule | None:
     """The rule for a module, a function or the name of a tensor method."""
     if not isinstance(target, nn.Module):
         return RULES.get(target)
+    if isinstance(target, SpikingLayer):
+        return Rule('affine')
     for base in type(target).__mro__:
         if base in RULES:
             same = all(
@@ -95,19 +131,36 @@ def rule_for(target: Any) -> Rule | None:
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether the tracer keeps a module whole."""
-    if rule_for(module) is not None or isinstance(module, MessagePassing):
+    if isinstance(module, SpikingTwin):
+        return False
+    whole = (MessagePassing, SpikingLayer, SpikeGate, Analog, Aggregation)
+    if rule_for(module) is not None or isinstance(module, whole):
         return True
-    in_torch = type(module).__module__.startswith('torch.nn')
-    return in_torch and not isinstance(
+    origin = type(module).__module__
+    if origin.startswith('torch_geometric.nn.norm'):
+        return not isinstance(module, pyg_nn.BatchNorm)
+    return origin.startswith('torch.nn') and not isinstance(
         module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)
     )
 
 
 register_rule(nn.Linear, pyg_nn.Linear)(SpikingLinear.from_ann)
 register_rule(pyg_nn.GCNConv)(SpikingGCNConv.from_ann)
+for _twin in TWINS:
+    register_rule(_twin.ann_type)(_twin.from_ann)
+for _twin in ATTENTION_TWINS:
+    register_rule(
+        _twin.ann_type,
+        kind='attention',
+        reason='its attention coefficients depend on the features',
+    )(_twin.from_ann)
+register_rule(pyg_nn.GraphSizeNorm, pyg_nn.MeanSubtractionNorm)(SpikingAffine)
+for _type, _reason in REFUSALS.items():
+    RULES[_type] = Rule('refused', reason=_reason)
 
 _TABLE: dict[Kind, tuple[Any, ...]] = {
     'norm': (nn.BatchNorm1d,),
+    'source': (nn.Embedding, nn.EmbeddingBag, SparseLinear),
     # A clamp is a ReLU only between 0 and infinity; see `is_relu_clamp`.
     'activation': (
         *(nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, 'relu', 'relu_'),
@@ -124,7 +177,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
     ),
     'metadata': (
         *('size', 'dim', 'numel', 'new_zeros', 'new_ones', getattr, DegreeFactor),
-        *(torch.zeros_like, torch.ones_like),
+        *(torch.zeros_like, torch.ones_like, 'new_empty', 'new_full', torch.numel),
     ),
     'affine': (
         *(operator.add, operator.sub, operator.neg, operator.mul, operator.truediv),
@@ -136,8 +189,13 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(torch.transpose, F.linear),
         *('add', 'sub', 'mul', 'div', 'neg', 'view', 'reshape', 'flatten', 't'),
         *('squeeze', 'unsqueeze', 'transpose', 'permute', 'mean', 'sum', 'matmul'),
-        *('mm', 'index_select', 'chunk', 'split', 'expand'),
-        *('float', 'double', 'to'),
+        *('mm', 'index_select', 'chunk', 'split', 'expand', 'repeat', 'narrow'),
+        *('expand_as', 'view_as', 'repeat_interleave', 'unbind', 'flip', 'roll'),
+        *(torch.index_select, torch.narrow, torch.chunk, torch.split, torch.permute),
+        *(torch.addmm, torch.unbind, torch.repeat_interleave, torch.flip, 'addmm'),
+        *(torch.t, 'float', 'double', 'to', 'type_as', *LEAF_FUNCTIONS),
+        *(pyg_utils.scatter, pyg_nn.global_add_pool),
+        *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
     ),
 }
 RULES.update({target: Rule(kind) for kind in _TABLE for target in _TABLE[kind]})

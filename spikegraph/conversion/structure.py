@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 from torch.utils import _pytree as pytree
+from torch_geometric.utils import scatter
 
 from spikegraph.coding import PhaseCode
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.gates import insert_gates, stacked
 from spikegraph.conversion.passes import (
     Structure,
     fold_degree,
     fold_norms,
+    fuse_linear,
     insert_decoders,
-    insert_gates,
     remove_identities,
-    stacked,
 )
 from spikegraph.conversion.rules import (
     BILINEAR,
@@ -29,11 +32,26 @@ from spikegraph.conversion.rules import (
     is_relu_clamp,
     rule_for,
 )
-from spikegraph.conversion.tracing import describe, module_of, trace
-from spikegraph.nn import PhaseNeuron
+from spikegraph.conversion.tracing import TraceOptions, describe, module_of, trace
+from spikegraph.nn import (
+    Analog,
+    EarliestMember,
+    GraphFilter,
+    PhaseNeuron,
+    SpikeGate,
+    SpikingLayer,
+)
+from spikegraph.nn.shift import MemberShift
 
 GRAPH_NAMES = ('edge_weight', 'edge_attr', 'adj', 'adj_t', 'edge_index')
+# Features that enter as currents beside those of the nodes.
+CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
+_POOLS = {
+    pyg_nn.global_add_pool: 'sum',
+    pyg_nn.global_mean_pool: 'mean',
+    pyg_nn.global_max_pool: 'max',
+}
 
 
 def build_structure(
@@ -41,6 +59,7 @@ def build_structure(
     spec: CallSpec,
     features: Sequence[str],
     config: ConversionConfig,
+    affine: Sequence[str] = (),
 ) -> Structure:
     r"""Replaces every operation of a traced copy by its spiking twin.
 
@@ -50,13 +69,16 @@ def build_structure(
         features (Sequence[str]): The arguments, or attributes of a PyG data
             argument, that may carry features (floating point tensors).
         config (ConversionConfig): Options.
+        affine (Sequence[str], optional): Layers without a rule that were
+            found to be affine.
 
     Raises:
         NotImplementedError: If an operation has no rule and may not stay
             analog.
         ValueError: If the model has nothing to convert.
     """
-    builder = _Builder(trace(model, spec), features, config)
+    options = TraceOptions(config.allow_analog, frozenset(affine))
+    builder = _Builder(trace(model, spec, options), features, config)
     builder.build()
     return builder.structure
 
@@ -72,9 +94,8 @@ class _Builder:
         self.graph = network.graph
         self.config = config
         self.structure = Structure(network)
-        self.signals: set[fx.Node] = set()
-        self.rules: dict[str, Rule | None] = {}  # Of modules before conversion.
-        self.converted: set[str] = set()
+        self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
+        self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
         self.refusal = ''
         self.last_input: fx.Node | None = None
         self.sources = self._find_features(features)
@@ -82,23 +103,31 @@ class _Builder:
     def build(self) -> None:
         for node in list(self.graph.nodes):
             if node in self.sources:
-                self._encode_source(node)
-            elif node.op != 'output' and self._inputs(node):
+                self._enter_source(node, self.sources[node])
+            elif node.op not in ('output', 'placeholder') and (
+                self._inputs(node) or self._is_current(node)
+            ):
                 self._convert_node(node)
         remove_identities(self.structure, self.signals)
         fold_norms(self.structure, self.signals)
-        insert_gates(self.structure, self.signals)
+        insert_gates(self.structure, self.signals, self._add_relay)
         insert_decoders(self.structure)
+        fuse_linear(self.structure)
         if self.config.fold_degree:
             fold_degree(self.structure)
         self.graph.eliminate_dead_code()
         self.network.delete_all_unused_submodules()
         self.network.recompile()
         self.graph.lint()
+        self._check_result()
+
+    def _check_result(self) -> None:
         used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}
         for name in list(self.structure.populations):
             if name not in used:
                 del self.structure.populations[name]
+        kept = self.structure.groups
+        self.structure.groups = [[n for n in g if n in used] for g in kept]
         has_layers = any(
             n.op == 'call_module'
             and not isinstance(module_of(self.network, n), PhaseNeuron)
@@ -112,8 +141,8 @@ class _Builder:
 
     # Which inputs carry features.
 
-    def _find_features(self, features: Sequence[str]) -> list[fx.Node]:
-        sources = []
+    def _find_features(self, features: Sequence[str]) -> dict[fx.Node, str]:
+        sources: dict[fx.Node, str] = {}
         for node in self.graph.nodes:
             name = None
             if node.op == 'placeholder':
@@ -121,8 +150,8 @@ class _Builder:
             elif node.target is getattr and node.args[0].op == 'placeholder':
                 name = node.args[1]
             if name in features and self._is_feature(node, str(name)):
-                sources.append(node)
-        if not sources:
+                sources[node] = str(name)
+        if not sources and not any(self._is_current(n) for n in self.graph.nodes):
             raise ValueError(
                 "Expected the model to read floating point features, such as 'x' (got "
                 f'{", ".join(features) or "no floating point input"})'
@@ -130,30 +159,46 @@ class _Builder:
         return sources
 
     def _is_feature(self, source: fx.Node, name: str) -> bool:
-        """Whether a value ends up as the first argument of a layer or as the
-        output, not behind the features as edge weights do.
+        """Whether a value ends up as the first argument of a layer, in an
+        activation or as the output, not behind the features as edge weights do.
         """
         queue, seen = [source], {source}
         while queue:
             node = queue.pop()
             for user in node.users:
                 if user.op == 'call_module':
-                    if user.args and user.args[0] is node:
+                    first = pytree.tree_leaves(user.args[:1])
+                    if any(value is node for value in first):
                         return True
                 elif user.op == 'output':
                     return True
                 elif user not in seen and (
-                    node is not source or name not in GRAPH_NAMES
+                    node is not source or name not in GRAPH_NAMES[2:]
                 ):
                     seen.add(user)
                     queue.append(user)
         return False
 
-    def _encode_source(self, source: fx.Node) -> None:
+    def _is_current(self, node: fx.Node) -> bool:
+        """Whether a node makes currents of indices, as embeddings do."""
+        if node.op != 'call_module':
+            return False
+        rule = rule_for(module_of(self.network, node))
+        return rule is not None and rule.kind == 'source'
+
+    def _enter_source(self, source: fx.Node, name: str) -> None:
         self.signals.add(source)
-        if not self.config.encode_input:
+        is_current = name.split('__')[0] in CURRENT_NAMES
+        beside = any(
+            n.split('__')[0] not in CURRENT_NAMES for n in self.sources.values()
+        )
+        if is_current and beside:
+            self.fixed.add(source)
+            self.structure.currents.append(name)
             return
-        name = str(source.args[1] if source.target is getattr else source.target)
+        if not self.config.encode_input:
+            self.structure.currents.append(name)
+            return
         placeholders = [n for n in self.graph.nodes if n.op == 'placeholder']
         behind = self.last_input or placeholders[-1]
         if source.op != 'placeholder':
@@ -168,15 +213,19 @@ class _Builder:
     def _inputs(self, node: fx.Node) -> list[fx.Node]:
         return [n for n in node.all_input_nodes if n in self.signals]
 
-    def _num_signals(self, node: fx.Node) -> int:
-        """Like :meth:`_inputs`, but ``x * x`` counts twice."""
-        flat = pytree.tree_leaves((node.args, node.kwargs))
-        return sum(isinstance(a, fx.Node) and a in self.signals for a in flat)
+    def _moving(self, value: Any) -> list[fx.Node]:
+        """The signals in an argument that depend on spikes; one that is there
+        twice counts twice.
+        """
+        leaves = pytree.tree_leaves(value)
+        nodes = [n for n in leaves if isinstance(n, fx.Node) and n in self.signals]
+        return [n for n in nodes if n not in self.fixed]
 
     def _convert_node(self, node: fx.Node) -> None:
         if node in self.signals:  # An input population.
             return
         self.refusal = ''
+        self._replace_pool(node)
         rule = self._rule(node)
         if rule is None:
             self._leave_analog(node)
@@ -184,51 +233,50 @@ class _Builder:
         if rule.kind == 'metadata':
             return
         self.signals.add(node)
+        if not self._moving(node.all_input_nodes) and rule.kind != 'source':
+            self.fixed.add(node)
         if rule.kind == 'activation':
             what = describe(self.network, node)
             with self.graph.inserting_after(node):
                 neuron = self._add_neuron(node.name, (self._inputs(node)[0],), what)
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
-        elif node.op == 'call_module' and rule.convert is not None:
-            self._convert_module(str(node.target), rule)
 
-    def _convert_module(self, target: str, rule: Rule) -> None:
-        if target in self.converted:
+    def _replace_pool(self, node: fx.Node) -> None:
+        """Turns a pooling function into a filter or a gate."""
+        if node.target is scatter:
+            bound = inspect.signature(scatter).bind(*node.args, **node.kwargs)
+            bound.apply_defaults()
+            given = bound.arguments
+            if given['dim'] not in (0, -2):
+                return
+            how = {'add': 'sum', 'any': '', 'mul': ''}.get(
+                given['reduce'], given['reduce']
+            )
+            args = (given['src'], given['index'], given['dim_size'])
+        elif node.target in _POOLS:
+            how = _POOLS[node.target]
+            bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
+            bound.apply_defaults()
+            args = tuple(bound.arguments.values())
+        else:
             return
-        self.converted.add(target)
-        module = self.network.get_submodule(target)
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        if hooks:
-            raise ValueError(
-                f"Expected '{target}' ({type(module).__name__}) to have no forward hooks, "
-                f'which conversion would drop (got {hooks[0]!r}); remove them first'
-            )
-        assert rule.convert is not None
-        try:
-            spiking = rule.convert(module)
-        except (ValueError, NotImplementedError) as error:
-            raise type(error)(f"Cannot convert '{target}': {error}") from error
-        if not isinstance(spiking, nn.Module):
-            raise ValueError(
-                f"Expected the rule for '{target}' ({type(module).__name__}) to return a "
-                f'module (got {type(spiking).__name__})'
-            )
-        self.network.add_submodule(target, spiking.eval())
+        module: nn.Module
+        if how in ('sum', 'mean'):
+            module = GraphFilter(MemberShift(mean=how == 'mean'))
+        elif how in ('max', 'min'):
+            module = EarliestMember(smallest=how == 'min')
+        else:
+            return
+        node.meta['ann_type'] = getattr(node.target, '__name__', '')
+        path = f'pools.{node.name}'
+        self.network.add_submodule(path, module)
+        node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
 
     def _rule(self, node: fx.Node) -> Rule | None:
         """The rule for this very call, or None where its arguments forbid it."""
         if node.op == 'call_module':
-            target, module = str(node.target), module_of(self.network, node)
-            rule = self.rules.setdefault(target, rule_for(module))
-            if rule is not None and self._inputs(node) != [node.args[0]]:
-                beside = [n.name for n in self._inputs(node) if n is not node.args[0]]
-                self.refusal = f"'{', '.join(beside)}' enters beside its features"
-                return None
-            if rule is not None and rule.kind == 'norm':
-                tracked = getattr(module, 'running_mean', None) is not None
-                return rule if tracked else None
-            return self._allow_readout(node, rule)
+            return self._module_rule(node)
         rule = rule_for(node.target)
         if rule is None:
             return self._allow_max(node)
@@ -236,14 +284,20 @@ class _Builder:
             return Rule('affine')
         if rule.kind == 'metadata' and node.args[1:] == ('values',):
             return Rule('affine')  # Of a maximum.
-        if node.target in BILINEAR and self._num_signals(node) > 1:
+        if node.target is scatter:
+            self.refusal = 'it scatters along another dimension, or by products'
+            return None
+        if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
             self.refusal = 'it multiplies two signals'
             return None
         if not is_affine_call(node.args, dict(node.kwargs)):
             self.refusal = 'it rounds'
             return None
         if node.target in (operator.truediv, torch.div, 'div'):
-            return rule if node.args[0] in self.signals else None
+            return rule if not self._moving(node.args[1:]) else None
+        if rule.kind == 'affine' and self._moves_index(node):
+            self.refusal = 'its index depends on signals'
+            return None
         if rule.kind == 'activation' and 'clamp' in str(node.target):
             return rule if is_relu_clamp(node.args, dict(node.kwargs)) else None
         if rule.kind == 'identity' and node.kwargs.get('training', False):
@@ -252,6 +306,30 @@ class _Builder:
                 "evaluation (got training=True); pass 'training=self.training'"
             )
         return self._allow_readout(node, rule)
+
+    def _module_rule(self, node: fx.Node) -> Rule | None:
+        module = module_of(self.network, node)
+        rule = node.meta.get('rule') or rule_for(module)
+        if isinstance(module, (SpikingLayer, SpikeGate)):
+            rule = Rule('affine')
+        if isinstance(module, Analog):
+            return None
+        beside = self._moving((node.args[1:], node.kwargs))
+        if rule is not None and rule.kind != 'attention' and beside:
+            names = ', '.join(n.name for n in beside)
+            self.refusal = f"'{names}' enters beside its features"
+            return None
+        if rule is not None and rule.kind == 'norm':
+            tracked = getattr(module, 'running_mean', None) is not None
+            return rule if tracked else None
+        if rule is not None and rule.kind in ('refused', 'attention'):
+            self.refusal = rule.reason
+            return None
+        return self._allow_readout(node, rule)
+
+    def _moves_index(self, node: fx.Node) -> bool:
+        is_index = node.target is operator.getitem or 'select' in str(node.target)
+        return is_index and bool(self._moving(node.args[1:]))
 
     def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
         if rule is not None and rule.kind == 'readout' and not self._ends(node):
@@ -282,6 +360,10 @@ class _Builder:
                 "'allow_analog=True'"
             )
         self.signals.add(node)
+        if node.op == 'call_module' and isinstance(
+            module_of(self.network, node), Analog
+        ):
+            self.fixed.add(node)  # Coefficients that spikes are weighted by.
         self.structure.analog[node.name] = what
 
     def _add_neuron(self, name: str, args: tuple[Any, ...], what: str) -> fx.Node:
@@ -292,6 +374,13 @@ class _Builder:
         self.signals.add(node)
         self.structure.populations[target] = what
         return node
+
+    def _add_relay(self, value: fx.Node, gate: fx.Node) -> fx.Node:
+        """A population that passes potentials of either sign on as spikes."""
+        name = f'relay_{value.name}'
+        what = f'potentials compared by {describe(self.network, gate)}'
+        with self.graph.inserting_after(value):
+            return self._add_neuron(name, (value,), what)
 
 
 def _reads_out(node: fx.Node) -> bool:

@@ -3,6 +3,9 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,10 +13,19 @@ import torch_geometric.nn as pyg_nn
 import torch_geometric.utils as pyg_utils
 from torch import fx, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.utils import _pytree as pytree
+from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph.conversion.call import CallSpec
-from spikegraph.conversion.rules import IN_PLACE, is_leaf
+from spikegraph.conversion.rules import (
+    IN_PLACE,
+    LEAF_FUNCTIONS,
+    Rule,
+    is_leaf,
+    rule_for,
+)
+from spikegraph.nn import SpikingAffine
 
 # PyG's graph functions branch on their inputs: keep them whole.
 _GRAPH_FUNCTIONS = tuple(
@@ -38,7 +50,7 @@ class _DataProxy(fx.Proxy):
     """A PyG data object whose absent attributes are absent, not symbolic."""
 
     def __getattr__(self, name: str) -> Any:
-        keys = self.tracer.data_keys  # type: ignore[attr-defined]
+        keys = self.tracer.spec.data_keys or ()  # type: ignore[attr-defined]
         if name in keys or name.startswith('num_'):
             return super().__getattr__(name)
         if name in ('x', 'edge_index', 'edge_attr', 'edge_weight', 'batch', 'pos'):
@@ -47,33 +59,160 @@ class _DataProxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, spec: CallSpec) -> None:
-        super().__init__(autowrap_functions=_GRAPH_FUNCTIONS)
-        self.data_keys = spec.data_keys
+    """Traces a copy of the model whose layers have been converted."""
+
+    def __init__(
+        self, spec: CallSpec, originals: dict[int, tuple[nn.Module, Rule | None]]
+    ) -> None:
+        super().__init__(autowrap_functions=(*_GRAPH_FUNCTIONS, *LEAF_FUNCTIONS))
+        self.spec = spec
+        self.originals = originals
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        if node.op == 'placeholder' and self.data_keys is not None:
+        if node.op == 'placeholder' and node.target in self.spec.data_names:
             return _DataProxy(node, self)
         return super().proxy(node)
 
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """Gives a dictionary of inputs a placeholder for each entry."""
+        function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        found = {
+            arg.node.target: i
+            for i, arg in enumerate(args)
+            if isinstance(arg, fx.Proxy) and arg.node.op == 'placeholder'
+        }
+        for name, entries in self.spec.entries.items():
+            args[found[name]] = {
+                key: None
+                if flat is None
+                else self.create_proxy('placeholder', flat, (), {})
+                for key, flat in entries.items()
+            }
+        return function, args
 
-def trace(model: nn.Module, spec: CallSpec) -> fx.GraphModule:
+    def call_module(
+        self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if isinstance(m, _Unconvertible):
+            raise m.error
+        out = super().call_module(m, forward, args, kwargs)
+        if isinstance(out, fx.Proxy) and out.node.op == 'call_module':
+            original, rule = self.originals.get(id(m), (m, rule_for(m)))
+            out.node.meta['ann_type'] = type(original).__name__
+            out.node.meta['rule'] = rule
+        return out
+
+
+class _Unconvertible(nn.Module):
+    """Stands for a layer that has no twin, in case it is called."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _convert_layers(
+    model: nn.Module, options: TraceOptions
+) -> dict[int, tuple[nn.Module, Rule | None]]:
+    """Replaces layers in place, outer ones first; returns what each replaced."""
+    originals: dict[int, tuple[nn.Module, Rule | None]] = {}
+    done: dict[int, nn.Module] = {}
+
+    def visit(parent: nn.Module, prefix: str) -> None:
+        for name, child in list(parent.named_children()):
+            path = f'{prefix}{name}'
+            rule = _rule_at(child, path, options)
+            if rule is not None and rule.convert is not None:
+                if id(child) not in done:
+                    done[id(child)] = _convert(child, path, rule)
+                    originals[id(done[id(child)])] = (child, rule)
+                child = done[id(child)]
+                setattr(parent, name, child)
+            visit(child, f'{path}.')
+
+    visit(model, '')
+    return originals
+
+
+def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
+    rule = rule_for(module)
+    if rule is not None and rule.kind == 'attention':
+        return rule if options.allow_analog else None
+    if rule is None and path in options.affine:
+        return Rule('affine', SpikingAffine)
+    return rule
+
+
+def _convert(module: nn.Module, path: str, rule: Rule) -> nn.Module:
+    what = f"'{path}' ({type(module).__name__})"
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    if hooks:
+        return _Unconvertible(
+            UserError(
+                ValueError,
+                f'Expected {what} to have no forward hooks, which conversion would drop '
+                f'(got {hooks[0]!r}); remove them first',
+            )
+        )
+    assert rule.convert is not None
+    try:
+        converted = rule.convert(module)
+    except (ValueError, NotImplementedError) as error:
+        return _Unconvertible(UserError(type(error), f'Cannot convert {what}: {error}'))
+    if not isinstance(converted, nn.Module):
+        raise ValueError(
+            f'Expected the rule for {what} to return a module '
+            f'(got {type(converted).__name__})'
+        )
+    return converted.eval()
+
+
+class UserError(Exception):
+    """An error of a single layer, on its way out of the tracer."""
+
+    def __init__(self, kind: type[Exception], message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """What tracing depends on besides model and call.
+
+    Args:
+        allow_analog (bool): Whether attention may be taken apart into analog
+            coefficients and spiking values.
+        affine (FrozenSet[str]): Layers without a rule that were found to be
+            affine, by :func:`find_affine`.
+    """
+
+    allow_analog: bool = False
+    affine: frozenset[str] = frozenset()
+
+
+def trace(
+    model: nn.Module, spec: CallSpec, options: TraceOptions | None = None
+) -> fx.GraphModule:
     r"""Traces an evaluation-mode copy of a model, specialised to the arguments
-    that are given.
+    that are given, with its layers replaced by their spiking twins.
 
     Args:
         model (torch.nn.Module): The model; it is not changed.
         spec (CallSpec): Which arguments are inputs.
+        options (TraceOptions, optional): What else matters.
 
     Returns:
         torch.fx.GraphModule: The graph, free of in-place operations and of
         arguments that nothing reads.
 
     Raises:
-        NotImplementedError: If the control flow depends on data.
+        NotImplementedError: If the control flow depends on data, or if a layer
+            has an option without a spiking counterpart.
         ValueError: If the model has parameters without a value.
     """
     for name, parameter in model.named_parameters():
@@ -85,8 +224,13 @@ def trace(model: nn.Module, spec: CallSpec) -> fx.GraphModule:
     model = copy.deepcopy(model).eval()
     if isinstance(model, pyg_nn.Sequential):
         _give_explicit_forward(model)
+    model = _named(model)
+    tracer = _Tracer(spec, _convert_layers(model, options or TraceOptions()))
     try:
-        graph = _Tracer(spec).trace(model, concrete_args=dict(spec.constants))
+        with traceable_factories():
+            graph = tracer.trace(model, concrete_args=dict(spec.constants))
+    except UserError as error:
+        raise error.kind(str(error)) from error.__cause__
     except Exception as error:  # Whatever user code does with symbolic values.
         raise NotImplementedError(
             f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
@@ -101,6 +245,49 @@ def trace(model: nn.Module, spec: CallSpec) -> fx.GraphModule:
     _drop_unused_inputs(graph, spec)
     network.recompile()
     return network
+
+
+_FACTORIES = ('zeros', 'ones', 'full', 'arange')
+
+
+@contextmanager
+def traceable_factories() -> Iterator[None]:
+    """Lets sizes be symbolic: ``torch.zeros(batch.max() + 1)`` dispatches on
+    tensors, which sizes are not.
+    """
+    originals = {name: getattr(torch, name) for name in _FACTORIES}
+
+    def wrap(function: Any) -> Any:
+        def traced(*args: Any, **kwargs: Any) -> Any:
+            flat = pytree.tree_leaves((args, kwargs))
+            proxies = [a for a in flat if isinstance(a, fx.Proxy)]
+            if not proxies:
+                return function(*args, **kwargs)
+            tracer = proxies[0].tracer
+            return tracer.create_proxy('call_function', function, args, kwargs)
+
+        return traced
+
+    try:
+        for name, function in originals.items():
+            setattr(torch, name, wrap(function))
+        yield
+    finally:
+        for name, function in originals.items():
+            setattr(torch, name, function)
+
+
+def _named(model: nn.Module) -> nn.Module:
+    """A model that is a single layer gets a name for it."""
+    if rule_for(model) is None and not isinstance(model, MessagePassing):
+        return model
+    parameters = inspect.signature(model.forward).parameters
+    names = ', '.join(name for name in parameters)
+    calls = ', '.join(f'{name}={name}' for name in parameters)
+    source = f'lambda self, {names}: self.layer({calls})'
+    holder = type(type(model).__name__, (nn.Module,), {'forward': eval(source)})()
+    holder.layer = model
+    return holder
 
 
 def _give_explicit_forward(model: pyg_nn.Sequential) -> None:
@@ -137,7 +324,8 @@ def operation_of(network: fx.GraphModule, node: fx.Node) -> Any:
 def describe(network: fx.GraphModule, node: fx.Node) -> str:
     """A node as the user wrote it, such as ``convs.0 (GCNConv)``."""
     if node.op == 'call_module':
-        return f'{node.target} ({type(module_of(network, node)).__name__})'
+        kind = node.meta.get('ann_type') or type(module_of(network, node)).__name__
+        return f'{node.target} ({kind})'
     if node.op == 'call_method':
         return f'{node.name} (Tensor.{node.target})'
     name = getattr(node.target, '__name__', str(node.target))
@@ -161,7 +349,7 @@ def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:
                 graph.erase_node(node)
     graph.eliminate_dead_code()
     for node in list(graph.nodes):
-        if node.op == 'placeholder' and node.target not in spec.inputs:
+        if node.op == 'placeholder' and node.target not in spec.flat_inputs:
             assert not node.users, node
             graph.erase_node(node)
 

@@ -23,12 +23,20 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
     Returns:
         torch.Tensor: The sums.
 
+    Raises:
+        ValueError: If :obj:`x` has another number of rows than sources.
+
     Shapes:
-        - **input:** values :math:`(N, F)`
+        - **input:** values :math:`(M, F)`
         - **output:** sums :math:`(N, F)`
     """
+    if x.size(0) != adjacency.num_sources:
+        raise ValueError(
+            f"Expected 'x' to have {adjacency.num_sources} rows, one for each source of "
+            f'the graph (got {x.size(0)})'
+        )
     if adjacency.col.numel() == 0:
-        return x.new_zeros(adjacency.num_nodes, x.size(1))
+        return x.new_zeros(adjacency.num_targets, x.size(1))
     weight = adjacency.weight
     return F.embedding_bag(
         adjacency.col,
@@ -38,3 +46,13 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
         per_sample_weights=None if weight is None else weight.to(x.dtype),
         include_last_offset=True,
     )
+
+
+def propagate(adjacency: Adjacency, x: Tensor) -> Tensor:
+    """Like :func:`aggregate`, with the factors of sources and destinations."""
+    if adjacency.source_factor is not None:
+        x = adjacency.source_factor.to(x.dtype) * x
+    out = aggregate(adjacency, x)
+    if adjacency.target_factor is not None:
+        out = adjacency.target_factor.to(x.dtype) * out
+    return out

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
@@ -23,9 +24,9 @@ from spikegraph.conversion.tracing import operation_of
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
 from spikegraph.nn import (
-    EarliestSpike,
     Operation,
     PhaseNeuron,
+    SpikeGate,
     SpikingGCNConv,
     SpikingLayer,
 )
@@ -180,7 +181,9 @@ def measure(
         ValueError: If model and spiking network do not belong together.
     """
     calls = [snn.bind(**_known(snn, call)) for call in as_calls(model, data)]
-    ann = build_structure(model, snn.spec, snn.features, snn.config).network
+    ann = build_structure(
+        model, snn.spec, snn.features, snn.config, snn.report.affine
+    ).network
     names = [n.name for n in snn.network.graph.nodes]
     if names != [n.name for n in ann.graph.nodes]:
         raise ValueError(
@@ -240,7 +243,9 @@ class _Counter:
             self.nonzero[node.name] = int(value.count_nonzero())
 
     def _row(self, node: fx.Node, role: str) -> Counts:
-        name = node.name.removeprefix('neurons_').removeprefix('gates_')
+        name = node.name
+        for prefix in ('neurons_', 'gates_', 'pools_'):
+            name = name.removeprefix(prefix)
         return self.rows.setdefault(name, LayerCounts(name, role)).counts
 
     def _count_population(
@@ -252,8 +257,9 @@ class _Counter:
         counts.spikes = spikes.num_spikes
         counts.neurons = num_neurons
         neuron = self.network.get_submodule(str(node.target))
-        if isinstance(neuron, EarliestSpike):
-            counts.comparisons = num_neurons * (len(node.all_input_nodes) - 1)
+        if isinstance(neuron, SpikeGate):
+            args, kwargs = arguments(node, env)
+            counts.comparisons = _num_compared(neuron, args, kwargs) - num_neurons
             counts.ann_activations = num_neurons
             return
         assert isinstance(neuron, PhaseNeuron)
@@ -354,11 +360,21 @@ class _Counter:
         """Whether a node's own scale is a multiplication of its own, and not
         one with the degree factor that its sums are multiplied by anyway.
         """
+        if source.op != 'call_module':
+            return False
         neuron = self.network.get_submodule(str(source.target))
         if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
             return False
-        is_scaled = isinstance(layer, SpikingGCNConv) and layer.normalize
+        is_scaled = isinstance(layer, SpikingGCNConv) and layer.shift.normalize
         return not (is_scaled and not layer.fold_source)
+
+
+def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:
+    """How many spikes arrive at a gate at most: all members of all groups."""
+    ones = pytree.tree_map_only(
+        Spikes, lambda spikes: torch.ones(spikes.shape, device=spikes.device), args
+    )
+    return int(gate.count(*ones, **kwargs).sum())
 
 
 def _add_operation(counts: Counts, item: Operation, x: Any, nonzero: int) -> None:

@@ -1,19 +1,33 @@
 """Populations of one-spike neurons and the spiking layers between them."""
 
-from spikegraph.nn.conv import DegreeFactor, SpikingGCNConv
-from spikegraph.nn.gate import EarliestSpike
+from spikegraph.nn.analog import Analog, SpikingAffine
+from spikegraph.nn.conv import DegreeFactor, SpikingGCNConv, SpikingTwin
+from spikegraph.nn.filter import GraphFilter
+from spikegraph.nn.gate import (
+    EarliestMember,
+    EarliestNeighbor,
+    EarliestSpike,
+    SpikeGate,
+)
 from spikegraph.nn.layer import Operation, SpikingLayer
 from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.neuron import PhaseNeuron, charge, fire
 
 __all__ = [
+    'Analog',
     'DegreeFactor',
+    'EarliestMember',
+    'EarliestNeighbor',
     'EarliestSpike',
+    'GraphFilter',
     'Operation',
     'PhaseNeuron',
+    'SpikeGate',
     'SpikingGCNConv',
     'SpikingLayer',
+    'SpikingAffine',
     'SpikingLinear',
+    'SpikingTwin',
     'charge',
     'fire',
 ]

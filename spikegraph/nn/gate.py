@@ -1,33 +1,78 @@
+"""Gates: the exact maximum of spikes is the one that comes first."""
+
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch_geometric.utils import scatter
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels import aggregate
+from spikegraph.nn.shift import MemberShift, NeighborShift
 
 
-class EarliestSpike(nn.Module):
-    r"""The exact maximum of several populations: the largest value is the
-    earliest spike, so a gate that lets the first spike through is a maximum.
+class SpikeGate(nn.Module):
+    r"""Base of all gates. In each group of neurons, the largest value is the
+    earliest ON spike, else silence, else the last OFF spike:
 
     .. math::
-        \max_k \hat{x}^{(k)}_i = s \, \ell_{\min_k t^{(k)}_i}
+        \max_k \hat{x}_k = s \, \ell_{\min_k t_k} \quad
+        \text{(unsigned codes)}
+
+    So a gate fires ON with the first ON spike of its group, and OFF once the
+    whole group has fired OFF; it needs no membrane and no time of its own.
+    With :obj:`smallest`, it is the minimum instead, and ON and OFF change
+    places. A group without members stays silent, as in PyG.
+
+    Args:
+        smallest (bool, optional): Whether the smallest value passes.
+            (default: :obj:`False`)
 
     Raises:
-        ValueError: If the populations differ in code, scale or shape, or if
-            their code is signed, where the earliest spike need not be the
-            largest value.
+        ValueError: If the neurons of a group may differ in code or scale, so
+            that spike times do not compare.
     """
 
-    def forward(self, populations: list[Spikes]) -> Spikes:
-        """Returns the earliest spike of each neuron over all populations."""
-        first = populations[0]
-        if first.code.signed:
-            raise ValueError(
-                "Expected 'populations' to have unsigned codes, where the earliest "
-                f'spike is the largest value (got {first.code})'
-            )
-        for other in populations[1:]:
+    def __init__(self, smallest: bool = False) -> None:
+        super().__init__()
+        self.smallest = smallest
+
+    @abstractmethod
+    def forward(self, x: Any, *groups: Any) -> Spikes:
+        """Lets one spike of each group pass."""
+
+    @abstractmethod
+    def analog(self, x: Any, *groups: Any) -> Tensor:
+        """What the ANN computes on real values."""
+
+    @abstractmethod
+    def count(self, x: Any, *groups: Any) -> Tensor:
+        """How many members of each group are marked by ones in ``x``."""
+
+    def __call__(self, x: Any, *groups: Any) -> Any:
+        """Real values have a maximum, too: what the ANN computes."""
+        first = x[0] if isinstance(x, (list, tuple)) else x
+        if isinstance(first, Tensor):
+            return self.analog(x, *groups)
+        return super().__call__(x, *groups)
+
+    def extra_repr(self) -> str:
+        return f'smallest={self.smallest}'
+
+
+class EarliestSpike(SpikeGate):
+    r"""The maximum over several populations of one shape, as in
+    ``torch.stack(xs).max(dim=0)`` and jumping knowledge.
+    """
+
+    def forward(self, x: Sequence[Spikes], *groups: Any) -> Spikes:
+        """Returns the largest value of each neuron over all populations."""
+        first = x[0]
+        for other in x[1:]:
             if other.code != first.code or not torch.equal(other.scale, first.scale):
                 raise ValueError(
                     "Expected 'populations' to share one code and scale, so that their "
@@ -38,5 +83,158 @@ class EarliestSpike(nn.Module):
                     "Expected 'populations' to share one shape "
                     f'(got {tuple(first.shape)} and {tuple(other.shape)})'
                 )
-        times = torch.stack([spikes.spike_time for spikes in populations])
-        return Spikes(times.amin(dim=0), first.code, first.scale)
+        ranks = torch.stack([_rank(spikes) for spikes in x])
+        picked = ranks.amax(dim=0) if self.smallest else ranks.amin(dim=0)
+        return _from_rank(picked, first)
+
+    def analog(self, x: Sequence[Tensor], *groups: Any) -> Tensor:
+        """The elementwise maximum (minimum)."""
+        stacked = torch.stack(list(x))
+        return stacked.amin(dim=0) if self.smallest else stacked.amax(dim=0)
+
+    def count(self, x: Sequence[Tensor], *groups: Any) -> Tensor:
+        """The elementwise sum."""
+        return torch.stack(list(x)).sum(dim=0)
+
+
+class EarliestMember(SpikeGate):
+    r"""The maximum over the members of each group: the nodes of a graph
+    (global max pooling), or the edges that end in a node.
+    """
+
+    def forward(
+        self,
+        x: Spikes,
+        index: Tensor | None = None,
+        num_groups: int | None = None,
+    ) -> Spikes:
+        """Returns the largest value of each group :math:`(G, F)`."""
+        _check_comparable(x)
+        index, num_groups = _groups(x, index, num_groups)
+        return _from_rank(_reduce(_rank(x), index, num_groups, self.smallest, x), x)
+
+    def analog(
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        num_groups: int | None = None,
+    ) -> Tensor:
+        """PyG's ``scatter(x, index, reduce='max')``."""
+        index, num_groups = _groups(x, index, num_groups)
+        how = 'min' if self.smallest else 'max'
+        return scatter(x, index, dim=0, dim_size=num_groups, reduce=how)
+
+    def count(
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        num_groups: int | None = None,
+    ) -> Tensor:
+        """The sum over the members of each group."""
+        index, num_groups = _groups(x, index, num_groups)
+        return aggregate(MemberShift()(x, index, num_groups), x)
+
+
+class EarliestNeighbor(SpikeGate):
+    r"""The maximum over the in-neighbours of each node.
+
+    Args:
+        flow (str, optional): As in PyG. (default: :obj:`"source_to_target"`)
+        smallest (bool, optional): Whether the smallest value passes.
+            (default: :obj:`False`)
+    """
+
+    def __init__(self, flow: str = 'source_to_target', smallest: bool = False) -> None:
+        super().__init__(smallest)
+        self.shift = NeighborShift(flow=flow)
+
+    def forward(
+        self, x: Spikes, edge_index: Tensor, num_targets: int | None = None
+    ) -> Spikes:
+        """Returns the largest value among in-neighbours :math:`(N, F)`."""
+        _check_comparable(x)
+        source, target, num = self._edges(x, edge_index, num_targets)
+        ranks = _rank(x).index_select(0, source)
+        return _from_rank(_reduce(ranks, target, num, self.smallest, x), x)
+
+    def analog(
+        self, x: Tensor, edge_index: Tensor, num_targets: int | None = None
+    ) -> Tensor:
+        """PyG's maximum (minimum) aggregation."""
+        source, target, num = self._edges(x, edge_index, num_targets)
+        how = 'min' if self.smallest else 'max'
+        return scatter(
+            x.index_select(0, source), target, dim=0, dim_size=num, reduce=how
+        )
+
+    def count(
+        self, x: Tensor, edge_index: Tensor, num_targets: int | None = None
+    ) -> Tensor:
+        """The sum over the in-neighbours."""
+        return aggregate(self.shift(x, edge_index, None, num_targets), x)
+
+    def _edges(
+        self, x: Any, edge_index: Tensor, num_targets: int | None
+    ) -> tuple[Tensor, Tensor, int]:
+        adjacency = self.shift(x, edge_index, None, num_targets)
+        if adjacency.weight is not None:
+            raise ValueError(
+                "Expected a sparse 'edge_index' without values for a maximum over "
+                'neighbours, whose spikes arrive as they are (got weights); use '
+                'edge indices'
+            )
+        counts = adjacency.rowptr.diff()
+        target = torch.arange(counts.numel(), device=counts.device)
+        return adjacency.col, target.repeat_interleave(counts), adjacency.num_targets
+
+
+def _check_comparable(x: Spikes) -> None:
+    if x.scale.dim() > 1:
+        raise ValueError(
+            "Expected 'x' to have one scale, or one per channel, so that the spike "
+            f'times of different nodes compare (got shape {tuple(x.scale.shape)})'
+        )
+
+
+def _groups(
+    x: Spikes | Tensor, index: Tensor | None, num_groups: int | None
+) -> tuple[Tensor, int]:
+    if index is None:
+        return torch.zeros(x.shape[0], dtype=torch.long, device=x.device), 1
+    if num_groups is None:
+        num_groups = int(index.max()) + 1 if index.numel() > 0 else 0
+    return index, num_groups
+
+
+def _rank(x: Spikes) -> Tensor:
+    """The smaller, the larger the value: :math:`t` for ON spikes, :math:`T`
+    for silence, :math:`2T - t` for OFF spikes.
+    """
+    if not x.code.signed:
+        return x.spike_time
+    num_steps = x.code.num_steps
+    last = 3 * num_steps + 1  # OFF spikes are written as T + 1 + t.
+    late = (last - x.spike_time.int()).to(torch.uint8)
+    return torch.where(x.spike_time > num_steps, late, x.spike_time)
+
+
+def _from_rank(rank: Tensor, like: Spikes) -> Spikes:
+    num_steps = like.code.num_steps
+    if like.code.signed:
+        off = (3 * num_steps + 1 - rank.int()).to(torch.uint8)
+        rank = torch.where(rank > num_steps, off, rank)
+    return Spikes(rank, like.code, like.scale)
+
+
+def _reduce(
+    rank: Tensor, index: Tensor, num_groups: int, smallest: bool, x: Spikes
+) -> Tensor:
+    out = rank.new_full((num_groups, *rank.shape[1:]), x.code.num_steps)
+    shape = (-1, *[1] * (rank.dim() - 1))
+    return out.scatter_reduce(
+        0,
+        index.view(shape).expand_as(rank),
+        rank,
+        reduce='amax' if smallest else 'amin',
+        include_self=False,
+    )

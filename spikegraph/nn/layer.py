@@ -45,12 +45,13 @@ class SpikingLayer(nn.Module):
     the current of a single time step.
 
     Args:
-        weight (torch.Tensor): The weights :math:`W` of shape
-            :math:`(F_{out}, F_{in})`.
+        weight (torch.Tensor, optional): The weights :math:`W` of shape
+            :math:`(F_{out}, F_{in})`; :obj:`None` in a layer that only moves
+            and adds values, :math:`\Phi(x)`.
         bias (torch.Tensor, optional): The bias :math:`b` :math:`(F_{out})`.
     """
 
-    weight: nn.Parameter
+    weight: nn.Parameter | None
     bias: nn.Parameter | None
 
     @abstractmethod
@@ -71,19 +72,25 @@ class SpikingLayer(nn.Module):
 
     def fold(self, gain: Tensor, offset: Tensor) -> None:
         """Absorbs a following ``gain * y + offset`` (batch norm), per channel."""
+        assert self.weight is not None
         bias = offset if self.bias is None else gain * self.bias + offset
         self.set_parameters(gain.view(-1, 1) * self.weight, bias)
 
-    def set_parameters(self, weight: Tensor, bias: Tensor | None) -> None:
+    def set_parameters(self, weight: Tensor | None, bias: Tensor | None) -> None:
         """Takes copies of a trained weight and bias."""
-        self.weight = nn.Parameter(weight.detach().clone())
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+        self.weight = _parameter(weight)
+        self.bias = _parameter(bias)
+
+
+def _parameter(value: Tensor | None) -> nn.Parameter | None:
+    return None if value is None else nn.Parameter(value.detach().clone())
 
 
 def check_width(x: Spikes | Tensor, in_channels: int, layer: SpikingLayer) -> None:
     """Raises ``ValueError`` if the last dimension is not ``in_channels``, or the
     data type not that of the weights.
     """
+    assert layer.weight is not None
     if x.dtype != layer.weight.dtype:
         raise ValueError(
             f"Expected 'x' to have the data type of the weights of "

@@ -5,14 +5,14 @@ import torch
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import to_dense_adj, to_torch_coo_tensor
 
-from spikegraph.kernels import adjacency as adjacency_module
+from spikegraph.kernels import graph as graph_module
 from spikegraph.kernels import aggregate, gcn_adjacency, reference
 
 EDGES = torch.tensor([[0, 1, 2, 2, 3, 3, 1], [1, 0, 0, 2, 1, 1, 3]])  # Loop, twin.
 
 
 def dense(adjacency):
-    return aggregate(adjacency, torch.eye(adjacency.num_nodes, dtype=torch.float64))
+    return aggregate(adjacency, torch.eye(adjacency.num_targets, dtype=torch.float64))
 
 
 @pytest.mark.parametrize('weighted', [False, True])
@@ -35,7 +35,7 @@ def test_split_normalisation_is_gcn_norm(weighted, improved, add_self_loops, flo
     )
     expected = to_dense_adj(edges, edge_attr=norm, max_num_nodes=5)[0]
     expected = expected.t() if flow == 'source_to_target' else expected
-    product = found.factor * dense(found) * found.factor.t()
+    product = found.source_factor * dense(found) * found.target_factor.t()
     assert torch.allclose(product, expected, atol=1e-14)
     assert found.num_edges == edges.size(1)
     assert weighted or found.weight is None
@@ -76,10 +76,10 @@ def test_prepared_once_per_graph_and_anew_when_it_changes():
     assert (
         gcn_adjacency(edges, None, 5, torch.float32).col.tolist() != first.col.tolist()
     )
-    size = len(adjacency_module._CACHE)
+    size = len(graph_module._CACHE)
     del edges
     gc.collect()
-    assert len(adjacency_module._CACHE) == size - 1
+    assert len(graph_module._CACHE) == size - 1
 
 
 @pytest.mark.parametrize(

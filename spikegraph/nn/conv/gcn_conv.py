@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.inits import glorot, zeros
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Adjacency, aggregate, gcn_adjacency
-from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
+from spikegraph.kernels import Adjacency
+from spikegraph.nn.conv.twin import check_sum
+from spikegraph.nn.filter import GraphFilter
+from spikegraph.nn.shift import GCNShift
 
 
-class SpikingGCNConv(SpikingLayer):
+class SpikingGCNConv(GraphFilter):
     r"""The graph convolution of the `"Semi-supervised Classification with
     Graph Convolutional Networks" <https://arxiv.org/abs/1609.02907>`_ paper on
     spikes.
@@ -68,7 +68,6 @@ class SpikingGCNConv(SpikingLayer):
         flow: str = 'source_to_target',
         fold_degree: bool = False,
     ) -> None:
-        super().__init__()
         if add_self_loops is None:
             add_self_loops = normalize
         if add_self_loops and not normalize:
@@ -81,17 +80,13 @@ class SpikingGCNConv(SpikingLayer):
                 "Expected 'flow' to be 'source_to_target' or 'target_to_source' "
                 f'(got {flow!r})'
             )
+        shift = GCNShift(improved, add_self_loops, normalize, flow)
+        weight = torch.empty(out_channels, in_channels)
+        bias_value = torch.empty(out_channels) if bias else None
+        super().__init__(shift, weight=weight, bias=bias_value, cached=cached)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.improved = improved
-        self.cached = cached
-        self.add_self_loops = add_self_loops
-        self.normalize = normalize
-        self.flow = flow
         self.fold_source = self.fold_target = fold_degree
-        self._cached_adjacency: Adjacency | None = None
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -100,18 +95,10 @@ class SpikingGCNConv(SpikingLayer):
         zeros(self.bias)
         self.clear_cache()
 
-    def clear_cache(self) -> None:
-        """Forgets the graph that :obj:`cached` kept."""
-        self._cached_adjacency = None
-
     @classmethod
     def from_ann(cls, conv: GCNConv) -> SpikingGCNConv:
         """Takes the parameters and options of PyG's layer."""
-        if conv.aggr != 'add' or conv.node_dim != -2:
-            raise NotImplementedError(
-                "Expected 'aggr' to be 'add' and 'node_dim' to be -2 (got "
-                f'{conv.aggr!r} and {conv.node_dim})'
-            )
+        check_sum(conv)
         layer = cls(
             conv.in_channels,
             conv.out_channels,
@@ -132,92 +119,14 @@ class SpikingGCNConv(SpikingLayer):
         edge_weight: Tensor | None = None,
     ) -> Tensor:
         """Returns the potentials that the input leaves behind."""
-        values, adjacency = self._prepare(x, edge_index, edge_weight)
-        out = self._propagate(adjacency, values @ self.weight.t())
-        return out if self.bias is None else out + self.bias
+        return super().forward(x, edge_index, edge_weight)
 
-    def features(
-        self,
-        x: Spikes | Tensor,
-        edge_index: Tensor,
-        edge_weight: Tensor | None = None,
-    ) -> Tensor:
-        r"""The aggregated input, as :math:`A (X \Theta) = (A X) \Theta`."""
-        values, adjacency = self._prepare(x, edge_index, edge_weight)
-        return self._propagate(adjacency, values)
-
-    def operations(
-        self,
-        x: Spikes | Tensor,
-        edge_index: Tensor,
-        edge_weight: Tensor | None = None,
-    ) -> list[Operation]:
-        """A transform, an aggregation, and scalings unless folded."""
-        adjacency = self.adjacency(edge_index, edge_weight, x.shape[0], x.dtype)
-        width, num_inputs = self.out_channels, x.shape.numel()
-        weighted = '' if adjacency.weight is None else 'weighted '
-        operations = [
-            Operation('transform', num_inputs * width, width, self.weight.numel()),
-            Operation(f'{weighted}aggregation', adjacency.num_edges * width),
-        ]
-        if adjacency.factor is not None:
-            num_factors = (not self.fold_source) + (not self.fold_target)
-            num = num_factors * adjacency.num_nodes * width
-            operations.append(Operation('scaling', num))
-        return operations
-
-    def adjacency(
-        self,
-        edge_index: Tensor,
-        edge_weight: Tensor | None,
-        num_nodes: int,
-        dtype: torch.dtype,
-    ) -> Adjacency:
-        """The prepared graph this layer aggregates over."""
-        cached = self._cached_adjacency
-        if cached is not None:
-            if cached.num_nodes != num_nodes:
-                raise ValueError(
-                    f"Expected 'x' to have {cached.num_nodes} rows, one for each node of "
-                    f"the graph that 'cached' keeps (got {num_nodes}); use 'clear_cache()'"
-                )
-            return cached
-        adjacency = gcn_adjacency(
-            edge_index,
-            edge_weight,
-            num_nodes,
-            dtype,
-            normalize=self.normalize,
-            improved=self.improved,
-            add_self_loops=self.add_self_loops,
-            flow=self.flow,
-        )
-        if self.cached:
-            self._cached_adjacency = adjacency
-        return adjacency
-
-    def _prepare(
-        self, x: Spikes | Tensor, edge_index: Tensor, edge_weight: Tensor | None
-    ) -> tuple[Tensor, Adjacency]:
-        if len(x.shape) != 2:
-            raise ValueError(
-                "Expected 'x' to have shape [num_nodes, in_channels] "
-                f'(got {list(x.shape)})'
-            )
-        check_width(x, self.in_channels, self)
-        adjacency = self.adjacency(edge_index, edge_weight, x.shape[0], x.dtype)
-        return values_of(x), adjacency
-
-    @staticmethod
-    def _propagate(adjacency: Adjacency, x: Tensor) -> Tensor:
-        if adjacency.factor is None:
-            return aggregate(adjacency, x)
-        factor = adjacency.factor.to(x.dtype)
-        return factor * aggregate(adjacency, factor * x)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> SpikingGCNConv:
-        self.clear_cache()  # It may now be on the wrong device.
-        return super()._apply(*args, **kwargs)
+    def scalings(self, adjacency: Adjacency) -> int:
+        """Rows multiplied by a degree factor that no threshold has taken."""
+        if adjacency.source_factor is None:
+            return 0
+        num_factors = (not self.fold_source) + (not self.fold_target)
+        return num_factors * adjacency.num_targets
 
     def extra_repr(self) -> str:
         return f'{self.in_channels}, {self.out_channels}'
@@ -236,11 +145,7 @@ class DegreeFactor(nn.Module):
 
     def __init__(self, conv: SpikingGCNConv) -> None:
         super().__init__()
-        self.options: dict[str, Any] = {
-            'improved': conv.improved,
-            'add_self_loops': conv.add_self_loops,
-            'flow': conv.flow,
-        }
+        self.shift = conv.shift
 
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None
@@ -248,9 +153,7 @@ class DegreeFactor(nn.Module):
         r"""Returns :math:`\sqrt{d_j}`, or 1 for a node without edges
         :math:`(N, 1)`.
         """
-        adjacency = gcn_adjacency(
-            edge_index, edge_weight, x.size(0), x.dtype, **self.options
-        )
-        factor = adjacency.factor
+        adjacency = self.shift(x, edge_index, edge_weight)
+        factor = adjacency.source_factor
         assert factor is not None
         return torch.where(factor > 0, 1 / factor, torch.ones_like(factor))

@@ -1,0 +1,146 @@
+"""Maxima become gates: the largest value is the earliest spike."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from spikegraph.conversion.passes import Structure
+from spikegraph.conversion.tracing import module_of
+from spikegraph.nn import EarliestSpike, PhaseNeuron, SpikeGate
+
+AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
+
+
+def insert_gates(
+    structure: Structure, signals: set[fx.Node], add_relay: AddRelay
+) -> None:
+    """Gives every maximum spikes to compare, and ties what it compares.
+
+    Where a maximum compares potentials and only one activation reads it, the
+    activation moves in front, as monotone functions commute with a maximum;
+    else a population of either sign relays the potentials.
+    """
+    network, graph = structure.network, structure.network.graph
+    for node in list(graph.nodes):
+        if node not in signals:
+            continue
+        gate: fx.Node | None = None
+        if stacked(node) is not None:
+            gate = _replace_stack(structure, node)
+            signals.add(gate)
+        elif node.op == 'call_module':
+            if isinstance(module_of(network, node), SpikeGate):
+                gate = node
+        if gate is None:
+            continue
+        gate.meta['population'] = True
+        _move_activation(structure, gate)
+        for value in _compared(gate):
+            if not value.meta.get('population'):
+                relay = add_relay(value, gate)
+                gate.replace_input_with(value, relay)
+        _tie(structure, _compared(gate))
+
+
+def stacked(node: fx.Node) -> fx.Node | None:
+    """The stack that ``node`` takes the maximum of, along its new dimension."""
+    targets = ('max', 'amax', torch.max, torch.amax)
+    if node.target not in (*targets, 'min', 'amin', torch.min, torch.amin):
+        return None
+    stack = node.args[0] if node.args else None
+    if not isinstance(stack, fx.Node) or stack.target is not torch.stack:
+        return None
+    dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
+    over = stack.kwargs.get('dim', stack.args[1] if len(stack.args) > 1 else 0)
+    return stack if dim == over else None
+
+
+def _replace_stack(structure: Structure, node: fx.Node) -> fx.Node:
+    network, graph = structure.network, structure.network.graph
+    stack = stacked(node)
+    assert stack is not None
+    name = f'gates.{node.name}'
+    smallest = 'min' in str(getattr(node.target, '__name__', node.target))
+    network.add_submodule(name, EarliestSpike(smallest=smallest))
+    with graph.inserting_after(node):
+        gate = graph.call_module(name, (list(stack.args[0]),))  # type: ignore
+    _replace_values(node, gate)
+    graph.erase_node(node)
+    if not stack.users:
+        graph.erase_node(stack)
+    return gate
+
+
+def _replace_values(node: fx.Node, gate: fx.Node) -> None:
+    """Lets the readers of a maximum read the gate."""
+    if str(getattr(node.target, '__name__', node.target))[0] == 'a':  # amax, amin
+        node.replace_all_uses_with(gate)
+        return
+    for user in list(node.users):
+        picks = user.target is operator.getitem and user.args[1] == 0
+        if not picks and not (user.target is getattr and user.args[1] == 'values'):
+            raise NotImplementedError(
+                f"Cannot convert '{node.name}' (max): its indices are read, and spike "
+                'times do not tell them. Read only the values'
+            )
+        user.replace_all_uses_with(gate)
+        node.graph.erase_node(user)
+
+
+def _compared(gate: fx.Node) -> list[fx.Node]:
+    first: Any = gate.args[0]
+    return list(first) if isinstance(first, (list, tuple)) else [first]
+
+
+def _move_activation(structure: Structure, gate: fx.Node) -> None:
+    """``relu(max(v))`` becomes ``max(relu(v))``."""
+    network, graph = structure.network, structure.network.graph
+    values = _compared(gate)
+    if any(value.meta.get('population') for value in values) or len(gate.users) != 1:
+        return
+    user = next(iter(gate.users))
+    if user.op != 'call_module' or not user.meta.get('population'):
+        return
+    neuron = module_of(network, user)
+    if not isinstance(neuron, PhaseNeuron) or not commutes_with_maximum(neuron):
+        return
+    target = str(user.target)
+    what = structure.populations.pop(target)
+    for i, value in enumerate(dict.fromkeys(values)):
+        name = target if i == 0 else f'{target}_{i}'
+        structure.populations[name] = what
+        if i > 0:
+            network.add_submodule(name, type(neuron)(neuron.code))
+        with graph.inserting_after(value):
+            moved = graph.call_module(name, (value,))
+        moved.meta['population'] = True
+        gate.replace_input_with(value, moved)
+    user.replace_all_uses_with(gate)
+    graph.erase_node(user)
+
+
+def commutes_with_maximum(neuron: PhaseNeuron) -> bool:
+    """Whether a population's activation is monotone and keeps zero, the value
+    of an empty group.
+    """
+    return True
+
+
+def _tie(structure: Structure, values: list[fx.Node]) -> None:
+    """Populations whose spike times compare share one code and scale."""
+    neurons: set[str] = set()
+    queue = list(values)
+    while queue:
+        value = queue.pop()
+        if isinstance(module_of(structure.network, value), SpikeGate):
+            queue += _compared(value)
+        else:
+            neurons.add(str(value.target))
+    merged = [g for g in structure.groups if neurons & set(g)]
+    rest = [g for g in structure.groups if not neurons & set(g)]
+    structure.groups = [*rest, sorted(neurons.union(*map(set, merged)))]

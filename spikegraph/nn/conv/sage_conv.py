@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.nn import SAGEConv
+
+from spikegraph.nn.conv.twin import SpikingTwin, dense, neighbors, num_targets, pair
+from spikegraph.nn.gate import EarliestNeighbor
+
+
+class SpikingSAGEConv(SpikingTwin):
+    r"""The GraphSAGE operator from the `"Inductive Representation Learning on
+    Large Graphs" <https://arxiv.org/abs/1706.02216>`_ paper on spikes.
+
+    .. math::
+        \mathbf{v}_i = \mathbf{W}_1 \, \mathrm{aggr}_{j \in \mathcal{N}(i)}
+        \hat{\mathbf{x}}_j + \mathbf{W}_2 \hat{\mathbf{x}}_i + \mathbf{b}
+
+    Arguments and shapes are those of PyG's
+    :class:`~torch_geometric.nn.conv.SAGEConv`; features may be spikes. The
+    maximum is the earliest spike, exactly; :obj:`project` adds a population,
+    and :obj:`normalize` divides by a norm, which only a last layer may.
+    """
+
+    ann_type = SAGEConv
+
+    def build(self, conv: Any) -> None:
+        """Takes the parts of PyG's layer."""
+        self.normalize = conv.normalize
+        self.project = None
+        if conv.project:
+            self.project = dense(conv.lin.weight, conv.lin.bias)
+        self.max = None
+        if conv.aggr in ('max', 'min'):
+            self.max = EarliestNeighbor(conv.flow, smallest=conv.aggr == 'min')
+            self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
+        else:
+            self.lin_l = neighbors(conv, conv.lin_l.weight, conv.lin_l.bias)
+        self.lin_r = dense(conv.lin_r.weight) if conv.root_weight else None
+
+    def forward(self, x: Any, edge_index: Tensor, size: Any = None) -> Tensor:
+        """Returns the potentials that the input leaves behind."""
+        source, target = pair(x)
+        num = num_targets(x, size)
+        if self.project is not None:
+            source = self.project(source).relu()
+        if self.max is not None:
+            out = self.lin_l(self.max(source, edge_index, num))
+        else:
+            out = self.lin_l(source, edge_index, None, num)
+        if self.lin_r is not None and target is not None:
+            out = out + self.lin_r(target)
+        return F.normalize(out, p=2.0, dim=-1) if self.normalize else out

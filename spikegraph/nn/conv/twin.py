@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from spikegraph.coding import Spikes
+from spikegraph.nn.filter import GraphFilter
+from spikegraph.nn.gate import EarliestMember
+from spikegraph.nn.linear import SpikingLinear
+from spikegraph.nn.shift import MemberShift, NeighborShift
+
+Features = Spikes | Tensor
+
+
+class SpikingTwin(nn.Module):
+    r"""Base of the spiking twins of PyG's layers: what PyG computes, written
+    with :class:`~spikegraph.nn.GraphFilter`, :class:`~spikegraph.nn.SpikingLinear`
+    and activations, which :func:`spikegraph.convert` looks into.
+
+    A twin is constructed with the arguments of PyG's layer, or made
+    :meth:`from_ann`; a subclass names that layer in :obj:`ann_type`, takes its
+    parameters in :meth:`build` and combines them in :meth:`forward`.
+    """
+
+    ann_type: ClassVar[type[nn.Module]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        ann_type = cls.__dict__.get('ann_type')
+        if ann_type is not None:  # So that help() shows the arguments.
+            cls.__signature__ = inspect.signature(ann_type)  # type: ignore[attr-defined]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self.build(self.ann_type(*args, **kwargs))
+
+    @classmethod
+    def from_ann(cls, conv: Any) -> SpikingTwin:
+        """Takes the parameters and options of PyG's layer."""
+        twin = cls.__new__(cls)
+        nn.Module.__init__(twin)
+        twin.build(conv)
+        return twin
+
+    def build(self, conv: Any) -> None:
+        """Makes the parts out of PyG's layer.
+
+        Raises:
+            NotImplementedError: If an option has no spiking counterpart.
+        """
+        raise NotImplementedError
+
+
+def check_sum(conv: Any, *others: str) -> None:
+    """Raises if a layer sums over neighbours in another way than it says."""
+    aggr, node_dim = getattr(conv, 'aggr', None), getattr(conv, 'node_dim', -2)
+    if aggr not in ('add', 'sum', *others) or node_dim not in (-2, 0):
+        expected = ', '.join(repr(name) for name in ('add', *others))
+        raise NotImplementedError(
+            f"Expected 'aggr' to be {expected} and 'node_dim' to be -2 (got {aggr!r} and "
+            f'{node_dim}); other aggregations are not affine in spikes'
+        )
+
+
+def pair(x: Any) -> tuple[Any, Any]:
+    """Features of sources and of destinations."""
+    return (x[0], x[1]) if isinstance(x, (tuple, list)) else (x, x)
+
+
+def num_targets(x: Any, size: Any = None) -> Any:
+    """The number of destinations in a bipartite graph, else :obj:`None`."""
+    if not isinstance(x, (tuple, list)):
+        return None
+    if x[1] is not None:
+        return x[1].size(0)
+    return None if size is None else size[1]
+
+
+def neighbors(conv: Any, weight: Tensor | None, bias: Tensor | None) -> GraphFilter:
+    """The sum or mean over in-neighbours that ``conv`` asks for."""
+    check_sum(conv, 'mean')
+    shift = NeighborShift(mean=conv.aggr == 'mean', flow=conv.flow)
+    return GraphFilter(shift, weight=weight, bias=bias)
+
+
+def dense(weight: Tensor, bias: Tensor | None = None) -> SpikingLinear:
+    """A fully connected layer with the given parameters."""
+    layer = SpikingLinear(weight.size(1), weight.size(0), bias=bias is not None)
+    layer.set_parameters(weight, bias)
+    return layer
+
+
+def ends(edge_index: Any, flow: str = 'source_to_target') -> tuple[Any, Any]:
+    """The source and the destination of each edge."""
+    j, i = (0, 1) if flow == 'source_to_target' else (1, 0)
+    return edge_index[j], edge_index[i]
+
+
+def members(conv: Any) -> nn.Module:
+    """How ``conv`` aggregates messages on edges: a filter or a gate."""
+    if conv.aggr in ('max', 'min'):
+        return EarliestMember(smallest=conv.aggr == 'min')
+    check_sum(conv, 'mean')
+    return GraphFilter(MemberShift(mean=conv.aggr == 'mean'))

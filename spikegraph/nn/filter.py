@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import Spikes
+from spikegraph.kernels import Adjacency, propagate
+from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
+
+Shift = Callable[..., Adjacency]
+
+
+class GraphFilter(SpikingLayer):
+    r"""A polynomial graph filter on spikes, the one operator that all linear
+    graph convolutions are made of:
+
+    .. math::
+        \mathbf{V} = \sum_{m} \Big( \sum_{k} h_{mk} \, \mathbf{S}^k \Big)
+        \hat{\mathbf{X}} \, \mathbf{W}_m^{\top} + \mathbf{b}
+
+    The graph shift operator :math:`\mathbf{S}` only adds up values along
+    edges, so weights and edges commute: weights act where the spikes are
+    sent, and every spike is one accumulated row of weights.
+
+    Args:
+        shift (Callable): Prepares the graph: called with the arguments of
+            :meth:`forward`, it returns an
+            :class:`~spikegraph.kernels.Adjacency`. See
+            :mod:`spikegraph.nn.shift`.
+        coefficients (Sequence[Sequence[float]], optional): The
+            :math:`h_{mk}`, a row of powers :math:`k = 0, 1, \ldots` for each
+            weight. (default: :obj:`[[0, 1]]`, one hop)
+        weight (torch.Tensor, optional): The weights :math:`\mathbf{W}_m` side
+            by side :math:`(F_{out}, M F_{in})`, or :obj:`None` for a filter
+            without weights. (default: :obj:`None`)
+        bias (torch.Tensor, optional): The bias :math:`(F_{out})`.
+            (default: :obj:`None`)
+        cached (bool, optional): If set to :obj:`True`, the first graph seen is
+            used ever after, as in PyG. (default: :obj:`False`)
+
+    Raises:
+        ValueError: If features or graph do not fit.
+
+    Shapes:
+        - **input:** spikes or values :math:`(N, F_{in})`, graph
+        - **output:** potentials :math:`(N, F_{out})`
+    """
+
+    def __init__(
+        self,
+        shift: Shift,
+        coefficients: Sequence[Sequence[float]] = ((0.0, 1.0),),
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        cached: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shift = shift
+        self.coefficients = [[float(h) for h in row] for row in coefficients]
+        self.cached = cached
+        self._cached_adjacency: Adjacency | None = None
+        self.set_parameters(weight, bias)
+        if weight is None and len(self.coefficients) != 1:
+            raise ValueError(
+                "Expected 'coefficients' to be one row without weights "
+                f'(got {len(self.coefficients)})'
+            )
+
+    @property
+    def num_hops(self) -> int:
+        """How many edges a spike passes at most."""
+        return max(len(row) for row in self.coefficients) - 1
+
+    def forward(self, x: Spikes | Tensor, *graph: Any) -> Tensor:
+        """Returns the potentials that the input leaves behind."""
+        values, adjacency = self._prepare(x, graph)
+        if self.weight is None:
+            out = self._combine(adjacency, [values])
+        elif self.weight.size(0) > self.weight.size(1):  # Narrower before.
+            out = self._features(adjacency, values) @ self.weight.t()
+        else:
+            weights = self.weight.chunk(len(self.coefficients), dim=1)
+            out = self._combine(adjacency, [values @ w.t() for w in weights])
+        return out if self.bias is None else out + self.bias
+
+    def features(self, x: Spikes | Tensor, *graph: Any) -> Tensor:
+        r"""The filtered input, one block of columns for each weight, as
+        :math:`S (X W) = (S X) W`.
+        """
+        values, adjacency = self._prepare(x, graph)
+        return self._features(adjacency, values)
+
+    def operations(self, x: Spikes | Tensor, *graph: Any) -> list[Operation]:
+        """A transform, and an aggregation for each hop, with the scalings
+        that are not folded into thresholds.
+        """
+        adjacency = self.adjacency(x, graph)
+        width, operations = x.shape[-1], []
+        if self.weight is not None:
+            num_terms, num_inputs = len(self.coefficients), x.shape.numel()
+            width = self.weight.size(0)
+            fan_out = num_terms * width
+            operations = [
+                Operation(
+                    'transform', num_inputs * fan_out, fan_out, self.weight.numel()
+                )
+            ]
+        weighted = '' if adjacency.weight is None else 'weighted '
+        num = self.num_hops * adjacency.num_edges * width
+        operations.append(Operation(f'{weighted}aggregation', num))
+        num = self.num_hops * self.scalings(adjacency) * width
+        num += self._num_scaled_terms() * adjacency.num_targets * width
+        if num > 0:
+            operations.append(Operation('scaling', num))
+        return operations
+
+    def scalings(self, adjacency: Adjacency) -> int:
+        """Rows multiplied by a factor of their own, in one hop."""
+        num = 0 if adjacency.source_factor is None else adjacency.num_sources
+        return num + (0 if adjacency.target_factor is None else adjacency.num_targets)
+
+    def _num_scaled_terms(self) -> int:
+        """Terms that are added with a coefficient other than 0 or 1."""
+        if self.weight is not None:
+            return 0  # Part of the weights.
+        return sum(h not in (0.0, 1.0) for row in self.coefficients for h in row)
+
+    def adjacency(self, x: Spikes | Tensor, graph: tuple[Any, ...]) -> Adjacency:
+        """The prepared graph this layer aggregates over."""
+        num_sources = x.shape[0]
+        cached = self._cached_adjacency
+        if cached is not None:
+            if cached.num_sources != num_sources:
+                raise ValueError(
+                    f"Expected 'x' to have {cached.num_sources} rows, one for each node "
+                    f"of the graph that 'cached' keeps (got {num_sources}); use "
+                    "'clear_cache()'"
+                )
+            return cached
+        adjacency = self.shift(x, *graph)
+        if self.cached:
+            self._cached_adjacency = adjacency
+        return adjacency
+
+    def clear_cache(self) -> None:
+        """Forgets the graph that :obj:`cached` kept."""
+        self._cached_adjacency = None
+
+    def _prepare(
+        self, x: Spikes | Tensor, graph: tuple[Any, ...]
+    ) -> tuple[Tensor, Adjacency]:
+        if len(x.shape) != 2:
+            raise ValueError(
+                "Expected 'x' to have shape [num_nodes, in_channels] "
+                f'(got {list(x.shape)})'
+            )
+        if self.weight is not None:
+            num_terms = len(self.coefficients)
+            check_width(x, self.weight.size(1) // num_terms, self)
+        return values_of(x), self.adjacency(x, graph)
+
+    def _features(self, adjacency: Adjacency, x: Tensor) -> Tensor:
+        terms: list[Tensor | None] = [None] * len(self.coefficients)
+        for k in range(self.num_hops + 1):
+            if k > 0:
+                x = propagate(adjacency, x)
+            for m, row in enumerate(self.coefficients):
+                if k < len(row) and row[k] != 0:
+                    terms[m] = _plus(terms[m], row[k], x)
+        zero = x.new_zeros(adjacency.num_targets, x.size(1))
+        return torch.cat([zero if t is None else t for t in terms], dim=-1)
+
+    def _combine(self, adjacency: Adjacency, terms: list[Tensor]) -> Tensor:
+        """Horner's rule, so that each hop is made once."""
+        out: Tensor | None = None
+        for k in reversed(range(self.num_hops + 1)):
+            if out is not None:
+                out = propagate(adjacency, out)
+            for row, term in zip(self.coefficients, terms, strict=True):
+                if k < len(row) and row[k] != 0:
+                    out = _plus(out, row[k], term)
+        if out is None:
+            return terms[0].new_zeros(adjacency.num_targets, terms[0].size(1))
+        return out
+
+    def _apply(self, *args: Any, **kwargs: Any) -> GraphFilter:
+        self.clear_cache()  # It may now be on the wrong device.
+        return super()._apply(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        shape = '' if self.weight is None else f', {tuple(self.weight.shape)}'
+        return f'{type(self.shift).__name__}{shape}'
+
+
+def _plus(total: Tensor | None, factor: float, x: Tensor) -> Tensor:
+    scaled = x if factor == 1 else factor * x
+    return scaled if total is None else total + scaled

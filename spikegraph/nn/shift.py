@@ -1,0 +1,112 @@
+"""Graph shift operators: which edges, weights and factors a filter uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import add_self_loops
+
+from spikegraph.coding import Spikes
+from spikegraph.kernels import (
+    Adjacency,
+    gcn_adjacency,
+    member_adjacency,
+    neighbor_adjacency,
+)
+
+
+@dataclass(frozen=True)
+class GCNShift:
+    r"""The symmetric normalisation :math:`\mathbf{\hat{D}}^{-1/2}
+    \mathbf{\hat{A}} \mathbf{\hat{D}}^{-1/2}` of PyG's
+    :class:`~torch_geometric.nn.conv.GCNConv`, or the plain adjacency if
+    :obj:`normalize` is :obj:`False`.
+    """
+
+    improved: bool = False
+    add_self_loops: bool = True
+    normalize: bool = True
+    flow: str = 'source_to_target'
+
+    def __call__(
+        self,
+        x: Spikes | Tensor,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+    ) -> Adjacency:
+        """Prepares a graph; see :func:`spikegraph.kernels.gcn_adjacency`."""
+        return gcn_adjacency(
+            edge_index,
+            edge_weight,
+            x.shape[0],
+            x.dtype,
+            normalize=self.normalize,
+            improved=self.improved,
+            add_self_loops=self.add_self_loops,
+            flow=self.flow,
+        )
+
+
+@dataclass(frozen=True)
+class NeighborShift:
+    """The sum, or the mean, over in-neighbours, in bipartite graphs too."""
+
+    mean: bool = False
+    add_self_loops: bool = False
+    flow: str = 'source_to_target'
+
+    def __call__(
+        self,
+        x: Spikes | Tensor,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        num_targets: int | None = None,
+    ) -> Adjacency:
+        """Prepares a graph; see :func:`spikegraph.kernels.neighbor_adjacency`."""
+        num_sources = x.shape[0]
+        if num_targets is None:
+            num_targets = num_sources
+        if self.add_self_loops:
+            edge_index, edge_weight = add_self_loops(
+                edge_index, edge_weight, num_nodes=num_sources
+            )
+        return neighbor_adjacency(
+            edge_index,
+            edge_weight,
+            num_sources,
+            num_targets,
+            x.dtype,
+            mean=self.mean,
+            flow=self.flow,
+        )
+
+
+@dataclass(frozen=True)
+class MemberShift:
+    """The sum, or the mean, over the members of each group: the nodes of a
+    graph, or the edges that end in a node. Without an index, all are one group.
+    """
+
+    mean: bool = False
+
+    def __call__(
+        self,
+        x: Spikes | Tensor,
+        index: Tensor | None = None,
+        num_groups: int | None = None,
+    ) -> Adjacency:
+        """Prepares an index; see :func:`spikegraph.kernels.member_adjacency`."""
+        num_members = x.shape[0]
+        if index is None:
+            index = torch.zeros(num_members, dtype=torch.long, device=x.device)
+            num_groups = 1
+        if index.numel() != num_members:
+            raise ValueError(
+                f"Expected 'index' to have {num_members} entries, one for each row of 'x' "
+                f'(got {index.numel()})'
+            )
+        if num_groups is None:
+            num_groups = int(index.max()) + 1 if index.numel() > 0 else 0
+        return member_adjacency(index, num_groups, x.dtype, mean=self.mean)
