@@ -27,8 +27,10 @@ from spikegraph.nn import (
     SpikingLinear,
     SpikingTwin,
 )
+from spikegraph.nn.aggr import AGGREGATION_TWINS
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
 from spikegraph.nn.routing import LEAF_FUNCTIONS
+from spikegraph.nn.trim import SpikingTrimToLayer
 
 Kind = Literal[
     'affine',
@@ -66,6 +68,12 @@ class Rule:
 
 
 RULES: dict[Any, Rule] = {}
+
+# Types of packages that are slow to import, by module and name.
+NAMED_RULES = {
+    ('ogb.graphproppred.mol_encoder', name): Rule('source')
+    for name in ('AtomEncoder', 'BondEncoder')
+}
 
 # Overriding one of these changes what a module computes.
 _DEFINING = ('forward', 'message', 'message_and_aggregate', 'aggregate', 'update')
@@ -119,6 +127,9 @@ def rule_for(target: Any) -> Rule | None:
         return RULES.get(target)
     if isinstance(target, SpikingLayer):
         return Rule('affine')
+    named = (type(target).__module__, type(target).__name__)
+    if named in NAMED_RULES:
+        return NAMED_RULES[named]
     for base in type(target).__mro__:
         if base in RULES:
             same = all(
@@ -146,7 +157,7 @@ def is_leaf(module: nn.Module) -> bool:
 
 register_rule(nn.Linear, pyg_nn.Linear)(SpikingLinear.from_ann)
 register_rule(pyg_nn.GCNConv)(SpikingGCNConv.from_ann)
-for _twin in TWINS:
+for _twin in (*TWINS, *AGGREGATION_TWINS, SpikingTrimToLayer):
     register_rule(_twin.ann_type)(_twin.from_ann)
 for _twin in ATTENTION_TWINS:
     register_rule(

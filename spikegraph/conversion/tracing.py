@@ -25,7 +25,7 @@ from spikegraph.conversion.rules import (
     is_leaf,
     rule_for,
 )
-from spikegraph.nn import SpikingAffine
+from spikegraph.nn import SpikingAffine, SpikingTwin
 
 # PyG's graph functions branch on their inputs: keep them whole.
 _GRAPH_FUNCTIONS = tuple(
@@ -100,6 +100,13 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if isinstance(m, _Unconvertible):
             raise m.error
+        if id(m) in self.originals:  # Arguments in the order of its twin.
+            original = self.originals[id(m)][0]
+            bound = inspect.signature(original.forward).bind(*args, **kwargs)
+            bound.apply_defaults()
+            args, kwargs = bound.args, bound.kwargs
+        if isinstance(m, SpikingTwin):
+            return super().call_module(m, m.forward, args, kwargs)
         out = super().call_module(m, forward, args, kwargs)
         if isinstance(out, fx.Proxy) and out.node.op == 'call_module':
             original, rule = self.originals.get(id(m), (m, rule_for(m)))

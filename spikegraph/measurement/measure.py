@@ -24,6 +24,7 @@ from spikegraph.conversion.tracing import operation_of
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
 from spikegraph.nn import (
+    Analog,
     Operation,
     PhaseNeuron,
     SpikeGate,
@@ -310,10 +311,15 @@ class _Counter:
                 weights = sum(p.numel() for p in target.parameters() if p.dim() > 1)
             rows = value.size(0) if isinstance(value, Tensor) and value.dim() else 1
             size = value.numel() if isinstance(value, Tensor) else 0
-            counts.snn_macs = counts.ann_macs = rows * weights + size
+            macs = rows * weights + size
+            if isinstance(target, Analog):
+                args, _ = arguments(node, env)
+                macs = target.macs(*_decoded(args))
+            counts.snn_macs = counts.ann_macs = macs
             counts.ann_macs_nonzero = counts.ann_macs
             counts.analog_values = counts.ann_activations = size
-            self.uncounted.append(f'{node.name} (estimated from weights and size)')
+            if not isinstance(target, Analog):
+                self.uncounted.append(f'{node.name} (estimated from weights and size)')
         elif not isinstance(value, Tensor) or not feeds:
             return  # Graph preparation, the same in both networks.
         elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):
@@ -367,6 +373,10 @@ class _Counter:
             return False
         is_scaled = isinstance(layer, SpikingGCNConv) and layer.shift.normalize
         return not (is_scaled and not layer.fold_source)
+
+
+def _decoded(value: Any) -> Any:
+    return pytree.tree_map_only(Spikes, lambda spikes: spikes.decode(), value)
 
 
 def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from spikegraph.coding import Spikes
 
@@ -24,4 +25,26 @@ def gather_rows(x: Spikes | Tensor, index: Tensor) -> Spikes | Tensor:
     return x[index]
 
 
-LEAF_FUNCTIONS = (trim_rows, gather_rows)
+def edge_columns(edge_attr: Tensor) -> Tensor:
+    """Edge features as a matrix: one value per edge is one column."""
+    return edge_attr.view(-1, 1) if edge_attr.dim() == 1 else edge_attr
+
+
+def with_self_loops(
+    edge_index: Tensor,
+    edge_attr: Tensor | None,
+    num_sources: int,
+    num_targets: int,
+    fill_value: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Replaces self-loops, as PyG's attention layers do."""
+    edge_index, edge_attr = remove_self_loops(edge_index, edge_attr)
+    return add_self_loops(
+        edge_index,
+        edge_attr,
+        fill_value=fill_value,
+        num_nodes=min(num_sources, num_targets),
+    )
+
+
+LEAF_FUNCTIONS = (trim_rows, gather_rows, edge_columns, with_self_loops)

@@ -1,11 +1,14 @@
 """Spiking graph convolutions, one per file, with the signatures of PyG."""
 
+from spikegraph.nn.conv.agnn_conv import SpikingAGNNConv
 from spikegraph.nn.conv.appnp import SpikingAPPNP
 from spikegraph.nn.conv.arma_conv import SpikingARMAConv
 from spikegraph.nn.conv.cheb_conv import SpikingChebConv
 from spikegraph.nn.conv.cluster_gcn_conv import SpikingClusterGCNConv
 from spikegraph.nn.conv.dir_gnn_conv import SpikingDirGNNConv
 from spikegraph.nn.conv.edge_conv import SpikingEdgeConv
+from spikegraph.nn.conv.gat_conv import SpikingGATConv
+from spikegraph.nn.conv.gatv2_conv import SpikingGATv2Conv
 from spikegraph.nn.conv.gcn2_conv import SpikingGCN2Conv
 from spikegraph.nn.conv.gcn_conv import DegreeFactor, SpikingGCNConv
 from spikegraph.nn.conv.gin_conv import SpikingGINConv
@@ -22,6 +25,7 @@ from spikegraph.nn.conv.sg_conv import SpikingSGConv
 from spikegraph.nn.conv.simple_conv import SpikingSimpleConv
 from spikegraph.nn.conv.ssg_conv import SpikingSSGConv
 from spikegraph.nn.conv.tag_conv import SpikingTAGConv
+from spikegraph.nn.conv.transformer_conv import SpikingTransformerConv
 from spikegraph.nn.conv.twin import SpikingTwin
 
 #: The twins of layers that are affine between activations.
@@ -50,7 +54,12 @@ TWINS = (
     SpikingMFConv,
 )
 #: Those whose coefficients stay analog.
-ATTENTION_TWINS: tuple[type[SpikingTwin], ...] = ()
+ATTENTION_TWINS = (
+    SpikingGATConv,
+    SpikingGATv2Conv,
+    SpikingTransformerConv,
+    SpikingAGNNConv,
+)
 
 __all__ = [
     'ATTENTION_TWINS',
@@ -79,5 +88,9 @@ __all__ = [
     'SpikingSimpleConv',
     'SpikingTAGConv',
     'SpikingTwin',
+    'SpikingGATConv',
+    'SpikingGATv2Conv',
+    'SpikingTransformerConv',
+    'SpikingAGNNConv',
     'TWINS',
 ]

@@ -9,6 +9,7 @@ from spikegraph.coding import Spikes
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import EarliestMember
 from spikegraph.nn.linear import SpikingLinear
+from spikegraph.nn.routing import edge_columns
 from spikegraph.nn.shift import MemberShift, NeighborShift
 
 Features = Spikes | Tensor
@@ -104,3 +105,17 @@ def members(conv: Any) -> nn.Module:
         return EarliestMember(smallest=conv.aggr == 'min')
     check_sum(conv, 'mean')
     return GraphFilter(MemberShift(mean=conv.aggr == 'mean'))
+
+
+def as_columns(edge_attr: Any) -> Any:
+    """Edge features as a matrix: one weight per edge is one column."""
+    return edge_columns(edge_attr)
+
+
+def check_no_weights(return_attention_weights: Any) -> None:
+    """Raises if the coefficients are asked for."""
+    if return_attention_weights is not None:
+        raise NotImplementedError(
+            "Expected 'return_attention_weights' to be None (got "
+            f'{return_attention_weights}); the spiking layer returns potentials'
+        )
