@@ -46,8 +46,8 @@ def run_node(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) ->
 
 
 def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
-    """Evaluates one node as the ANN does: ReLU for populations, a maximum for
-    gates, no coding.
+    """Evaluates one node as the ANN does: the activation for populations, a
+    maximum for gates, no coding.
     """
     if node.op == 'call_method' and node.target == 'decode':
         return env[node.all_input_nodes[0]]
@@ -59,8 +59,8 @@ def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) 
             for value in values[1:]:
                 out = out.maximum(value)
             return out
-        value = env[node.all_input_nodes[0]]
-        return value if is_input(node) else value.relu()
+        assert isinstance(module, PhaseNeuron)
+        return module.analog(env[node.all_input_nodes[0]])
     return run_node(network, node, env)
 
 

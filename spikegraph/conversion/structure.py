@@ -11,6 +11,12 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import PhaseCode
+from spikegraph.conversion.activations import (
+    Activation,
+    activation_of,
+    check_hooks,
+    is_activation,
+)
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.passes import (
@@ -26,7 +32,6 @@ from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
     is_affine_call,
-    is_relu_clamp,
     rule_for,
 )
 from spikegraph.conversion.tracing import describe, module_of, trace
@@ -159,7 +164,8 @@ class _Builder:
         if source.op != 'placeholder':
             behind = source
         with self.graph.inserting_after(behind):
-            node = self._add_neuron(f'input_{name}', (source,), f"input '{name}'")
+            what = f"input '{name}'"
+            node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else None
         source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
 
@@ -178,6 +184,12 @@ class _Builder:
             return
         self.refusal = ''
         rule = self._rule(node)
+        activation: Activation = 'relu'
+        if rule is not None and rule.kind == 'activation':
+            try:
+                activation = activation_of(self.network, node)
+            except ValueError as error:
+                self.refusal, rule = str(error), None
         if rule is None:
             self._leave_analog(node)
             return
@@ -187,7 +199,8 @@ class _Builder:
         if rule.kind == 'activation':
             what = describe(self.network, node)
             with self.graph.inserting_after(node):
-                neuron = self._add_neuron(node.name, (self._inputs(node)[0],), what)
+                args = (self._inputs(node)[0],)
+                neuron = self._add_neuron(node.name, args, what, activation)
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
         elif node.op == 'call_module' and rule.convert is not None:
@@ -198,12 +211,7 @@ class _Builder:
             return
         self.converted.add(target)
         module = self.network.get_submodule(target)
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        if hooks:
-            raise ValueError(
-                f"Expected '{target}' ({type(module).__name__}) to have no forward hooks, "
-                f'which conversion would drop (got {hooks[0]!r}); remove them first'
-            )
+        check_hooks(target, module)
         assert rule.convert is not None
         try:
             spiking = rule.convert(module)
@@ -244,8 +252,6 @@ class _Builder:
             return None
         if node.target in (operator.truediv, torch.div, 'div'):
             return rule if node.args[0] in self.signals else None
-        if rule.kind == 'activation' and 'clamp' in str(node.target):
-            return rule if is_relu_clamp(node.args, dict(node.kwargs)) else None
         if rule.kind == 'identity' and node.kwargs.get('training', False):
             raise ValueError(
                 f"Expected '{node.name}' ({describe(self.network, node)}) to be off in "
@@ -255,7 +261,7 @@ class _Builder:
 
     def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
         if rule is not None and rule.kind == 'readout' and not self._ends(node):
-            return None
+            return Rule('activation') if is_activation(self.network, node) else None
         return rule
 
     def _ends(self, node: fx.Node) -> bool:
@@ -284,9 +290,12 @@ class _Builder:
         self.signals.add(node)
         self.structure.analog[node.name] = what
 
-    def _add_neuron(self, name: str, args: tuple[Any, ...], what: str) -> fx.Node:
+    def _add_neuron(
+        self, name: str, args: tuple[Any, ...], what: str, activation: Activation
+    ) -> fx.Node:
         target = f'neurons.{name}'
-        self.network.add_submodule(target, PhaseNeuron(_UNFITTED))
+        neuron = PhaseNeuron(_UNFITTED, activation=activation)
+        self.network.add_submodule(target, neuron)
         node = self.graph.call_module(target, args)
         node.meta['population'] = True
         self.signals.add(node)

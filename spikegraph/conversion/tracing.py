@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph.conversion.call import CallSpec
-from spikegraph.conversion.rules import IN_PLACE, is_leaf
+from spikegraph.conversion.rules import IN_PLACE, is_leaf, rule_for
 
 # PyG's graph functions branch on their inputs: keep them whole.
 _GRAPH_FUNCTIONS = tuple(
@@ -175,7 +175,8 @@ def _make_functional(network: fx.GraphModule) -> None:
             node.target = str(node.target).rstrip('_')
         if node.op == 'call_function':
             name = getattr(node.target, '__name__', '')
-            changes = node.target in IN_PLACE or name in ('relu_',)
+            changes = node.target in IN_PLACE
+            changes |= name.endswith('_') and rule_for(node.target) is not None
             changes |= bool(node.kwargs.get('inplace', False))
             node.target = IN_PLACE.get(node.target, node.target)
         elif node.op == 'call_module':
