@@ -310,8 +310,12 @@ def _fire_window(potential: Tensor, neuron: PhaseNeuron, scale: Tensor) -> Spike
     code = neuron.code
     spike_time = torch.full_like(potential, code.num_steps, dtype=torch.uint8)
     has_fired = torch.zeros_like(potential, dtype=torch.bool)
+    tables = neuron.thresholds_for(potential)
     for step in range(code.num_steps):
-        spikes = fire(potential, code, step, has_fired, scale)
+        if tables is None:
+            spikes = fire(potential, code, step, has_fired, scale)
+        else:
+            spikes = tables.fire(potential, step, has_fired)
         spike_time[spikes > 0] = step
         spike_time[spikes < 0] = code.num_steps + 1 + step
         has_fired |= spikes != 0

@@ -41,14 +41,9 @@ def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
     scale = check_scale(scale, x)
     value = x.abs() if code.signed else x
     thresholds = code.thresholds.to(x)
-    num_reached: Tensor  # How many thresholds lie at or below the value.
     if scale.numel() == 1:
-        ascending = (scale.view(-1) * thresholds).flip(0)
-        num_reached = torch.bucketize(
-            value.contiguous(), ascending, out_int32=True, right=True
-        ).to(torch.uint8)
-        num_reached.masked_fill_(value.isnan(), 0)
-    else:
+        num_reached = count_reached(value, scale.view(-1) * thresholds)
+    else:  # One at a time: there may be a scale for every node.
         num_reached = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
         for threshold in thresholds:
             num_reached += value >= scale * threshold
@@ -106,6 +101,22 @@ def decode(
         scale = scale.to(table).view(-1) if isinstance(scale, Tensor) else scale
         return (scale * table)[spike_time.int()]
     return table[spike_time.int()] * scale.to(table)
+
+
+def count_reached(value: Tensor, thresholds: Tensor) -> Tensor:
+    """How many of the decreasing thresholds :math:`(T, *)` lie at or below each
+    value (uint8).
+    """
+    if thresholds.dim() == 1:
+        ascending = thresholds.flip(0)
+        num_reached = torch.bucketize(
+            value.contiguous(), ascending, out_int32=True, right=True
+        ).to(torch.uint8)
+        return num_reached.masked_fill_(value.isnan(), 0)
+    num_reached = torch.zeros(value.shape, dtype=torch.uint8, device=value.device)
+    for threshold in thresholds:
+        num_reached += value >= threshold
+    return num_reached
 
 
 def check_scale(scale: float | Tensor, x: Tensor) -> Tensor:

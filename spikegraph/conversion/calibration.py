@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
@@ -14,7 +14,6 @@ from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.fitting import fit_code
 from spikegraph.conversion.interpretation import (
     arguments,
-    is_identity,
     is_input,
     is_population,
     run_analog,
@@ -22,6 +21,7 @@ from spikegraph.conversion.interpretation import (
 )
 from spikegraph.conversion.passes import Structure
 from spikegraph.nn import PhaseNeuron, SpikingLayer
+from spikegraph.nn.activation import check_activation
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
 
@@ -103,13 +103,14 @@ def calibrate(
             module = network.get_submodule(str(node.target))
             if isinstance(module, PhaseNeuron):
                 name = str(node.target)
-                sample = tied.get(name)
-                alone = sample is None  # Not compared with others.
-                if sample is None:
-                    sample = _sample(node, analog, config)
-                negative = is_identity(node) or name in tied
-                relative = alone and is_input(node)
-                _fit_population(name, module, sample, negative, relative, config)
+                potentials = _sample(node, analog, config, argument=0)
+                values = tied.get(name)
+                # Compared with others: no scale of a node's own.
+                per_node = values is None and is_input(node)
+                if values is None:
+                    values = _sample(node, analog, config)
+                _check_population(name, module, potentials, values)
+                _fit_population(module, values, per_node, config)
             elif _can_compensate(module) and config.compensate is not None:
                 if uses.count(str(node.target)) == 1:
                     if _compensate_layer(node, module, analog, spiking, config):
@@ -133,19 +134,22 @@ def _can_compensate(module: Any) -> TypeGuard[SpikingLayer]:
     return isinstance(module, SpikingLayer) and module.weight is not None
 
 
-def _potential(node: fx.Node, env: dict[fx.Node, Any]) -> Tensor:
-    """What a population compares with its thresholds, per-node factor out."""
-    value = env[node.args[0]]  # type: ignore[index]
-    if len(node.args) > 1:
-        return value / env[node.args[1]]  # type: ignore[index]
-    return value
-
-
 def _sample(
-    node: fx.Node, analog: list[dict[fx.Node, Any]], config: ConversionConfig
+    node: fx.Node,
+    analog: list[dict[fx.Node, Any]],
+    config: ConversionConfig,
+    argument: int | None = None,
 ) -> Tensor:
-    """Rows of potentials :math:`(n, F)`, no more than needed."""
-    rows = [_as_rows(_potential(node, env)) for env in analog]
+    """Rows of the values that a population codes :math:`(n, F)`, or of one of
+    its arguments, per-node factor out; no more than needed.
+    """
+    source = node if argument is None else node.args[argument]
+    rows = []
+    for env in analog:
+        value = env[source]  # type: ignore[index]
+        if len(node.args) > 1:
+            value = value / env[node.args[1]]  # type: ignore[index]
+        rows.append(_as_rows(value))
     limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
     if config.per_channel:
         limit = max(limit, 4096 // len(rows) + 1)
@@ -181,8 +185,6 @@ def _tied_samples(
             env[node] = run_analog(network, node, env)
             if any(str(node.target) in group for group in structure.groups):
                 sample = _sample(node, [env], config)
-                if not is_identity(node):
-                    sample = sample.relu()  # Shares its code with others.
                 own.setdefault(str(node.target), []).append(sample)
     pooled = {}
     for group in structure.groups:
@@ -191,29 +193,36 @@ def _tied_samples(
     return pooled
 
 
-def _fit_population(
-    name: str,
-    neuron: PhaseNeuron,
-    rows: Tensor,
-    negative: bool,
-    relative: bool,
-    config: ConversionConfig,
+def _check_population(
+    name: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
-    if not bool(rows.isfinite().all()):
-        bad = float(rows[~rows.isfinite()][0])
+    name = name.split('.', 1)[1]
+    if not bool(potentials.isfinite().all()):
+        bad = float(potentials[~potentials.isfinite()][0])
         raise ValueError(
-            f"Expected the pre-activation of '{name.split('.', 1)[1]}' to be finite on the "
+            f"Expected the pre-activation of '{name}' to be finite on the "
             f'calibration data (got {bad}); look at the model, and at edge weights whose '
             'sum over a node is negative'
         )
-    signed = negative and bool((rows < 0).any())
-    if not bool((rows > 0).any()) and not signed:
-        largest = float(rows.max()) if rows.numel() else float('nan')
+    if not bool((values != 0).any()):
+        largest = float(potentials.max()) if potentials.numel() else float('nan')
         raise ValueError(
-            f"Expected the calibration data to activate '{name.split('.', 1)[1]}' (got a "
+            f"Expected the calibration data to activate '{name}' (got a "
             f'largest pre-activation of {largest:g}, so it would never fire); give '
             'calibration data like the data the model was trained on'
         )
+    if isinstance(neuron.activation, nn.Module):
+        try:
+            check_activation(neuron.activation)
+        except ValueError as error:
+            raise ValueError(f"Cannot convert '{name}': {error}") from error
+
+
+def _fit_population(
+    neuron: PhaseNeuron, rows: Tensor, relative: bool, config: ConversionConfig
+) -> None:
+    """Chooses code and scale for the values :math:`(n, F)` to be coded."""
+    signed = bool((rows < 0).any())
     candidates = []
     if not (relative and config.input_scale == 'node'):
         values = rows.t() if config.per_channel else rows.reshape(1, -1)

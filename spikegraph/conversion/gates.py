@@ -11,7 +11,7 @@ from torch import fx
 
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.tracing import module_of
-from spikegraph.nn import EarliestSpike, PhaseNeuron, SpikeGate
+from spikegraph.nn import ACTIVATIONS, EarliestSpike, PhaseNeuron, SpikeGate
 
 AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
@@ -115,7 +115,8 @@ def _move_activation(structure: Structure, gate: fx.Node) -> None:
         name = target if i == 0 else f'{target}_{i}'
         structure.populations[name] = what
         if i > 0:
-            network.add_submodule(name, type(neuron)(neuron.code))
+            twin = PhaseNeuron(neuron.code, activation=neuron.activation)
+            network.add_submodule(name, twin)
         with graph.inserting_after(value):
             moved = graph.call_module(name, (value,))
         moved.meta['population'] = True
@@ -128,7 +129,12 @@ def commutes_with_maximum(neuron: PhaseNeuron) -> bool:
     """Whether a population's activation is monotone and keeps zero, the value
     of an empty group.
     """
-    return True
+    activation = neuron.activation
+    if isinstance(activation, str):
+        return True
+    zero = torch.zeros(1, 1)
+    is_monotone = ACTIVATIONS.get(type(activation), ()) is None
+    return is_monotone and not bool(activation.cpu().to(zero)(zero).any())
 
 
 def _tie(structure: Structure, values: list[fx.Node]) -> None:

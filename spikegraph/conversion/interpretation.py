@@ -46,8 +46,8 @@ def run_node(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) ->
 
 
 def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
-    """Evaluates one node as the ANN does: ReLU for populations, a maximum for
-    gates, no coding.
+    """Evaluates one node as the ANN does: the activation for populations, a
+    maximum for gates, no coding.
     """
     if node.op == 'call_method' and node.target == 'decode':
         return env[node.all_input_nodes[0]]
@@ -56,8 +56,8 @@ def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) 
         if isinstance(module, SpikeGate):
             args, kwargs = arguments(node, env)
             return module.analog(*args, **kwargs)
-        value = env[node.all_input_nodes[0]]
-        return value if is_identity(node) else value.relu()
+        assert isinstance(module, PhaseNeuron)
+        return module.analog(env[node.all_input_nodes[0]])
     return run_node(network, node, env)
 
 
@@ -71,11 +71,6 @@ def population_name(node: fx.Node) -> str:
 def is_input(node: fx.Node) -> bool:
     """Whether a population encodes an input of the model."""
     return str(node.target).startswith('neurons.input_')
-
-
-def is_identity(node: fx.Node) -> bool:
-    """Whether a population passes values of either sign on."""
-    return is_input(node) or str(node.target).startswith('neurons.relay_')
 
 
 class AnalogInterpreter(fx.Interpreter):

@@ -157,8 +157,11 @@ def fold_degree(structure: Structure) -> None:
     for node in list(graph.nodes):
         if not node.meta.get('population') or node.op != 'call_module':
             continue
-        if not isinstance(module_of(network, node), PhaseNeuron):
-            continue
+        neuron = module_of(network, node)
+        if not isinstance(neuron, PhaseNeuron) or isinstance(
+            neuron.activation, nn.Module
+        ):
+            continue  # Only ReLU and identity scale as their argument does.
         convs = [(user, _folding_conv(network, user)) for user in node.users]
         calls = {(u.args[1:], tuple(u.kwargs.items())) for u, _ in convs}
         options = {None if conv is None else conv.shift for _, conv in convs}

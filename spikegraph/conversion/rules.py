@@ -16,8 +16,10 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.models.linkx import SparseLinear
 
+from spikegraph.conversion.activations import CLAMPS, FUNCTIONS
 from spikegraph.conversion.refusals import REFUSALS
 from spikegraph.nn import (
+    ACTIVATIONS,
     Analog,
     DegreeFactor,
     SpikeGate,
@@ -172,19 +174,17 @@ for _type, _reason in REFUSALS.items():
 _TABLE: dict[Kind, tuple[Any, ...]] = {
     'norm': (nn.BatchNorm1d,),
     'source': (nn.Embedding, nn.EmbeddingBag, SparseLinear),
-    # A clamp is a ReLU only between 0 and infinity; see `is_relu_clamp`.
-    'activation': (
-        *(nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, 'relu', 'relu_'),
-        *(torch.clamp, torch.clamp_min, 'clamp', 'clamp_', 'clamp_min'),
-    ),
+    'activation': (*ACTIVATIONS, *FUNCTIONS, *CLAMPS),
     'identity': (
         *(nn.Identity, nn.Dropout, nn.AlphaDropout, F.dropout),
         *('contiguous', 'clone', 'detach'),
     ),
+    # Those that are activations, too, become populations inside the network.
     'readout': (
-        *(nn.LogSoftmax, nn.Softmax, nn.Sigmoid, F.log_softmax, F.softmax),
-        *(F.sigmoid, torch.log_softmax, torch.softmax, torch.sigmoid, torch.argmax),
-        *('log_softmax', 'softmax', 'sigmoid', 'argmax'),
+        *(nn.LogSoftmax, nn.Softmax, F.log_softmax, F.softmax, torch.log_softmax),
+        *(torch.softmax, torch.argmax, 'log_softmax', 'softmax', 'argmax'),
+        *(nn.Sigmoid, torch.sigmoid, torch.sigmoid_, 'sigmoid'),
+        *(nn.Tanh, torch.tanh, torch.tanh_, 'tanh', nn.LogSigmoid, F.logsigmoid),
     ),
     'metadata': (
         *('size', 'dim', 'numel', 'new_zeros', 'new_ones', getattr, DegreeFactor),
@@ -231,10 +231,3 @@ def is_affine_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         if isinstance(value, torch.dtype) and not value.is_floating_point:
             return False
     return kwargs.get('rounding_mode') is None
-
-
-def is_relu_clamp(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether the arguments of a clamp make it a ReLU."""
-    bounds = dict(zip(('min', 'max'), args[1:], strict=False)) | kwargs
-    low = bounds.get('min')
-    return not isinstance(low, bool) and low == 0 and bounds.get('max') is None

@@ -14,6 +14,11 @@ from torch.utils import _pytree as pytree
 from torch_geometric.utils import scatter
 
 from spikegraph.coding import PhaseCode
+from spikegraph.conversion.activations import (
+    Activation,
+    activation_of,
+    is_activation,
+)
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.gates import insert_gates, stacked
@@ -29,7 +34,6 @@ from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
     is_affine_call,
-    is_relu_clamp,
     rule_for,
 )
 from spikegraph.conversion.tracing import TraceOptions, describe, module_of, trace
@@ -204,7 +208,8 @@ class _Builder:
         if source.op != 'placeholder':
             behind = source
         with self.graph.inserting_after(behind):
-            node = self._add_neuron(f'input_{name}', (source,), f"input '{name}'")
+            what = f"input '{name}'"
+            node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else None
         source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
 
@@ -227,6 +232,12 @@ class _Builder:
         self.refusal = ''
         self._replace_pool(node)
         rule = self._rule(node)
+        activation: Activation = 'relu'
+        if rule is not None and rule.kind == 'activation':
+            try:
+                activation = activation_of(self.network, node)
+            except ValueError as error:
+                self.refusal, rule = str(error), None
         if rule is None:
             self._leave_analog(node)
             return
@@ -238,7 +249,8 @@ class _Builder:
         if rule.kind == 'activation':
             what = describe(self.network, node)
             with self.graph.inserting_after(node):
-                neuron = self._add_neuron(node.name, (self._inputs(node)[0],), what)
+                args = (self._inputs(node)[0],)
+                neuron = self._add_neuron(node.name, args, what, activation)
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
 
@@ -298,8 +310,6 @@ class _Builder:
         if rule.kind == 'affine' and self._moves_index(node):
             self.refusal = 'its index depends on signals'
             return None
-        if rule.kind == 'activation' and 'clamp' in str(node.target):
-            return rule if is_relu_clamp(node.args, dict(node.kwargs)) else None
         if rule.kind == 'identity' and node.kwargs.get('training', False):
             raise ValueError(
                 f"Expected '{node.name}' ({describe(self.network, node)}) to be off in "
@@ -333,7 +343,7 @@ class _Builder:
 
     def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
         if rule is not None and rule.kind == 'readout' and not self._ends(node):
-            return None
+            return Rule('activation') if is_activation(self.network, node) else None
         return rule
 
     def _ends(self, node: fx.Node) -> bool:
@@ -366,9 +376,12 @@ class _Builder:
             self.fixed.add(node)  # Coefficients that spikes are weighted by.
         self.structure.analog[node.name] = what
 
-    def _add_neuron(self, name: str, args: tuple[Any, ...], what: str) -> fx.Node:
+    def _add_neuron(
+        self, name: str, args: tuple[Any, ...], what: str, activation: Activation
+    ) -> fx.Node:
         target = f'neurons.{name}'
-        self.network.add_submodule(target, PhaseNeuron(_UNFITTED))
+        neuron = PhaseNeuron(_UNFITTED, activation=activation)
+        self.network.add_submodule(target, neuron)
         node = self.graph.call_module(target, args)
         node.meta['population'] = True
         self.signals.add(node)
@@ -380,7 +393,7 @@ class _Builder:
         name = f'relay_{value.name}'
         what = f'potentials compared by {describe(self.network, gate)}'
         with self.graph.inserting_after(value):
-            return self._add_neuron(name, (value,), what)
+            return self._add_neuron(name, (value,), what, 'identity')
 
 
 def _reads_out(node: fx.Node) -> bool:

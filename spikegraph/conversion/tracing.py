@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
+from spikegraph.conversion.activations import check_hooks
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.rules import (
     IN_PLACE,
@@ -157,16 +158,11 @@ def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None
 
 def _convert(module: nn.Module, path: str, rule: Rule) -> nn.Module:
     what = f"'{path}' ({type(module).__name__})"
-    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-    if hooks:
-        return _Unconvertible(
-            UserError(
-                ValueError,
-                f'Expected {what} to have no forward hooks, which conversion would drop '
-                f'(got {hooks[0]!r}); remove them first',
-            )
-        )
     assert rule.convert is not None
+    try:
+        check_hooks(path, module)
+    except ValueError as error:
+        return _Unconvertible(UserError(ValueError, str(error)))
     try:
         converted = rule.convert(module)
     except (ValueError, NotImplementedError) as error:
@@ -370,7 +366,8 @@ def _make_functional(network: fx.GraphModule) -> None:
             node.target = str(node.target).rstrip('_')
         if node.op == 'call_function':
             name = getattr(node.target, '__name__', '')
-            changes = node.target in IN_PLACE or name in ('relu_',)
+            changes = node.target in IN_PLACE
+            changes |= name.endswith('_') and rule_for(node.target) is not None
             changes |= bool(node.kwargs.get('inplace', False))
             node.target = IN_PLACE.get(node.target, node.target)
         elif node.op == 'call_module':

@@ -266,7 +266,7 @@ class _Counter:
         assert isinstance(neuron, PhaseNeuron)
         waited = spikes.phase().int().clamp(max=spikes.code.num_steps - 1) + 1
         fire_steps = int(waited.sum())
-        counts.comparisons = fire_steps * (2 if spikes.code.signed else 1)
+        counts.comparisons = fire_steps * neuron.comparisons_per_step
         charge_steps = sum(env[n].code.num_steps for n in feeds) * num_neurons
         counts.membrane_updates = charge_steps + fire_steps
         if is_input(node):

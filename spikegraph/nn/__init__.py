@@ -1,5 +1,10 @@
 """Populations of one-spike neurons and the spiking layers between them."""
 
+from spikegraph.nn.activation import (
+    ACTIVATIONS,
+    PreActivationThresholds,
+    pre_activation_thresholds,
+)
 from spikegraph.nn.analog import Analog, SpikingAffine
 from spikegraph.nn.conv import DegreeFactor, SpikingGCNConv, SpikingTwin
 from spikegraph.nn.filter import GraphFilter
@@ -15,6 +20,7 @@ from spikegraph.nn.neuron import PhaseNeuron, charge, fire
 
 __all__ = [
     'Analog',
+    'ACTIVATIONS',
     'DegreeFactor',
     'EarliestMember',
     'EarliestNeighbor',
@@ -23,6 +29,7 @@ __all__ = [
     'Operation',
     'PhaseNeuron',
     'SpikeGate',
+    'PreActivationThresholds',
     'SpikingGCNConv',
     'SpikingLayer',
     'SpikingAffine',
@@ -30,4 +37,5 @@ __all__ = [
     'SpikingTwin',
     'charge',
     'fire',
+    'pre_activation_thresholds',
 ]

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
+from spikegraph.nn.activation import (
+    PreActivationThresholds,
+    bracket_of,
+    check_activation,
+    pre_activation_thresholds,
+)
 
 
 def charge(membrane: Tensor, current: Tensor, code: PhaseCode, step: int) -> Tensor:
@@ -69,8 +77,23 @@ class PhaseNeuron(nn.Module):
     .. math::
         t_i = \min \{ t : v_i \geq s \, \theta_t \} \cup \{ T \}
 
-    It replaces ReLU: potentials below the last threshold stay silent. With a
-    signed code it sends a value of either sign, as input encodings need.
+    By default it replaces ReLU: potentials below the last threshold stay
+    silent. With a signed code it sends a value of either sign, as input
+    encodings need.
+
+    Any other activation :math:`f` is folded into the thresholds, see
+    :func:`~spikegraph.nn.pre_activation_thresholds`:
+
+    .. math::
+        t_i = \min \{ t : v_i \geq v^+_t \} \cup \{ T \}, \qquad
+        v^+_t = \inf \{ v : f(v) \geq s \, \theta_t \}
+
+    The decoded spikes then differ from :math:`f(v)` by what the code rounds:
+    at most :func:`~spikegraph.coding.max_relative_error` times :math:`|f(v)|`
+    within :math:`s` times the :func:`~spikegraph.coding.dynamic_range`, and at
+    most :math:`s` times :func:`~spikegraph.coding.max_absolute_error` for
+    :math:`|f(v)| \leq s \, \ell_0`; larger values are clipped to
+    :math:`s \, \ell_0`. In an unsigned code, negative ones become zero.
 
     Args:
         code (PhaseCode): The phase code.
@@ -81,9 +104,17 @@ class PhaseNeuron(nn.Module):
             thresholds are relative to its largest value, found when encoding
             (input populations only; :obj:`scale` multiplies it).
             (default: :obj:`False`)
+        activation (str or torch.nn.Module, optional): What the population
+            stands for: :obj:`"relu"`, :obj:`"identity"` (inputs), or an
+            elementwise module of a type in
+            :obj:`~spikegraph.nn.ACTIVATIONS`. The first two fire alike.
+            (default: :obj:`"relu"`)
 
     Raises:
-        ValueError: If :obj:`scale` is not positive and finite.
+        ValueError: If :obj:`scale` is not positive and finite, if
+            :obj:`activation` is none of these or not monotone where its type
+            should be (parameters are checked when it fires), or if it is a
+            module and :obj:`node_scale` is set.
 
     Shapes:
         - **input:** potentials :math:`(*)`
@@ -95,10 +126,27 @@ class PhaseNeuron(nn.Module):
         code: PhaseCode,
         scale: float | Tensor = 1.0,
         node_scale: bool = False,
+        activation: Literal['relu', 'identity'] | nn.Module = 'relu',
     ) -> None:
         super().__init__()
         self.code = code
         self.node_scale = node_scale
+        if isinstance(activation, nn.Module):
+            check_activation(activation, parameters=False)  # They may change.
+            if node_scale:
+                raise ValueError(
+                    "Expected 'node_scale' to be False where 'activation' is a module "
+                    f'(got {type(activation).__name__})'
+                )
+            if getattr(activation, 'inplace', False):
+                activation = _out_of_place(activation)
+        elif activation not in ('relu', 'identity'):
+            raise ValueError(
+                "Expected 'activation' to be 'relu', 'identity' or a module (got "
+                f'{activation!r})'
+            )
+        self.activation = activation
+        self._cached: tuple[Any, list[Tensor], PreActivationThresholds] | None = None
         scale = torch.as_tensor(scale)
         if not scale.is_floating_point():
             scale = scale.to(torch.get_default_dtype())
@@ -108,10 +156,65 @@ class PhaseNeuron(nn.Module):
     @property
     def threshold(self) -> Tensor:
         r"""The firing thresholds :math:`s \, \theta_t` per step and, where
-        scales differ, per channel: :math:`(T)` or :math:`(T, F)`.
+        scales differ, per channel: :math:`(T)` or :math:`(T, F)`; those of
+        the ON spike, on the pre-activation, where a module is folded into them.
         """
-        thresholds = self.code.thresholds.to(self.scale)
-        return thresholds.view(-1, *[1] * self.scale.dim()) * self.scale
+        tables = self.thresholds_for(self.scale.new_empty(0, 1))
+        return self._threshold(self.scale) if tables is None else tables.on
+
+    def _threshold(self, scale: Tensor) -> Tensor:
+        thresholds = self.code.thresholds.to(scale)
+        return thresholds.view(-1, *[1] * scale.dim()) * scale
+
+    @property
+    def comparisons_per_step(self) -> int:
+        """With how many thresholds a waiting neuron compares its potential."""
+        if not self.code.signed or self.activation == 'relu':
+            return 1
+        if isinstance(self.activation, str) or bracket_of(self.activation) is None:
+            return 2
+        return 3  # The OFF spike waits for a window.
+
+    def analog(self, potential: Tensor) -> Tensor:
+        """What the ANN computes here: the activation, not coded."""
+        if isinstance(self.activation, nn.Module):
+            value: Tensor = self.activation(potential)
+            return value
+        return potential if self.activation == 'identity' else potential.relu()
+
+    def thresholds_for(self, potential: Tensor) -> PreActivationThresholds | None:
+        """The tables that a module is folded into, for potentials of this data
+        type, device and number of dimensions; None for ReLU and identity.
+
+        Raises:
+            ValueError: If the activation is not monotone where its type should
+                be.
+        """
+        activation = self.activation
+        if activation == 'relu' and self.code.signed:
+            activation = nn.ReLU()  # Shares the code of others; never fires OFF.
+        if isinstance(activation, str):
+            return None
+        tensors = [self.scale, *activation.parameters()]
+        # Compared by value: a version counter misses what is done to `.data`.
+        state = [(t.dtype, t.device, t.shape) for t in tensors]
+        dim = potential.dim()
+        key = (self.code, repr(activation), potential.dtype, potential.device, dim)
+        if self._cached is not None:
+            known, values, tables = self._cached
+            if known == (key, state) and all(map(torch.equal, values, tensors)):
+                return tables
+        scale = self.scale.to(potential)
+        scale = scale.view(()) if scale.numel() == 1 else scale
+        num_channels = max((p.numel() for p in tensors[1:]), default=1)
+        if num_channels > 1:  # As PyTorch's PReLU, along the second dimension.
+            shape = (num_channels, *[1] * (dim - 2))
+            scale = scale.expand(torch.broadcast_shapes(scale.shape, shape))
+        thresholds = self._threshold(scale)
+        tables = pre_activation_thresholds(activation, thresholds, self.code.signed)
+        values = [t.detach().clone() for t in tensors]
+        self._cached = (key, state), values, tables
+        return tables
 
     def scale_for(self, potential: Tensor, factor: Tensor | None = None) -> Tensor:
         """The scale used on ``potential``, node factors included."""
@@ -132,7 +235,16 @@ class PhaseNeuron(nn.Module):
                 (default: :obj:`None`)
         """
         scale = self.scale_for(potential, factor)
-        return Spikes.from_values(potential, self.code, scale)
+        tables = self.thresholds_for(potential)
+        if tables is None:
+            return Spikes.from_values(potential, self.code, scale)
+        if factor is not None:
+            raise ValueError(
+                "Expected 'factor' to be None where an activation is folded into the "
+                f'thresholds (got a factor for {self.activation})'
+            )
+        scale = check_scale(scale, potential)
+        return Spikes(tables.encode(potential), self.code, scale)
 
     def get_extra_state(self) -> Tensor:
         """The code as float64 numbers, so that ``state_dict`` is complete."""
@@ -167,3 +279,9 @@ class PhaseNeuron(nn.Module):
         scale = self.scale
         size = f'{scale.item():.4g}' if scale.numel() == 1 else f'{tuple(scale.shape)}'
         return f'{self.code}, scale={size}{", node_scale" * self.node_scale}'
+
+
+def _out_of_place(activation: nn.Module) -> nn.Module:
+    activation = copy.deepcopy(activation)
+    activation.inplace = False  # type: ignore[assignment]
+    return activation

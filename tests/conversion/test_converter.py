@@ -306,10 +306,9 @@ class Branches(nn.Module):
 
 
 REFUSALS = {
-    'gelu module': (lambda: Refused(nn.GELU()), r"Cannot convert 'act' \(GELU\)"),
-    'gelu function': (lambda: Refused(F.gelu), r"Cannot convert 'gelu' \(gelu\)"),
-    'leaky': (lambda: Refused(F.leaky_relu), r"Cannot convert 'leaky_relu'"),
-    'clamp': (lambda: Refused(lambda x: x.clamp(0, 6)), r"Cannot convert 'clamp'"),
+    'random module': (lambda: Refused(nn.RReLU()), r"Cannot convert 'act' \(RReLU\)"),
+    'gated module': (lambda: Refused(nn.GLU()), r"Cannot convert 'act' \(GLU\)"),
+    'function': (lambda: Refused(torch.sin), r"Cannot convert 'sin' \(sin\)"),
     'square': (lambda: Refused(lambda x: x * x), r"Cannot convert 'mul' \(mul\)"),
     'softmax inside': (lambda: Refused(nn.Softmax(-1)), r"'act' \(Softmax\)"),
     'max': (lambda: Refused(lambda x: x.max(dim=-1)[0]), r"Cannot convert 'max_1'"),
@@ -330,14 +329,14 @@ def test_refusals_name_the_module(name, graph):
         )
 
 
-@pytest.mark.parametrize('act', [nn.GELU(), F.gelu], ids=['module', 'function'])
+@pytest.mark.parametrize('act', [nn.RReLU(), torch.sin], ids=['module', 'function'])
 def test_analog_leftovers_are_kept_and_listed(act, graph):
     model = randomize(Refused(act))
     config = ConversionConfig(
         num_steps=100, base=1.08, allow_analog=True, compensate=None
     )
     snn = convert(model, graph, config)
-    name = 'act' if isinstance(act, nn.Module) else 'gelu'
+    name = 'act' if isinstance(act, nn.Module) else 'sin'
     assert list(snn.report.analog) == [name]
     expected = model(graph.x, graph.edge_index)
     assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
@@ -667,7 +666,8 @@ def test_inputs_keep_their_order(graph):
 
 
 def test_pickle(graph, tmp_path):
-    for model in (make('JK max'), randomize(Refused(nn.GELU()))):
+    acts = (nn.GELU(), nn.RReLU())
+    for model in (make('JK max'), *(randomize(Refused(act)) for act in acts)):
         snn = convert(model, graph, ConversionConfig(allow_analog=True))
         torch.save(snn, tmp_path / 'snn.pt')
         twin = torch.load(tmp_path / 'snn.pt', weights_only=False)

@@ -89,7 +89,7 @@ def pyg_sequential():
     )
 
 
-class Gelu(nn.Module):
+class Sine(nn.Module):
     """Not convertible without analog parts."""
 
     def __init__(self):
@@ -97,7 +97,7 @@ class Gelu(nn.Module):
         self.conv1, self.conv2 = GCNConv(5, 8), GCNConv(8, 3)
 
     def forward(self, x, edge_index):
-        return self.conv2(F.gelu(self.conv1(x, edge_index)), edge_index)
+        return self.conv2(torch.sin(self.conv1(x, edge_index)), edge_index)
 
 
 # Name: (model, populations that replace activations).

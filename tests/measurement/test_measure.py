@@ -13,7 +13,7 @@ from spikegraph.measurement import (
     EnergyTable,
     latency,
 )
-from tests.conversion.zoo import MODELS, Gelu, SharedReLU, make, randomize
+from tests.conversion.zoo import MODELS, SharedReLU, Sine, make, randomize
 
 
 def rows_of(measurement):
@@ -137,7 +137,7 @@ def test_sums_over_a_loader(graph):
 
 
 def test_analog_leftovers_are_billed_and_named(graph):
-    model = randomize(Gelu())
+    model = randomize(Sine())
     snn = convert(model, graph, ConversionConfig(allow_analog=True))
     measurement = measure(model, snn, graph)
     assert 'estimated' in measurement.uncounted[0]

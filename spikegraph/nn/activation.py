@@ -1,0 +1,224 @@
+"""Activations folded into tables of thresholds on the pre-activation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spikegraph.coding.encoding import count_reached
+
+# Where to look for the one minimum of an activation that first falls and then
+# rises; None for those that never fall.
+ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
+    **dict.fromkeys((nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.PReLU), None),
+    **dict.fromkeys((nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.LogSigmoid), None),
+    **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
+    **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
+    **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
+}
+# Attributes that make an activation fall, or jump down, below some value.
+_LEAST = {
+    nn.LeakyReLU: ('negative_slope', 0.0),
+    nn.PReLU: ('weight', 0.0),
+    nn.ELU: ('alpha', 0.0),
+    nn.Softplus: ('threshold', 20.0),
+}
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@dataclass(frozen=True, eq=False)
+class PreActivationThresholds:
+    r"""When a neuron that stands for an activation :math:`f` fires, in terms
+    of its potential :math:`v`, so that no neuron has to evaluate :math:`f`.
+
+    .. math::
+        \text{ON at } t: \; v \geq v^+_t, \qquad
+        \text{OFF at } t: \; v^-_t \leq v \leq v^{\circ}_t
+
+    Args:
+        on (torch.Tensor): The thresholds :math:`v^+_t` of the ON spike:
+            :math:`(T)`, or :math:`(T, F)` per channel. Infinity stands for
+            never.
+        off_high (torch.Tensor, optional): The largest potentials
+            :math:`v^{\circ}_t` of the OFF spike, in a signed code.
+            (default: :obj:`None`)
+        off_low (torch.Tensor, optional): The smallest potentials
+            :math:`v^-_t` of the OFF spike, where :math:`f` is not monotone.
+            (default: :obj:`None`)
+    """
+
+    on: Tensor
+    off_high: Tensor | None = None
+    off_low: Tensor | None = None
+
+    def encode(self, potential: Tensor) -> Tensor:
+        r"""The spike times :math:`(*)` (uint8) of potentials :math:`(*)`, as
+        :func:`spikegraph.coding.encode` gives them for :math:`f(v)`.
+        """
+        num_steps, potential = len(self.on), _finite(potential)
+        spike_time = num_steps - count_reached(potential, self.on)
+        if self.off_high is None:
+            return spike_time
+        num_off = count_reached(-potential, -self.off_high)
+        if self.off_low is not None:  # Each window holds the one before it.
+            num_off = torch.minimum(num_off, count_reached(potential, self.off_low))
+        off_time = 2 * num_steps + 1 - num_off
+        return torch.where(num_off > 0, off_time, spike_time)
+
+    def fire(self, potential: Tensor, step: int, has_fired: Tensor) -> Tensor:
+        """One step of the fire window, as :func:`spikegraph.nn.fire`."""
+        potential = _finite(potential)
+        spikes = (potential >= self.on[step]).to(torch.int8)
+        if self.off_high is not None:
+            is_off = potential <= self.off_high[step]
+            if self.off_low is not None:
+                is_off &= potential >= self.off_low[step]
+            spikes -= is_off.to(torch.int8)
+        return spikes * ~has_fired
+
+
+def _finite(potential: Tensor) -> Tensor:
+    """Infinity as the largest number, so that it reaches no infinite threshold."""
+    largest = torch.finfo(potential.dtype).max
+    return potential.clamp(-largest, largest)
+
+
+@torch.no_grad()
+def pre_activation_thresholds(
+    activation: nn.Module, thresholds: Tensor, signed: bool = False
+) -> PreActivationThresholds:
+    r"""Finds the potentials at which an activation crosses its thresholds.
+
+    .. math::
+        v^+_t = \inf \{ v : f(v) \geq s \, \theta_t \}, \qquad
+        [v^-_t, v^{\circ}_t] = \{ v : f(v) \leq -s \, \theta_t \}
+
+    They are found by bisection over the numbers that the data type can hold,
+    with :math:`f` evaluated in that data type: spike times are those of the
+    encoded activation, except where rounding makes :math:`f` itself waver. GELU,
+    SiLU, Mish and Hardswish fall to their one minimum and then rise, so that
+    the second set is a bounded interval.
+
+    Args:
+        activation (torch.nn.Module): The activation :math:`f`, of a type in
+            :obj:`ACTIVATIONS`.
+        thresholds (torch.Tensor): The thresholds :math:`s \, \theta_t > 0`, on
+            the activation: :math:`(T)`, or :math:`(T, F)` per channel.
+        signed (bool, optional): Whether negative values are sent by an OFF
+            spike. (default: :obj:`False`)
+
+    Returns:
+        PreActivationThresholds: The tables.
+
+    Raises:
+        ValueError: If the activation is of another type, or is not monotone
+            where its type should be.
+    """
+    check_activation(activation)
+    activation = copy.deepcopy(activation).to(thresholds)
+    search = _Search(activation, thresholds)
+    bracket = bracket_of(activation)
+    bottom = search.lowest
+    if bracket is not None:
+        bottom = search.number_of(_minimum(activation, bracket))
+    first = search.first(lambda value: value >= thresholds, bottom, search.highest)
+    always = (first == search.lowest) & (bracket is None)
+    on = search.value_of(first).masked_fill(always, -float('inf'))
+    if not signed:
+        return PreActivationThresholds(on)
+    # The first number above the set, so that the last one in it comes before.
+    end = search.first(lambda value: value > -thresholds, bottom, search.highest)
+    never = end == bottom
+    off_high = search.value_of(end - 1).masked_fill(end > search.highest, float('inf'))
+    off_high = off_high.masked_fill(never, -float('inf'))
+    if bracket is None:
+        return PreActivationThresholds(on, off_high)
+    low = search.first(lambda value: value <= -thresholds, search.lowest, bottom)
+    off_low = search.value_of(low).masked_fill(never, float('inf'))
+    return PreActivationThresholds(on, off_high, off_low)
+
+
+def check_activation(activation: nn.Module, parameters: bool = True) -> None:
+    """Raises a :obj:`ValueError` unless thresholds can replace an activation,
+    with the values that its parameters have now, or with some.
+    """
+    name = type(activation).__name__
+    if not any(base in ACTIVATIONS for base in type(activation).__mro__):
+        known = ', '.join(sorted(known.__name__ for known in ACTIVATIONS))
+        raise ValueError(f"Expected 'activation' to be one of {known} (got {name})")
+    for kind, (attribute, least) in _LEAST.items():
+        if isinstance(activation, kind):
+            value = torch.as_tensor(getattr(activation, attribute)).detach()
+            if not parameters and any(True for _ in activation.parameters()):
+                continue
+            if not bool((value >= least).all()):
+                bad = value[~(value >= least)].reshape(-1)[0].item()
+                raise ValueError(
+                    f"Expected '{attribute}' of {name} to be at least {least:g}, below "
+                    f'which the activation is not monotone (got {bad:.4g})'
+                )
+
+
+def bracket_of(activation: nn.Module) -> tuple[float, float] | None:
+    """Between which potentials an activation has its minimum, or None if it
+    is monotone.
+    """
+    bases = (base for base in type(activation).__mro__ if base in ACTIVATIONS)
+    return ACTIVATIONS[next(bases)]
+
+
+def _minimum(activation: nn.Module, bracket: tuple[float, float]) -> float:
+    """Where an activation is smallest, by ever finer grids."""
+    low, high = bracket
+    for _ in range(8):
+        grid = torch.linspace(low, high, 65, dtype=torch.float64)
+        best = int(activation(grid).argmin())
+        low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, 64)])
+    return (low + high) / 2
+
+
+class _Search:
+    """Bisection over floating point numbers, counted in order from zero: their
+    bits, with the sign taken apart.
+    """
+
+    def __init__(self, activation: nn.Module, like: Tensor) -> None:
+        self.activation = activation
+        self.like = like
+        self.integer = _INTEGERS[like.element_size()]
+        self.smallest_integer = torch.iinfo(self.integer).min
+        self.highest = self.number_of(torch.finfo(like.dtype).max)
+        self.lowest = -self.highest
+
+    def number_of(self, value: float) -> int:
+        """The number of a value, rounded to the data type."""
+        bits = int(torch.tensor(value, dtype=self.like.dtype).view(self.integer))
+        return bits if bits >= 0 else self.smallest_integer - bits
+
+    def value_of(self, number: Tensor) -> Tensor:
+        """The values of numbers; the one after the highest is infinity."""
+        bits = torch.where(number >= 0, number, self.smallest_integer - number)
+        return bits.to(self.integer).view(self.like.dtype)
+
+    def first(self, holds: Callable[[Tensor], Tensor], low: int, high: int) -> Tensor:
+        """The first number from ``low`` to ``high`` at which a condition on the
+        activation, that holds ever after, holds; ``high + 1`` if there is none.
+        """
+        shape, device = self.like.shape, self.like.device
+        start = torch.full(shape, low, dtype=torch.int64, device=device)
+        end = torch.full(shape, high + 1, dtype=torch.int64, device=device)
+        for _ in range(8 * self.like.element_size() + 1):
+            middle = (start >> 1) + (end >> 1) + (start & end & 1)  # No overflow.
+            found = holds(self._activate(self.value_of(middle))) | (middle == end)
+            end = torch.where(found, middle, end)
+            start = torch.where(found, start, middle + 1)
+        return end
+
+    def _activate(self, potential: Tensor) -> Tensor:
+        if potential.dim() > 1:
+            return self.activation(potential)
+        return self.activation(potential.view(-1, 1)).view(-1)
