@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.rules import rule_for
+from spikegraph.nn import ACTIVATIONS
 
 _NUM_PROBES = 3
 _TOLERANCE = 1e-9  # Relative, in float64: rounding stays below, curvature above.
@@ -36,7 +37,9 @@ def find_affine(model: nn.Module, call: dict[str, Any]) -> list[str]:
     candidates = {
         path: module
         for path, module in model.named_modules()
-        if isinstance(module, MessagePassing) and rule_for(module) is None
+        if isinstance(module, MessagePassing)
+        and rule_for(module) is None
+        and not any(type(part) in ACTIVATIONS for part in module.modules())
     }
     if not candidates:
         return []

@@ -20,6 +20,9 @@ _REASONS = {
     ),
     _RECURRENT: 'GatedGraphConv',
     _KNN: 'DynamicEdgeConv XConv',
+    'its weights are computed from edge features by a network': (
+        'NNConv GMMConv PDNConv SplineConv'
+    ),
     'it hashes discrete labels and computes no real values': 'WLConv',
     _STATISTICS: (
         'LayerNorm GraphNorm PairNorm MessageNorm DiffGroupNorm InstanceNorm '

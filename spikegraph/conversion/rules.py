@@ -31,7 +31,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.aggr import AGGREGATION_TWINS
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
-from spikegraph.nn.routing import LEAF_FUNCTIONS
+from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 from spikegraph.nn.trim import SpikingTrimToLayer
 
 Kind = Literal[
@@ -189,6 +189,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
     'metadata': (
         *('size', 'dim', 'numel', 'new_zeros', 'new_ones', getattr, DegreeFactor),
         *(torch.zeros_like, torch.ones_like, 'new_empty', 'new_full', torch.numel),
+        *SHAPE_FUNCTIONS,
     ),
     'affine': (
         *(operator.add, operator.sub, operator.neg, operator.mul, operator.truediv),

@@ -360,13 +360,16 @@ class _Builder:
         what = describe(self.network, node)
         if not self.config.allow_analog:
             name, _, kind = what.partition(' ')
-            kind = kind.strip('()')
+            kind, _, layer = kind.partition(' in ')
+            kind, layer = kind.strip('()'), f' in {layer}' if layer else ''
             why = self.refusal or 'no rule makes it affine or a phase neuron'
+            if 'why_whole' in node.meta and not self.refusal:
+                why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
             remedy = 'Put it into a module with a rule of its own'
             if node.op == 'call_module':
                 remedy = f"Add a rule with '@register_rule({kind})'"
             raise NotImplementedError(
-                f"Cannot convert '{name}' ({kind}): {why}. {remedy} or pass "
+                f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
                 "'allow_analog=True'"
             )
         self.signals.add(node)

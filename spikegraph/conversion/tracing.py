@@ -3,9 +3,11 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -19,9 +21,11 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph.conversion.activations import check_hooks
 from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.rules import (
     IN_PLACE,
     LEAF_FUNCTIONS,
+    SHAPE_FUNCTIONS,
     Rule,
     is_leaf,
     rule_for,
@@ -37,7 +41,7 @@ _GRAPH_FUNCTIONS = tuple(
         *(getattr(pyg_nn.pool, f'global_{how}_pool') for how in ('add', 'mean', 'max')),
     )
     if callable(function) and not isinstance(function, type)
-)
+) + (*LEAF_FUNCTIONS, *SHAPE_FUNCTIONS)
 
 
 _VIEWS = {
@@ -65,12 +69,13 @@ class _Tracer(fx.Tracer):
     def __init__(
         self, spec: CallSpec, originals: dict[int, tuple[nn.Module, Rule | None]]
     ) -> None:
-        super().__init__(autowrap_functions=(*_GRAPH_FUNCTIONS, *LEAF_FUNCTIONS))
+        super().__init__(autowrap_functions=_GRAPH_FUNCTIONS)
         self.spec = spec
         self.originals = originals
+        self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_leaf(m)
+        return is_leaf(m) and (m in self.whole or not can_trace(m))
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         if node.op == 'placeholder' and node.target in self.spec.data_names:
@@ -108,11 +113,27 @@ class _Tracer(fx.Tracer):
             args, kwargs = bound.args, bound.kwargs
         if isinstance(m, SpikingTwin):
             return super().call_module(m, m.forward, args, kwargs)
+        if can_trace(m) and m not in self.whole:
+            last = next(iter(reversed(self.graph.nodes)))
+            try:
+                return super().call_module(
+                    m, partial(call_traced, self, m), args, kwargs
+                )
+            except Exception as error:  # Whatever the layer does: keep it whole.
+                if isinstance(error, UserError):
+                    raise
+                self.whole[m] = f'{type(error).__name__}: {error}'
+                for node in reversed(list(self.graph.nodes)):
+                    if node is last:
+                        break
+                    self.graph.erase_node(node)
         out = super().call_module(m, forward, args, kwargs)
         if isinstance(out, fx.Proxy) and out.node.op == 'call_module':
             original, rule = self.originals.get(id(m), (m, rule_for(m)))
             out.node.meta['ann_type'] = type(original).__name__
             out.node.meta['rule'] = rule
+            if m in self.whole:
+                out.node.meta['why_whole'] = self.whole[m]
         return out
 
 
@@ -230,7 +251,7 @@ def trace(
     model = _named(model)
     tracer = _Tracer(spec, _convert_layers(model, options or TraceOptions()))
     try:
-        with traceable_factories():
+        with traceable_functions():
             graph = tracer.trace(model, concrete_args=dict(spec.constants))
     except UserError as error:
         raise error.kind(str(error)) from error.__cause__
@@ -254,30 +275,41 @@ _FACTORIES = ('zeros', 'ones', 'full', 'arange')
 
 
 @contextmanager
-def traceable_factories() -> Iterator[None]:
-    """Lets sizes be symbolic: ``torch.zeros(batch.max() + 1)`` dispatches on
-    tensors, which sizes are not.
+def traceable_functions() -> Iterator[None]:
+    """Lets functions take symbolic values that do not dispatch on them: sizes in
+    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, wherever PyG's
+    own modules call them.
     """
-    originals = {name: getattr(torch, name) for name in _FACTORIES}
-
-    def wrap(function: Any) -> Any:
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            flat = pytree.tree_leaves((args, kwargs))
-            proxies = [a for a in flat if isinstance(a, fx.Proxy)]
-            if not proxies:
-                return function(*args, **kwargs)
-            tracer = proxies[0].tracer
-            return tracer.create_proxy('call_function', function, args, kwargs)
-
-        return traced
-
+    functions = {id(function): function for function in _GRAPH_FUNCTIONS}
+    places = [(torch, name) for name in _FACTORIES]
+    for name, module in list(sys.modules.items()):
+        if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
+            places += [
+                (module, key)
+                for key, value in list(vars(module).items())
+                if id(value) in functions
+            ]
+    originals = [(place, name, getattr(place, name)) for place, name in places]
     try:
-        for name, function in originals.items():
-            setattr(torch, name, wrap(function))
+        for place, name, function in originals:
+            setattr(place, name, _traceable(function))
         yield
     finally:
-        for name, function in originals.items():
-            setattr(torch, name, function)
+        for place, name, function in originals:
+            setattr(place, name, function)
+
+
+def _traceable(function: Any) -> Any:
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        flat = pytree.tree_leaves((args, kwargs))
+        proxies = [a for a in flat if isinstance(a, fx.Proxy)]
+        if not proxies:
+            return function(*args, **kwargs)
+        tracer = proxies[0].tracer
+        return tracer.create_proxy('call_function', function, args, kwargs)
+
+    return traced
 
 
 def _named(model: nn.Module) -> nn.Module:
@@ -326,13 +358,22 @@ def operation_of(network: fx.GraphModule, node: fx.Node) -> Any:
 
 def describe(network: fx.GraphModule, node: fx.Node) -> str:
     """A node as the user wrote it, such as ``convs.0 (GCNConv)``."""
+    inside = _layer_around(node)
     if node.op == 'call_module':
         kind = node.meta.get('ann_type') or type(module_of(network, node)).__name__
         return f'{node.target} ({kind})'
     if node.op == 'call_method':
-        return f'{node.name} (Tensor.{node.target})'
+        return f'{node.name} (Tensor.{node.target}){inside}'
     name = getattr(node.target, '__name__', str(node.target))
-    return f'{node.name} ({name})'
+    return f'{node.name} ({name}){inside}'
+
+
+def _layer_around(node: fx.Node) -> str:
+    """The message passing layer that a function is called in."""
+    for path, kind in node.meta.get('nn_module_stack', {}).values():
+        if isinstance(kind, type) and issubclass(kind, (MessagePassing, SpikingTwin)):
+            return f' in {path} ({kind.__name__.removeprefix("Spiking")})'
+    return ''
 
 
 def _bind_arguments(network: fx.GraphModule) -> None:

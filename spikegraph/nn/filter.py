@@ -78,7 +78,8 @@ class GraphFilter(SpikingLayer):
         """Returns the potentials that the input leaves behind."""
         values, adjacency = self._prepare(x, graph)
         if self.weight is None:
-            out = self._combine(adjacency, [values])
+            out = self._combine(adjacency, [values.flatten(1)])
+            out = out.view(-1, *values.shape[1:])
         elif self.weight.size(0) > self.weight.size(1):  # Narrower before.
             out = self._features(adjacency, values) @ self.weight.t()
         else:
@@ -152,7 +153,7 @@ class GraphFilter(SpikingLayer):
     def _prepare(
         self, x: Spikes | Tensor, graph: tuple[Any, ...]
     ) -> tuple[Tensor, Adjacency]:
-        if len(x.shape) != 2:
+        if len(x.shape) < 2 or (len(x.shape) > 2 and self.weight is not None):
             raise ValueError(
                 "Expected 'x' to have shape [num_nodes, in_channels] "
                 f'(got {list(x.shape)})'

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch_geometric.utils import add_self_loops, remove_self_loops
+from torch_geometric.utils import add_self_loops, degree, remove_self_loops
 
 from spikegraph.coding import Spikes
 
@@ -47,4 +48,23 @@ def with_self_loops(
     )
 
 
+def degree_factor(
+    like: Tensor, index: Tensor, scaler: str, avg_deg_lin: Tensor, avg_deg_log: Tensor
+) -> Tensor:
+    """What PyG's degree scalers multiply each row of ``like`` by."""
+    num_rows = like.size(0)
+    deg = degree(index, num_rows, like.dtype).view(-1, *[1] * (like.dim() - 1))
+    if scaler == 'amplification':
+        return torch.log(deg + 1) / avg_deg_log
+    if scaler == 'attenuation':
+        return avg_deg_log / torch.log(deg.clamp(min=1) + 1)
+    if scaler == 'linear':
+        return deg / avg_deg_lin
+    if scaler == 'inverse_linear':
+        return avg_deg_lin / deg.clamp(min=1)
+    return torch.ones_like(deg)
+
+
 LEAF_FUNCTIONS = (trim_rows, gather_rows, edge_columns, with_self_loops)
+# These read shapes, not values.
+SHAPE_FUNCTIONS = (degree_factor,)

@@ -78,7 +78,8 @@ class SpikingGATv2Conv(SpikingTwin):
             loops = with_self_loops(
                 edge_index, edge_attr, source.size(0), num, self.fill_value
             )
-            edge_index, edge_attr = loops[0], loops[1]
+            edge_index = loops[0]
+            edge_attr = None if edge_attr is None else loops[1]
         j, i = ends(edge_index, self.flow)
         edge = None
         if edge_attr is not None:
