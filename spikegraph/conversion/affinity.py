@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -69,10 +70,9 @@ def find_affine(model: nn.Module, call: dict[str, Any]) -> list[str]:
 def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a layer is affine in its first argument, as it was called."""
     module = copy.deepcopy(module).double()
-    args, kwargs = _double(args), _double(kwargs)
-    if not args:
-        return False
-    x, rest = args[0], args[1:]
+    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    bound.apply_defaults()
+    x, *rest = _double(bound.args)
     parts = x if isinstance(x, tuple) else (x,)
     if not all(isinstance(v, Tensor) and v.is_floating_point() for v in parts):
         return False
@@ -84,7 +84,7 @@ def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
         outs = []
         for probe in (a, b, mixed):
             first = probe if isinstance(x, tuple) else probe[0]
-            outs.append(module(first, *rest, **kwargs))
+            outs.append(module(first, *rest))
         if not all(isinstance(out, Tensor) for out in outs):
             return False
         expected = weight * outs[0] + (1 - weight) * outs[1]

@@ -18,6 +18,8 @@ from spikegraph.nn.routing import gather_rows
 class TensorProxy(fx.Proxy):
     """A symbolic value that passes for a tensor, as layers ask what they got."""
 
+    _is_param = _is_buffer = False  # Read by isinstance(value, Parameter).
+
     @property
     def __class__(self) -> type:  # type: ignore[override]
         return Tensor

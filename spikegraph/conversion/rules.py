@@ -182,7 +182,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
     # Those that are activations, too, become populations inside the network.
     'readout': (
         *(nn.LogSoftmax, nn.Softmax, F.log_softmax, F.softmax, torch.log_softmax),
-        *(torch.softmax, torch.argmax, 'log_softmax', 'softmax', 'argmax'),
+        *(F.normalize, torch.softmax, torch.argmax, 'log_softmax', 'softmax', 'argmax'),
         *(nn.Sigmoid, torch.sigmoid, torch.sigmoid_, 'sigmoid'),
         *(nn.Tanh, torch.tanh, torch.tanh_, 'tanh', nn.LogSigmoid, F.logsigmoid),
     ),

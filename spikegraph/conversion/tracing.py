@@ -16,11 +16,12 @@ import torch_geometric.utils as pyg_utils
 from torch import fx, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils import _pytree as pytree
+from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph.conversion.activations import check_hooks
-from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.call import CallSpec, parameters_of
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.rules import (
     IN_PLACE,
@@ -70,6 +71,7 @@ class _Tracer(fx.Tracer):
         self, spec: CallSpec, originals: dict[int, tuple[nn.Module, Rule | None]]
     ) -> None:
         super().__init__(autowrap_functions=_GRAPH_FUNCTIONS)
+        self.trace_asserts = True
         self.spec = spec
         self.originals = originals
         self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
@@ -81,6 +83,10 @@ class _Tracer(fx.Tracer):
         if node.op == 'placeholder' and node.target in self.spec.data_names:
             return _DataProxy(node, self)
         return super().proxy(node)
+
+    def create_arg(self, a: Any) -> Any:
+        """A proxy that passes for a tensor is none."""
+        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
@@ -290,11 +296,16 @@ def traceable_functions() -> Iterator[None]:
                 if id(value) in functions
             ]
     originals = [(place, name, getattr(place, name)) for place, name in places]
+    call = Aggregation.__call__  # Checks dimensions that are not known yet.
     try:
         for place, name, function in originals:
             setattr(place, name, _traceable(function))
+        Aggregation.__call__ = lambda self, *args, **kwargs: nn.Module.__call__(
+            self, *args, **kwargs
+        )
         yield
     finally:
+        Aggregation.__call__ = call
         for place, name, function in originals:
             setattr(place, name, function)
 
@@ -313,10 +324,15 @@ def _traceable(function: Any) -> Any:
 
 
 def _named(model: nn.Module) -> nn.Module:
-    """A model that is a single layer gets a name for it."""
-    if rule_for(model) is None and not isinstance(model, MessagePassing):
+    """A model that is a single layer gets a name for it, and one with variadic
+    arguments is called without them.
+    """
+    layer = rule_for(model) is not None or isinstance(model, MessagePassing)
+    parameters = parameters_of(model)
+    if not layer and len(parameters) == len(
+        inspect.signature(model.forward).parameters
+    ):
         return model
-    parameters = inspect.signature(model.forward).parameters
     names = ', '.join(name for name in parameters)
     calls = ', '.join(f'{name}={name}' for name in parameters)
     source = f'lambda self, {names}: self.layer({calls})'

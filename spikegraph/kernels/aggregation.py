@@ -27,25 +27,27 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
         ValueError: If :obj:`x` has another number of rows than sources.
 
     Shapes:
-        - **input:** values :math:`(M, F)`
-        - **output:** sums :math:`(N, F)`
+        - **input:** values :math:`(M, *)`
+        - **output:** sums :math:`(N, *)`
     """
     if x.size(0) != adjacency.num_sources:
         raise ValueError(
             f"Expected 'x' to have {adjacency.num_sources} rows, one for each source of "
             f'the graph (got {x.size(0)})'
         )
+    shape = (adjacency.num_targets, *x.shape[1:])
     if adjacency.col.numel() == 0:
-        return x.new_zeros(adjacency.num_targets, x.size(1))
+        return x.new_zeros(shape)
     weight = adjacency.weight
-    return F.embedding_bag(
+    out = F.embedding_bag(
         adjacency.col,
-        x,
+        x.flatten(1),
         adjacency.rowptr,
         mode='sum',
         per_sample_weights=None if weight is None else weight.to(x.dtype),
         include_last_offset=True,
     )
+    return out.view(shape)
 
 
 def propagate(adjacency: Adjacency, x: Tensor) -> Tensor:

@@ -78,8 +78,7 @@ class GraphFilter(SpikingLayer):
         """Returns the potentials that the input leaves behind."""
         values, adjacency = self._prepare(x, graph)
         if self.weight is None:
-            out = self._combine(adjacency, [values.flatten(1)])
-            out = out.view(-1, *values.shape[1:])
+            out = self._combine(adjacency, [values])
         elif self.weight.size(0) > self.weight.size(1):  # Narrower before.
             out = self._features(adjacency, values) @ self.weight.t()
         else:
@@ -184,7 +183,7 @@ class GraphFilter(SpikingLayer):
                 if k < len(row) and row[k] != 0:
                     out = _plus(out, row[k], term)
         if out is None:
-            return terms[0].new_zeros(adjacency.num_targets, terms[0].size(1))
+            return terms[0].new_zeros(adjacency.num_targets, *terms[0].shape[1:])
         return out
 
     def _apply(self, *args: Any, **kwargs: Any) -> GraphFilter:

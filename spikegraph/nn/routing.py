@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.nn.conv.ppf_conv import point_pair_features
 from torch_geometric.utils import add_self_loops, degree, remove_self_loops
 
 from spikegraph.coding import Spikes
@@ -65,6 +66,13 @@ def degree_factor(
     return torch.ones_like(deg)
 
 
-LEAF_FUNCTIONS = (trim_rows, gather_rows, edge_columns, with_self_loops)
+def pair_features(
+    pos_i: Tensor, pos_j: Tensor, normal_i: Tensor, normal_j: Tensor
+) -> Tensor:
+    """Distance and angles of two points, known before any spike."""
+    return point_pair_features(pos_i, pos_j, normal_i, normal_j)
+
+
+LEAF_FUNCTIONS = (trim_rows, gather_rows, edge_columns, with_self_loops, pair_features)
 # These read shapes, not values.
 SHAPE_FUNCTIONS = (degree_factor,)

@@ -19,6 +19,8 @@ from spikegraph.nn.conv.le_conv import SpikingLEConv
 from spikegraph.nn.conv.lg_conv import SpikingLGConv
 from spikegraph.nn.conv.mf_conv import SpikingMFConv
 from spikegraph.nn.conv.mixhop_conv import SpikingMixHopConv
+from spikegraph.nn.conv.pointnet_conv import SpikingPointNetConv
+from spikegraph.nn.conv.ppf_conv import SpikingPPFConv
 from spikegraph.nn.conv.rgcn_conv import SpikingFastRGCNConv, SpikingRGCNConv
 from spikegraph.nn.conv.sage_conv import SpikingSAGEConv
 from spikegraph.nn.conv.sg_conv import SpikingSGConv
@@ -49,6 +51,8 @@ TWINS = (
     SpikingHypergraphConv,
     SpikingDirGNNConv,
     SpikingEdgeConv,
+    SpikingPointNetConv,
+    SpikingPPFConv,
     SpikingRGCNConv,
     SpikingFastRGCNConv,
     SpikingMFConv,
@@ -81,6 +85,8 @@ __all__ = [
     'SpikingLGConv',
     'SpikingMFConv',
     'SpikingMixHopConv',
+    'SpikingPPFConv',
+    'SpikingPointNetConv',
     'SpikingRGCNConv',
     'SpikingSAGEConv',
     'SpikingSGConv',

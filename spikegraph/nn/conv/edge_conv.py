@@ -40,4 +40,4 @@ class SpikingEdgeConv(SpikingTwin):
         x_i = values_of(gather_rows(target, i))
         x_j = values_of(gather_rows(source, j))
         messages = self.nn(torch.cat([x_i, x_j - x_i], dim=-1))
-        return self.aggr(messages, i, target.size(0))
+        return self.aggr(messages, i, dim_size=target.size(0))

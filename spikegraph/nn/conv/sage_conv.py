@@ -6,8 +6,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn import SAGEConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, dense, neighbors, num_targets, pair
+from spikegraph.nn.conv.twin import (
+    SpikingTwin,
+    dense,
+    ends,
+    members,
+    neighbors,
+    num_targets,
+    pair,
+)
 from spikegraph.nn.gate import EarliestNeighbor
+from spikegraph.nn.layer import values_of
+from spikegraph.nn.routing import gather_rows
 
 
 class SpikingSAGEConv(SpikingTwin):
@@ -32,9 +42,12 @@ class SpikingSAGEConv(SpikingTwin):
         self.project = None
         if conv.project:
             self.project = dense(conv.lin.weight, conv.lin.bias)
-        self.max = None
+        self.max, self.aggr, self.flow = None, None, conv.flow
         if conv.aggr in ('max', 'min'):
             self.max = EarliestNeighbor(conv.flow, smallest=conv.aggr == 'min')
+            self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
+        elif conv.aggr not in ('add', 'sum', 'mean'):
+            self.aggr = members(conv)
             self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
         else:
             self.lin_l = neighbors(conv, conv.lin_l.weight, conv.lin_l.bias)
@@ -48,6 +61,11 @@ class SpikingSAGEConv(SpikingTwin):
             source = self.project(source).relu()
         if self.max is not None:
             out = self.lin_l(self.max(source, edge_index, num))
+        elif self.aggr is not None:
+            j, i = ends(edge_index, self.flow)
+            size = source.size(0) if num is None else num
+            messages = values_of(gather_rows(source, j))
+            out = self.lin_l(values_of(self.aggr(messages, i, dim_size=size)))
         else:
             out = self.lin_l(source, edge_index, None, num)
         if self.lin_r is not None and target is not None:

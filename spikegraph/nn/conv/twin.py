@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
 from spikegraph.nn.filter import GraphFilter
-from spikegraph.nn.gate import EarliestMember
 from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.routing import edge_columns
-from spikegraph.nn.shift import MemberShift, NeighborShift
+from spikegraph.nn.shift import NeighborShift
 
 Features = Spikes | Tensor
 
@@ -100,11 +99,8 @@ def ends(edge_index: Any, flow: str = 'source_to_target') -> tuple[Any, Any]:
 
 
 def members(conv: Any) -> nn.Module:
-    """How ``conv`` aggregates messages on edges: a filter or a gate."""
-    if conv.aggr in ('max', 'min'):
-        return EarliestMember(smallest=conv.aggr == 'min')
-    check_sum(conv, 'mean')
-    return GraphFilter(MemberShift(mean=conv.aggr == 'mean'))
+    """How ``conv`` aggregates messages on edges: PyG's module, to be converted."""
+    return conv.aggr_module
 
 
 def as_columns(edge_attr: Any) -> Any:
