@@ -136,7 +136,7 @@ class _Tracer(fx.Tracer):
                         break
                     self.graph.erase_node(node)
         out = super().call_module(m, forward, args, kwargs)
-        if isinstance(out, fx.Proxy) and out.node.op == 'call_module':
+        if self.is_leaf_module(m, ''):
             original, rule = self.originals.get(id(m), (m, rule_for(m)))
             out.node.meta['ann_type'] = type(original).__name__
             out.node.meta['rule'] = rule
