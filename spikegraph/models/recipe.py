@@ -46,6 +46,7 @@ def _gin(recipe: TrainingRecipe, sizes: tuple[int, int]) -> GIN:
         num_layers=recipe.num_layers,
         dropout=recipe.dropout,
         dropout_input=recipe.dropout_input,
+        norm=recipe.norm,
     )
 
 
@@ -118,8 +119,8 @@ class TrainingRecipe:
             keep the last. (default: :obj:`None`)
         model (str, optional): One of :obj:`NODE_MODELS`.
             (default: :obj:`"gcn"`)
-        norm (bool, optional): If set to :obj:`True`, GCN and GraphSAGE have
-            batch normalization. (default: :obj:`False`)
+        norm (bool, optional): If set to :obj:`True`, GCN, GraphSAGE and GIN
+            have batch normalization. (default: :obj:`False`)
         dropout_input (bool, optional): If set to :obj:`False`, GraphSAGE and
             GIN never drop input features. (default: :obj:`True`)
         conv_weight_decay (float, optional): The L2 penalty of convolutions,

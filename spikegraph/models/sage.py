@@ -80,8 +80,8 @@ class GIN(ConvStack):
         (1 + \epsilon) \mathbf{x}^{(l)}_i +
         \sum_{j \in \mathcal{N}(i)} \mathbf{x}^{(l)}_j \Big) \Big)
 
-    with no ReLU after the last layer. The MLP is a linear layer, batch
-    normalization, ReLU, and another linear layer.
+    with no ReLU after the last layer. The MLP is a linear layer, ReLU, and
+    another linear layer.
 
     Args:
         in_channels (int): The number of input features.
@@ -93,6 +93,8 @@ class GIN(ConvStack):
             convolution during training. (default: :obj:`0.5`)
         dropout_input (bool, optional): If set to :obj:`False`, input features
             are never dropped. (default: :obj:`True`)
+        norm (bool, optional): If set to :obj:`False`, there is no batch
+            normalization before the ReLU in the MLP. (default: :obj:`True`)
 
     Raises:
         ValueError: If a size is not positive, or :obj:`dropout` is not in
@@ -112,19 +114,20 @@ class GIN(ConvStack):
         num_layers: int = 2,
         dropout: float = 0.5,
         dropout_input: bool = True,
+        norm: bool = True,
     ) -> None:
         sizes = layer_sizes(
             in_channels, hidden_channels, out_channels, num_layers, dropout
         )
         convs = []
         for i in range(num_layers):
-            mlp = nn.Sequential(
+            mlp = [
                 nn.Linear(sizes[i], hidden_channels),
-                nn.BatchNorm1d(hidden_channels),
+                *([nn.BatchNorm1d(hidden_channels)] if norm else []),
                 nn.ReLU(),
                 nn.Linear(hidden_channels, sizes[i + 1]),
-            )
-            convs.append(GINConv(mlp))
+            ]
+            convs.append(GINConv(nn.Sequential(*mlp)))
         super().__init__(
             convs,
             sizes,
