@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,10 @@ def _loading() -> Iterator[None]:
         mock.patch('sys.stdin', io.StringIO('y\n')),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(output),
+        warnings.catch_warnings(),
     ):
+        # ogb makes tensors of what pandas 3 keeps read-only, and never writes to them.
+        warnings.filterwarnings('ignore', 'The given NumPy array is not writable')
         yield
 
 
@@ -89,11 +93,13 @@ def _nodes(
     num_edges: int,
     split: str,
     undirected: bool = False,
+    more_raw: tuple[str, ...] = (),
 ) -> DatasetInfo:
+    raw = ['edge', 'node-feat', 'node-label', 'num-edge-list', 'num-node-list']
     return _entry(
         name,
         description,
-        raw=['edge', 'node-feat', 'node-label', 'num-edge-list', 'num-node-list'],
+        raw=[*raw, *more_raw],
         split=split,
         num_nodes=num_nodes,
         num_edges=num_edges,
@@ -164,6 +170,7 @@ ENTRIES = [
         num_edges=2315598,
         split='time',
         undirected=True,
+        more_raw=('node_year',),
     ),
     _nodes(
         'ogbn-products',
