@@ -54,9 +54,11 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 def _adjacency(data: Data) -> Tensor:
     """The transposed adjacency as a sparse matrix, which PyG multiplies with in a
-    fraction of the time; or the edges, where a matrix would merge some of them."""
+    fraction of the time; or the edges, where a matrix would merge some of them or
+    PyG would treat its diagonal in another way."""
     edge_index, num_nodes = data.edge_index, data.num_nodes
-    if edge_index.size(1) > edge_index.unique(dim=1).size(1):
+    parallel = edge_index.size(1) > edge_index.unique(dim=1).size(1)
+    if parallel or bool((edge_index[0] == edge_index[1]).any()):
         return edge_index
     return to_torch_csr_tensor(edge_index.flip(0), size=(num_nodes, num_nodes))
 
