@@ -103,7 +103,7 @@ CASES = {
     'ClusterGCNConv': [
         ('e+', options(6, 5)),
         ('e', options(6, 5, diag_lambda=0.5)),
-        ('e', options(6, 5, add_self_loops=False, bias=False)),
+        ('e', options(6, 5, bias=False)),
     ],
     'LEConv': [
         ('e+', options(6, 5)),
@@ -204,11 +204,8 @@ SPARSE = {
     'TAGConv': [options(6, 5)],
     'LGConv': [options()],
     'APPNP': [options(3, 0.2)],
-    'ARMAConv': [options(6, 5, num_layers=2)],
-    'ClusterGCNConv': [options(6, 5)],
     'MixHopConv': [options(6, 5)],
     'SimpleConv': [options(), options(**MEAN)],
-    'MFConv': [options(6, 5)],
 }
 
 
@@ -275,8 +272,9 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize('num_nodes, num_edges', [(NUM_NODES, NUM_EDGES), (4, 0)])
 @pytest.mark.parametrize('name, letters, given', flat(CASES))
 def test_equals_pyg_on_decoded_spikes(name, letters, given, num_nodes, num_edges):
-    if num_edges == 0 and name == 'HypergraphConv':
-        pytest.skip('PyG needs a hyperedge')
+    empty = name == 'HypergraphConv' or given[1].get('normalization', 0) is None
+    if num_edges == 0 and empty:
+        pytest.skip('PyG divides by zero')  # An empty Laplacian, too.
     conv, twin = make(name, given)
     graph = graph_of(num_nodes, num_edges, letters)
     spikes = spikes_of(num_nodes)
@@ -316,7 +314,7 @@ def test_sparse_adjacency(name, given, layout):
     adj_t = to_torch_coo_tensor(edges.flip(0), size=(NUM_NODES, NUM_NODES)).double()
     adj_t = adj_t.to_sparse_csr() if layout == 'csr' else adj_t
     spikes = spikes_of(NUM_NODES)
-    assert_equal(twin(spikes, adj_t), conv(spikes.decode(), edges))
+    assert_equal(twin(spikes, adj_t), conv(spikes.decode(), adj_t))
 
 
 @pytest.mark.parametrize('name, letters, given', flat(CASES))
@@ -324,11 +322,14 @@ def test_constructed_like_pyg(name, letters, given):
     twin_type = twin_of(name)
     signature = inspect.signature(twin_type)
     assert signature == inspect.signature(twin_type.ann_type)
-    conv, twin = build(twin_type.ann_type, given), build(twin_type, given)
+    torch.set_default_dtype(torch.float64)
+    try:  # The same seed, so the same parameters.
+        conv, twin = build(twin_type.ann_type, given), build(twin_type, given)
+    finally:
+        torch.set_default_dtype(torch.float32)
     graph = graph_of(NUM_NODES, NUM_EDGES, letters)
     spikes = spikes_of(NUM_NODES)
-    expected = conv.double()(spikes.decode(), *graph)
-    assert_equal(twin.double()(spikes, *graph), expected)  # The same seed.
+    assert_equal(twin(spikes, *graph), conv(spikes.decode(), *graph))
 
 
 @pytest.mark.parametrize(
