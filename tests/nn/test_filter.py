@@ -53,6 +53,9 @@ def test_filters_without_weights_take_any_rank():
     x, index = torch.randn(N, 3, 2), torch.randint(4, (N,))
     expected = torch.zeros(5, 3, 2).index_add(0, index, x)
     assert torch.allclose(layer(x, index, 5), expected, atol=1e-6)
+    counts = torch.bincount(index, minlength=5).clamp(min=1)
+    mean = GraphFilter(MemberShift(mean=True))(x, index, 5)
+    assert torch.allclose(mean, expected / counts.view(5, 1, 1), atol=1e-6)
     assert torch.equal(GraphFilter(MemberShift(), [[0.0]])(x, index, 5), 0 * expected)
 
 
