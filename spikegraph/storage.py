@@ -38,6 +38,10 @@ def save(snn: SpikingModel, path: str | Path) -> None:
         )
     spec = asdict(snn.spec)
     del spec['defaults']  # The model brings its own.
+    spec['entries'] = [  # JSON has no keys that are tuples.
+        [name, [[key, flat] for key, flat in entries.items()]]
+        for name, entries in snn.spec.entries.items()
+    ]
     header = {
         'version': FORMAT_VERSION,
         'spec': spec,
@@ -143,6 +147,10 @@ def _spec(values: dict[str, Any], model: nn.Module) -> CallSpec:
         constants=values['constants'],
         defaults=defaults_of(model),
         data_keys=None if keys is None else tuple(keys),
+        entries={
+            name: {tuple(k) if isinstance(k, list) else k: flat for k, flat in entries}
+            for name, entries in values['entries']
+        },
     )
 
 

@@ -290,13 +290,18 @@ def _count(
     stats.spikes_per_neuron = num_spikes / max(1, num_neurons)
 
 
+def predictions(rows: Tensor) -> Tensor:
+    """The largest entry of each row; of a single score, its sign."""
+    return rows[:, 0] > 0 if rows.size(1) == 1 else rows.argmax(-1)
+
+
 def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
     r"""Compares outputs of the two networks.
 
     Returns:
         Tuple[float, float]: The relative error
         :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`, and the percentage of rows
-        with the same largest entry.
+        with the same largest entry, or sign if there is only one.
     """
     error = energy = 0.0
     num_same = num_rows = 0
@@ -308,7 +313,7 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
             continue
         error += float((b.double() - a.double()).square().sum())
         energy += float(a.double().square().sum())
-        same = _as_rows(a).argmax(-1) == _as_rows(b).argmax(-1)
+        same = predictions(_as_rows(a)) == predictions(_as_rows(b))
         num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
     relative = (error / energy) ** 0.5 if energy > 0 else error**0.5
     return relative, 100 * num_same / max(1, num_rows)

@@ -21,6 +21,7 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
+from spikegraph.nn.routing import gather_rows, trim_rows
 
 
 @dataclass
@@ -132,17 +133,32 @@ def fuse_linear(structure: Structure) -> None:
 
 
 def insert_decoders(structure: Structure) -> None:
+    """Puts a decoder in front of whatever reads values, not spikes; spikes
+    that are only moved stay spikes.
+    """
     network, graph = structure.network, structure.network.graph
+    moved: set[fx.Node] = set()
     for node in list(graph.nodes):
-        if not node.meta.get('population'):
+        if not node.meta.get('population') and node not in moved:
             continue
+        moved.update(user for user in node.users if _moves_rows(user, node))
         readers = [u for u in node.users if not _reads_spikes(network, u)]
+        readers = [u for u in readers if u not in moved]
         if not readers:
             continue
         with graph.inserting_after(node):
             decoded = graph.call_method('decode', (node,))
         for reader in readers:
             reader.replace_input_with(node, decoded)
+
+
+def _moves_rows(user: fx.Node, node: fx.Node) -> bool:
+    """Whether an operation takes some rows of a population."""
+    if user.target in (gather_rows, trim_rows):
+        return user.args[0] is node
+    if user.target is not operator.getitem or user.args[0] is not node:
+        return False
+    return isinstance(user.args[1], (slice, fx.Node)) and user.args[1] is not node
 
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:

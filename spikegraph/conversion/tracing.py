@@ -98,13 +98,15 @@ class _Tracer(fx.Tracer):
             for i, arg in enumerate(args)
             if isinstance(arg, fx.Proxy) and arg.node.op == 'placeholder'
         }
+        first = next(iter(self.graph.nodes))
         for name, entries in self.spec.entries.items():
-            args[found[name]] = {
-                key: None
-                if flat is None
-                else self.create_proxy('placeholder', flat, (), {})
-                for key, flat in entries.items()
-            }
+            with self.graph.inserting_before(first):  # Those with defaults come last.
+                args[found[name]] = {
+                    key: None
+                    if flat is None
+                    else self.create_proxy('placeholder', flat, (), {})
+                    for key, flat in entries.items()
+                }
         return function, args
 
     def call_module(
@@ -134,7 +136,7 @@ class _Tracer(fx.Tracer):
                         break
                     self.graph.erase_node(node)
         out = super().call_module(m, forward, args, kwargs)
-        if isinstance(out, fx.Proxy) and out.node.op == 'call_module':
+        if self.is_leaf_module(m, ''):
             original, rule = self.originals.get(id(m), (m, rule_for(m)))
             out.node.meta['ann_type'] = type(original).__name__
             out.node.meta['rule'] = rule

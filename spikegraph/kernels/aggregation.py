@@ -52,9 +52,10 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
 
 def propagate(adjacency: Adjacency, x: Tensor) -> Tensor:
     """Like :func:`aggregate`, with the factors of sources and destinations."""
+    shape = (-1, *[1] * (x.dim() - 1))
     if adjacency.source_factor is not None:
-        x = adjacency.source_factor.to(x.dtype) * x
+        x = adjacency.source_factor.to(x.dtype).view(shape) * x
     out = aggregate(adjacency, x)
     if adjacency.target_factor is not None:
-        out = adjacency.target_factor.to(x.dtype) * out
+        out = adjacency.target_factor.to(x.dtype).view(shape) * out
     return out

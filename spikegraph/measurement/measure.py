@@ -28,9 +28,9 @@ from spikegraph.nn import (
     Operation,
     PhaseNeuron,
     SpikeGate,
-    SpikingGCNConv,
     SpikingLayer,
 )
+from spikegraph.nn.shift import GCNShift
 
 _ADDING = {
     *(operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub'),
@@ -320,6 +320,8 @@ class _Counter:
             counts.analog_values = counts.ann_activations = size
             if not isinstance(target, Analog):
                 self.uncounted.append(f'{node.name} (estimated from weights and size)')
+        elif rule is not None and rule.kind == 'source':
+            self._count_source(node, value, env)
         elif not isinstance(value, Tensor) or not feeds:
             return  # Graph preparation, the same in both networks.
         elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):
@@ -344,6 +346,16 @@ class _Counter:
         elif target in _PRODUCTS:
             self.uncounted.append(f'{node.name} (matrix product)')
 
+    def _count_source(
+        self, node: fx.Node, value: Tensor, env: dict[fx.Node, Any]
+    ) -> None:
+        """An index adds one row of weights; an edge of a sparse layer, too."""
+        index = env[node.all_input_nodes[0]]
+        counts = self._row(node, 'input encoding')
+        counts.accumulates = index.numel() * value.size(-1)
+        counts.ann_aggregation_macs = counts.accumulates
+        counts.analog_values = value.numel()
+
     def _count_layer(
         self, node: fx.Node, layer: SpikingLayer, env: dict[fx.Node, Any]
     ) -> None:
@@ -360,7 +372,7 @@ class _Counter:
         if not isinstance(x, Spikes):
             counts.analog_values += x.numel()
         elif self._needs_node_scale(source, layer):
-            counts.scalings += x.shape[:-1].numel() * layer.weight.size(0)
+            counts.scalings += x.shape[0] * env[node].shape[-1]
 
     def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:
         """Whether a node's own scale is a multiplication of its own, and not
@@ -371,8 +383,9 @@ class _Counter:
         neuron = self.network.get_submodule(str(source.target))
         if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
             return False
-        is_scaled = isinstance(layer, SpikingGCNConv) and layer.shift.normalize
-        return not (is_scaled and not layer.fold_source)
+        is_scaled = isinstance(getattr(layer, 'shift', None), GCNShift)
+        is_scaled = is_scaled and layer.shift.normalize
+        return not (is_scaled and not getattr(layer, 'fold_source', False))
 
 
 def _decoded(value: Any) -> Any:

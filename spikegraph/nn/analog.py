@@ -53,10 +53,8 @@ class SpikingAffine(SpikingLayer):
         num_edges = max(
             [0, *(v.size(-1) for v in args if _is_edge_index(v))],
         )
-        return [
-            Operation('transform', out.size(0) * num_weights, 0, num_weights),
-            Operation('weighted aggregation', num_edges * out[0].numel()),
-        ]
+        num = out.size(0) * num_weights + num_edges * out.shape[1:].numel()
+        return [Operation('weighted aggregation', num)]
 
 
 def _is_pair(x: Any) -> bool:
