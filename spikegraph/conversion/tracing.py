@@ -31,7 +31,7 @@ from spikegraph.conversion.rules import (
     is_leaf,
     rule_for,
 )
-from spikegraph.nn import SpikingAffine, SpikingTwin
+from spikegraph.nn import SpikingAffine, SpikingLayer, SpikingTwin
 
 # PyG's graph functions branch on their inputs: keep them whole.
 _GRAPH_FUNCTIONS = tuple(
@@ -170,6 +170,8 @@ def _convert_layers(
                     originals[id(done[id(child)])] = (child, rule)
                 child = done[id(child)]
                 setattr(parent, name, child)
+                if isinstance(child, SpikingLayer):
+                    continue  # Whole, even if it holds what it replaces.
             visit(child, f'{path}.')
 
     visit(model, '')
