@@ -403,6 +403,10 @@ def _bind_arguments(network: fx.GraphModule) -> None:
             signature = inspect.signature(module_of(network, node).forward)
             bound = signature.bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs
+            if isinstance(module_of(network, node), Aggregation):  # Takes five.
+                names = list(bound.arguments)[5:]
+                node.args = bound.args[:5]
+                node.kwargs = {name: bound.arguments[name] for name in names}
 
 
 def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:
