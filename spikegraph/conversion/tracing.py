@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
 import operator
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
+from types import FrameType
 from typing import Any
 
 import torch
@@ -109,6 +111,13 @@ class _Tracer(fx.Tracer):
                 }
         return function, args
 
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """What a layer asserts about shapes is taken to hold."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_name in ('to_bool', '__bool__'):
+            frame = frame.f_back
+        return (frame is not None and _in_assertion(frame)) or super().to_bool(obj)
+
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -143,6 +152,17 @@ class _Tracer(fx.Tracer):
             if m in self.whole:
                 out.node.meta['why_whole'] = self.whole[m]
         return out
+
+
+def _in_assertion(frame: FrameType) -> bool:
+    """Whether the next thing is to raise an AssertionError, or not to."""
+    pending = [
+        i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti
+    ]
+    skipped = ('CACHE', 'TO_BOOL', 'COMPARE_OP', 'NOT_TAKEN')
+    jump, after = [i for i in pending if i.opname not in skipped][:2]
+    raises = after.opname == 'LOAD_ASSERTION_ERROR' or after.argrepr == 'AssertionError'
+    return 'IF_TRUE' in jump.opname and raises
 
 
 class _Unconvertible(nn.Module):
