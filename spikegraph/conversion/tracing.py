@@ -186,11 +186,11 @@ def _convert_layers(
             rule = _rule_at(child, path, options)
             if rule is not None and rule.convert is not None:
                 if id(child) not in done:
-                    done[id(child)] = _convert(child, path, rule)
+                    done[id(child)], rule = _convert(child, path, rule, options)
                     originals[id(done[id(child)])] = (child, rule)
                 child = done[id(child)]
                 setattr(parent, name, child)
-                if isinstance(child, SpikingLayer):
+                if isinstance(child, SpikingLayer) or child is originals[id(child)][0]:
                     continue  # Whole, even if it holds what it replaces.
             visit(child, f'{path}.')
 
@@ -207,23 +207,36 @@ def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None
     return rule
 
 
-def _convert(module: nn.Module, path: str, rule: Rule) -> nn.Module:
+def _convert(
+    module: nn.Module, path: str, rule: Rule, options: TraceOptions
+) -> tuple[nn.Module, Rule]:
+    """The twin; or the module itself, to stay analog, if it has an option
+    without a twin.
+    """
     what = f"'{path}' ({type(module).__name__})"
     assert rule.convert is not None
     try:
         check_hooks(path, module)
     except ValueError as error:
-        return _Unconvertible(UserError(ValueError, str(error)))
+        return _Unconvertible(UserError(ValueError, str(error))), rule
     try:
         converted = rule.convert(module)
-    except (ValueError, NotImplementedError) as error:
-        return _Unconvertible(UserError(type(error), f'Cannot convert {what}: {error}'))
+    except NotImplementedError as error:
+        if options.allow_analog:
+            return module, Rule('refused', reason=str(error))
+        kind = type(module).__name__
+        remedy = f"Add a rule with '@register_rule({kind})' or pass 'allow_analog=True'"
+        message = f'Cannot convert {what}: {error}. {remedy}'
+        return _Unconvertible(UserError(type(error), message)), rule
+    except ValueError as error:
+        message = f'Cannot convert {what}: {error}'
+        return _Unconvertible(UserError(type(error), message)), rule
     if not isinstance(converted, nn.Module):
         raise ValueError(
             f'Expected the rule for {what} to return a module '
             f'(got {type(converted).__name__})'
         )
-    return converted.eval()
+    return converted.eval(), rule
 
 
 class UserError(Exception):
