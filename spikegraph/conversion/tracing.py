@@ -437,9 +437,10 @@ def _bind_arguments(network: fx.GraphModule) -> None:
             bound = signature.bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs
             if isinstance(module_of(network, node), Aggregation):  # Takes five.
-                names = list(bound.arguments)[5:]
-                node.args = bound.args[:5]
-                node.kwargs = {name: bound.arguments[name] for name in names}
+                behind = dict(
+                    zip(list(bound.arguments)[5:], bound.args[5:], strict=False)
+                )
+                node.args, node.kwargs = bound.args[:5], {**behind, **bound.kwargs}
 
 
 def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:
