@@ -1,0 +1,278 @@
+"""Inference in pieces: over loaders, and layer by layer on large graphs."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch_geometric.data.data import BaseData
+from tqdm import tqdm
+
+from spikegraph.coding import Spikes
+from spikegraph.conversion import SpikingModel
+from spikegraph.conversion.call import as_call
+from spikegraph.conversion.interpretation import arguments, is_population
+from spikegraph.conversion.tracing import describe, operation_of
+from spikegraph.kernels import Adjacency, propagate
+from spikegraph.nn import (
+    EarliestNeighbor,
+    EarliestSpike,
+    GraphFilter,
+    PhaseNeuron,
+    SpikingLinear,
+)
+from spikegraph.nn.layer import values_of
+from spikegraph.nn.shift import MemberShift
+
+_ROW_WISE = {
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
+    *(torch.add, torch.sub, torch.mul, torch.div, 'add', 'sub', 'mul', 'div'),
+    *(torch.log_softmax, torch.softmax, torch.sigmoid, F.log_softmax, F.softmax),
+    *('log_softmax', 'softmax', 'sigmoid', 'decode', F.normalize),
+}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Tensor:
+    r"""Runs a network over a loader and collects the outputs.
+
+    Args:
+        model (torch.nn.Module): A converted network, or the ANN.
+        loader (Iterable): PyG batches, or tuples of forward arguments. Of the
+            mini-batches of a :class:`~torch_geometric.loader.NeighborLoader`,
+            the outputs of the seed nodes are kept.
+        progress (bool, optional): Whether a bar is shown.
+            (default: :obj:`True`)
+
+    Returns:
+        torch.Tensor: The outputs, in the order of the loader.
+
+    Raises:
+        ValueError: If the loader is empty.
+    """
+    outputs = []
+    for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
+        if isinstance(model, SpikingModel):
+            is_data = isinstance(batch, (BaseData, Tensor))
+            out = model(batch) if is_data else model(*batch)
+        else:
+            out = model(**as_call(model, batch))
+        if isinstance(batch, BaseData) and 'n_id' in batch and 'batch_size' in batch:
+            out = out[: batch.batch_size]
+        outputs.append(out)
+    if not outputs:
+        raise ValueError("Expected 'loader' to hold at least one batch (got none)")
+    return torch.cat(outputs)
+
+
+@torch.no_grad()
+def layerwise(
+    snn: SpikingModel,
+    *args: Any,
+    block_size: int = 4096,
+    progress: bool = True,
+    **kwargs: Any,
+) -> Tensor:
+    r"""Runs a converted node-level network population by population, in blocks
+    of nodes: exact, also where degrees matter, and with one byte per neuron
+    between populations. At any time, real values exist for one block and its
+    in-neighbours only.
+
+    Args:
+        snn (SpikingModel): The converted network.
+        *args (Any): The arguments of its :meth:`forward`, or PyG data.
+        block_size (int, optional): Nodes per block. (default: :obj:`4096`)
+        progress (bool, optional): Whether a bar is shown.
+            (default: :obj:`True`)
+        **kwargs (Any): Keyword arguments of its :meth:`forward`.
+
+    Returns:
+        torch.Tensor: The output of every node, as :meth:`forward` returns it.
+
+    Raises:
+        NotImplementedError: If an operation mixes nodes otherwise than by
+            neighbourhoods, such as pooling.
+        ValueError: If the inputs do not fit, or :obj:`block_size` is not
+            positive.
+    """
+    if block_size < 1:
+        raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
+    return _Layerwise(snn, snn.bind(*args, **kwargs), block_size).run(progress)
+
+
+class _Layerwise:
+    def __init__(
+        self, snn: SpikingModel, inputs: dict[str, Any], block_size: int
+    ) -> None:
+        self.network = snn.network
+        self.nodes = list(snn.network.graph.nodes)
+        self.block_size = block_size
+        self.stored: dict[fx.Node, Spikes] = {}
+        self.static: dict[fx.Node, Any] = {}
+        self.features: set[fx.Node] = set()
+        self.adjacency: dict[fx.Node, Adjacency] = {}
+        self.num_nodes = 0
+        for node in self.nodes:
+            if node.op != 'placeholder':
+                continue
+            self.static[node] = inputs[str(node.target)]
+            if node.target in snn.features and node.target not in snn.report.currents:
+                self.features.add(node)
+                self.num_nodes = self.static[node].size(0)
+        self._check()
+
+    def _check(self) -> None:
+        """Refuses what does not work node by node before any work is done."""
+        moving = set(self.features)
+        for node in self.nodes:
+            if not moving.intersection(node.all_input_nodes):
+                continue
+            moving.add(node)
+            if node.op == 'output' or self._is_known(node):
+                continue
+            raise NotImplementedError(
+                f"Cannot run '{describe(self.network, node)}' layer by layer: it may mix "
+                "nodes that are not neighbours; use 'forward', or a loader"
+            )
+
+    def _is_known(self, node: fx.Node) -> bool:
+        target = operation_of(self.network, node)
+        if isinstance(target, GraphFilter):
+            return not isinstance(target.shift, MemberShift)
+        known = (
+            PhaseNeuron,
+            EarliestNeighbor,
+            EarliestSpike,
+            SpikingLinear,
+            nn.BatchNorm1d,
+        )
+        if isinstance(target, nn.Module):
+            return isinstance(target, known) and len(node.args) <= 3
+        if target is torch.cat:
+            return node.kwargs.get('dim', (*node.args, 0)[1]) in (-1, 1)
+        return target in _ROW_WISE
+
+    def run(self, progress: bool) -> Tensor:
+        last = self.nodes[-1].args[0]
+        goals = [n for n in self.nodes if self._fires(n)]
+        blocks = torch.arange(self.num_nodes).split(self.block_size)
+        total = (len(goals) + 1) * len(blocks)
+        bar = tqdm(total=total, desc='Layer-wise', leave=False, disable=not progress)
+        for goal in goals:
+            parts = []
+            for rows in blocks:
+                parts.append(self._pull(goal, rows))
+                bar.update()
+            self.stored[goal] = _concatenate(parts)
+        outputs = []
+        for rows in blocks:
+            outputs.append(values_of(self._pull(last, rows)))
+            bar.update()
+        bar.close()
+        return torch.cat(outputs)
+
+    def _fires(self, node: fx.Node) -> bool:
+        return is_population(self.network, node)
+
+    def _pull(self, node: Any, rows: Tensor) -> Any:
+        """The value of a node of the graph, at some nodes of the data."""
+        if not isinstance(node, fx.Node):
+            return node
+        if node in self.stored:
+            return self.stored[node][rows]
+        if node in self.features:
+            return self.static[node][rows]
+        if node in self.static:
+            return self.static[node]
+        target = operation_of(self.network, node)
+        if isinstance(target, GraphFilter):
+            return self._filter(node, target, rows)
+        if isinstance(target, EarliestNeighbor):
+            local, sources = _restrict(self._graph(node, target), rows)
+            edge_index = torch.stack([local.col, _targets(local)])
+            return target(self._pull(node.args[0], sources), edge_index, len(rows))
+        env = {n: self._pull(n, rows) for n in node.all_input_nodes}
+        args, kwargs = arguments(node, env)
+        if isinstance(target, str):
+            return getattr(args[0], target)(*args[1:], **kwargs)
+        if node.op == 'get_attr':
+            raise AssertionError(node)
+        return target(*args, **kwargs)
+
+    def _graph(self, node: fx.Node, layer: Any) -> Adjacency:
+        if node not in self.adjacency:
+            like = torch.empty(self.num_nodes, 0, dtype=self._dtype())
+            graph, _ = arguments(node, {n: self.static.get(n) for n in self.nodes})
+            self.adjacency[node] = layer.shift(like, *graph[1:])
+        return self.adjacency[node]
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.static[n].dtype for n in self.features)
+
+    def _filter(self, node: fx.Node, layer: GraphFilter, rows: Tensor) -> Tensor:
+        adjacency = self._graph(node, layer)
+        # Backwards: which rows each hop needs. Forwards: their values.
+        hops: list[Adjacency] = []
+        needed = [rows]
+        for _ in range(layer.num_hops):
+            local, sources = _restrict(adjacency, needed[-1], keep=True)
+            hops.append(local)
+            needed.append(sources)
+        values = values_of(self._pull(node.args[0], needed[-1]))
+        terms: list[Any] = [None] * len(layer.coefficients)
+        for k in range(layer.num_hops + 1):
+            if k > 0:
+                values = propagate(hops[-k], values)
+            current = needed[layer.num_hops - k]
+            own = values[torch.searchsorted(current, rows)]
+            for m, row in enumerate(layer.coefficients):
+                if k < len(row) and row[k] != 0:
+                    term = row[k] * own
+                    terms[m] = term if terms[m] is None else terms[m] + term
+        out = torch.cat(terms, dim=-1)
+        out = out if layer.weight is None else out @ layer.weight.t()
+        return out if layer.bias is None else out + layer.bias
+
+
+def _restrict(
+    adjacency: Adjacency, rows: Tensor, keep: bool = False
+) -> tuple[Adjacency, Tensor]:
+    """The in-edges of some destinations, and their sources, sorted; with
+    ``keep``, the destinations are among the sources.
+    """
+    counts = adjacency.rowptr.diff()[rows]
+    rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    offset = torch.arange(int(rowptr[-1])) - rowptr[:-1].repeat_interleave(counts)
+    edges = adjacency.rowptr[rows].repeat_interleave(counts) + offset
+    col = adjacency.col[edges]
+    sources = torch.cat([col, rows]).unique() if keep else col.unique()
+
+    def at(value: Tensor | None, index: Tensor) -> Tensor | None:
+        return None if value is None else value[index]
+
+    local = Adjacency(
+        rowptr=rowptr,
+        col=torch.searchsorted(sources, col),
+        weight=at(adjacency.weight, edges),
+        source_factor=at(adjacency.source_factor, sources),
+        target_factor=at(adjacency.target_factor, rows),
+        num_sources=len(sources),
+    )
+    return local, sources
+
+
+def _targets(adjacency: Adjacency) -> Tensor:
+    counts = adjacency.rowptr.diff()
+    return torch.arange(counts.numel()).repeat_interleave(counts)
+
+
+def _concatenate(parts: list[Spikes]) -> Spikes:
+    first = parts[0]
+    scale = first.scale
+    if scale.dim() > 1 and scale.size(0) == first.shape[0]:
+        scale = torch.cat([part.scale for part in parts])
+    return Spikes(torch.cat([p.spike_time for p in parts]), first.code, scale)
