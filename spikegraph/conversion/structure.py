@@ -256,7 +256,7 @@ class _Builder:
 
     def _replace_pool(self, node: fx.Node) -> None:
         """Turns a pooling function into a filter or a gate."""
-        if node.target is scatter:
+        if node.target is scatter and self._moving(node.args[:1] or node.kwargs['src']):
             bound = inspect.signature(scatter).bind(*node.args, **node.kwargs)
             bound.apply_defaults()
             given = bound.arguments
@@ -296,7 +296,7 @@ class _Builder:
             return Rule('affine')
         if rule.kind == 'metadata' and node.args[1:] == ('values',):
             return Rule('affine')  # Of a maximum.
-        if node.target is scatter:
+        if node.target is scatter and self._moving((node.args, node.kwargs)):
             self.refusal = 'it scatters along another dimension, or by products'
             return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:

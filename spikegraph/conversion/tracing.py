@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
 import operator
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
+from types import FrameType
 from typing import Any
 
 import torch
@@ -31,7 +33,7 @@ from spikegraph.conversion.rules import (
     is_leaf,
     rule_for,
 )
-from spikegraph.nn import SpikingAffine, SpikingTwin
+from spikegraph.nn import SpikingAffine, SpikingLayer, SpikingTwin
 
 # PyG's graph functions branch on their inputs: keep them whole.
 _GRAPH_FUNCTIONS = tuple(
@@ -109,6 +111,13 @@ class _Tracer(fx.Tracer):
                 }
         return function, args
 
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """What a layer asserts about shapes is taken to hold."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_name in ('to_bool', '__bool__'):
+            frame = frame.f_back
+        return (frame is not None and _in_assertion(frame)) or super().to_bool(obj)
+
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -145,6 +154,17 @@ class _Tracer(fx.Tracer):
         return out
 
 
+def _in_assertion(frame: FrameType) -> bool:
+    """Whether the next thing is to raise an AssertionError, or not to."""
+    pending = [
+        i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti
+    ]
+    skipped = ('CACHE', 'TO_BOOL', 'COMPARE_OP', 'NOT_TAKEN')
+    jump, after = [i for i in pending if i.opname not in skipped][:2]
+    raises = after.opname == 'LOAD_ASSERTION_ERROR' or after.argrepr == 'AssertionError'
+    return 'IF_TRUE' in jump.opname and raises
+
+
 class _Unconvertible(nn.Module):
     """Stands for a layer that has no twin, in case it is called."""
 
@@ -166,10 +186,12 @@ def _convert_layers(
             rule = _rule_at(child, path, options)
             if rule is not None and rule.convert is not None:
                 if id(child) not in done:
-                    done[id(child)] = _convert(child, path, rule)
+                    done[id(child)], rule = _convert(child, path, rule, options)
                     originals[id(done[id(child)])] = (child, rule)
                 child = done[id(child)]
                 setattr(parent, name, child)
+                if isinstance(child, SpikingLayer) or child is originals[id(child)][0]:
+                    continue  # Whole, even if it holds what it replaces.
             visit(child, f'{path}.')
 
     visit(model, '')
@@ -185,23 +207,36 @@ def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None
     return rule
 
 
-def _convert(module: nn.Module, path: str, rule: Rule) -> nn.Module:
+def _convert(
+    module: nn.Module, path: str, rule: Rule, options: TraceOptions
+) -> tuple[nn.Module, Rule]:
+    """The twin; or the module itself, to stay analog, if it has an option
+    without a twin.
+    """
     what = f"'{path}' ({type(module).__name__})"
     assert rule.convert is not None
     try:
         check_hooks(path, module)
     except ValueError as error:
-        return _Unconvertible(UserError(ValueError, str(error)))
+        return _Unconvertible(UserError(ValueError, str(error))), rule
     try:
         converted = rule.convert(module)
-    except (ValueError, NotImplementedError) as error:
-        return _Unconvertible(UserError(type(error), f'Cannot convert {what}: {error}'))
+    except NotImplementedError as error:
+        if options.allow_analog:
+            return module, Rule('refused', reason=str(error))
+        kind = type(module).__name__
+        remedy = f"Add a rule with '@register_rule({kind})' or pass 'allow_analog=True'"
+        message = f'Cannot convert {what}: {error}. {remedy}'
+        return _Unconvertible(UserError(type(error), message)), rule
+    except ValueError as error:
+        message = f'Cannot convert {what}: {error}'
+        return _Unconvertible(UserError(type(error), message)), rule
     if not isinstance(converted, nn.Module):
         raise ValueError(
             f'Expected the rule for {what} to return a module '
             f'(got {type(converted).__name__})'
         )
-    return converted.eval()
+    return converted.eval(), rule
 
 
 class UserError(Exception):
@@ -401,6 +436,11 @@ def _bind_arguments(network: fx.GraphModule) -> None:
             signature = inspect.signature(module_of(network, node).forward)
             bound = signature.bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs
+            if isinstance(module_of(network, node), Aggregation):  # Takes five.
+                behind = dict(
+                    zip(list(bound.arguments)[5:], bound.args[5:], strict=False)
+                )
+                node.args, node.kwargs = bound.args[:5], {**behind, **bound.kwargs}
 
 
 def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:

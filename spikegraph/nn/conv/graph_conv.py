@@ -14,6 +14,7 @@ from spikegraph.nn.conv.twin import (
     pair,
 )
 from spikegraph.nn.gate import EarliestMember, EarliestNeighbor
+from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows
 
 
@@ -62,7 +63,7 @@ class SpikingGraphConv(SpikingTwin):
             out = self.lin_rel(self.max(source, edge_index, num))
         else:
             j, i = ends(edge_index, self.flow)
-            messages = edge_weight.view(-1, 1) * gather_rows(source, j)
+            messages = edge_weight.view(-1, 1) * values_of(gather_rows(source, j))
             num = source.size(0) if num is None else num
             out = self.lin_rel(self.max_edge(messages, i, num))
         return out if target is None else out + self.lin_root(target)
