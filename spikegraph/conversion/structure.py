@@ -30,13 +30,14 @@ from spikegraph.conversion.passes import (
     insert_decoders,
     remove_identities,
 )
+from spikegraph.conversion.replacement import TraceOptions
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
     is_affine_call,
     rule_for,
 )
-from spikegraph.conversion.tracing import TraceOptions, describe, module_of, trace
+from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import (
     Analog,
     EarliestMember,

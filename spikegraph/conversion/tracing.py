@@ -4,48 +4,33 @@ import copy
 import dis
 import inspect
 import operator
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import torch
 import torch_geometric.nn as pyg_nn
-import torch_geometric.utils as pyg_utils
 from torch import fx, nn
 from torch.nn.parameter import UninitializedParameter
-from torch.utils import _pytree as pytree
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
-from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from spikegraph.conversion.activations import check_hooks
 from spikegraph.conversion.call import CallSpec, parameters_of
 from spikegraph.conversion.message_passing import call_traced, can_trace
+from spikegraph.conversion.replacement import (
+    Originals,
+    TraceOptions,
+    Unconvertible,
+    UserError,
+    convert_layers,
+)
 from spikegraph.conversion.rules import (
     IN_PLACE,
-    LEAF_FUNCTIONS,
-    SHAPE_FUNCTIONS,
-    Rule,
     is_leaf,
     rule_for,
 )
-from spikegraph.nn import SpikingAffine, SpikingLayer, SpikingTwin
-
-# PyG's graph functions branch on their inputs: keep them whole.
-_GRAPH_FUNCTIONS = tuple(
-    function
-    for function in (
-        gcn_norm,
-        *(getattr(pyg_utils, name) for name in pyg_utils.__all__),
-        *(getattr(pyg_nn.pool, f'global_{how}_pool') for how in ('add', 'mean', 'max')),
-    )
-    if callable(function) and not isinstance(function, type)
-) + (*LEAF_FUNCTIONS, *SHAPE_FUNCTIONS)
-
+from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS, traceable_functions
+from spikegraph.nn import SpikingTwin
 
 _VIEWS = {
     *(operator.getitem, torch.reshape, torch.flatten, torch.squeeze),
@@ -69,10 +54,8 @@ class _DataProxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     """Traces a copy of the model whose layers have been converted."""
 
-    def __init__(
-        self, spec: CallSpec, originals: dict[int, tuple[nn.Module, Rule | None]]
-    ) -> None:
-        super().__init__(autowrap_functions=_GRAPH_FUNCTIONS)
+    def __init__(self, spec: CallSpec, originals: Originals) -> None:
+        super().__init__(autowrap_functions=GRAPH_FUNCTIONS)
         self.trace_asserts = True
         self.spec = spec
         self.originals = originals
@@ -121,7 +104,7 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if isinstance(m, _Unconvertible):
+        if isinstance(m, Unconvertible):
             raise m.error
         if id(m) in self.originals:  # Arguments in the order of its twin.
             original = self.originals[id(m)][0]
@@ -165,103 +148,6 @@ def _in_assertion(frame: FrameType) -> bool:
     return 'IF_TRUE' in jump.opname and raises
 
 
-class _Unconvertible(nn.Module):
-    """Stands for a layer that has no twin, in case it is called."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-def _convert_layers(
-    model: nn.Module, options: TraceOptions
-) -> dict[int, tuple[nn.Module, Rule | None]]:
-    """Replaces layers in place, outer ones first; returns what each replaced."""
-    originals: dict[int, tuple[nn.Module, Rule | None]] = {}
-    done: dict[int, nn.Module] = {}
-
-    def visit(parent: nn.Module, prefix: str) -> None:
-        for name, child in list(parent.named_children()):
-            path = f'{prefix}{name}'
-            rule = _rule_at(child, path, options)
-            if rule is not None and rule.convert is not None:
-                if id(child) not in done:
-                    done[id(child)], rule = _convert(child, path, rule, options)
-                    originals[id(done[id(child)])] = (child, rule)
-                child = done[id(child)]
-                setattr(parent, name, child)
-                if isinstance(child, SpikingLayer) or child is originals[id(child)][0]:
-                    continue  # Whole, even if it holds what it replaces.
-            visit(child, f'{path}.')
-
-    visit(model, '')
-    return originals
-
-
-def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
-    rule = rule_for(module)
-    if rule is not None and rule.kind == 'attention':
-        return rule if options.allow_analog else None
-    if rule is None and path in options.affine:
-        return Rule('affine', SpikingAffine)
-    return rule
-
-
-def _convert(
-    module: nn.Module, path: str, rule: Rule, options: TraceOptions
-) -> tuple[nn.Module, Rule]:
-    """The twin; or the module itself, to stay analog, if it has an option
-    without a twin.
-    """
-    what = f"'{path}' ({type(module).__name__})"
-    assert rule.convert is not None
-    try:
-        check_hooks(path, module)
-    except ValueError as error:
-        return _Unconvertible(UserError(ValueError, str(error))), rule
-    try:
-        converted = rule.convert(module)
-    except NotImplementedError as error:
-        if options.allow_analog:
-            return module, Rule('refused', reason=str(error))
-        kind = type(module).__name__
-        remedy = f"Add a rule with '@register_rule({kind})' or pass 'allow_analog=True'"
-        message = f'Cannot convert {what}: {error}. {remedy}'
-        return _Unconvertible(UserError(type(error), message)), rule
-    except ValueError as error:
-        message = f'Cannot convert {what}: {error}'
-        return _Unconvertible(UserError(type(error), message)), rule
-    if not isinstance(converted, nn.Module):
-        raise ValueError(
-            f'Expected the rule for {what} to return a module '
-            f'(got {type(converted).__name__})'
-        )
-    return converted.eval(), rule
-
-
-class UserError(Exception):
-    """An error of a single layer, on its way out of the tracer."""
-
-    def __init__(self, kind: type[Exception], message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class TraceOptions:
-    """What tracing depends on besides model and call.
-
-    Args:
-        allow_analog (bool): Whether attention may be taken apart into analog
-            coefficients and spiking values.
-        affine (FrozenSet[str]): Layers without a rule that were found to be
-            affine, by :func:`find_affine`.
-    """
-
-    allow_analog: bool = False
-    affine: frozenset[str] = frozenset()
-
-
 def trace(
     model: nn.Module, spec: CallSpec, options: TraceOptions | None = None
 ) -> fx.GraphModule:
@@ -292,7 +178,7 @@ def trace(
     if isinstance(model, pyg_nn.Sequential):
         _give_explicit_forward(model)
     model = _named(model)
-    tracer = _Tracer(spec, _convert_layers(model, options or TraceOptions()))
+    tracer = _Tracer(spec, convert_layers(model, options or TraceOptions()))
     try:
         with traceable_functions():
             graph = tracer.trace(model, concrete_args=dict(spec.constants))
@@ -312,52 +198,6 @@ def trace(
     _drop_unused_inputs(graph, spec)
     network.recompile()
     return network
-
-
-_FACTORIES = ('zeros', 'ones', 'full', 'arange')
-
-
-@contextmanager
-def traceable_functions() -> Iterator[None]:
-    """Lets functions take symbolic values that do not dispatch on them: sizes in
-    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, wherever PyG's
-    own modules call them.
-    """
-    functions = {id(function): function for function in _GRAPH_FUNCTIONS}
-    places = [(torch, name) for name in _FACTORIES]
-    for name, module in list(sys.modules.items()):
-        if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
-            places += [
-                (module, key)
-                for key, value in list(vars(module).items())
-                if id(value) in functions
-            ]
-    originals = [(place, name, getattr(place, name)) for place, name in places]
-    call = Aggregation.__call__  # Checks dimensions that are not known yet.
-    try:
-        for place, name, function in originals:
-            setattr(place, name, _traceable(function))
-        Aggregation.__call__ = lambda self, *args, **kwargs: nn.Module.__call__(
-            self, *args, **kwargs
-        )
-        yield
-    finally:
-        Aggregation.__call__ = call
-        for place, name, function in originals:
-            setattr(place, name, function)
-
-
-def _traceable(function: Any) -> Any:
-    @wraps(function)
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        flat = pytree.tree_leaves((args, kwargs))
-        proxies = [a for a in flat if isinstance(a, fx.Proxy)]
-        if not proxies:
-            return function(*args, **kwargs)
-        tracer = proxies[0].tracer
-        return tracer.create_proxy('call_function', function, args, kwargs)
-
-    return traced
 
 
 def _named(model: nn.Module) -> nn.Module:
