@@ -14,17 +14,14 @@ where it stopped.
 
 import argparse
 import copy
-import json
-import platform
 import statistics
-import subprocess
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from records import RESULTS, run_seeds
 
 from spikegraph import ConversionConfig, convert, simulate
-from spikegraph.experiment import run_conversion, versions
+from spikegraph.experiment import run_conversion
 from spikegraph.training import prepare, train
 
 ABLATIONS = {
@@ -107,11 +104,6 @@ def summarize(seeds):
     return table
 
 
-def commit():
-    command = ['git', 'rev-parse', '--short', 'HEAD']
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = ['cora', 'citeseer', 'pubmed', 'photo', 'computers']
@@ -122,9 +114,7 @@ def main():
     )
     parser.add_argument('--seeds', type=int, default=10)
     parser.add_argument('--root', help='folder of the datasets')
-    parser.add_argument(
-        '--output', type=Path, default=Path(__file__).parent / 'results'
-    )
+    parser.add_argument('--output', type=Path, default=RESULTS)
     arguments = parser.parse_args()
     entries = {name: run_dataset(name, arguments) for name in arguments.datasets}
     print(
@@ -151,23 +141,15 @@ def main():
 
 
 def run_dataset(name, arguments):
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / f'gcn_accuracy_{name}.json'
-    record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
-    for seed in tqdm(range(arguments.seeds), name):
-        if str(seed) in record['seeds']:
-            continue
-        record['seeds'][str(seed)] = run_seed(name, seed, arguments)
-        record |= {
-            'summary': summarize(record['seeds']),
-            'dataset': name,
-            'num_steps': arguments.num_steps,
-            'versions': versions(),
-            'device': f'cpu, {platform.machine()}, {torch.get_num_threads()} threads',
-            'commit': commit(),
-        }
-        path.write_text(json.dumps(record, indent=1) + '\n')
-    return record
+    return run_seeds(
+        arguments.output / f'gcn_accuracy_{name}.json',
+        name,
+        arguments.seeds,
+        lambda seed: run_seed(name, seed, arguments),
+        summarize=summarize,
+        dataset=name,
+        num_steps=arguments.num_steps,
+    )
 
 
 def print_row(name, cell, row):

@@ -20,6 +20,7 @@ _DESCRIPTION = (
     'Trains a graph network, converts it into a spiking one in which every neuron '
     'fires at most once per inference, and reports what that cost and saved.'
 )
+_MODELS = ('gcn', 'sage', 'sage-max', 'gin', 'sgc', 'appnp', 'gcn2', 'resgcn')
 _USER_ERRORS = (ValueError, NotImplementedError, OSError, ImportError)
 
 
@@ -126,11 +127,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('the network')
-    model.add_argument('--model', choices=['gcn'], default='gcn', help='(default: gcn)')
+    model.add_argument(
+        '--model',
+        choices=_MODELS,
+        help='for molecules gin or gcn, with a virtual node '
+        '(default: gcn for nodes, gin for molecules)',
+    )
     model.add_argument(
         '--hidden', type=int, metavar='N', help='features of a hidden layer'
     )
-    model.add_argument('--layers', type=int, metavar='N', help='number of layers')
+    model.add_argument(
+        '--layers',
+        type=int,
+        metavar='N',
+        help='number of layers, or of propagation steps (sgc, appnp)',
+    )
     model.add_argument(
         '--seeds',
         type=int,
@@ -186,8 +197,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         '--json',
         metavar='FILE',
         help="write the results as JSON; with '-' to standard output, and the report to "
-        'standard error. Accuracies in percent, losses in points, energies in pJ per '
-        'node, times in seconds',
+        'standard error. Accuracies and ROC-AUC in percent, losses in points, errors in '
+        'the unit of the property, energies in pJ per node (of molecules: per graph), '
+        'times in seconds',
     )
     files.add_argument(
         '--output',
@@ -246,23 +258,30 @@ def _sweep(args: argparse.Namespace) -> None:
     )
     print(format_sweep(result), file=report)
     _write_json(result.to_dict(), args.json, output)
-    if output is not None:
+    if output is None:
+        return
+    written = 'result.json'
+    if 'loss_points' in result.rows[0]:  # Else there is no accuracy to plot.
         from spikegraph.plotting import plot_sweep
 
         plot_sweep(result.rows).savefig(output / 'sweep.png')
-        print(f'\nwrote result.json and sweep.png to {output}', file=report)
+        written += ' and sweep.png'
+    print(f'\nwrote {written} to {output}', file=report)
 
 
 def _datasets(args: argparse.Namespace) -> None:
     from spikegraph.datasets import DATASETS, default_root
 
-    print(f'{"name":<10}  {"nodes":>7}  {"edges":>8}  {"split":<6}  description')
+    print(
+        f'{"name":<13}  {"graphs":>6}  {"nodes":>9}  {"edges":>11}  {"split":<6}  '
+        'description'
+    )
     for info in DATASETS.values():
         split = 'public' if info.public_split else 'random'
         embedded = ' (embedded, no download)' if info.offline else ''
         print(
-            f'{info.name:<10}  {info.num_nodes:>7,}  {info.num_edges:>8,}  {split:<6}  '
-            f'{info.description}{embedded}'
+            f'{info.name:<13}  {info.num_graphs:>6,}  {info.num_nodes:>9,}  '
+            f'{info.num_edges:>11,}  {split:<6}  {info.description}{embedded}'
         )
     print(f'\nfolder: {default_root()} (change it with --root or SPIKEGRAPH_ROOT)')
 
@@ -283,6 +302,7 @@ def _config(args: argparse.Namespace, **values: Any) -> ConversionConfig:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {
+        'model': args.model,
         'hidden': args.hidden,
         'layers': args.layers,
         'seeds': args.seeds,
@@ -329,12 +349,17 @@ def _write_json(
 def _draw(result: Experiment, folder: Path) -> str:
     import torch
 
+    from spikegraph.datasets import GraphDataset
+    from spikegraph.experiment.evaluation import measured_batches
     from spikegraph.plotting import plot_coding_error, plot_raster, plot_spike_times
     from spikegraph.simulation import simulate
     from spikegraph.storage import save
 
-    snn, data = result.runs[0].snn, result.dataset.data
-    simulation = simulate(snn, data.x, data.edge_index)
+    snn, dataset = result.runs[0].snn, result.dataset
+    if isinstance(dataset, GraphDataset):
+        simulation = simulate(snn, measured_batches(dataset)[0])
+    else:
+        simulation = simulate(snn, dataset.data.x, dataset.data.edge_index)
     plot_raster(simulation).savefig(folder / 'raster.png')
     plot_spike_times(simulation.spikes).savefig(folder / 'spike_times.png')
     plot_coding_error(snn.report).savefig(folder / 'coding_error.png')

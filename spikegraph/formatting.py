@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spikegraph.datasets import GraphDataset
+from spikegraph.experiment import describe
+
 if TYPE_CHECKING:
     from spikegraph.experiment import Experiment, Sweep
 
+_UNIT = 'UNIT'  # Of the property that is predicted.
 # Metric: label, unit, decimals.
 _METRICS = {
+    'ann_rocauc': ('ANN ROC-AUC', '%', 2),
+    'snn_rocauc': ('SNN ROC-AUC', '%', 2),
+    'ann_rmse': ('ANN RMSE', _UNIT, 4),
+    'snn_rmse': ('SNN RMSE', _UNIT, 4),
+    'loss_rmse': ('RMSE increase', _UNIT, 4),
+    'loss_percent': ('', '% of that of the ANN', 2),
+    'correlation': ('correlation with the ANN', '', 4),
     'ann_accuracy': ('ANN accuracy', '%', 2),
     'snn_accuracy': ('SNN accuracy', '%', 2),
     'loss_points': ('accuracy loss', 'points', 2),
@@ -20,6 +31,16 @@ _METRICS = {
     'energy_ratio_memory': ('energy ratio, with memory', 'x', 3),
     'energy_ratio_memory_sparse_ann': ('  ANN skips zeros', 'x', 3),
 }
+_MODELS = {
+    'gcn': 'GCN',
+    'sage': 'GraphSAGE (mean)',
+    'sage-max': 'GraphSAGE (max)',
+    'gin': 'GIN',
+    'sgc': 'SGC',
+    'appnp': 'APPNP',
+    'gcn2': 'GCNII',
+    'resgcn': 'residual GCN',
+}
 _SECONDS = {
     'training': 'training',
     'conversion': 'conversion',
@@ -28,6 +49,8 @@ _SECONDS = {
 }
 _COLUMNS = {
     'loss_points': ('loss, points', 2),
+    'loss_percent': ('loss, %', 2),
+    'correlation': ('correlation', 4),
     'agreement': ('agreement, %', 2),
     'spikes_per_neuron': ('spikes/neuron', 3),
     'energy_ratio_compute': ('compute only', 2),
@@ -44,6 +67,12 @@ def format_experiment(result: Experiment) -> str:
     steps, populations = summary['latency_steps'], summary['populations']
     lines = [*_headline(result), '']
     for name, (label, unit, digits) in _METRICS.items():
+        if name not in summary:
+            continue
+        if unit == _UNIT:
+            unit = getattr(result.dataset, 'unit', '')
+        if name == 'loss_points' and 'ann_rocauc' in summary:
+            label = 'ROC-AUC loss'
         lines.append(f'{label:<27}{_cell(summary[name], digits):>15} {unit}'.rstrip())
     lines += [
         f'{"latency":<27}{steps:>15} steps ({populations} populations, windows of '
@@ -54,27 +83,37 @@ def format_experiment(result: Experiment) -> str:
         lines.append(f'{label:<27}{_cell(seconds[name], 3):>15} s')
     seed = f'seed {first.trained.seed}'
     lines += ['', f'Conversion ({seed})', str(first.snn.report)]
-    title = f'Operations of one inference over the whole graph ({seed})'
-    return '\n'.join([*lines, '', title, str(first.measurement)])
+    measurement = str(first.measurement)
+    whole = 'one inference over the whole graph'
+    if isinstance(result.dataset, GraphDataset):
+        whole = f'{first.measurement.num_nodes} test graphs'
+        measurement = measurement.replace(' per node', ' per graph')
+    title = f'Operations of {whole} ({seed})'
+    return '\n'.join([*lines, '', title, measurement])
 
 
 def format_sweep(result: Sweep) -> str:
     """The report of ``spikegraph sweep``."""
-    accuracy = _cell(result.rows[0]['ann_accuracy'], 2)
-    wide, rule = 15, 'energy ratio ANN / SNN'
-    head = '  '.join(f'{label:>{wide}}' for label, _ in _COLUMNS.values())
+    first, wide, rule = result.rows[0], 15, 'energy ratio ANN / SNN'
+    columns = {name: column for name, column in _COLUMNS.items() if name in first}
+    ratios = [name for name in columns if name.startswith('energy')]
+    name = next(name for name in first if name.startswith('ann_'))
+    label, unit, digits = _METRICS[name]
+    unit = getattr(result.dataset, 'unit', '') if unit == _UNIT else unit
+    head = '  '.join(f'{label:>{wide}}' for label, _ in columns.values())
+    indent = 20 + (len(columns) - len(ratios)) * (wide + 2)
     lines = [
         *_headline(result),
-        f'ANN accuracy {accuracy} %; latency in steps',
+        f'{label} {_cell(first[name], digits)} {unit}; latency in steps',
         '',
-        ' ' * (20 + 3 * (wide + 2)) + rule.rjust(2 * wide),
+        ' ' * indent + rule.rjust(2 * wide),
         f'{"T":>3}  {"base":>6}  {"latency":>7}  {head}',
     ]
     for row in result.rows:
         base = row['base'] if row['base'] == 'auto' else f'{row["base"]:.4g}'
         cells = [
             f'{_cell(row[name], digits):>{wide}}'
-            for name, (_, digits) in _COLUMNS.items()
+            for name, (_, digits) in columns.items()
         ]
         start = f'{row["num_steps"]:>3}  {base:>6}  {row["latency_steps"]:>7}  '
         lines.append(start + '  '.join(cells))
@@ -83,15 +122,38 @@ def format_sweep(result: Sweep) -> str:
 
 def _headline(result: Experiment | Sweep) -> list[str]:
     dataset, recipe = result.dataset, result.recipe
-    data = dataset.data
     num_seeds = len(getattr(result, 'seeds', None) or getattr(result, 'runs', []))
+    network = [_MODELS[recipe.model]]
+    if getattr(recipe, 'virtual_node', False):
+        network.append('virtual node')
+    steps = recipe.model in ('sgc', 'appnp')
+    network.append(f'{recipe.num_layers} {"propagation steps" if steps else "layers"}')
+    if recipe.hidden_channels > 0:
+        network.append(f'{recipe.hidden_channels} hidden features')
+    seeds = f'{num_seeds} seed{"s" * (num_seeds != 1)}'
     return [
         f'{dataset.name}: {dataset.description}',
+        *_sizes(result),
+        f'{", ".join(network)}; {seeds}',
+    ]
+
+
+def _sizes(result: Experiment | Sweep) -> list[str]:
+    dataset = result.dataset
+    if isinstance(dataset, GraphDataset):
+        num_train, num_test = len(dataset.train), len(dataset.test)
+        sizes = describe(dataset, result.recipe)['dataset']
+        return [
+            f'{num_train:,} training, {len(dataset.valid):,} validation and '
+            f'{num_test:,} test graphs',
+            f'calibrated on {sizes["num_calibration"]:,} training graphs, without '
+            f'labels; operations counted on {sizes["num_measured"]:,} test graphs',
+        ]
+    data = dataset.data
+    return [
         f'{data.num_nodes:,} nodes, {data.num_edges:,} edges, {dataset.num_features:,} '
         f'features, {dataset.num_classes} classes; {int(data.train_mask.sum()):,} '
         f'training and {int(data.test_mask.sum()):,} test nodes',
-        f'GCN, {recipe.num_layers} layers, {recipe.hidden_channels} hidden features; '
-        f'{num_seeds} seed{"s" * (num_seeds != 1)}',
     ]
 
 

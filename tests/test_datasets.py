@@ -11,11 +11,15 @@ from scipy.spatial.distance import cdist
 from torch_geometric.datasets import Amazon, Coauthor, Planetoid
 from torch_geometric.utils import coalesce
 
-from spikegraph import datasets
 from spikegraph.datasets import DATASETS, default_root, load_dataset
+from spikegraph.datasets.files import quiet
+from spikegraph.datasets.node import _nearest_neighbors
 
 WITH_FILES = ['cora', 'citeseer', 'pubmed', 'photo', 'computers']
-NAMES = ['digits', *WITH_FILES, 'cs', 'physics']
+NODE_NAMES = ['digits', *WITH_FILES, 'cs', 'physics']
+OGB_NODE_NAMES = ['ogbn-arxiv', 'ogbn-products']
+OGB_GRAPH_NAMES = ['ogbg-molhiv', 'ogbg-molbace', 'ogbg-molesol']
+NAMES = [*NODE_NAMES, *OGB_NODE_NAMES, *OGB_GRAPH_NAMES]
 # Features, classes, and training, validation and test nodes.
 SIZES = {
     'cora': (1433, 7, 140, 500, 1000),
@@ -77,7 +81,7 @@ def test_digits_graph_links_nearest_neighbors(digits):
 
 def test_nearest_neighbors_breaks_ties_by_index():
     points = np.array([[0], [1], [2], [3], [9]])
-    edge_index = datasets._nearest_neighbors(points, k=1)
+    edge_index = _nearest_neighbors(points, k=1)
     # 1 is as near to 0 as to 2, 2 as near to 1 as to 3.
     expected = [[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]]
     assert edge_index.tolist() == expected
@@ -131,7 +135,7 @@ def test_first_use_is_quiet(dataset_root, monkeypatch, tmp_path, capsys):
 
 
 def test_quiet_keeps_other_lines(capsys):
-    with datasets._quiet():
+    with quiet():
         for line in ['Processing...', 'Downloading it', 'Done!']:
             print(line, file=sys.stderr)
     assert capsys.readouterr().err == 'Downloading it\n'
@@ -164,7 +168,7 @@ def test_seed_of_a_public_split():
         load_dataset('cora', seed=3)
 
 
-@pytest.mark.parametrize('name', NAMES[1:])
+@pytest.mark.parametrize('name', NODE_NAMES[1:])
 def test_raw_files_are_those_of_pyg(name, tmp_path, monkeypatch):
     asked = []
 

@@ -94,7 +94,7 @@ def test_same_seed_same_result(experiment):
 
 
 def test_sweep_repeats_single_experiments(experiment, monkeypatch):
-    import spikegraph.experiment as module
+    import spikegraph.experiment.runs as module
 
     trained = []
     train = module.train
@@ -142,7 +142,7 @@ def test_run_experiment_errors(kwargs, match):
 
 
 def test_sweep_errors_come_before_training(monkeypatch):
-    import spikegraph.experiment as module
+    import spikegraph.experiment.runs as module
 
     monkeypatch.setattr(module, 'train', lambda *args: pytest.fail('trained'))
     with pytest.raises(ValueError, match=r'\(got \[4\] and \[\]\)'):

@@ -11,12 +11,12 @@ from torch_geometric.nn import GCNConv
 from spikegraph.datasets import DATASETS
 from spikegraph.models import (
     GCN,
+    GRAPH_RECIPES,
     RECIPES,
     TrainingRecipe,
-    _dropout,
-    _Neighborhood,
     train_node_classifier,
 )
+from spikegraph.models.gcn_training import _dropout, _Neighborhood
 
 QUICK = TrainingRecipe(hidden_channels=8, epochs=5)
 
@@ -106,7 +106,7 @@ def test_recipe_errors(kwargs, match):
 
 
 def test_recipes():
-    assert list(RECIPES) == list(DATASETS)
+    assert {*RECIPES, *GRAPH_RECIPES} == set(DATASETS)
     for name in ['cora', 'citeseer', 'pubmed']:
         assert dataclasses.asdict(RECIPES[name]) == dict(
             hidden_channels=16,
@@ -117,6 +117,10 @@ def test_recipes():
             decay_all_layers=False,
             epochs=200,
             patience=None,
+            model='gcn',
+            norm=False,
+            dropout_input=True,
+            conv_weight_decay=None,
         )
 
 
@@ -277,9 +281,9 @@ def test_training_without(data, name):
 
 
 def test_training_errors(data):
-    message = r"'model' to be a GCN \(got Linear\)"
+    message = r"'model' to have a method 'reset_parameters' \(got ReLU\)"
     with pytest.raises(ValueError, match=message):
-        train_node_classifier(torch.nn.Linear(7, 3), data, QUICK)
+        train_node_classifier(torch.nn.ReLU(), data, QUICK)
     message = r"'model' to be on the CPU \(got meta\). Call 'model.cpu\(\)'"
     with pytest.raises(ValueError, match=message):
         train_node_classifier(GCN(7, 8, 3).to('meta'), data, QUICK)

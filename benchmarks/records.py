@@ -1,0 +1,111 @@
+"""What the accuracy benchmarks share: results on disk, written seed by seed."""
+
+import functools
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from spikegraph import ConversionConfig
+from spikegraph.experiment import run_conversion, summarize, versions
+from spikegraph.training import load_weights, prepare, train
+
+RESULTS = Path(__file__).parent / 'results'
+
+
+def add_arguments(parser, *, datasets, models, seeds):
+    parser.add_argument('--datasets', nargs='+', default=datasets)
+    parser.add_argument('--models', nargs='+', default=models)
+    parser.add_argument('--num-steps', type=int, default=16)
+    parser.add_argument('--seeds', type=int, default=seeds)
+    parser.add_argument(
+        '--weights', type=Path, help='folder of DATASET_MODEL_SEED.pt, not to train'
+    )
+    parser.add_argument('--root', help='folder of the datasets')
+    parser.add_argument('--output', type=Path, default=RESULTS)
+
+
+def run_networks(prefix, arguments):
+    """One record per dataset and model."""
+    return {
+        (dataset, model): run_seeds(
+            arguments.output / f'{prefix}_{dataset}_{model}.json',
+            f'{dataset} {model}',
+            arguments.seeds,
+            functools.partial(run_network, dataset, model, arguments),
+            summarize=lambda seeds: summarize(list(seeds.values())),
+            dataset=dataset,
+            model=model,
+            num_steps=arguments.num_steps,
+        )
+        for dataset in arguments.datasets
+        for model in arguments.models
+    }
+
+
+def run_network(name, model, arguments, seed):
+    dataset, recipe = prepared(name, model, arguments.root)
+    if arguments.weights is None:
+        trained = train(dataset, recipe, seed, progress=False)
+    else:
+        path = arguments.weights / f'{name}_{model}_{seed}.pt'
+        trained = load_weights(dataset, recipe, path, seed)
+    run = run_conversion(
+        trained, dataset, ConversionConfig(num_steps=arguments.num_steps)
+    )
+    seconds = {f'{name}_seconds': value for name, value in run.seconds.items()}
+    return {**run.metrics, **seconds}
+
+
+@functools.lru_cache(maxsize=1)
+def prepared(name, model, root):
+    return prepare(name, None, None, 1, root, model)
+
+
+def run_seeds(path, title, num_seeds, run_seed, *, summarize, **fields):
+    """Goes on where an interrupted run has stopped; fields have to be those of the
+    run before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
+    for name, value in fields.items():
+        if record.setdefault(name, value) != value:
+            raise ValueError(
+                f"Expected '{name}' to be {record[name]} as in '{path}' (got {value}). "
+                f"Pass another '--output'"
+            )
+    for seed in tqdm(range(num_seeds), title):
+        if str(seed) in record['seeds']:
+            continue
+        record['seeds'][str(seed)] = run_seed(seed)
+        record |= {
+            'summary': summarize(record['seeds']),
+            'versions': versions(),
+            'device': f'cpu, {platform.machine()}, {torch.get_num_threads()} threads',
+            'commit': commit(),
+        }
+        path.write_text(json.dumps(record, indent=1) + '\n')
+    return record
+
+
+def commit():
+    command = ['git', 'rev-parse', '--short', 'HEAD']
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def print_table(records, columns):
+    """Prints a row per record: mean ± standard deviation of the columns that it has."""
+    heads = '  '.join(f'{label:>17}' for label, _, _ in columns.values())
+    print(f'{"dataset":<13} {"model":<9} {heads}')
+    for (dataset, model), record in records.items():
+        cells = []
+        for name, (_, factor, digits) in columns.items():
+            value = record['summary'].get(name)
+            text = '-'
+            if value is not None:
+                mean, std = factor * value['mean'], factor * value['std']
+                text = f'{mean:.{digits}f} ± {std:.{digits}f}'
+            cells.append(f'{text:>17}')
+        print(f'{dataset:<13} {model:<9} {"  ".join(cells)}')

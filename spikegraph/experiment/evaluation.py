@@ -1,0 +1,155 @@
+"""What conversion changes, in the metric of the task."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
+from tqdm import tqdm
+
+from spikegraph.conversion import SpikingModel
+from spikegraph.datasets import GraphDataset
+from spikegraph.models import predict
+
+_TIMED_CALLS = 3
+
+#: How many graphs are in a batch, in how many of these a network for molecules is
+#: calibrated, and in how many it is measured.
+BATCH_SIZE, CALIBRATION_BATCHES, MEASURED_BATCHES = 128, 8, 4
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, snn: SpikingModel, data: Data) -> dict[str, float]:
+    r"""Compares a network with its spiking twin on the test nodes.
+
+    Args:
+        model (torch.nn.Module): The ANN, in evaluation mode.
+        snn (SpikingModel): The converted network.
+        data (torch_geometric.data.Data): The graph, with :obj:`y` and
+            :obj:`test_mask`.
+
+    Returns:
+        Dict[str, float]: ``ann_accuracy``, ``snn_accuracy`` and ``agreement``
+        (same prediction as the ANN) in percent, ``loss_points`` (the first
+        minus the second), and ``logit_relative_error``
+        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`.
+
+    Raises:
+        ValueError: If there is no test node.
+    """
+    mask = data.test_mask
+    if not bool(mask.any()):
+        raise ValueError(
+            "Expected 'data.test_mask' to select at least one node (got 0)"
+        )
+    ann_out = model(data.x, data.edge_index)[mask].double()
+    snn_out = snn(data.x, data.edge_index)[mask].double()
+    ann, spiking, y = ann_out.argmax(-1), snn_out.argmax(-1), data.y[mask]
+    num_ann, num_snn = int((ann == y).sum()), int((spiking == y).sum())
+    num_same = int((ann == spiking).sum())
+    return {
+        'ann_accuracy': 100 * num_ann / y.numel(),
+        'snn_accuracy': 100 * num_snn / y.numel(),
+        'loss_points': 100 * (num_ann - num_snn) / y.numel(),
+        'agreement': 100 * num_same / y.numel(),
+        'logit_relative_error': _relative_error(ann_out, snn_out),
+    }
+
+
+def evaluate_graphs(
+    model: nn.Module, snn: nn.Module, dataset: GraphDataset, progress: bool = False
+) -> dict[str, float]:
+    r"""Compares a network with its spiking twin on the test graphs, in the metric
+    of the dataset.
+
+    Args:
+        model (torch.nn.Module): The ANN, in evaluation mode.
+        snn (SpikingModel): The converted network.
+        dataset (GraphDataset): The graphs.
+        progress (bool, optional): Whether a bar is shown.
+            (default: :obj:`False`)
+
+    Returns:
+        Dict[str, float]: For classification ``ann_rocauc``, ``snn_rocauc`` and
+        ``agreement`` (same sign of the logit as the ANN) in percent and
+        ``loss_points`` (the first minus the second). For regression
+        ``ann_rmse``, ``snn_rmse`` and ``loss_rmse`` (the second minus the
+        first) in the unit of the property, ``loss_percent`` of the ANN's, and
+        ``correlation`` of both networks' values. For both
+        ``logit_relative_error`` :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`.
+
+    Raises:
+        ValueError: If there is no test graph.
+    """
+    if len(dataset.test) == 0:
+        raise ValueError("Expected 'dataset.test' to hold at least one graph (got 0)")
+    loader = DataLoader(list(dataset.test), batch_size=BATCH_SIZE)
+    outs: dict[str, Tensor] = {}
+    for name, network in (('ann', model), ('snn', snn)):
+        batches = tqdm(
+            loader, f'Testing the {name.upper()}', leave=False, disable=not progress
+        )
+        y, outs[name] = predict(network, batches)
+    ann, spiking = outs['ann'], outs['snn']
+    ann_score, snn_score = dataset.evaluate(y, ann), dataset.evaluate(y, spiking)
+    error = {'logit_relative_error': _relative_error(ann.double(), spiking.double())}
+    if dataset.task == 'regression':
+        both = torch.stack([ann.double().view(-1), spiking.double().view(-1)])
+        return {
+            f'ann_{dataset.metric}': ann_score,
+            f'snn_{dataset.metric}': snn_score,
+            f'loss_{dataset.metric}': snn_score - ann_score,
+            'loss_percent': 100 * (snn_score - ann_score) / ann_score,
+            'correlation': float(torch.corrcoef(both)[0, 1]),
+            **error,
+        }
+    same = (ann > 0) == (spiking > 0)
+    return {
+        f'ann_{dataset.metric}': 100 * ann_score,
+        f'snn_{dataset.metric}': 100 * snn_score,
+        'loss_points': 100 * (ann_score - snn_score),
+        'agreement': 100 * float(same.double().mean()),
+        **error,
+    }
+
+
+def calibration_batches(dataset: GraphDataset) -> list[Batch]:
+    """Training graphs to calibrate on: :obj:`CALIBRATION_BATCHES` times
+    :obj:`BATCH_SIZE` of them, drawn at random, or all if there are fewer."""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(dataset.train), generator=generator).tolist()
+    return _batches([dataset.train[i] for i in order], CALIBRATION_BATCHES)
+
+
+def measured_batches(dataset: GraphDataset) -> list[Batch]:
+    """The test graphs whose operations are counted."""
+    return _batches(dataset.test, MEASURED_BATCHES)
+
+
+def _batches(graphs: Sequence[Data], num_batches: int) -> list[Batch]:
+    return list(DataLoader(list(graphs[: num_batches * BATCH_SIZE]), BATCH_SIZE))
+
+
+def _relative_error(ann: Tensor, snn: Tensor) -> float:
+    size = ann.norm().clamp(min=torch.finfo(torch.double).tiny)
+    return float((snn - ann).norm() / size)
+
+
+@torch.no_grad()
+def time_forward(model: nn.Module, data: Data) -> float:
+    """The median wall-clock time of an inference over a graph or batch."""
+    inputs: list[Tensor] = [data.x, data.edge_index]
+    if isinstance(data, Batch):
+        inputs += [data.edge_attr, data.batch]
+    model(*inputs)  # Compiles kernels, fills caches.
+    times = []
+    for _ in range(_TIMED_CALLS):
+        start = time.perf_counter()
+        model(*inputs)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

@@ -1,0 +1,170 @@
+"""Train, convert, evaluate, measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from typing import Any
+
+from tqdm import tqdm
+
+from spikegraph.conversion import ConversionConfig, convert
+from spikegraph.datasets import GraphDataset, NodeDataset
+from spikegraph.experiment.evaluation import (
+    calibration_batches,
+    evaluate,
+    evaluate_graphs,
+    measured_batches,
+    time_forward,
+)
+from spikegraph.experiment.results import Experiment, Run, Sweep
+from spikegraph.measurement import measure
+from spikegraph.training import TrainedModel, load_weights, prepare, train
+
+
+def run_experiment(
+    name: str = 'digits',
+    config: ConversionConfig | None = None,
+    *,
+    model: str | None = None,
+    hidden: int | None = None,
+    layers: int | None = None,
+    seeds: int = 1,
+    root: str | PathLike[str] | None = None,
+    weights: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> Experiment:
+    """Trains networks on a dataset, converts them, and finds what that cost.
+
+    Args:
+        name (str, optional): The dataset. (default: :obj:`"digits"`)
+        config (ConversionConfig, optional): How to convert.
+            (default: :obj:`ConversionConfig()`)
+        model (str, optional): One of :obj:`~spikegraph.models.NODE_MODELS`, or
+            for molecules of :obj:`~spikegraph.models.GRAPH_MODELS`.
+            (default: :obj:`None`, a GCN, or for molecules a GIN)
+        hidden (int, optional): Features of a hidden layer.
+            (default: :obj:`None`, what the dataset's recipe says)
+        layers (int, optional): The number of layers.
+            (default: :obj:`None`, what the dataset's recipe says)
+        seeds (int, optional): How many networks are trained, with the seeds
+            0, 1, ... The split of the data stays the same.
+            (default: :obj:`1`)
+        root (str or os.PathLike, optional): The folder of the datasets.
+            (default: :func:`~spikegraph.datasets.default_root`)
+        weights (str or os.PathLike, optional): The state dict of the network,
+            which is then not trained. (default: :obj:`None`)
+        progress (bool, optional): Whether bars are shown. (default: :obj:`True`)
+
+    Returns:
+        Experiment: The runs.
+
+    Raises:
+        ValueError: If an option is out of range or the dataset unknown.
+        FileNotFoundError: If files are missing and cannot be downloaded.
+    """
+    config = ConversionConfig() if config is None else config
+    dataset, recipe = prepare(name, hidden, layers, seeds, root, model)
+    if weights is not None:
+        if seeds != 1:
+            raise ValueError(f"Expected 'seeds' to be 1 with 'weights' (got {seeds})")
+        trained = load_weights(dataset, recipe, weights)
+        run = run_conversion(trained, dataset, config, progress)
+        return Experiment(dataset, recipe, config, [run])
+    runs = []
+    for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
+        trained = train(dataset, recipe, seed, progress)
+        runs.append(run_conversion(trained, dataset, config, progress))
+    return Experiment(dataset, recipe, config, runs)
+
+
+def run_sweep(
+    name: str,
+    num_steps: Sequence[int],
+    bases: Sequence[Any],
+    config: ConversionConfig | None = None,
+    *,
+    model: str | None = None,
+    hidden: int | None = None,
+    layers: int | None = None,
+    seeds: int = 1,
+    root: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Converts the same networks with every number of steps and every base.
+
+    Args:
+        name (str): The dataset.
+        num_steps (Sequence[int]): The numbers of time steps.
+        bases (Sequence[float or str]): The bases, numbers or :obj:`"auto"`.
+        config (ConversionConfig, optional): The other options.
+            (default: :obj:`ConversionConfig()`)
+        model, hidden, layers, seeds, root, progress: See :func:`run_experiment`.
+
+    Returns:
+        Sweep: One row per cell. Every network is trained only once.
+
+    Raises:
+        ValueError: If an option is out of range or the dataset unknown.
+        FileNotFoundError: If files are missing and cannot be downloaded.
+    """
+    config = ConversionConfig() if config is None else config
+    cells = [replace(config, num_steps=t, base=q) for t in num_steps for q in bases]
+    if not cells:
+        raise ValueError(
+            "Expected 'num_steps' and 'bases' to hold a value each (got "
+            f'{list(num_steps)} and {list(bases)})'
+        )
+    dataset, recipe = prepare(name, hidden, layers, seeds, root, model)
+    models = [train(dataset, recipe, seed, progress) for seed in range(seeds)]
+    rows = []
+    for cell in tqdm(cells, 'Conversions', leave=False, disable=not progress):
+        runs = [run_conversion(trained, dataset, cell, progress) for trained in models]
+        one = Experiment(dataset, recipe, cell, runs)
+        row = {'num_steps': cell.num_steps, 'base': cell.base}
+        rows.append({**row, **one.summary(), 'energy_pj': one.energy_pj()})
+    return Sweep(dataset, recipe, config, list(range(seeds)), rows)
+
+
+def run_conversion(
+    trained: TrainedModel,
+    dataset: NodeDataset | GraphDataset,
+    config: ConversionConfig,
+    progress: bool = False,
+) -> Run:
+    """Converts a network, calibrated on no label, evaluates it on the test nodes or
+    graphs and measures it.
+
+    A node classifier is calibrated on the features of the whole graph and measured
+    on all nodes; a network for molecules is calibrated on some training graphs and
+    measured on some test graphs.
+    """
+    model = trained.model
+    bar = partial(tqdm, desc='Converting', leave=False) if progress else iter
+    calibration: Any
+    if isinstance(dataset, GraphDataset):
+        calibration, measured = calibration_batches(dataset), measured_batches(dataset)
+    else:
+        calibration, measured = dataset.data, [dataset.data]
+    start = time.perf_counter()
+    snn = convert(model, calibration, config, bar)
+    seconds = {
+        'training': trained.seconds,
+        'conversion': time.perf_counter() - start,
+        'ann_forward': time_forward(model, measured[0]),
+        'snn_forward': time_forward(snn, measured[0]),
+    }
+    measurement = measure(model, snn, measured)
+    if isinstance(dataset, GraphDataset):
+        found = evaluate_graphs(model, snn, dataset, progress)
+    else:
+        found = evaluate(model, snn, dataset.data)
+    metrics = {
+        **found,
+        'spikes_per_neuron': measurement.spikes_per_neuron,
+        **measurement.energy_ratios(),
+    }
+    return Run(trained, snn, measurement, metrics, seconds)

@@ -1,0 +1,12 @@
+"""What the arguments of every network have to fulfil."""
+
+
+def check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"Expected '{name}' to be at least 1 (got {size})")
+
+
+def check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"Expected 'dropout' to be in [0, 1) (got {dropout})")
