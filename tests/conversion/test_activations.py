@@ -196,7 +196,7 @@ def test_float32(kwargs, graph):
 @pytest.mark.parametrize(
     'last',
     [nn.Sigmoid(), torch.sigmoid, nn.Tanh(), torch.tanh, nn.LogSigmoid()],
-    ids=str,
+    ids=['Sigmoid', 'sigmoid', 'Tanh', 'tanh', 'LogSigmoid'],
 )
 def test_read_outs_stay_read_outs(last, graph):
     model = make(nn.Tanh(), last)

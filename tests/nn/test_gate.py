@@ -14,7 +14,13 @@ from torch_geometric.utils import scatter, to_torch_coo_tensor
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.interpretation import population_name
-from spikegraph.nn import EarliestMember, EarliestNeighbor, EarliestSpike, SpikeGate
+from spikegraph.nn import (
+    EarliestMember,
+    EarliestNeighbor,
+    EarliestSpike,
+    PhaseNeuron,
+    SpikeGate,
+)
 from tests.conversion.zoo import randomize
 
 CODES = [
@@ -213,6 +219,7 @@ def test_gates_in_networks(name, act, graph):
     model = randomize(make(act())).eval()
     snn = convert(model, tuple(args), ConversionConfig(num_steps=12, compensate=None))
     modules = dict(snn.network.named_modules())
+    assert len(snn.neurons) == len(snn.report.populations)
     nodes = [n for n in snn.network.graph.nodes if n.op == 'call_module']
     gates = [n for n in nodes if isinstance(modules[n.target], SpikeGate)]
     assert len(gates) == num_gates
@@ -230,3 +237,59 @@ def test_gates_in_networks(name, act, graph):
             for n in before
             if population_name(n) in spikes
         )
+
+
+class Gated(nn.Module):
+    """An activation right behind a maximum, and perhaps behind others."""
+
+    def __init__(self, act, smallest=False, twice=False):
+        super().__init__()
+        self.a, self.b, self.lin = nn.Linear(5, 8), SAGEConv(5, 8), nn.Linear(8, 3)
+        self.act, self.smallest, self.twice = act, smallest, twice
+
+    def forward(self, x, edge_index):
+        both = torch.stack([self.a(x), self.b(x, edge_index)])
+        out = both.amin(0) if self.smallest else both.amax(0)
+        return self.lin(self.act(out) + out if self.twice else self.act(out))
+
+
+RELAYS = ['input_x', 'relay_a', 'relay_add', 'act']
+MOVED = ['input_x', 'act', 'act_1']
+
+
+@pytest.mark.parametrize('smallest', [False, True])
+@pytest.mark.parametrize(
+    'act, twice, populations',
+    [
+        (nn.ReLU(), False, MOVED),
+        (nn.Tanh(), False, MOVED),
+        (nn.LeakyReLU(0.2), False, MOVED),
+        (nn.GELU(), False, RELAYS),  # Not monotone.
+        (nn.Sigmoid(), False, RELAYS),  # Nothing is silence, not 1 / 2.
+        (nn.ReLU(), True, RELAYS),  # The potential is read as well.
+    ],
+    ids=str,
+)
+def test_activations_move_in_front_of_maxima(act, smallest, twice, populations, graph):
+    model = randomize(Gated(act, smallest, twice)).eval()
+    config = ConversionConfig(num_steps=100, base=1.08, compensate=None)
+    snn = convert(model, graph, config)
+    assert sorted(snn.neurons) == sorted(populations)
+    compared = [p for p in snn.neurons if p.startswith('relay') or p in MOVED[1:]]
+    tied = [snn.neurons[p] for p in compared if p != 'act' or populations is MOVED]
+    assert len(tied) == 2 and tied[0].code == tied[1].code
+    assert torch.equal(tied[0].scale, tied[1].scale)
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
+    simulation = simulate(snn, graph)
+    for name, each in snn.spikes(graph).items():
+        assert torch.equal(each.spike_time, simulation.spike_time[name])
+
+
+def test_gates_share_their_relays(graph):
+    model = randomize(Convs(pna(5, 8), pna(8, 3), nn.ReLU())).eval()
+    snn = convert(model, graph)  # A maximum and a minimum of the same potentials.
+    modules = dict(snn.network.named_modules())
+    fired = [n.target for n in snn.network.graph.nodes if n.op == 'call_module']
+    fired = [t for t in fired if isinstance(modules[t], PhaseNeuron)]
+    assert len(fired) == len(set(fired)) == len(snn.neurons)
