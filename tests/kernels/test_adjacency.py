@@ -5,8 +5,8 @@ import torch
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import to_dense_adj, to_torch_coo_tensor
 
-from spikegraph.kernels import graph as graph_module
 from spikegraph.kernels import aggregate, gcn_adjacency, reference
+from spikegraph.kernels import graph as graph_module
 
 EDGES = torch.tensor([[0, 1, 2, 2, 3, 3, 1], [1, 0, 0, 2, 1, 1, 3]])  # Loop, twin.
 
