@@ -79,6 +79,7 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
             if needed:
                 layer.fold(gain, offset)
             else:
+                assert layer.weight is not None
                 layer.set_parameters(gain.view(-1, 1) * layer.weight, None)
             offset = torch.zeros_like(offset)
         structure.num_folded += 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.nn import GraphConv
 
 from spikegraph.nn.conv.twin import (
@@ -14,6 +14,7 @@ from spikegraph.nn.conv.twin import (
     pair,
 )
 from spikegraph.nn.gate import EarliestMember, EarliestNeighbor
+from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows
 
 
@@ -32,6 +33,7 @@ class SpikingGraphConv(SpikingTwin):
     """
 
     ann_type = GraphConv
+    lin_rel: nn.Module
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
@@ -62,7 +64,7 @@ class SpikingGraphConv(SpikingTwin):
             out = self.lin_rel(self.max(source, edge_index, num))
         else:
             j, i = ends(edge_index, self.flow)
-            messages = edge_weight.view(-1, 1) * gather_rows(source, j)
+            messages = edge_weight.view(-1, 1) * values_of(gather_rows(source, j))
             num = source.size(0) if num is None else num
             out = self.lin_rel(self.max_edge(messages, i, num))
         return out if target is None else out + self.lin_root(target)
