@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.compensation import compensate
+from spikegraph.conversion.compensation import SMALLEST, compensate
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.fitting import fit_code
 from spikegraph.conversion.interpretation import (
@@ -19,7 +19,11 @@ from spikegraph.conversion.interpretation import (
     run_analog,
     run_node,
 )
-from spikegraph.conversion.passes import Structure, summed_layers
+from spikegraph.conversion.passes import (
+    Structure,
+    readout_weight,
+    summed_layers,
+)
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import check_activation
 
@@ -113,7 +117,10 @@ def calibrate(
                 if values is None:
                     values = _sample(node, analog, config)
                 _check_population(name, module, potentials, values)
-                _fit_population(module, values, per_node, config)
+                weight = None
+                if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
+                    weight = _importance(readout_weight(network, node), values)
+                _fit_population(module, values, per_node, config, weight)
         for s in spiking:
             s[node] = run_node(network, node, s)
         if node in sums:
@@ -221,14 +228,22 @@ def _check_population(
 
 
 def _fit_population(
-    neuron: PhaseNeuron, rows: Tensor, relative: bool, config: ConversionConfig
+    neuron: PhaseNeuron,
+    rows: Tensor,
+    relative: bool,
+    config: ConversionConfig,
+    weight: Tensor | None = None,
 ) -> None:
     """Chooses code and scale for the values :math:`(n, F)` to be coded."""
     signed = bool((rows < 0).any())
     candidates = []
     if not (relative and config.input_scale == 'node'):
-        values = rows.t() if config.per_channel else rows.reshape(1, -1)
-        code, scale, error = fit_code(values, config, signed)
+        shaped = [
+            v if v is None else v.t() if config.per_channel else v.reshape(1, -1)
+            for v in (rows, weight)
+        ]
+        assert shaped[0] is not None
+        code, scale, error = fit_code(shaped[0], config, signed, shaped[1])
         candidates.append((error, code, scale, False))
     if relative and config.input_scale != 'layer':
         peak = rows.abs().amax(dim=-1, keepdim=True)
@@ -243,6 +258,20 @@ def _fit_population(
     dtype = rows.dtype
     scale = scale.to(dtype) if scale.numel() > 1 else scale.to(dtype).view(())
     neuron.scale = scale
+
+
+def _importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
+    """How much the error of each value counts :math:`(n, F)` in a population
+    that the outputs are read from: by the channel's weights, as far as they
+    tell outputs apart, and relative to the size of the row's potentials.
+    """
+    if readout is None or readout.size(1) != rows.size(1):
+        return None
+    if readout.size(0) > 1:
+        readout = readout - readout.mean(dim=0)
+    channel = readout.double().square().sum(dim=0)
+    size = (rows.double().square() * channel).sum(dim=1, keepdim=True)
+    return channel / (size + SMALLEST * size.mean().clamp(min=1e-300))
 
 
 def _inputs_of(parts: list[fx.Node]) -> list[fx.Node]:

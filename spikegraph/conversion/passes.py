@@ -7,7 +7,7 @@ import operator
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import module_of, operation_of
@@ -108,6 +108,27 @@ def summed_layers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
                 for n in node.all_input_nodes:
                     del found[n]
     return found
+
+
+def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
+    """The weights of the linear layer that alone reads a population and leads
+    to the output row by row; :obj:`None` where the graph goes on otherwise.
+    """
+    if len(node.users) != 1:
+        return None
+    user = next(iter(node.users))
+    if user.op != 'call_module':
+        return None
+    layer = module_of(network, user)
+    if not isinstance(layer, SpikingLinear):
+        return None
+    last = user
+    while len(last.users) == 1 and last.op != 'output':
+        last = next(iter(last.users))
+        rule = rule_for(operation_of(network, last)) if last.op != 'output' else None
+        if last.op != 'output' and (rule is None or rule.kind != 'readout'):
+            return None
+    return layer.weight if last.op == 'output' else None
 
 
 def fuse_linear(structure: Structure) -> None:
