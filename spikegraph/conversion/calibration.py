@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,8 +19,8 @@ from spikegraph.conversion.interpretation import (
     run_analog,
     run_node,
 )
-from spikegraph.conversion.passes import Structure
-from spikegraph.nn import PhaseNeuron, SpikingLayer
+from spikegraph.conversion.passes import Structure, summed_layers
+from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import check_activation
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
@@ -78,8 +78,11 @@ def calibrate(
     """
     network = structure.network
     nodes = list(network.graph.nodes)
-    last_use = {source: node for node in nodes for source in node.all_input_nodes}
-    uses = [str(node.target) for node in nodes if node.op == 'call_module']
+    sums = summed_layers(network) if config.compensate is not None else {}
+    reads = {
+        node: [*node.all_input_nodes, *_inputs_of(sums.get(node, []))] for node in nodes
+    }
+    last_use = {source: node for node in nodes for source in reads[node]}
     result = Calibration(
         {
             name: PopulationStats(name, what)
@@ -111,27 +114,26 @@ def calibrate(
                     values = _sample(node, analog, config)
                 _check_population(name, module, potentials, values)
                 _fit_population(module, values, per_node, config)
-            elif _can_compensate(module) and config.compensate is not None:
-                if uses.count(str(node.target)) == 1:
-                    if _compensate_layer(node, module, analog, spiking, config):
-                        result.compensated.append(str(node.target))
         for s in spiking:
             s[node] = run_node(network, node, s)
+        if node in sums:
+            layers = [n for n in sums[node] if n.op == 'call_module']
+            if _compensate_layers(node, layers, network, analog, spiking, config):
+                result.compensated += [str(n.target) for n in layers]
+                for s in spiking:
+                    for part in sums[node]:
+                        s[part] = run_node(network, part, s)
         if is_population(network, node) and str(node.target) in result.populations:
             stats = result.populations[str(node.target)]
             _count(stats, network, node, analog, spiking)
-        for source in node.all_input_nodes:
+        for source in (*reads[node], *sums.get(node, [])[:-1]):
             if last_use[source] is node:
                 for a, s in zip(analog, spiking, strict=True):
-                    del a[source], s[source]
+                    a.pop(source, None), s.pop(source, None)
         if node.op == 'output':
             result.ann_outputs = [a[node] for a in analog]
             result.snn_outputs = [s[node] for s in spiking]
     return result
-
-
-def _can_compensate(module: Any) -> TypeGuard[SpikingLayer]:
-    return isinstance(module, SpikingLayer) and module.weight is not None
 
 
 def _sample(
@@ -243,29 +245,45 @@ def _fit_population(
     neuron.scale = scale
 
 
-def _compensate_layer(
+def _inputs_of(parts: list[fx.Node]) -> list[fx.Node]:
+    return [source for part in parts for source in part.all_input_nodes]
+
+
+def _compensate_layers(
     node: fx.Node,
-    layer: SpikingLayer,
+    layers: list[fx.Node],
+    network: fx.GraphModule,
     analog: list[dict[fx.Node, Any]],
     spiking: list[dict[fx.Node, Any]],
     config: ConversionConfig,
 ) -> bool:
+    """Corrects the layers whose sum a node is, as one layer of all their
+    features.
+    """
+    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
     features, target = [], []
     for a, s in zip(analog, spiking, strict=True):
-        args, kwargs = arguments(node, s)
-        features.append(_as_rows(layer.features(*args, **kwargs)))
+        parts = []
+        for layer, module in zip(layers, modules, strict=True):
+            args, kwargs = arguments(layer, s)
+            parts.append(_as_rows(module.features(*args, **kwargs)))
+        features.append(torch.cat(parts, dim=1))
         target.append(_as_rows(a[node]))
-    assert config.compensate is not None and layer.weight is not None
+    biases = [module.bias for module in modules if module.bias is not None]
+    assert config.compensate is not None
     corrected = compensate(
         torch.cat(features),
         torch.cat(target),
-        layer.weight,
-        layer.bias,
+        torch.cat([module.weight for module in modules], dim=1),
+        sum(biases) if biases else None,
         config.compensate,
     )
     if corrected is None:
         return False
-    layer.set_parameters(*corrected)
+    weight, bias = corrected
+    for i, module in enumerate(modules):
+        own, weight = weight.tensor_split([module.weight.size(1)], dim=1)
+        module.set_parameters(own, bias if i == 0 else None)
     return True
 
 

@@ -20,8 +20,8 @@ class TensorProxy(fx.Proxy):
 
     _is_param = _is_buffer = False  # Read by isinstance(value, Parameter).
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return Tensor
 
 

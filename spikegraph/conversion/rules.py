@@ -161,12 +161,12 @@ register_rule(nn.Linear, pyg_nn.Linear)(SpikingLinear.from_ann)
 register_rule(pyg_nn.GCNConv)(SpikingGCNConv.from_ann)
 for _twin in (*TWINS, *AGGREGATION_TWINS, SpikingTrimToLayer):
     register_rule(_twin.ann_type)(_twin.from_ann)
-for _twin in ATTENTION_TWINS:
+for _attention in ATTENTION_TWINS:
     register_rule(
-        _twin.ann_type,
+        _attention.ann_type,
         kind='attention',
         reason='its attention coefficients depend on the features',
-    )(_twin.from_ann)
+    )(_attention.from_ann)
 register_rule(
     *(pyg_nn.GraphSizeNorm, pyg_nn.MeanSubtractionNorm, pyg_nn.norm.HeteroBatchNorm),
     pyg_nn.aggr.VariancePreservingAggregation,

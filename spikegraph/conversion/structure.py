@@ -257,23 +257,23 @@ class _Builder:
 
     def _replace_pool(self, node: fx.Node) -> None:
         """Turns a pooling function into a filter or a gate."""
-        if node.target is scatter and self._moving(node.args[:1] or node.kwargs['src']):
-            bound = inspect.signature(scatter).bind(*node.args, **node.kwargs)
-            bound.apply_defaults()
+        target = node.target
+        if target is not scatter and target not in _POOLS:
+            return
+        assert callable(target)
+        bound = inspect.signature(target).bind(*node.args, **node.kwargs)
+        bound.apply_defaults()
+        if target is scatter:
             given = bound.arguments
-            if given['dim'] not in (0, -2):
+            if given['dim'] not in (0, -2) or not self._moving(given['src']):
                 return
             how = {'add': 'sum', 'any': '', 'mul': ''}.get(
                 given['reduce'], given['reduce']
             )
             args = (given['src'], given['index'], given['dim_size'])
-        elif node.target in _POOLS:
-            how = _POOLS[node.target]
-            bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
-            bound.apply_defaults()
-            args = tuple(bound.arguments.values())
         else:
-            return
+            how = _POOLS[target]
+            args = tuple(bound.arguments.values())
         module: nn.Module
         if how in ('sum', 'mean'):
             module = GraphFilter(MemberShift(mean=how == 'mean'))

@@ -383,8 +383,8 @@ class _Counter:
         neuron = self.network.get_submodule(str(source.target))
         if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
             return False
-        is_scaled = isinstance(getattr(layer, 'shift', None), GCNShift)
-        is_scaled = is_scaled and layer.shift.normalize
+        shift = getattr(layer, 'shift', None)
+        is_scaled = isinstance(shift, GCNShift) and shift.normalize
         return not (is_scaled and not getattr(layer, 'fold_source', False))
 
 

@@ -129,6 +129,10 @@ class SpikingDegreeScalerAggregation(SpikingTwin):
         dim: int = -2,
     ) -> Any:
         """Returns the scaled aggregations."""
+        if index is None:
+            raise ValueError(
+                "Expected 'index' to hold the group of each row (got None)"
+            )
         out = values_of(self.aggr(x, index, ptr, dim_size, dim))
         scaled = []
         for scaler in self.scaler:

@@ -33,7 +33,7 @@ class SpikingAffine(SpikingLayer):
         self.module = module
         self.weight = self.bias = None
 
-    def forward(self, x: Spikes | Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Tensor:
         """What the layer makes of the decoded input."""
         decoded = tuple(values_of(v) for v in x) if _is_pair(x) else values_of(x)
         return self.module(decoded, *args, **kwargs)

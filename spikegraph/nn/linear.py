@@ -31,6 +31,8 @@ class SpikingLinear(SpikingLayer):
         - **output:** potentials :math:`(*, F_{out})`
     """
 
+    weight: nn.Parameter
+
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
         self.in_channels = in_channels

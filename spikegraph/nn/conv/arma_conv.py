@@ -48,6 +48,7 @@ class SpikingARMAConv(SpikingTwin):
     ) -> Tensor:
         """Returns the potentials that the input leaves behind."""
         total: Any = None
+        stack: Any
         for stack in self.stacks:
             out = x
             for hop, root in zip(stack['hops'], stack['roots'], strict=True):

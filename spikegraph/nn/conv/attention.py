@@ -67,8 +67,10 @@ class AttentionCoefficients(Analog):
     a subclass gives the scores :math:`s_{ji}` of every edge and head.
     """
 
-    def score(self, *features: Any, source: Tensor, target: Tensor) -> Tensor:
-        """The scores :math:`(E, H)`."""
+    def score(self, *features: Any, **ends: Any) -> Tensor:
+        """The scores :math:`(E, H)`, given the keywords :obj:`source` and
+        :obj:`target`: the ends of each edge.
+        """
         raise NotImplementedError
 
     def macs_per_score(self) -> int:

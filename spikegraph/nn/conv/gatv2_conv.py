@@ -83,6 +83,7 @@ class SpikingGATv2Conv(SpikingTwin):
         j, i = ends(edge_index, self.flow)
         edge = None
         if edge_attr is not None:
+            assert self.lin_edge is not None
             edge = self.lin_edge(as_columns(edge_attr))
         alpha = self.coefficients(j, i, num, values, other, edge)
         out = merge_heads(self.sum(values, alpha, j, i, num), self.heads, self.concat)

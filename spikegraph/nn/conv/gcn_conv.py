@@ -56,6 +56,8 @@ class SpikingGCNConv(GraphFilter):
         - **output:** potentials :math:`(N, F_{out})`
     """
 
+    shift: GCNShift
+
     def __init__(
         self,
         in_channels: int,

@@ -51,6 +51,8 @@ class SpikingGINEConv(SpikingTwin):
         size: Any = None,
     ) -> Tensor:
         """Returns the potentials that the input leaves behind."""
+        if edge_attr is None:
+            raise ValueError("Expected 'edge_attr' to hold edge features (got None)")
         source, target = pair(x)
         j, i = ends(edge_index, self.flow)
         num = num_targets(x, size)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.nn import GraphConv
 
 from spikegraph.nn.conv.twin import (
@@ -33,6 +33,7 @@ class SpikingGraphConv(SpikingTwin):
     """
 
     ann_type = GraphConv
+    lin_rel: nn.Module
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""

@@ -68,14 +68,14 @@ class DegreeLinear(SpikingLayer):
     def __init__(self, layers: list[tuple[Tensor, Tensor | None]]) -> None:
         super().__init__()
         self.weight = self.bias = None
+        self.out_channels = layers[0][0].size(0)
         self.lins = nn.ModuleList(dense(*layer) for layer in layers)
 
     def forward(self, x: Spikes | Tensor, degree: Tensor) -> Tensor:
         """Returns the potentials that the input leaves behind."""
         values = self.features(x)
         degree = degree.clamp(max=len(self.lins) - 1)
-        width = self.lins[0].out_channels
-        out = values.new_empty(values.size(0), width)
+        out = values.new_empty(values.size(0), self.out_channels)
         for d, lin in enumerate(self.lins):
             rows = (degree == d).nonzero().view(-1)
             out[rows] = lin(values[rows])
@@ -87,7 +87,7 @@ class DegreeLinear(SpikingLayer):
 
     def operations(self, x: Spikes | Tensor, *graph: Any) -> list[Operation]:
         """One transform."""
-        width = self.lins[0].out_channels
-        num_weights = sum(lin.weight.numel() for lin in self.lins)
+        width = self.out_channels
+        num_weights = sum(p.numel() for p in self.parameters() if p.dim() > 1)
         num = x.shape.numel() * width
         return [Operation('transform', num, width, num_weights)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.nn import SAGEConv
 
 from spikegraph.nn.conv.twin import (
@@ -35,6 +35,7 @@ class SpikingSAGEConv(SpikingTwin):
     """
 
     ann_type = SAGEConv
+    lin_l: nn.Module
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""

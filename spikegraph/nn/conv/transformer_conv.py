@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.nn import TransformerConv
 
 from spikegraph.nn.conv.attention import (
@@ -37,6 +37,9 @@ class SpikingTransformerConv(SpikingTwin):
     """
 
     ann_type = TransformerConv
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
