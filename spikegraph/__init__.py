@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         convert,
         register_rule,
     )
+    from spikegraph.inference import layerwise, predict
     from spikegraph.measurement import EnergyTable, Measurement, measure
     from spikegraph.simulation import Simulation, simulate
     from spikegraph.storage import load, save
@@ -22,6 +23,7 @@ else:
         modules = {
             'coding': 'PhaseCode Spikes decode encode',
             'conversion': 'ConversionConfig SpikingModel convert register_rule',
+            'inference': 'layerwise predict',
             'measurement': 'EnergyTable Measurement measure',
             'simulation': 'Simulation simulate',
             'storage': 'load save',
@@ -46,8 +48,10 @@ __all__ = [
     'convert',
     'decode',
     'encode',
+    'layerwise',
     'load',
     'measure',
+    'predict',
     'register_rule',
     'save',
     'simulate',

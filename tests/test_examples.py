@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,22 +18,25 @@ def python_path(monkeypatch):
     monkeypatch.setenv('PYTHONPATH', paths)
 
 
-def test_readme_examples(capsys):
+def test_readme_examples(capsys, monkeypatch):
     text = (ROOT / 'README.md').read_text()
     blocks = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
-    assert len(blocks) == 2
-    namespace: dict = {'__name__': 'readme'}
+    assert len(blocks) == 3
+    module = ModuleType('readme')  # PyG looks for the modules of classes.
+    monkeypatch.setitem(sys.modules, 'readme', module)
+    namespace = vars(module)
     try:
         for block in blocks:
             exec(compile(block, 'README.md', 'exec'), namespace)
     finally:
         from spikegraph.conversion.rules import RULES
 
-        RULES.pop(namespace.get('SGConv'), None)
+        RULES.pop(namespace.get('TwoHops'), None)
     out = capsys.readouterr().out
     assert 'input_x' in out and 'energy, nJ per node' in out
     assert namespace['out'].shape == (1797, 10)
-    assert set(namespace['simulation'].spikes) == set(namespace['snn'].neurons)
+    assert namespace['snn'].report.layers == {'layer.filter': 'GraphFilter'}
+    assert set(namespace['simulation'].spikes) == {'input_x', 'act'}
 
 
 def test_readme_names_the_commands_and_its_files():

@@ -13,7 +13,7 @@ ORDER = [
     ('kernels',),
     ('nn',),
     ('conversion',),
-    ('simulation', 'storage'),
+    ('simulation', 'storage', 'inference'),
     ('measurement',),
     ('plotting',),
     ('training',),

@@ -26,6 +26,7 @@ def insert_gates(
     else a population of either sign relays the potentials.
     """
     network, graph = structure.network, structure.network.graph
+    relays: dict[fx.Node, fx.Node] = {}
     for node in list(graph.nodes):
         if node not in signals:
             continue
@@ -42,8 +43,9 @@ def insert_gates(
         _move_activation(structure, gate)
         for value in _compared(gate):
             if not value.meta.get('population'):
-                relay = add_relay(value, gate)
-                gate.replace_input_with(value, relay)
+                if value not in relays:
+                    relays[value] = add_relay(value, gate)
+                gate.replace_input_with(value, relays[value])
         _tie(structure, _compared(gate))
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+_MANY = 8  # More layers than this are counted, not named, in the text.
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,14 @@ class ConversionReport:
                 f'{p.spikes_per_neuron:>13.3f}'
             )
         layers = [f'{name} ({kind})' for name, kind in self.layers.items()]
+        compensated = self.compensated
+        if len(layers) > _MANY:
+            kinds = Counter(self.layers.values())
+            layers = [f'{number} {kind}' for kind, number in kinds.items()]
+            compensated = [f'{len(compensated)} layers'] if compensated else []
         lines += [
             f'layers        {", ".join(layers) or "none"}',
-            f'compensated   {", ".join(self.compensated) or "none"}',
+            f'compensated   {", ".join(compensated) or "none"}',
             f'degree folded {", ".join(self.degree_folded) or "none"}',
             f'analog        {", ".join(self.analog.values()) or "none"}',
             f'currents      {", ".join(self.currents) or "none"}',

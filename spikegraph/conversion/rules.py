@@ -167,7 +167,10 @@ for _attention in ATTENTION_TWINS:
         kind='attention',
         reason='its attention coefficients depend on the features',
     )(_attention.from_ann)
-register_rule(pyg_nn.GraphSizeNorm, pyg_nn.MeanSubtractionNorm)(SpikingAffine)
+register_rule(
+    *(pyg_nn.GraphSizeNorm, pyg_nn.MeanSubtractionNorm, pyg_nn.norm.HeteroBatchNorm),
+    pyg_nn.aggr.VariancePreservingAggregation,
+)(SpikingAffine)
 for _type, _reason in REFUSALS.items():
     RULES[_type] = Rule('refused', reason=_reason)
 

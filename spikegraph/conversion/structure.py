@@ -30,13 +30,14 @@ from spikegraph.conversion.passes import (
     insert_decoders,
     remove_identities,
 )
+from spikegraph.conversion.replacement import TraceOptions
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
     is_affine_call,
     rule_for,
 )
-from spikegraph.conversion.tracing import TraceOptions, describe, module_of, trace
+from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import (
     Analog,
     EarliestMember,
@@ -262,17 +263,16 @@ class _Builder:
         assert callable(target)
         bound = inspect.signature(target).bind(*node.args, **node.kwargs)
         bound.apply_defaults()
-        if target is scatter:
-            given = bound.arguments
-            if given['dim'] not in (0, -2):
-                return
+        given = bound.arguments
+        if target is not scatter:
+            how, args = _POOLS[target], tuple(given.values())
+        elif self._moving(given['src']) and given['dim'] in (0, -2):
             how = {'add': 'sum', 'any': '', 'mul': ''}.get(
                 given['reduce'], given['reduce']
             )
             args = (given['src'], given['index'], given['dim_size'])
         else:
-            how = _POOLS[target]
-            args = tuple(bound.arguments.values())
+            return
         module: nn.Module
         if how in ('sum', 'mean'):
             module = GraphFilter(MemberShift(mean=how == 'mean'))
@@ -296,7 +296,7 @@ class _Builder:
             return Rule('affine')
         if rule.kind == 'metadata' and node.args[1:] == ('values',):
             return Rule('affine')  # Of a maximum.
-        if node.target is scatter:
+        if node.target is scatter and self._moving((node.args, node.kwargs)):
             self.refusal = 'it scatters along another dimension, or by products'
             return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:

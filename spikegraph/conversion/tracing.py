@@ -1,49 +1,36 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
 import operator
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
 import torch_geometric.nn as pyg_nn
-import torch_geometric.utils as pyg_utils
 from torch import fx, nn
 from torch.nn.parameter import UninitializedParameter
-from torch.utils import _pytree as pytree
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
-from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from spikegraph.conversion.activations import check_hooks
 from spikegraph.conversion.call import CallSpec, parameters_of
 from spikegraph.conversion.message_passing import call_traced, can_trace
+from spikegraph.conversion.replacement import (
+    Originals,
+    TraceOptions,
+    Unconvertible,
+    UserError,
+    convert_layers,
+)
 from spikegraph.conversion.rules import (
     IN_PLACE,
-    LEAF_FUNCTIONS,
-    SHAPE_FUNCTIONS,
-    Rule,
     is_leaf,
     rule_for,
 )
-from spikegraph.nn import SpikingAffine, SpikingTwin
-
-# PyG's graph functions branch on their inputs: keep them whole.
-_GRAPH_FUNCTIONS = tuple(
-    function
-    for function in (
-        gcn_norm,
-        *(getattr(pyg_utils, name) for name in pyg_utils.__all__),
-        *(getattr(pyg_nn.pool, f'global_{how}_pool') for how in ('add', 'mean', 'max')),
-    )
-    if callable(function) and not isinstance(function, type)
-) + (*LEAF_FUNCTIONS, *SHAPE_FUNCTIONS)
-
+from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS, traceable_functions
+from spikegraph.nn import SpikingTwin
 
 _VIEWS = {
     *(operator.getitem, torch.reshape, torch.flatten, torch.squeeze),
@@ -67,10 +54,8 @@ class _DataProxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     """Traces a copy of the model whose layers have been converted."""
 
-    def __init__(
-        self, spec: CallSpec, originals: dict[int, tuple[nn.Module, Rule | None]]
-    ) -> None:
-        super().__init__(autowrap_functions=_GRAPH_FUNCTIONS)
+    def __init__(self, spec: CallSpec, originals: Originals) -> None:
+        super().__init__(autowrap_functions=GRAPH_FUNCTIONS)
         self.trace_asserts = True
         self.spec = spec
         self.originals = originals
@@ -109,10 +94,17 @@ class _Tracer(fx.Tracer):
                 }
         return function, args
 
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """What a layer asserts about shapes is taken to hold."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_name in ('to_bool', '__bool__'):
+            frame = frame.f_back
+        return (frame is not None and _in_assertion(frame)) or super().to_bool(obj)
+
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if isinstance(m, _Unconvertible):
+        if isinstance(m, Unconvertible):
             raise m.error
         if id(m) in self.originals:  # Arguments in the order of its twin.
             original = self.originals[id(m)][0]
@@ -145,86 +137,15 @@ class _Tracer(fx.Tracer):
         return out
 
 
-class _Unconvertible(nn.Module):
-    """Stands for a layer that has no twin, in case it is called."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-def _convert_layers(
-    model: nn.Module, options: TraceOptions
-) -> dict[int, tuple[nn.Module, Rule | None]]:
-    """Replaces layers in place, outer ones first; returns what each replaced."""
-    originals: dict[int, tuple[nn.Module, Rule | None]] = {}
-    done: dict[int, nn.Module] = {}
-
-    def visit(parent: nn.Module, prefix: str) -> None:
-        for name, child in list(parent.named_children()):
-            path = f'{prefix}{name}'
-            rule = _rule_at(child, path, options)
-            if rule is not None and rule.convert is not None:
-                if id(child) not in done:
-                    done[id(child)] = _convert(child, path, rule)
-                    originals[id(done[id(child)])] = (child, rule)
-                child = done[id(child)]
-                setattr(parent, name, child)
-            visit(child, f'{path}.')
-
-    visit(model, '')
-    return originals
-
-
-def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
-    rule = rule_for(module)
-    if rule is not None and rule.kind == 'attention':
-        return rule if options.allow_analog else None
-    if rule is None and path in options.affine:
-        return Rule('affine', SpikingAffine)
-    return rule
-
-
-def _convert(module: nn.Module, path: str, rule: Rule) -> nn.Module:
-    what = f"'{path}' ({type(module).__name__})"
-    assert rule.convert is not None
-    try:
-        check_hooks(path, module)
-    except ValueError as error:
-        return _Unconvertible(UserError(ValueError, str(error)))
-    try:
-        converted = rule.convert(module)
-    except (ValueError, NotImplementedError) as error:
-        return _Unconvertible(UserError(type(error), f'Cannot convert {what}: {error}'))
-    if not isinstance(converted, nn.Module):
-        raise ValueError(
-            f'Expected the rule for {what} to return a module '
-            f'(got {type(converted).__name__})'
-        )
-    return converted.eval()
-
-
-class UserError(Exception):
-    """An error of a single layer, on its way out of the tracer."""
-
-    def __init__(self, kind: type[Exception], message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class TraceOptions:
-    """What tracing depends on besides model and call.
-
-    Args:
-        allow_analog (bool): Whether attention may be taken apart into analog
-            coefficients and spiking values.
-        affine (FrozenSet[str]): Layers without a rule that were found to be
-            affine, by :func:`find_affine`.
-    """
-
-    allow_analog: bool = False
-    affine: frozenset[str] = frozenset()
+def _in_assertion(frame: FrameType) -> bool:
+    """Whether the next thing is to raise an AssertionError, or not to."""
+    pending = [
+        i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti
+    ]
+    skipped = ('CACHE', 'TO_BOOL', 'COMPARE_OP', 'NOT_TAKEN')
+    jump, after = [i for i in pending if i.opname not in skipped][:2]
+    raises = after.opname == 'LOAD_ASSERTION_ERROR' or after.argrepr == 'AssertionError'
+    return 'IF_TRUE' in jump.opname and raises
 
 
 def trace(
@@ -257,7 +178,7 @@ def trace(
     if isinstance(model, pyg_nn.Sequential):
         _give_explicit_forward(model)
     model = _named(model)
-    tracer = _Tracer(spec, _convert_layers(model, options or TraceOptions()))
+    tracer = _Tracer(spec, convert_layers(model, options or TraceOptions()))
     try:
         with traceable_functions():
             graph = tracer.trace(model, concrete_args=dict(spec.constants))
@@ -277,52 +198,6 @@ def trace(
     _drop_unused_inputs(graph, spec)
     network.recompile()
     return network
-
-
-_FACTORIES = ('zeros', 'ones', 'full', 'arange')
-
-
-@contextmanager
-def traceable_functions() -> Iterator[None]:
-    """Lets functions take symbolic values that do not dispatch on them: sizes in
-    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, wherever PyG's
-    own modules call them.
-    """
-    functions = {id(function): function for function in _GRAPH_FUNCTIONS}
-    places = [(torch, name) for name in _FACTORIES]
-    for name, module in list(sys.modules.items()):
-        if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
-            places += [
-                (module, key)
-                for key, value in list(vars(module).items())
-                if id(value) in functions
-            ]
-    originals = [(place, name, getattr(place, name)) for place, name in places]
-    call = Aggregation.__call__  # Checks dimensions that are not known yet.
-    try:
-        for place, name, function in originals:
-            setattr(place, name, _traceable(function))
-        Aggregation.__call__ = lambda self, *args, **kwargs: nn.Module.__call__(
-            self, *args, **kwargs
-        )
-        yield
-    finally:
-        Aggregation.__call__ = call
-        for place, name, function in originals:
-            setattr(place, name, function)
-
-
-def _traceable(function: Any) -> Any:
-    @wraps(function)
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        flat = pytree.tree_leaves((args, kwargs))
-        proxies = [a for a in flat if isinstance(a, fx.Proxy)]
-        if not proxies:
-            return function(*args, **kwargs)
-        tracer = proxies[0].tracer
-        return tracer.create_proxy('call_function', function, args, kwargs)
-
-    return traced
 
 
 def _named(model: nn.Module) -> nn.Module:
@@ -401,6 +276,11 @@ def _bind_arguments(network: fx.GraphModule) -> None:
             signature = inspect.signature(module_of(network, node).forward)
             bound = signature.bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs
+            if isinstance(module_of(network, node), Aggregation):  # Takes five.
+                behind = dict(
+                    zip(list(bound.arguments)[5:], bound.args[5:], strict=False)
+                )
+                node.args, node.kwargs = bound.args[:5], {**behind, **bound.kwargs}
 
 
 def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:

@@ -196,7 +196,7 @@ def test_float32(kwargs, graph):
 @pytest.mark.parametrize(
     'last',
     [nn.Sigmoid(), torch.sigmoid, nn.Tanh(), torch.tanh, nn.LogSigmoid()],
-    ids=str,
+    ids=['Sigmoid', 'sigmoid', 'Tanh', 'tanh', 'LogSigmoid'],
 )
 def test_read_outs_stay_read_outs(last, graph):
     model = make(nn.Tanh(), last)
@@ -234,14 +234,20 @@ def test_compensation_reads_the_activation(graph):
     assert ridge.logit_relative_error < plain.logit_relative_error
 
 
-def test_maxima_of_negative_values_are_refused(graph):
-    model = randomize(GCN(5, 8, 3, 3, jk='max', act='sigmoid')).eval()
-    snn = convert(model, graph, config(100))
-    expected = model(graph.x, graph.edge_index)
-    assert (snn(graph) - expected).norm() < 0.02 * expected.norm()
-    assert_runs_agree(snn, graph)
-    with pytest.raises(NotImplementedError, match=r"maximum over 'neurons.act.*got -0"):
-        convert(randomize(GCN(5, 8, 3, 3, jk='max', act='elu')), graph)
+def test_maxima_of_negative_values_are_exact(graph):
+    for act, signed in [('sigmoid', False), ('elu', True)]:
+        model = randomize(GCN(5, 8, 3, 3, jk='max', act=act)).eval()
+        snn = convert(model, graph, config(100))
+        expected = model(graph.x, graph.edge_index)
+        assert (snn(graph) - expected).norm() < 0.03 * expected.norm()
+        assert_runs_agree(snn, graph)
+        spikes = snn.spikes(graph)
+        acts = [s for name, s in spikes.items() if name.startswith('act')]
+        assert len(acts) == 3 and all(s.code.signed == signed for s in acts)
+        gate = list(spikes.values())[-1]
+        largest = torch.stack([s.decode() for s in acts]).amax(dim=0)
+        assert torch.equal(gate.decode(), largest)
+        assert bool((largest < 0).any()) == signed
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,12 @@ def test_in_place_modules_are_copied():
 
 def test_comparisons():
     signed = PhaseCode(4, 2, signed=True)
-    for activation, expected in [('relu', 2), (nn.ELU(), 2), (nn.GELU(), 3)]:
+    for activation, expected in [
+        ('relu', 1),  # Never fires OFF.
+        ('identity', 2),
+        (nn.ELU(), 2),
+        (nn.GELU(), 3),
+    ]:
         assert (
             PhaseNeuron(signed, activation=activation).comparisons_per_step == expected
         )

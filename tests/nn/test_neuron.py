@@ -5,7 +5,7 @@ import torch
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import reference
-from spikegraph.nn import EarliestSpike, PhaseNeuron, charge, fire
+from spikegraph.nn import PhaseNeuron, charge, fire
 
 CODES = [
     PhaseCode(8, 2),
@@ -30,7 +30,7 @@ def test_charge_window_leaves_the_decoded_values(code):
 @pytest.mark.parametrize('scale', [1.0, torch.tensor([0.3, 1.0, 2.0]).double()])
 def test_fire_window_is_the_encoder(code, scale):
     potential = torch.randn(200, 3, dtype=torch.float64) * 2
-    spikes = PhaseNeuron(code, scale)(potential)
+    spikes = PhaseNeuron(code, scale, activation='identity')(potential)
     raster, num_compared = reference.fire(potential, code, scale)
     assert raster.abs().sum(dim=0).max() == 1
     assert torch.equal(raster.bool(), spikes.raster())
@@ -42,6 +42,15 @@ def test_fire_window_is_the_encoder(code, scale):
         now = fire(potential, code, step, has_fired, scale)
         assert torch.equal(now, raster[step])
         has_fired |= now != 0
+
+
+def test_relu_in_a_signed_code_never_fires_off():
+    code = PhaseCode(6, 1.4, signed=True)
+    potential = torch.randn(200, 3, dtype=torch.float64)
+    spikes = PhaseNeuron(code)(potential)
+    assert (spikes.polarity() >= 0).all()
+    expected = PhaseNeuron(code, activation='identity')(potential.relu())
+    assert torch.equal(spikes.spike_time, expected.spike_time)
 
 
 def test_threshold_can_be_read():
@@ -79,28 +88,3 @@ def test_state_dict_is_complete():
 def test_scale_errors():
     with pytest.raises(ValueError, match=r'positive and finite \(got -2\)'):
         PhaseNeuron(PhaseCode(4, 2), -2.0)
-
-
-def test_earliest_spike_is_the_maximum():
-    code = PhaseCode(6, 1.5)
-    populations = [Spikes.from_values(torch.rand(50, 4), code) for _ in range(3)]
-    expected = torch.stack([p.decode() for p in populations]).amax(dim=0)
-    assert torch.equal(EarliestSpike()(populations).decode(), expected)
-
-
-@pytest.mark.parametrize(
-    'code, scale, shape, match',
-    [
-        (PhaseCode(6, 2), 1.0, (5,), r'one code and scale.*base=1.5.*base=2'),
-        (PhaseCode(6, 1.5), 2.0, (5,), 'one code and scale'),
-        (PhaseCode(6, 1.5), 1.0, (4,), r'one shape \(got \(5,\) and \(4,\)\)'),
-    ],
-)
-def test_earliest_spike_errors(code, scale, shape, match):
-    first = Spikes.from_values(torch.rand(5), PhaseCode(6, 1.5))
-    other = Spikes.from_values(torch.rand(shape), code, scale)
-    with pytest.raises(ValueError, match=match):
-        EarliestSpike()([first, other])
-    signed = Spikes.from_values(torch.rand(5), PhaseCode(6, 1.5, signed=True))
-    with pytest.raises(ValueError, match=r'unsigned codes.*signed'):
-        EarliestSpike()([signed, signed])

@@ -46,7 +46,8 @@ class AttentionSum(SpikingLayer):
         values = values_of(x)
         messages = values[source]
         messages = messages if current is None else messages + current
-        messages = messages.view(len(source), self.heads, -1)
+        width = values.size(1) // self.heads
+        messages = messages.view(len(source), self.heads, width)
         messages = (alpha.unsqueeze(-1) * messages).flatten(1)
         out = values.new_zeros(num_targets, values.size(1))
         return out.index_add_(0, target, messages)

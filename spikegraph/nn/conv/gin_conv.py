@@ -29,7 +29,7 @@ class SpikingGINConv(SpikingTwin):
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
-        self.eps = float(conv.eps)
+        self.eps = conv.eps.item()
         self.nn = conv.nn
         self.max = None
         if conv.aggr == 'max':

@@ -39,7 +39,7 @@ class SpikingGINEConv(SpikingTwin):
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
         check_sum(conv, 'mean')
-        self.eps = float(conv.eps)
+        self.eps = conv.eps.item()
         self.nn, self.lin, self.flow = conv.nn, conv.lin, conv.flow
         self.sum = GraphFilter(MemberShift(mean=conv.aggr == 'mean'))
 

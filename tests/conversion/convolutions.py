@@ -1,0 +1,501 @@
+"""Which of PyG's layers convert: every class of ``torch_geometric.nn.conv`` is
+built, converted and compared with what it computes.
+
+    python -m tests.conversion.convolutions
+
+writes ``docs/convolutions.md``, which the tests compare with what they find.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg_nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from spikegraph import ConversionConfig, SpikingModel, convert, simulate
+from spikegraph.conversion.interpretation import run_network_as_ann
+from spikegraph.conversion.refusals import REFUSALS
+from tests.conversion.zoo import randomize
+
+PAGE = Path(__file__).parents[2] / 'docs' / 'convolutions.md'
+NUM_NODES, NUM_EDGES = 14, 50
+TOLERANCE = 1e-9
+FINE = ConversionConfig(num_steps=100, base=1.08, compensate=None)
+EXACT, ANALOG, REFUSED, MISSING = 'exactly', 'analog parts', 'refused', 'not tried'
+
+# Arguments of the forward, by letter (see `inputs_of`), and the layer's own.
+CONVOLUTIONS: dict[str, list[tuple[str, str]]] = {
+    'SimpleConv': [
+        ('xe', ''),
+        ('xew', "'mean'"),
+        ('xe', "'max', combine_root='cat'"),
+        ('xe', "combine_root='self_loop'"),
+    ],
+    'GCNConv': [
+        ('xe', '6, 5'),
+        ('xew', '6, 5, improved=True'),
+        ('xe', '6, 5, normalize=False'),
+        ('xe', "6, 5, aggr='max'"),
+    ],
+    'ChebConv': [('xe', '6, 5, K=3'), ('xew', "6, 5, K=2, normalization='rw'")],
+    'SAGEConv': [
+        ('xe', '6, 5'),
+        ('xe', "6, 5, aggr='max'"),
+        ('xe', "6, 5, aggr='min', root_weight=False"),
+        ('xe', '6, 5, project=True'),
+        ('xe', '6, 5, normalize=True'),
+        ('xe', "6, 5, aggr=['mean', 'max']"),
+        ('xs', "6, 5, aggr='lstm'"),
+        ('xe', "6, 5, aggr='std'"),
+        ('xe', "6, 5, aggr='median'"),
+    ],
+    'GraphConv': [
+        ('xe', '6, 5'),
+        ('xew', "6, 5, aggr='mean'"),
+        ('xe', "6, 5, aggr='max'"),
+        ('xew', "6, 5, aggr='max'"),
+    ],
+    'GatedGraphConv': [('xe', '6, 2')],
+    'ResGatedGraphConv': [('xe', '6, 5')],
+    'GATConv': [('xe', '6, 5, heads=2'), ('xea', '6, 5, edge_dim=4, concat=False')],
+    'GATv2Conv': [('xe', '6, 5, heads=2'), ('xea', '6, 5, edge_dim=4')],
+    'TransformerConv': [
+        ('xe', '6, 5, heads=2'),
+        ('xea', '6, 5, edge_dim=4, root_weight=False'),
+        ('xe', '6, 5, beta=True'),
+    ],
+    'AGNNConv': [('xe', '')],
+    'TAGConv': [('xe', '6, 5'), ('xew', '6, 5, K=2, normalize=False')],
+    'GINConv': [
+        ('xe', 'mlp(6, 5)'),
+        ('xe', 'mlp(6, 5), eps=0.3, train_eps=True'),
+        ('xe', "mlp(6, 5), aggr='max'"),
+    ],
+    'GINEConv': [('xea', 'mlp(6, 5), edge_dim=4')],
+    'ARMAConv': [('xe', '6, 5, num_stacks=2, num_layers=2'), ('xe', '6, 5, act=None')],
+    'SGConv': [('xe', '6, 5, K=2'), ('xew', '6, 5')],
+    'SSGConv': [('xe', '6, 5, alpha=0.2, K=3')],
+    'APPNP': [('xe', 'K=3, alpha=0.1'), ('xew', 'K=3, alpha=0.1, normalize=False')],
+    'MFConv': [('xe', '6, 5, max_degree=4')],
+    'RGCNConv': [
+        ('xet', '6, 5, 3'),
+        ('xet', '6, 5, 3, num_bases=2'),
+        ('xet', '6, 4, 3, num_blocks=2'),
+        ('xet', "6, 5, 3, aggr='max'"),
+    ],
+    'FastRGCNConv': [('xet', '6, 5, 3')],
+    'RGATConv': [('xet', '6, 5, 3')],
+    'SignedConv': [('xee', '6, 5, first_aggr=True'), ('Xee', '6, 5, first_aggr=False')],
+    'DNAConv': [('ye', '6')],
+    'PointNetConv': [
+        ('xpe', 'mlp(9, 8), mlp(8, 5)'),
+        ('xpe', ''),
+        ('xpe', "mlp(9, 8), aggr='mean'"),
+    ],
+    'GMMConv': [('xea', '6, 5, dim=4, kernel_size=2')],
+    'NNConv': [('xea', '6, 5, mlp(4, 30)')],
+    'CGConv': [('xea', '6, dim=4')],
+    'EdgeConv': [('xe', 'mlp(12, 5)'), ('xe', "mlp(12, 5), aggr='mean'")],
+    'PPFConv': [('xpne', 'mlp(10, 8), mlp(8, 5)')],
+    'FeaStConv': [('xe', '6, 5, heads=2')],
+    'PointTransformerConv': [('xpe', '6, 5')],
+    'HypergraphConv': [
+        ('xh', '6, 5'),
+        ('xhv', '6, 5, bias=False'),
+        ('xhvb', '6, 5, use_attention=True'),
+    ],
+    'LEConv': [('xe', '6, 5'), ('xew', '6, 5, bias=False')],
+    'PNAConv': [
+        ('xe', "6, 5, ['mean', 'max', 'min'], ['identity', 'amplification'], deg"),
+        ('xe', "6, 6, ['sum'], ['linear', 'attenuation'], deg, towers=2"),
+        ('xea', "6, 5, ['mean'], ['identity'], deg, edge_dim=4"),
+        ('xe', "6, 5, ['std'], ['identity'], deg"),
+    ],
+    'ClusterGCNConv': [('xe', '6, 5'), ('xe', '6, 5, diag_lambda=0.5')],
+    'GENConv': [
+        ('xe', "6, 5, aggr='add'"),
+        ('xea', "6, 5, aggr='max', edge_dim=4"),
+        ('xe', '6, 5'),
+        ('xe', "6, 5, aggr='add', msg_norm=True"),
+    ],
+    'GCN2Conv': [
+        ('xze', '6, alpha=0.1'),
+        ('xze', '6, alpha=0.1, theta=0.5, layer=2, shared_weights=False'),
+    ],
+    'WLConv': [('He', '')],
+    'WLConvContinuous': [('xe', ''), ('xew', '')],
+    'FiLMConv': [('xe', '6, 5')],
+    'SuperGATConv': [('xe', '6, 5, heads=2')],
+    'FAConv': [('xze', '6')],
+    'EGConv': [('xe', '6, 8, num_heads=4, num_bases=2')],
+    'PDNConv': [('xea', '6, 5, edge_dim=4, hidden_channels=8')],
+    'GeneralConv': [
+        ('xe', '6, 5'),
+        ('xe', "6, 5, aggr='max', skip_linear=True"),
+        ('xe', '6, 5, attention=True'),
+        ('xe', '6, 5, l2_normalize=True'),
+    ],
+    'HGTConv': [('de', "6, 4, (['a'], [('a', 'to', 'a')]), heads=2")],
+    'HEATConv': [('xeota', '6, 5, 2, 3, 2, 4, 3')],
+    'HeteroConv': [
+        ('de', "{('a', 'to', 'a'): SAGEConv(6, 5)}"),
+        ('de', "{('a', 'to', 'a'): GATConv(6, 5, add_self_loops=False)}"),
+    ],
+    'HANConv': [('de', "6, 4, (['a'], [('a', 'to', 'a')])")],
+    'LGConv': [('xe', ''), ('xew', 'normalize=False')],
+    'PointGNNConv': [('xpe', 'mlp(6, 3), mlp(9, 8), mlp(8, 6)')],
+    'GPSConv': [('xe', '6, SAGEConv(6, 6), heads=2'), ('xe', '6, None, heads=2')],
+    'AntiSymmetricConv': [('xe', '6, num_iters=2'), ('xe', "6, act='relu'")],
+    'DirGNNConv': [
+        ('xe', 'SAGEConv(6, 5)'),
+        ('xe', 'GCNConv(6, 5), root_weight=False'),
+        ('xe', 'GATConv(6, 5, add_self_loops=False)'),
+    ],
+    'MixHopConv': [('xe', '6, 5'), ('xew', '6, 5, powers=[0, 3, 1]')],
+    'MeshCNNConv': [('xm', '6, 5')],
+}
+# What must be installed beside PyG, or done, to use the class at all.
+NOT_TRIED = {
+    'MessagePassing': 'is the base class; a layer of your own is looked into',
+    'CuGraphSAGEConv': 'needs pylibcugraphops',
+    'CuGraphGATConv': 'needs pylibcugraphops',
+    'CuGraphRGCNConv': 'needs pylibcugraphops',
+    'FusedGATConv': 'needs dgNN',
+    'GravNetConv': 'needs torch-cluster or pyg-lib',
+    'DynamicEdgeConv': 'needs torch-cluster or pyg-lib',
+    'XConv': 'needs torch-cluster or pyg-lib',
+    'PANConv': 'needs torch-sparse',
+    'SplineConv': 'needs torch-spline-conv or pyg-lib',
+}
+NORMS = {
+    'BatchNorm': [('x', '6')],
+    'HeteroBatchNorm': [('xo', '6, num_types=2')],
+    'GraphSizeNorm': [('xb', '')],
+    'MeanSubtractionNorm': [('xb', '')],
+    'InstanceNorm': [('xb', '6'), ('x', '6, track_running_stats=True')],
+    'LayerNorm': [('xb', '6'), ('x', "6, mode='node'")],
+    'HeteroLayerNorm': [('xo', '6, num_types=2')],
+    'GraphNorm': [('xb', '6')],
+    'PairNorm': [('xb', '')],
+    'MessageNorm': [('xz', 'True')],
+    'DiffGroupNorm': [('x', '6, groups=3')],
+}
+AGGREGATIONS = {
+    'SumAggregation': [('xb', '')],
+    'MeanAggregation': [('xb', '')],
+    'MaxAggregation': [('xb', '')],
+    'MinAggregation': [('xb', '')],
+    'MultiAggregation': [
+        ('xb', "['mean', 'max', 'min', 'sum']"),
+        ('xb', "['mean', 'sum'], mode='sum'"),
+        ('xb', "['mean', 'sum'], mode='max'"),
+        ('xb', "['mean', 'std']"),
+    ],
+    'DegreeScalerAggregation': [
+        ('xb', "['mean', 'max'], ['identity', 'linear'], deg"),
+    ],
+    'MulAggregation': [('xb', '')],
+    'VarAggregation': [('xb', '')],
+    'StdAggregation': [('xb', '')],
+    'SoftmaxAggregation': [('xb', '')],
+    'PowerMeanAggregation': [('xb', '')],
+    'MedianAggregation': [('xb', '')],
+    'QuantileAggregation': [('xb', '0.5')],
+    'LSTMAggregation': [('xb', '6, 5')],
+    'GRUAggregation': [('xb', '6, 5')],
+    'Set2Set': [('xb', '6, 2')],
+    'SortAggregation': [('xb', '3')],
+    'AttentionalAggregation': [('xb', 'mlp(6, 1)')],
+    'DeepSetsAggregation': [('xb', 'mlp(6, 8), mlp(8, 5)')],
+    'VariancePreservingAggregation': [('xb', '')],
+}
+MODELS = {
+    'MLP': [('x', '[6, 8, 8, 5]'), ('x', "[6, 8, 5], act='gelu', norm=None")],
+    'GCN': [
+        ('xe', '6, 8, 3, 5'),
+        ('xew', "6, 8, 3, 5, norm='batch_norm', jk='cat'"),
+        ('xe', "6, 8, 2, 5, act='elu', jk='max'"),
+        ('xe', "6, 8, 2, 5, norm='layer_norm'"),
+        ('xe', "6, 8, 2, 5, jk='lstm'"),
+    ],
+    'GraphSAGE': [('xe', '6, 8, 3, 5'), ('xe', "6, 8, 2, 5, aggr='max', jk='max'")],
+    'GIN': [('xe', "6, 8, 3, 5, norm='batch_norm'")],
+    'EdgeCNN': [('xe', '6, 8, 2, 5')],
+    'PNA': [
+        (
+            'xe',
+            "6, 8, 2, 5, aggregators=['mean', 'max'], scalers=['identity'], deg=deg",
+        )
+    ],
+    'LINKX': [('xe', '14, 6, 8, 5, 2')],
+    'GAT': [('xe', '6, 8, 2, 5, heads=2'), ('xe', '6, 8, 2, 5, v2=True')],
+}
+
+
+@dataclass
+class Outcome:
+    """What became of one layer.
+
+    Args:
+        status (str): One of `EXACT`, `ANALOG`, `REFUSED` and `MISSING`.
+        note (str): How it converted, or why not.
+        message (str): The error without analog parts.
+        error (float): The largest difference from the layer, relative.
+        snn (SpikingModel, optional): The converted layer.
+        model (torch.nn.Module, optional): The layer.
+        inputs (tuple): What it was called with.
+    """
+
+    status: str
+    note: str
+    message: str = ''
+    error: float = 0.0
+    snn: SpikingModel | None = None
+    model: nn.Module | None = None
+    inputs: tuple[Any, ...] = ()
+
+
+def mlp(num_in: int, num_out: int) -> nn.Module:
+    """A linear layer, a ReLU, a linear layer."""
+    return nn.Sequential(nn.Linear(num_in, 8), nn.ReLU(), nn.Linear(8, num_out))
+
+
+def build(name: str, letters: str, code: str) -> nn.Module:
+    """The layer with the arguments that ``code`` spells."""
+    torch.manual_seed(0)
+    names = {**vars(pyg_nn.aggr), **vars(pyg_nn), **vars(pyg_nn.models)}
+    deg = torch.tensor([0, 3, 5, 4, 2])
+    model = eval(f'{name}({code})', {**names, 'mlp': mlp, 'deg': deg})
+    return randomize(model if name in MODELS else _inside(model, len(letters))).eval()
+
+
+def _inside(layer: nn.Module, num_arguments: int) -> nn.Module:
+    """A model of one layer, with the first arguments of the layer."""
+    names = list(inspect.signature(layer.forward).parameters)[:num_arguments]
+    names = [name.removeprefix('args_').removesuffix('_dict') for name in names]
+    text = ', '.join(names)
+    source = f'lambda self, {text}: self.layer({text})'
+    model = type('Model', (nn.Module,), {'forward': eval(source)})()
+    model.layer = layer
+    return model
+
+
+def inputs_of(letters: str) -> tuple[Any, ...]:
+    """Arguments of a forward, on one random graph."""
+    g = torch.Generator().manual_seed(1)
+
+    def real(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    def index(high: int, *shape: int) -> Tensor:
+        return torch.randint(high, shape, generator=g)
+
+    edges = index(NUM_NODES - 1, 2, NUM_EDGES)
+    nodes = torch.arange(NUM_EDGES) % NUM_NODES
+    known: dict[str, Any] = {
+        'x': real(NUM_NODES, 6),
+        'z': real(NUM_NODES, 6),
+        'X': real(NUM_NODES, 12),
+        'H': F.one_hot(index(4, NUM_NODES)).double(),
+        'y': real(NUM_NODES, 3, 6),
+        'e': edges,
+        's': edges[:, edges[1].argsort()],
+        'w': real(NUM_EDGES).abs(),
+        'a': real(NUM_EDGES, 4),
+        't': index(3, NUM_EDGES),
+        'p': real(NUM_NODES, 3),
+        'n': F.normalize(real(NUM_NODES, 3)),
+        'h': torch.stack([nodes, index(5, NUM_EDGES)]),
+        'v': real(5).abs(),
+        'b': torch.arange(NUM_NODES) // 5,
+        'o': index(2, NUM_NODES),
+        'm': index(NUM_NODES, 2, 4 * NUM_NODES),
+        'd': {'a': real(NUM_NODES, 6)},
+    }
+    if 'h' in letters:
+        known['b'] = real(5, 6)
+    if 'd' in letters:
+        known['e'] = {('a', 'to', 'a'): edges}
+    return tuple(known[letter] for letter in letters)
+
+
+def try_layer(name: str, letters: str, code: str) -> Outcome:
+    """Converts one layer, without analog parts and, if refused, with them."""
+    model, inputs = build(name, letters, code), inputs_of(letters)
+    config = ConversionConfig(num_steps=16, base=1.4, compensate=None)
+    try:
+        snn = convert(model, copy.deepcopy(inputs), config)
+    except (NotImplementedError, ValueError) as error:
+        return _with_analog(model, inputs, str(error))
+    notes = []
+    if snn.report.affine:
+        notes.append('affine, kept as it is')
+    if snn.report.num_activations:
+        notes.append(f'{_count(snn.report.num_activations, "population")} inside')
+    if len(snn.spikes(*inputs)) > len(snn.neurons):
+        num = len(snn.spikes(*inputs)) - len(snn.neurons)
+        notes.append(f'{_count(num, "earliest spike gate")}')
+    if snn.report.currents:
+        notes.append(f'currents: {", ".join(sorted(set(snn.report.currents)))}')
+    error = deviation(snn, model, inputs)
+    assert snn.report.analog == {} and error < TOLERANCE, (name, code, error)
+    return Outcome(EXACT, '; '.join(notes), '', error, snn, model, inputs)
+
+
+def _with_analog(model: nn.Module, inputs: tuple[Any, ...], message: str) -> Outcome:
+    config = replace(FINE, allow_analog=True)
+    note = reason_in(message)
+    try:
+        snn = convert(model, copy.deepcopy(inputs), config)
+    except (NotImplementedError, ValueError):
+        return Outcome(REFUSED, note, message, model=model, inputs=inputs)
+    with torch.no_grad():
+        error = relative(snn(*inputs), model(*copy.deepcopy(inputs)))
+    left = {what for what in snn.report.analog.values()}
+    whole = any(what.startswith('layer (') for what in left)
+    if not whole:
+        kinds = [what.split(' in ')[0].split('(')[-1].strip(')') for what in left]
+        note += f'; analog: {", ".join(sorted(set(kinds)))}'
+    status = REFUSED if whole else ANALOG
+    return Outcome(status, note, message, error, snn, model, inputs)
+
+
+@torch.no_grad()
+def deviation(snn: SpikingModel, model: nn.Module, inputs: tuple[Any, ...]) -> float:
+    """How far the conversion is from exact: the graph run as an ANN against
+    the model; the spikes of single steps against the closed form; and, where
+    no population is inside, the output against that on the decoded inputs.
+    """
+    bound = snn.bind(*copy.deepcopy(inputs))
+    ann = run_network_as_ann(snn.network, bound)
+    errors = [relative(ann, model(*copy.deepcopy(inputs)))]
+    spikes, simulation = snn.spikes(*inputs), simulate(snn, *inputs)
+    same = list(spikes) == list(simulation.spikes) and all(
+        torch.equal(each.spike_time, simulation.spike_time[name])
+        for name, each in spikes.items()
+    )
+    out = snn(*inputs)
+    errors += [0.0 if same else float('inf'), relative(simulation.output, out)]
+    if snn.report.num_activations == 0 and not isinstance(inputs[0], dict):
+        decoded = list(inputs)
+        names = list(snn.spec.inputs)
+        for name, each in spikes.items():
+            if name.startswith('input_'):
+                decoded[names.index(name.removeprefix('input_'))] = each.decode()
+        errors.append(relative(out, model(*copy.deepcopy(decoded))))
+    return max(errors)
+
+
+def relative(found: Any, expected: Any) -> float:
+    """The largest difference, relative to the largest value."""
+    pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True)
+    return max(
+        float((a - b).abs().max() / b.abs().max().clamp(min=1e-9))
+        if a.shape == b.shape
+        else float('inf')
+        for a, b in pairs
+    )
+
+
+def reason_in(message: str) -> str:
+    """The reason in an error message, without names and remedies."""
+    message = message.split(', and its messages cannot be traced (')[0]
+    _, _, reason = message.rpartition('Cannot convert ')
+    what, _, reason = (reason or message).partition(': ')
+    name, _, kind = what.partition(' (')
+    where = '' if name in ("'layer'",) else f'{what.replace("layer.", "")}: '
+    for remedy in ('. Add a rule', '. Put it into', '. Control flow', '. Read only'):
+        reason = reason.split(remedy)[0]
+    return f'{where}{reason}'.replace('|', r'\|').replace('\n', ' ').strip()
+
+
+def _count(num: int, what: str) -> str:
+    return f'{num} {what}{"s" * (num > 1)}'
+
+
+def try_all(table: dict[str, list[tuple[str, str]]]) -> dict[str, list[Outcome]]:
+    """The outcome of every row of a table."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return {
+            name: [try_layer(name, *row) for row in rows]
+            for name, rows in table.items()
+        }
+
+
+def rows_of(
+    table: dict[str, list[tuple[str, str]]], outcomes: dict[str, list[Outcome]]
+) -> list[str]:
+    """A line for each class and outcome."""
+    lines = ['| | with | converts | |', '|---|---|---|---|']
+    names = list(table)
+    if 'SimpleConv' in table:
+        names = [n for n in pyg_nn.conv.__all__ if n in table or n in NOT_TRIED]
+    for name in names:
+        groups: dict[tuple[str, str], list[str]] = {}
+        if name in NOT_TRIED:
+            reason = REFUSALS.get(getattr(pyg_nn, name, None))
+            note = NOT_TRIED[name] + (f'; {reason}' if reason else '')
+            lines.append(f'| `{name}` | | {REFUSED if reason else MISSING} | {note} |')
+            continue
+        for (letters, code), outcome in zip(table[name], outcomes[name], strict=True):
+            weighted = ' with `edge_weight`' if 'w' in letters else ''
+            text = f'`({code})`{weighted}'
+            groups.setdefault((outcome.status, outcome.note), []).append(text)
+        for (status, note), codes in groups.items():
+            status = {ANALOG: 'with analog parts'}.get(status, status)
+            lines.append(f'| `{name}` | {", ".join(codes)} | {status} | {note} |')
+    return lines
+
+
+HEAD = """\
+# Which layers convert
+
+Written by `python -m tests.conversion.convolutions`, which builds each layer of PyG with
+the arguments given, converts it and compares; a test keeps this page true.
+
+* **exactly**: nothing stays analog. The converted graph, run as an ANN, is the layer
+  (relative difference below 1e-9 in float64); single time steps and closed form fire
+  the same spikes; and where no population is inside, the output is that of the layer on
+  the decoded input spikes. What rounds is only the code of the populations.
+* **with analog parts**: refused by default, for the reason given. With
+  `allow_analog=True`, the parts named are computed in analog and billed as MACs; the
+  rest spikes.
+* **refused**: `convert` raises, and says why. With `allow_analog=True`, most of these
+  stay analog as they are, are listed in the report, and are billed as MACs.
+
+Currents are inputs that charge populations as analog values, next to spikes. A layer of
+your own that is not listed is either found to be affine or looked into, see
+[README](../README.md#add-your-own-layer).
+"""
+
+
+TABLES = {
+    'Convolutions': CONVOLUTIONS,
+    'Norms': NORMS,
+    'Aggregations': AGGREGATIONS,
+    'Models': MODELS,
+}
+
+
+def page(outcomes: dict[str, dict[str, list[Outcome]]]) -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, table in TABLES.items():
+        lines = rows_of(table, outcomes[title])
+        parts += [f'## {title}\n', '\n'.join(lines) + '\n']
+    return '\n'.join(parts)
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    PAGE.write_text(page({title: try_all(table) for title, table in TABLES.items()}))

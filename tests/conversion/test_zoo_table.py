@@ -1,0 +1,95 @@
+"""What the pages about layers claim is what happens."""
+
+import copy
+
+import pytest
+import torch
+import torch_geometric.nn as pyg_nn
+
+from spikegraph import convert, measure
+from spikegraph.conversion.rules import rule_for
+from tests.conversion import convolutions as zoo
+
+
+@pytest.fixture(scope='module')
+def outcomes():
+    """One conversion of every layer, for all tests here."""
+    return {title: zoo.try_all(table) for title, table in zoo.TABLES.items()}
+
+
+def all_of(outcomes, status, title=None):
+    found = [
+        (name, outcome)
+        for key, table in outcomes.items()
+        for name, rows in table.items()
+        for outcome in rows
+        if outcome.status == status and title in (None, key)
+    ]
+    assert found
+    return found
+
+
+def test_every_class_is_in_the_table():
+    tried = {*zoo.CONVOLUTIONS, *zoo.NOT_TRIED}
+    assert tried == set(pyg_nn.conv.__all__)
+    assert set(zoo.NORMS) == set(pyg_nn.norm.__all__)
+
+
+def test_the_page_is_up_to_date(outcomes):
+    assert zoo.PAGE.read_text() == zoo.page(outcomes), (
+        'run python -m tests.conversion.convolutions'
+    )
+
+
+def test_most_convolutions_convert_exactly(outcomes):
+    exact = all_of(outcomes, zoo.EXACT, 'Convolutions')
+    assert len({name for name, _ in exact}) >= 30
+    assert all(outcome.error < zoo.TOLERANCE for _, outcome in exact)
+    assert all(outcome.snn.report.analog == {} for _, outcome in exact)
+
+
+@torch.no_grad()
+def test_exact_conversions_follow_the_layer_closely(outcomes):
+    """Coded with many steps, the output is the layer's."""
+    for name, outcome in all_of(outcomes, zoo.EXACT):
+        inputs = copy.deepcopy(outcome.inputs)
+        snn = convert(outcome.model, inputs, zoo.FINE)
+        found, expected = snn(*outcome.inputs), outcome.model(*outcome.inputs)
+        assert zoo.relative(found, expected) < 0.1, name
+
+
+def test_refusals_name_path_type_reason_and_remedy(outcomes):
+    refused = all_of(outcomes, zoo.REFUSED) + all_of(outcomes, zoo.ANALOG)
+    for name, outcome in refused:
+        message = outcome.message
+        path = message.split("Cannot convert '")[1].split("'")[0]
+        kind = message.split('(')[1].split(')')[0]
+        modules = dict(outcome.model.named_modules())
+        if path.rpartition('.')[0] in modules and ' in ' not in message.split(':')[0]:
+            if path in modules:
+                assert type(modules[path]).__name__ == kind, message
+            assert f"@register_rule({kind})' or pass 'allow_analog=True'" in message
+        else:  # A function inside a layer.
+            assert f' in layer ({name}): ' in message, message
+            assert "a module with a rule of its own or pass 'allow" in message
+        assert len(zoo.reason_in(message)) > 20
+
+
+def test_analog_parts_are_listed_follow_the_layer_and_are_billed(outcomes):
+    for name, outcome in all_of(outcomes, zoo.ANALOG):
+        assert outcome.snn.report.analog, name
+        assert outcome.error < 0.1, (name, outcome.error)
+        counted = measure(outcome.model, outcome.snn, copy.deepcopy(outcome.inputs))
+        assert counted.total.snn_macs > 0, name
+
+
+def test_what_is_refused_stays_analog_if_allowed(outcomes):
+    for name, outcome in all_of(outcomes, zoo.REFUSED):
+        assert list(outcome.snn.report.analog.values()) == [f'layer ({name})']
+        assert outcome.error < 0.1, (name, outcome.error)
+
+
+def test_refused_layers_say_why_even_where_they_cannot_be_built(outcomes):
+    for name in ('DynamicEdgeConv', 'XConv', 'GravNetConv', 'SplineConv'):
+        kind = getattr(pyg_nn, name)
+        assert rule_for(kind.__new__(kind)).reason
