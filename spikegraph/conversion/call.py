@@ -102,15 +102,20 @@ class CallSpec:
         entries = self.entries.get(name)
         if entries is None:
             return {name: value}
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                f"Expected '{name}' to be a dictionary, as in the calibration data "
+                f'(got {type(value).__name__})'
+            )
         found = {key for key, item in value.items() if item is not None}
         expected = {key for key, flat in entries.items() if flat is not None}
         if found != expected:
             key = sorted(found ^ expected, key=str)[0]
-            state = 'not in' if key in found else 'in'
+            state = f'{key!r}, too' if key in found else f'nothing for {key!r}'
             raise ValueError(
                 f"Expected '{name}' to hold the keys {sorted(expected, key=str)}, as in "
-                f'the calibration data (got {key!r}, {state} the calibration data); '
-                'convert again with calibration data that holds the same'
+                f'the calibration data (got {state}); convert again with calibration '
+                'data that holds the same'
             )
         return {flat: value[key] for key, flat in entries.items() if flat is not None}
 
