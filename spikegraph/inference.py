@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
 from tqdm import tqdm
 
@@ -45,7 +47,7 @@ _COLUMNS = (-1, 1, None)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Tensor:
+def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Any:
     r"""Runs a network over a loader and collects the outputs.
 
     Args:
@@ -57,7 +59,8 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> T
             (default: :obj:`True`)
 
     Returns:
-        torch.Tensor: The outputs, in the order of the loader.
+        torch.Tensor: The outputs, in the order of the loader; a dictionary of
+        tensors where the model returns one.
 
     Raises:
         ValueError: If the loader is empty.
@@ -69,12 +72,22 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> T
             out = model(batch) if is_data else model(*batch)
         else:
             out = model(**as_call(model, batch))
-        if isinstance(batch, BaseData) and 'n_id' in batch and 'batch_size' in batch:
-            out = out[: batch.batch_size]
-        outputs.append(out)
+        outputs.append(_of_seeds(out, batch))
     if not outputs:
         raise ValueError("Expected 'loader' to hold at least one batch (got none)")
-    return torch.cat(outputs)
+    return pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)
+
+
+def _of_seeds(out: Any, batch: Any) -> Any:
+    """The outputs that a sampled batch was made for."""
+    if not isinstance(batch, BaseData) or 'n_id' not in batch:
+        return out
+    if isinstance(batch, HeteroData):
+        sizes = batch.collect('batch_size', allow_empty=True)
+        if isinstance(out, dict) and sizes:
+            return {k: out[k][:size] for k, size in sizes.items() if k in out}
+        return out[: next(iter(sizes.values()))] if sizes else out
+    return out[: batch.batch_size] if 'batch_size' in batch else out
 
 
 @torch.no_grad()
