@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
 from tqdm import tqdm
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.call import as_call
-from spikegraph.conversion.interpretation import arguments, is_population
+from spikegraph.conversion.interpretation import is_input, is_population, run_node
+from spikegraph.conversion.structure import CURRENT_NAMES
 from spikegraph.conversion.tracing import describe, operation_of
 from spikegraph.kernels import Adjacency, propagate
 from spikegraph.nn import (
+    DegreeFactor,
     EarliestNeighbor,
     EarliestSpike,
     GraphFilter,
@@ -31,13 +35,19 @@ from spikegraph.nn.shift import MemberShift
 _ROW_WISE = {
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
     *(torch.add, torch.sub, torch.mul, torch.div, 'add', 'sub', 'mul', 'div'),
-    *(torch.log_softmax, torch.softmax, torch.sigmoid, F.log_softmax, F.softmax),
-    *('log_softmax', 'softmax', 'sigmoid', 'decode', F.normalize),
+    *(torch.sigmoid, 'sigmoid', 'decode'),
 }
+# Row-wise along the columns only: where the dimension is given, and its default.
+_ALONG: dict[Any, tuple[int, int | None]] = {
+    **dict.fromkeys((F.log_softmax, F.softmax, 'log_softmax', 'softmax'), (1, None)),
+    **dict.fromkeys((torch.log_softmax, torch.softmax), (1, None)),
+    F.normalize: (2, 1),
+}
+_COLUMNS = (-1, 1, None)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Tensor:
+def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Any:
     r"""Runs a network over a loader and collects the outputs.
 
     Args:
@@ -49,7 +59,8 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> T
             (default: :obj:`True`)
 
     Returns:
-        torch.Tensor: The outputs, in the order of the loader.
+        torch.Tensor: The outputs, in the order of the loader; a dictionary of
+        tensors where the model returns one.
 
     Raises:
         ValueError: If the loader is empty.
@@ -61,12 +72,22 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> T
             out = model(batch) if is_data else model(*batch)
         else:
             out = model(**as_call(model, batch))
-        if isinstance(batch, BaseData) and 'n_id' in batch and 'batch_size' in batch:
-            out = out[: batch.batch_size]
-        outputs.append(out)
+        outputs.append(_of_seeds(out, batch))
     if not outputs:
         raise ValueError("Expected 'loader' to hold at least one batch (got none)")
-    return torch.cat(outputs)
+    return pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)
+
+
+def _of_seeds(out: Any, batch: Any) -> Any:
+    """The outputs that a sampled batch was made for."""
+    if not isinstance(batch, BaseData) or 'n_id' not in batch:
+        return out
+    if isinstance(batch, HeteroData):
+        sizes = batch.collect('batch_size', allow_empty=True)
+        if isinstance(out, dict) and sizes:
+            return {k: out[k][:size] for k, size in sizes.items() if k in out}
+        return out[: next(iter(sizes.values()))] if sizes else out
+    return out[: batch.batch_size] if 'batch_size' in batch else out
 
 
 @torch.no_grad()
@@ -113,53 +134,80 @@ class _Layerwise:
         self.block_size = block_size
         self.stored: dict[fx.Node, Spikes] = {}
         self.static: dict[fx.Node, Any] = {}
-        self.features: set[fx.Node] = set()
         self.adjacency: dict[fx.Node, Adjacency] = {}
-        self.num_nodes = 0
         for node in self.nodes:
-            if node.op != 'placeholder':
-                continue
-            self.static[node] = inputs[str(node.target)]
-            if node.target in snn.features and node.target not in snn.report.currents:
-                self.features.add(node)
-                self.num_nodes = self.static[node].size(0)
-        self._check()
+            if node.op == 'placeholder':
+                self.static[node] = inputs[str(node.target)]
+        self.features = self._find_features(snn)
+        self.num_nodes = self._count_nodes()
+        self.moving = self._find_moving()
 
-    def _check(self) -> None:
-        """Refuses what does not work node by node before any work is done."""
+    def _find_features(self, snn: SpikingModel) -> list[fx.Node]:
+        """What holds a row of features for each node of the data."""
+        currents = set(snn.report.currents).difference(CURRENT_NAMES)
+        found = []
+        for node in self.nodes:
+            name = node.args[1] if node.target is getattr else node.target
+            is_source = node.op == 'placeholder' or node.target is getattr
+            if is_source and name in currents:
+                found.append(node)
+            elif self._fires(node) and is_input(node):
+                found += node.all_input_nodes[:1]
+        return found
+
+    def _count_nodes(self) -> int:
+        numbers = [self._constant(node).size(0) for node in self.features]
+        if len(set(numbers)) != 1:
+            raise NotImplementedError(
+                'Cannot run a network layer by layer whose inputs have different or '
+                f"unknown numbers of rows (got {numbers}); use 'forward', or a loader"
+            )
+        return int(numbers[0])
+
+    def _find_moving(self) -> set[fx.Node]:
+        """What depends on the features; refuses what does not work node by node
+        before any work is done.
+        """
         moving = set(self.features)
         for node in self.nodes:
             if not moving.intersection(node.all_input_nodes):
                 continue
-            moving.add(node)
-            if node.op == 'output' or self._is_known(node):
-                continue
-            raise NotImplementedError(
-                f"Cannot run '{describe(self.network, node)}' layer by layer: it may mix "
-                "nodes that are not neighbours; use 'forward', or a loader"
-            )
+            target = operation_of(self.network, node)
+            if target == 'size' and node.args[1:] == (0,):
+                self.static[node] = self.num_nodes
+            elif not isinstance(target, DegreeFactor):  # It reads the shape only.
+                moving.add(node)
+                if not self._is_known(node, moving):
+                    raise NotImplementedError(
+                        f"Cannot run '{describe(self.network, node)}' layer by layer: it "
+                        "may mix nodes that are not neighbours; use 'forward', or a loader"
+                    )
+        return moving
 
-    def _is_known(self, node: fx.Node) -> bool:
+    def _is_known(self, node: fx.Node, moving: set[fx.Node]) -> bool:
+        if node.op == 'output':
+            return isinstance(node.args[0], fx.Node)
         target = operation_of(self.network, node)
-        if isinstance(target, GraphFilter):
-            return not isinstance(target.shift, MemberShift)
-        known = (
-            PhaseNeuron,
-            EarliestNeighbor,
-            EarliestSpike,
-            SpikingLinear,
-            nn.BatchNorm1d,
-        )
+        if isinstance(target, (GraphFilter, EarliestNeighbor)):
+            fixed = all(n not in moving for n in node.args[1:] if _is_node(n))
+            member = isinstance(getattr(target, 'shift', None), MemberShift)
+            return fixed and not member
+        if isinstance(target, (nn.Softmax, nn.LogSoftmax)):
+            return target.dim in _COLUMNS
         if isinstance(target, nn.Module):
-            return isinstance(target, known) and len(node.args) <= 3
-        if target is torch.cat:
-            return node.kwargs.get('dim', (*node.args, 0)[1]) in (-1, 1)
+            known = (PhaseNeuron, EarliestSpike, SpikingLinear, nn.BatchNorm1d)
+            return isinstance(target, known)
+        if target in (torch.cat, *_ALONG):
+            position, default = _ALONG.get(target, (1, 0))
+            given = (*node.args, *[default] * 3)[position]
+            return node.kwargs.get('dim', given) in _COLUMNS
         return target in _ROW_WISE
 
     def run(self, progress: bool) -> Tensor:
         last = self.nodes[-1].args[0]
         goals = [n for n in self.nodes if self._fires(n)]
-        blocks = torch.arange(self.num_nodes).split(self.block_size)
+        device = self._constant(self.features[0]).device
+        blocks = torch.arange(self.num_nodes, device=device).split(self.block_size)
         total = (len(goals) + 1) * len(blocks)
         bar = tqdm(total=total, desc='Layer-wise', leave=False, disable=not progress)
         for goal in goals:
@@ -178,6 +226,24 @@ class _Layerwise:
     def _fires(self, node: fx.Node) -> bool:
         return is_population(self.network, node)
 
+    def _constant(self, node: fx.Node) -> Any:
+        """The value of a node that does not depend on the features."""
+        if node not in self.static:
+            like = self._like() if self._is_factor(node) else None
+            env = {
+                n: like if like is not None and i == 0 else self._constant(n)
+                for i, n in enumerate(node.all_input_nodes)
+            }
+            self.static[node] = run_node(self.network, node, env)
+        return self.static[node]
+
+    def _is_factor(self, node: fx.Node) -> bool:
+        return isinstance(operation_of(self.network, node), DegreeFactor)
+
+    def _like(self) -> Tensor:
+        """Stands for the features where only their number of rows matters."""
+        return self._constant(self.features[0]).new_empty(self.num_nodes, 0)
+
     def _pull(self, node: Any, rows: Tensor) -> Any:
         """The value of a node of the graph, at some nodes of the data."""
         if not isinstance(node, fx.Node):
@@ -185,9 +251,13 @@ class _Layerwise:
         if node in self.stored:
             return self.stored[node][rows]
         if node in self.features:
-            return self.static[node][rows]
-        if node in self.static:
-            return self.static[node]
+            return self._constant(node)[rows]
+        if node not in self.moving:
+            value = self._constant(node)
+            is_per_node = isinstance(value, Tensor) and value.dim() > 1
+            return (
+                value[rows] if is_per_node and len(value) == self.num_nodes else value
+            )
         target = operation_of(self.network, node)
         if isinstance(target, GraphFilter):
             return self._filter(node, target, rows)
@@ -196,22 +266,13 @@ class _Layerwise:
             edge_index = torch.stack([local.col, _targets(local)])
             return target(self._pull(node.args[0], sources), edge_index, len(rows))
         env = {n: self._pull(n, rows) for n in node.all_input_nodes}
-        args, kwargs = arguments(node, env)
-        if isinstance(target, str):
-            return getattr(args[0], target)(*args[1:], **kwargs)
-        if node.op == 'get_attr':
-            raise AssertionError(node)
-        return target(*args, **kwargs)
+        return run_node(self.network, node, env)
 
     def _graph(self, node: fx.Node, layer: Any) -> Adjacency:
         if node not in self.adjacency:
-            like = torch.empty(self.num_nodes, 0, dtype=self._dtype())
-            graph, _ = arguments(node, {n: self.static.get(n) for n in self.nodes})
-            self.adjacency[node] = layer.shift(like, *graph[1:])
+            graph = [self._constant(v) if _is_node(v) else v for v in node.args[1:]]
+            self.adjacency[node] = layer.shift(self._like(), *graph)
         return self.adjacency[node]
-
-    def _dtype(self) -> torch.dtype:
-        return next(self.static[n].dtype for n in self.features)
 
     def _filter(self, node: fx.Node, layer: GraphFilter, rows: Tensor) -> Tensor:
         adjacency = self._graph(node, layer)
@@ -223,7 +284,8 @@ class _Layerwise:
             hops.append(local)
             needed.append(sources)
         values = values_of(self._pull(node.args[0], needed[-1]))
-        terms: list[Any] = [None] * len(layer.coefficients)
+        zero = values.new_zeros(len(rows), values.size(1))
+        terms = [zero] * len(layer.coefficients)
         for k in range(layer.num_hops + 1):
             if k > 0:
                 values = propagate(hops[-k], values)
@@ -232,10 +294,14 @@ class _Layerwise:
             for m, row in enumerate(layer.coefficients):
                 if k < len(row) and row[k] != 0:
                     term = row[k] * own
-                    terms[m] = term if terms[m] is None else terms[m] + term
+                    terms[m] = term if terms[m] is zero else terms[m] + term
         out = torch.cat(terms, dim=-1)
         out = out if layer.weight is None else out @ layer.weight.t()
         return out if layer.bias is None else out + layer.bias
+
+
+def _is_node(value: Any) -> TypeGuard[fx.Node]:
+    return isinstance(value, fx.Node)
 
 
 def _restrict(
@@ -246,7 +312,8 @@ def _restrict(
     """
     counts = adjacency.rowptr.diff()[rows]
     rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    offset = torch.arange(int(rowptr[-1])) - rowptr[:-1].repeat_interleave(counts)
+    positions = torch.arange(int(rowptr[-1]), device=rows.device)
+    offset = positions - rowptr[:-1].repeat_interleave(counts)
     edges = adjacency.rowptr[rows].repeat_interleave(counts) + offset
     col = adjacency.col[edges]
     sources = torch.cat([col, rows]).unique() if keep else col.unique()
@@ -267,7 +334,8 @@ def _restrict(
 
 def _targets(adjacency: Adjacency) -> Tensor:
     counts = adjacency.rowptr.diff()
-    return torch.arange(counts.numel()).repeat_interleave(counts)
+    targets = torch.arange(counts.numel(), device=counts.device)
+    return targets.repeat_interleave(counts)
 
 
 def _concatenate(parts: list[Spikes]) -> Spikes:

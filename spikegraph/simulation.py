@@ -203,7 +203,8 @@ class _Run:
         if isinstance(module, SpikeGate):
             self.spiking[node] = self._gate(module, node)
             # A gate passes spikes on as they come: no window of its own.
-            self.window[node] = max(self.window[n] for n in self._spiking(before))
+            sources = set().union(*(self.feeds.get(n, set()) for n in before))
+            self.window[node] = max(self.window[n] for n in sources)
         else:
             assert isinstance(module, PhaseNeuron)
             potential = self._potential(before[0])
@@ -218,15 +219,24 @@ class _Run:
         self.result.spikes[name] = self.spiking[node]
         self.result.start_step[name] = self.window[node] * self.num_steps
 
-    def _spiking(self, nodes: list[fx.Node]) -> list[fx.Node]:
-        return [n for n in nodes if n in self.spiking]
+    def _spikes_at(self, node: fx.Node) -> Spikes:
+        """The spikes of a population, or those rows of it that were moved."""
+        if node in self.spiking:
+            return self.spiking[node]
+        env = {
+            n: self._spikes_at(n) if self.feeds.get(n) else self.static[n]
+            for n in node.all_input_nodes
+        }
+        spikes: Spikes = run_node(self.network, node, env)
+        return spikes
 
     def _gate(self, gate: SpikeGate, node: fx.Node) -> Spikes:
         """Step by step: ON passes with the first of its group, OFF with the
         last (for a minimum, the other way round).
         """
-        sources = self._spiking(node.all_input_nodes)
-        first = self.spiking[sources[0]]
+        before = [n for n in node.all_input_nodes if self.feeds.get(n)]
+        sources = {n: self._spikes_at(n) for n in before}
+        first = next(iter(sources.values()))
         silent = first.code.num_steps
 
         def count(marks: dict[fx.Node, Tensor]) -> Tensor:
@@ -234,15 +244,12 @@ class _Run:
             return gate.count(*args, **kwargs)
 
         dtype = first.scale.dtype
-        size = count(
-            {n: torch.ones(self.spiking[n].shape, dtype=dtype) for n in sources}
-        )
+        size = count({n: torch.ones(s.shape, dtype=dtype) for n, s in sources.items()})
         num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
         spike_time = torch.full(size.shape, silent, dtype=torch.uint8)
         for step in range(silent):
             arriving = {}
-            for n in sources:
-                spikes = self.spiking[n]
+            for n, spikes in sources.items():
                 arriving[n] = (spikes.raster()[step] * spikes.polarity()).to(dtype)
             num_on += count({n: value.clamp(min=0) for n, value in arriving.items()})
             num_off += count({n: value.clamp(max=0) for n, value in arriving.items()})

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -102,15 +103,20 @@ class CallSpec:
         entries = self.entries.get(name)
         if entries is None:
             return {name: value}
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                f"Expected '{name}' to be a dictionary, as in the calibration data "
+                f'(got {type(value).__name__})'
+            )
         found = {key for key, item in value.items() if item is not None}
         expected = {key for key, flat in entries.items() if flat is not None}
         if found != expected:
             key = sorted(found ^ expected, key=str)[0]
-            state = 'not in' if key in found else 'in'
+            state = f'{key!r}, too' if key in found else f'nothing for {key!r}'
             raise ValueError(
                 f"Expected '{name}' to hold the keys {sorted(expected, key=str)}, as in "
-                f'the calibration data (got {key!r}, {state} the calibration data); '
-                'convert again with calibration data that holds the same'
+                f'the calibration data (got {state}); convert again with calibration '
+                'data that holds the same'
             )
         return {flat: value[key] for key, flat in entries.items() if flat is not None}
 
@@ -168,7 +174,9 @@ def _flat_name(name: str, key: Any) -> str:
     return re.sub(r'\W', '_', text)
 
 
-def as_calls(model: nn.Module, data: Any) -> list[dict[str, Any]]:
+def as_calls(
+    model: nn.Module, data: Any, max_batches: int | None = None
+) -> list[dict[str, Any]]:
     r"""Turns calibration data into calls of ``forward``, by argument name.
 
     Args:
@@ -176,10 +184,12 @@ def as_calls(model: nn.Module, data: Any) -> list[dict[str, Any]]:
         data (Any): A PyG data object, a tensor, a tuple of forward arguments,
             a dictionary of them, or an iterable (list, loader, dataset) of
             any of these. A tuple always holds the arguments of one call.
+        max_batches (int, optional): How many items of an iterable are taken at
+            most. (default: :obj:`None`, all)
 
     Raises:
-        ValueError: If there is no data, if it does not fit ``forward``, or if
-            features are not finite.
+        ValueError: If there is no data, if it does not fit ``forward``, if
+            features are not finite, or if :obj:`max_batches` is not positive.
     """
     single = isinstance(data, (BaseData, Tensor, tuple, Mapping))
     if not single and not isinstance(data, Iterable):
@@ -187,7 +197,9 @@ def as_calls(model: nn.Module, data: Any) -> list[dict[str, Any]]:
             "Expected 'calibration_data' to be PyG data, a tuple of forward arguments "
             f'or an iterable of either (got {type(data).__name__})'
         )
-    samples = [data] if single else list(data)
+    if max_batches is not None and max_batches < 1:
+        raise ValueError(f"Expected 'max_batches' to be at least 1 (got {max_batches})")
+    samples = [data] if single else list(islice(data, max_batches))
     calls = [as_call(model, sample) for sample in samples]
     if not any(_num_values(call) for call in calls):
         raise ValueError(

@@ -32,6 +32,7 @@ def convert(
     calibration_data: Any,
     config: ConversionConfig | None = None,
     progress: Callable[[Any], Any] = iter,
+    max_batches: int | None = None,
 ) -> SpikingModel:
     r"""Converts a trained network into one in which every neuron fires at
     most once, as in the `"One-Spike SNN" <https://arxiv.org/abs/2403.08786>`_
@@ -41,11 +42,15 @@ def convert(
         model (torch.nn.Module): The trained model.
         calibration_data (Any): Unlabelled data like the training data: a PyG
             :class:`~torch_geometric.data.Data`, a tuple of forward arguments,
-            or an iterable or loader of either.
+            or an iterable or loader of either, also one in a progress bar:
+            :obj:`tqdm(loader)`.
         config (ConversionConfig, optional): Time steps, bases, scales.
             (default: :obj:`ConversionConfig()`)
         progress (Callable, optional): Wraps the list of operations while
             calibrating, such as :obj:`tqdm.tqdm`. (default: :obj:`iter`)
+        max_batches (int, optional): How many batches of an iterable or loader
+            are used, the first ones; the memory they take grows with their
+            number. (default: :obj:`None`, all)
 
     Returns:
         SpikingModel: The spiking network; its :obj:`report` tells what was
@@ -67,7 +72,7 @@ def convert(
         raise ValueError(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
-    calls = as_calls(model, calibration_data)
+    calls = as_calls(model, calibration_data, max_batches)
     spec = call_spec(model, calls[0])
     inputs = [spec.bind(**call) for call in calls]
     features = float_inputs(inputs[0])

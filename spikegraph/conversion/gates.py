@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from spikegraph.conversion.passes import Structure
+from spikegraph.conversion.passes import Structure, moves_rows
 from spikegraph.conversion.tracing import module_of
 from spikegraph.nn import ACTIVATIONS, EarliestSpike, PhaseNeuron, SpikeGate
 
@@ -42,7 +42,7 @@ def insert_gates(
         gate.meta['population'] = True
         _move_activation(structure, gate)
         for value in _compared(gate):
-            if not value.meta.get('population'):
+            if not _holds_spikes(value):
                 if value not in relays:
                     relays[value] = add_relay(value, gate)
                 gate.replace_input_with(value, relays[value])
@@ -99,11 +99,22 @@ def _compared(gate: fx.Node) -> list[fx.Node]:
     return list(first) if isinstance(first, (list, tuple)) else [first]
 
 
+def _origin(value: fx.Node) -> fx.Node:
+    """The node whose rows ``value`` holds, however they were moved."""
+    while value.all_input_nodes and moves_rows(value, value.all_input_nodes[0]):
+        value = value.all_input_nodes[0]
+    return value
+
+
+def _holds_spikes(value: fx.Node) -> bool:
+    return bool(_origin(value).meta.get('population'))
+
+
 def _move_activation(structure: Structure, gate: fx.Node) -> None:
     """``relu(max(v))`` becomes ``max(relu(v))``."""
     network, graph = structure.network, structure.network.graph
     values = _compared(gate)
-    if any(value.meta.get('population') for value in values) or len(gate.users) != 1:
+    if any(_holds_spikes(value) for value in values) or len(gate.users) != 1:
         return
     user = next(iter(gate.users))
     if user.op != 'call_module' or not user.meta.get('population'):
@@ -144,7 +155,7 @@ def _tie(structure: Structure, values: list[fx.Node]) -> None:
     neurons: set[str] = set()
     queue = list(values)
     while queue:
-        value = queue.pop()
+        value = _origin(queue.pop())
         if isinstance(module_of(structure.network, value), SpikeGate):
             queue += _compared(value)
         else:

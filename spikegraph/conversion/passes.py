@@ -161,7 +161,7 @@ def insert_decoders(structure: Structure) -> None:
     for node in list(graph.nodes):
         if not node.meta.get('population') and node not in moved:
             continue
-        moved.update(user for user in node.users if _moves_rows(user, node))
+        moved.update(user for user in node.users if moves_rows(user, node))
         readers = [u for u in node.users if not _reads_spikes(network, u)]
         readers = [u for u in readers if u not in moved]
         if not readers:
@@ -172,7 +172,7 @@ def insert_decoders(structure: Structure) -> None:
             reader.replace_input_with(node, decoded)
 
 
-def _moves_rows(user: fx.Node, node: fx.Node) -> bool:
+def moves_rows(user: fx.Node, node: fx.Node) -> bool:
     """Whether an operation takes some rows of a population."""
     if user.target in (gather_rows, trim_rows):
         return user.args[0] is node
