@@ -1,0 +1,85 @@
+"""Which inputs a converted network reads, and as what."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.nn import GINEConv
+from torch_geometric.utils import degree
+
+from spikegraph import convert, simulate
+
+
+class OneHot(nn.Module):
+    """Has activations on features, and on what it makes of integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(6, 8)
+        self.kinds = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x, z):
+        kinds = self.kinds(F.one_hot(z, 4).to(x.dtype))
+        return self.out((self.lin(x) + kinds.tanh()).relu())
+
+
+class Functional(OneHot):
+    """The same by an operator."""
+
+    def forward(self, x, z):
+        kinds = F.one_hot(z, 4).to(x.dtype) @ self.kinds[0].weight.t()
+        return self.out((self.lin(x) + kinds.relu()).relu())
+
+
+class Degrees(nn.Module):
+    """Reads degrees as features."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.degree = nn.Linear(6, 8), nn.Linear(1, 8)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x, edge_index):
+        deg = degree(edge_index[1], x.size(0), x.dtype).view(-1, 1)
+        return self.out((self.lin(x) + self.degree(deg).relu()).relu())
+
+
+class Kinds(nn.Module):
+    """Edges of an integer kind, embedded by a network."""
+
+    def __init__(self):
+        super().__init__()
+        self.edges = nn.Sequential(nn.Linear(2, 6), nn.ReLU())
+        self.conv = GINEConv(nn.Linear(6, 3))
+
+    def forward(self, x, edge_index, edge_attr):
+        return self.conv(x, edge_index, self.edges(edge_attr.to(x.dtype)))
+
+
+def make_graph(**values):
+    return Data(x=torch.randn(30, 6), edge_index=torch.randint(30, (2, 90)), **values)
+
+
+@pytest.mark.parametrize(
+    'model_type, num_populations, current',
+    [
+        (OneHot, 4, 'z'),
+        (Functional, 3, 'z'),
+        (Degrees, 3, 'edge_index'),
+        (Kinds, 3, 'edge_attr'),
+    ],
+)
+def test_activations_on_numbers_that_are_no_features(
+    model_type, num_populations, current
+):
+    model = model_type().double()
+    data = make_graph(
+        z=torch.randint(4, (30,)), edge_attr=torch.randint(3, (90, 2))
+    ).apply(lambda v: v.double() if v.is_floating_point() else v)
+    snn = convert(model, data)
+    assert len(snn.neurons) == num_populations
+    assert snn.report.currents == [current]
+    assert not any(node.target in ('relu', 'tanh') for node in snn.network.graph.nodes)
+    assert torch.allclose(simulate(snn, data).output, snn(data))
