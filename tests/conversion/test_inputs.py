@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_geometric.data import Data
-from torch_geometric.nn import GINEConv
+from torch_geometric.data import Batch, Data
+from torch_geometric.nn import GCNConv, GINEConv, global_mean_pool
 from torch_geometric.utils import degree
 
 from spikegraph import convert, simulate
@@ -58,6 +58,18 @@ class Kinds(nn.Module):
         return self.conv(x, edge_index, self.edges(edge_attr.to(x.dtype)))
 
 
+class Pooled(nn.Module):
+    """Takes edge weights and batches, or leaves them out."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = GCNConv(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x, edge_index, edge_weight=None, batch=None):
+        h = self.conv(x, edge_index, edge_weight).relu()
+        return self.out(global_mean_pool(h, batch))
+
+
 def make_graph(**values):
     return Data(x=torch.randn(30, 6), edge_index=torch.randint(30, (2, 90)), **values)
 
@@ -83,3 +95,12 @@ def test_activations_on_numbers_that_are_no_features(
     assert snn.report.currents == [current]
     assert not any(node.target in ('relu', 'tanh') for node in snn.network.graph.nodes)
     assert torch.allclose(simulate(snn, data).output, snn(data))
+
+
+@pytest.mark.parametrize('name', ['batch', 'edge_weight'])
+def test_data_with_more_than_calibration_held_is_refused(name):
+    snn = convert(Pooled(), make_graph())
+    values = {'batch': Batch.from_data_list([make_graph(), make_graph()])}
+    values['edge_weight'] = make_graph(edge_weight=torch.rand(90))
+    with pytest.raises(ValueError, match=rf"Expected '{name}' to be None.*a tensor"):
+        snn(values[name])
