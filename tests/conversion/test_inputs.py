@@ -104,3 +104,20 @@ def test_data_with_more_than_calibration_held_is_refused(name):
     values['edge_weight'] = make_graph(edge_weight=torch.rand(90))
     with pytest.raises(ValueError, match=rf"Expected '{name}' to be None.*a tensor"):
         snn(values[name])
+
+
+class Gram(nn.Module):
+    """Multiplies features by features."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(30, 3)
+
+    def forward(self, x):
+        b = self.b(x).relu().t()
+        return self.out(torch.addmm(torch.zeros(1), self.a(x).relu(), b))
+
+
+def test_addmm_of_two_signals_is_refused():
+    with pytest.raises(NotImplementedError, match="'addmm'.*multiplies two signals"):
+        convert(Gram(), torch.randn(30, 6))
