@@ -121,3 +121,24 @@ class Gram(nn.Module):
 def test_addmm_of_two_signals_is_refused():
     with pytest.raises(NotImplementedError, match="'addmm'.*multiplies two signals"):
         convert(Gram(), torch.randn(30, 6))
+
+
+class Context(nn.Module):
+    """Adds what is the same for all rows, or all columns."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 8), nn.Linear(6, width), nn.Linear(8, 3)
+        self.width = width
+
+    def forward(self, x):
+        b = self.b(x) if self.width == 1 else self.b(x.mean(0, keepdim=True))
+        return self.out((self.a(x) + b).relu())
+
+
+@pytest.mark.parametrize('width', [1, 8])
+def test_sums_that_broadcast(width):
+    model, x = Context(width), torch.randn(30, 6)
+    snn = convert(model, x)
+    assert 'a' not in snn.report.compensated
+    assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-5)
