@@ -142,3 +142,26 @@ def test_sums_that_broadcast(width):
     snn = convert(model, x)
     assert 'a' not in snn.report.compensated
     assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-5)
+
+
+class NormOverRows(nn.Module):
+    """Normalises the second of three dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.norm, self.out = (
+            nn.Linear(6, 8),
+            nn.BatchNorm1d(5),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, x):
+        return self.out(self.norm(self.lin(x)).relu()).sum(dim=1)
+
+
+def test_norms_of_other_dimensions_are_not_folded():
+    model, x = NormOverRows(), torch.randn(30, 5, 6)
+    model(x)
+    snn = convert(model, x)
+    assert snn.report.folded_norms == 0
+    assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-4)
