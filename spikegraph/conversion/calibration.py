@@ -287,8 +287,10 @@ def _compensate_layers(
     config: ConversionConfig,
 ) -> bool:
     """Corrects the layers whose sum a node is, as one layer of all their
-    features.
+    features. A layer whose output is broadcast has other rows or columns.
     """
+    if any(a[layer].shape != a[node].shape for a in analog for layer in layers):
+        return False
     modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
     features, target = [], []
     for a, s in zip(analog, spiking, strict=True):

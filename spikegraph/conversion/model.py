@@ -65,7 +65,7 @@ class SpikingModel(nn.Module):
         """The inputs of the network by name, checked."""
         if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
             if self.spec.data_keys is None:
-                kwargs = arguments_of(args[0], self.spec.inputs, self.spec.inputs)
+                kwargs = arguments_of(args[0], self.spec.names, self.spec.inputs)
                 args = ()
         inputs = self.spec.bind(*args, **kwargs)
         for name, value in inputs.items():

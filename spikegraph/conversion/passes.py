@@ -69,6 +69,8 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
             continue
         calls = [n for n in sums[before] if n.op == 'call_module']
         layers: list[Any] = [module_of(network, n) for n in calls]
+        if any(len(layer.weight) not in (1, norm.num_features) for layer in layers):
+            continue  # It normalises another dimension than the last.
         assert norm.running_mean is not None and norm.running_var is not None
         gain = (norm.running_var + norm.eps).rsqrt()
         gain = gain if norm.weight is None else gain * norm.weight

@@ -225,7 +225,7 @@ IN_PLACE = {
 BILINEAR = {
     *(operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div),
     *(torch.matmul, torch.mm, torch.sparse.mm, torch.spmm, F.linear),
-    *('mul', 'div', 'matmul', 'mm'),
+    *('mul', 'div', 'matmul', 'mm', torch.addmm, 'addmm'),
 }
 
 

@@ -37,6 +37,7 @@ from spikegraph.conversion.rules import (
     is_affine_call,
     rule_for,
 )
+from spikegraph.conversion.sources import inputs_behind, values_weighted
 from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import (
     Analog,
@@ -110,7 +111,7 @@ class _Builder:
             if node in self.sources:
                 self._enter_source(node, self.sources[node])
             elif node.op not in ('output', 'placeholder') and (
-                self._inputs(node) or self._is_current(node)
+                self._inputs(node) or self._is_current(node) or self._enter(node)
             ):
                 self._convert_node(node)
         remove_identities(self.structure, self.signals)
@@ -213,6 +214,17 @@ class _Builder:
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else None
         source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
+
+    def _enter(self, node: fx.Node) -> bool:
+        """Lets numbers that are no features, but read by weights, be currents."""
+        for value in values_weighted(self.network, node):
+            names = inputs_behind(value)
+            if names:
+                self.signals.add(value)
+                self.fixed.add(value)
+                known = self.structure.currents
+                known += [name for name in names if name not in known]
+        return bool(self._inputs(node))
 
     # One node at a time.
 

@@ -1,0 +1,60 @@
+"""What the values of a traced network are made of: inputs or parameters."""
+
+from __future__ import annotations
+
+from torch import Tensor, fx
+
+from spikegraph.conversion.rules import BILINEAR, rule_for
+from spikegraph.conversion.tracing import module_of
+
+
+def values_weighted(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
+    """What a layer, or a product with parameters, multiplies by weights, such
+    as integers cast to numbers or degrees.
+    """
+    inputs = node.all_input_nodes
+    if node.op == 'call_module':
+        module = module_of(network, node)
+        has_weights = any(True for _ in module.parameters())
+        return inputs[:1] if has_weights and rule_for(module) is not None else []
+    if node.target in BILINEAR and any(_is_weight(network, n) for n in inputs):
+        return inputs
+    return []
+
+
+def _is_weight(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a value is made of parameters only."""
+    if node.op == 'get_attr':
+        path, _, name = str(node.target).rpartition('.')
+        return name in network.get_submodule(path)._parameters
+    inputs = node.all_input_nodes
+    return bool(inputs) and all(_is_weight(network, n) for n in inputs)
+
+
+def inputs_behind(node: fx.Node) -> list[str]:
+    """The inputs, or attributes of PyG data, that a value is made of, those of
+    which it only takes the shape left out.
+    """
+    names: set[str] = set()
+    queue, seen = [node], {node}
+    while queue:
+        value = queue.pop()
+        if value.op == 'placeholder':
+            names.add(str(value.target))
+        elif _is_attribute(value):
+            names.add(str(value.args[1]))
+        elif value.op == 'call_module' or not _reads_shape(value):
+            queue += [n for n in value.all_input_nodes if n not in seen]
+            seen.update(value.all_input_nodes)
+    return sorted(names)
+
+
+def _is_attribute(node: fx.Node) -> bool:
+    if node.target is not getattr or hasattr(Tensor, str(node.args[1])):
+        return False
+    return isinstance(node.args[0], fx.Node) and node.args[0].op == 'placeholder'
+
+
+def _reads_shape(node: fx.Node) -> bool:
+    rule = rule_for(node.target)
+    return rule is not None and rule.kind == 'metadata'
