@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from spikegraph.conversion.model import SpikingModel
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
 from spikegraph.conversion.structure import build_structure
+from spikegraph.conversion.tracing import drop_unread_inputs
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
@@ -78,6 +80,9 @@ def convert(
     features = float_inputs(inputs[0])
     affine = find_affine(model, calls[0])
     structure = build_structure(model, spec, features, config, affine)
+    unread = drop_unread_inputs(structure.network, spec)
+    spec = replace(spec, inputs=tuple(n for n in spec.inputs if n not in unread))
+    inputs = [spec.bind(**call) for call in calls]
     calibration = calibrate(structure, inputs, config, progress)
     _verify(model, calls, calibration)
     for module in structure.network.modules():

@@ -326,3 +326,16 @@ def _make_functional(network: fx.GraphModule) -> None:
         for user in list(changed.users):
             if user is not node and order[user] > order[node]:
                 user.replace_input_with(changed, node)
+
+
+def drop_unread_inputs(network: fx.GraphModule, spec: CallSpec) -> list[str]:
+    """Removes the placeholders of arguments that no operation reads, such as a
+    :obj:`batch` that came with the data; returns their names.
+    """
+    unread = []
+    for node in list(network.graph.nodes):
+        if node.op == 'placeholder' and not node.users and node.target in spec.inputs:
+            unread.append(str(node.target))
+            network.graph.erase_node(node)
+    network.recompile()
+    return unread
