@@ -4,7 +4,8 @@
     python benchmarks/molecule_accuracy.py --weights DIR
 
 Trains one network with a virtual node per dataset, model and seed, or loads its
-state dict from DIR/DATASET_MODEL_SEED.pt, and converts it with default options.
+state dict from DIR/DATASET_MODEL_SEED.pt, and converts it with one scale
+per channel.
 Calibration reads 1,024 training molecules and no label; the metric is that of
 all test molecules, by ogb's evaluator. Every dataset and model has a file in
 --output, written seed by seed, so that an interrupted run goes on where it

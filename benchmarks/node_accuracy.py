@@ -4,10 +4,10 @@
     python benchmarks/node_accuracy.py --weights DIR
 
 Trains one network per dataset, model and seed, or loads its state dict from
-DIR/DATASET_MODEL_SEED.pt, and converts it with default options. Calibration
-reads all node features and no label; accuracy is that of the test nodes. Every
-dataset and model has a file in --output, written seed by seed, so that an
-interrupted run goes on where it stopped.
+DIR/DATASET_MODEL_SEED.pt, and converts it with one scale per
+channel. Calibration reads all node features and no label; accuracy is that of the
+test nodes. Every dataset and model has a file in --output, written seed by seed,
+so that an interrupted run goes on where it stopped.
 """
 
 import argparse

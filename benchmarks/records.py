@@ -1,5 +1,6 @@
 """What the accuracy benchmarks share: results on disk, written seed by seed."""
 
+import argparse
 import functools
 import json
 import platform
@@ -20,6 +21,12 @@ def add_arguments(parser, *, datasets, models, seeds):
     parser.add_argument('--datasets', nargs='+', default=datasets)
     parser.add_argument('--models', nargs='+', default=models)
     parser.add_argument('--num-steps', type=int, default=16)
+    parser.add_argument(
+        '--per-channel',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='a scale for every channel, not for every layer (default: yes)',
+    )
     parser.add_argument('--seeds', type=int, default=seeds)
     parser.add_argument(
         '--weights', type=Path, help='folder of DATASET_MODEL_SEED.pt, not to train'
@@ -40,6 +47,8 @@ def run_networks(prefix, arguments):
             dataset=dataset,
             model=model,
             num_steps=arguments.num_steps,
+            per_channel=arguments.per_channel,
+            weights='trained' if arguments.weights is None else 'loaded',
         )
         for dataset in arguments.datasets
         for model in arguments.models
@@ -53,9 +62,10 @@ def run_network(name, model, arguments, seed):
     else:
         path = arguments.weights / f'{name}_{model}_{seed}.pt'
         trained = load_weights(dataset, recipe, path, seed)
-    run = run_conversion(
-        trained, dataset, ConversionConfig(num_steps=arguments.num_steps)
+    config = ConversionConfig(
+        num_steps=arguments.num_steps, per_channel=arguments.per_channel
     )
+    run = run_conversion(trained, dataset, config)
     seconds = {f'{name}_seconds': value for name, value in run.seconds.items()}
     return {**run.metrics, **seconds}
 

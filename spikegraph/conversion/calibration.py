@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.compensation import compensate
+from spikegraph.conversion.compensation import SMALLEST, compensate
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.fitting import fit_code
 from spikegraph.conversion.interpretation import (
@@ -19,8 +19,12 @@ from spikegraph.conversion.interpretation import (
     run_analog,
     run_node,
 )
-from spikegraph.conversion.passes import Structure
-from spikegraph.nn import PhaseNeuron, SpikingLayer
+from spikegraph.conversion.passes import (
+    Structure,
+    readout_weight,
+    summed_layers,
+)
+from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import check_activation
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
@@ -78,8 +82,11 @@ def calibrate(
     """
     network = structure.network
     nodes = list(network.graph.nodes)
-    last_use = {source: node for node in nodes for source in node.all_input_nodes}
-    uses = [str(node.target) for node in nodes if node.op == 'call_module']
+    sums = summed_layers(network) if config.compensate is not None else {}
+    reads = {
+        node: [*node.all_input_nodes, *_inputs_of(sums.get(node, []))] for node in nodes
+    }
+    last_use = {source: node for node in nodes for source in reads[node]}
     result = Calibration(
         {
             name: PopulationStats(name, what)
@@ -110,28 +117,30 @@ def calibrate(
                 if values is None:
                     values = _sample(node, analog, config)
                 _check_population(name, module, potentials, values)
-                _fit_population(module, values, per_node, config)
-            elif _can_compensate(module) and config.compensate is not None:
-                if uses.count(str(node.target)) == 1:
-                    if _compensate_layer(node, module, analog, spiking, config):
-                        result.compensated.append(str(node.target))
+                weight = None
+                if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
+                    weight = _importance(readout_weight(network, node), values)
+                _fit_population(module, values, per_node, config, weight)
         for s in spiking:
             s[node] = run_node(network, node, s)
+        if node in sums:
+            layers = [n for n in sums[node] if n.op == 'call_module']
+            if _compensate_layers(node, layers, network, analog, spiking, config):
+                result.compensated += [str(n.target) for n in layers]
+                for s in spiking:
+                    for part in sums[node]:
+                        s[part] = run_node(network, part, s)
         if is_population(network, node) and str(node.target) in result.populations:
             stats = result.populations[str(node.target)]
             _count(stats, network, node, analog, spiking)
-        for source in node.all_input_nodes:
+        for source in (*reads[node], *sums.get(node, [])[:-1]):
             if last_use[source] is node:
                 for a, s in zip(analog, spiking, strict=True):
-                    del a[source], s[source]
+                    a.pop(source, None), s.pop(source, None)
         if node.op == 'output':
             result.ann_outputs = [a[node] for a in analog]
             result.snn_outputs = [s[node] for s in spiking]
     return result
-
-
-def _can_compensate(module: Any) -> TypeGuard[SpikingLayer]:
-    return isinstance(module, SpikingLayer) and module.weight is not None
 
 
 def _sample(
@@ -219,14 +228,22 @@ def _check_population(
 
 
 def _fit_population(
-    neuron: PhaseNeuron, rows: Tensor, relative: bool, config: ConversionConfig
+    neuron: PhaseNeuron,
+    rows: Tensor,
+    relative: bool,
+    config: ConversionConfig,
+    weight: Tensor | None = None,
 ) -> None:
     """Chooses code and scale for the values :math:`(n, F)` to be coded."""
     signed = bool((rows < 0).any())
     candidates = []
     if not (relative and config.input_scale == 'node'):
-        values = rows.t() if config.per_channel else rows.reshape(1, -1)
-        code, scale, error = fit_code(values, config, signed)
+        shaped = [
+            v if v is None else v.t() if config.per_channel else v.reshape(1, -1)
+            for v in (rows, weight)
+        ]
+        assert shaped[0] is not None
+        code, scale, error = fit_code(shaped[0], config, signed, shaped[1])
         candidates.append((error, code, scale, False))
     if relative and config.input_scale != 'layer':
         peak = rows.abs().amax(dim=-1, keepdim=True)
@@ -243,29 +260,59 @@ def _fit_population(
     neuron.scale = scale
 
 
-def _compensate_layer(
+def _importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
+    """How much the error of each value counts :math:`(n, F)` in a population
+    that the outputs are read from: by the channel's weights, as far as they
+    tell outputs apart, and relative to the size of the row's potentials.
+    """
+    if readout is None or readout.size(1) != rows.size(1):
+        return None
+    if readout.size(0) > 1:
+        readout = readout - readout.mean(dim=0)
+    channel = readout.double().square().sum(dim=0)
+    size = (rows.double().square() * channel).sum(dim=1, keepdim=True)
+    return channel / (size + SMALLEST * size.mean().clamp(min=1e-300))
+
+
+def _inputs_of(parts: list[fx.Node]) -> list[fx.Node]:
+    return [source for part in parts for source in part.all_input_nodes]
+
+
+def _compensate_layers(
     node: fx.Node,
-    layer: SpikingLayer,
+    layers: list[fx.Node],
+    network: fx.GraphModule,
     analog: list[dict[fx.Node, Any]],
     spiking: list[dict[fx.Node, Any]],
     config: ConversionConfig,
 ) -> bool:
+    """Corrects the layers whose sum a node is, as one layer of all their
+    features.
+    """
+    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
     features, target = [], []
     for a, s in zip(analog, spiking, strict=True):
-        args, kwargs = arguments(node, s)
-        features.append(_as_rows(layer.features(*args, **kwargs)))
+        parts = []
+        for layer, module in zip(layers, modules, strict=True):
+            args, kwargs = arguments(layer, s)
+            parts.append(_as_rows(module.features(*args, **kwargs)))
+        features.append(torch.cat(parts, dim=1))
         target.append(_as_rows(a[node]))
-    assert config.compensate is not None and layer.weight is not None
+    biases = [module.bias for module in modules if module.bias is not None]
+    assert config.compensate is not None
     corrected = compensate(
         torch.cat(features),
         torch.cat(target),
-        layer.weight,
-        layer.bias,
+        torch.cat([module.weight for module in modules], dim=1),
+        sum(biases) if biases else None,
         config.compensate,
     )
     if corrected is None:
         return False
-    layer.set_parameters(*corrected)
+    weight, bias = corrected
+    for i, module in enumerate(modules):
+        own, weight = weight.tensor_split([module.weight.size(1)], dim=1)
+        module.set_parameters(own, bias if i == 0 else None)
     return True
 
 

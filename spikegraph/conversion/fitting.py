@@ -23,23 +23,33 @@ class SortedValues:
     Args:
         values (torch.Tensor): Ascending, float64 :math:`(C, n)`; one row per
             channel, padded with zeros in front.
-        sums (torch.Tensor): Prefix sums :math:`(C, n + 1)`.
-        energy (torch.Tensor): Sum of squares :math:`(C)`.
+        counts (torch.Tensor): Prefix sums of the weights :math:`(C, n + 1)`.
+        sums (torch.Tensor): Prefix sums of the weighted values
+            :math:`(C, n + 1)`.
+        energy (torch.Tensor): Weighted sum of squares :math:`(C)`.
     """
 
     values: Tensor
+    counts: Tensor
     sums: Tensor
     energy: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor) -> SortedValues:
-        """Sorts the positive part of each row :math:`(C, n)`."""
-        values = rows.double().clamp(min=0).sort(dim=-1).values.contiguous()
-        sums = torch.cat([values.new_zeros(len(values), 1), values.cumsum(-1)], dim=-1)
-        return cls(values, sums, values.square().sum(-1))
+    def of(cls, rows: Tensor, weight: Tensor | None = None) -> SortedValues:
+        """Sorts the positive part of each row :math:`(C, n)`; every value may
+        have a weight of its own :math:`(C, n)`.
+        """
+        values, order = rows.double().clamp(min=0).sort(dim=-1)
+        weight = torch.ones_like(values) if weight is None else weight.double()
+        weight = weight.gather(1, order)
+        zero = values.new_zeros(len(values), 1)
+        counts = torch.cat([zero, weight.cumsum(-1)], dim=-1)
+        sums = torch.cat([zero, (weight * values).cumsum(-1)], dim=-1)
+        energy = (weight * values.square()).sum(-1)
+        return cls(values.contiguous(), counts, sums, energy)
 
     def bins(self, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-        r"""How many values each spike time gets, and their sum.
+        r"""How many values each spike time gets, and their sum, weighted.
 
         Args:
             thresholds (torch.Tensor): Decreasing thresholds of :math:`K`
@@ -53,19 +63,25 @@ class SortedValues:
         low = torch.searchsorted(self.values, flat).view(thresholds.shape)
         end = torch.full_like(low[..., :1], self.values.size(1))
         high = torch.cat([end, low[..., :-1]], dim=-1)
-        above = self.sums.gather(1, high.flatten(1)).view(low.shape)
-        below = self.sums.gather(1, low.flatten(1)).view(low.shape)
-        return high - low, above - below
+
+        def between(prefix: Tensor) -> Tensor:
+            above = prefix.gather(1, high.flatten(1))
+            return (above - prefix.gather(1, low.flatten(1))).view(low.shape)
+
+        return between(self.counts), between(self.sums)
 
     def error(self, levels: Tensor, thresholds: Tensor) -> Tensor:
-        """The summed squared coding error of each code :math:`(C, K)`."""
+        """The weighted squared coding error of each code :math:`(C, K)`."""
         count, total = self.bins(thresholds)
         saved = (levels * (levels * count - 2 * total)).sum(-1)
         return self.energy.view(-1, 1) + saved
 
 
 def fit_code(
-    rows: Tensor, config: ConversionConfig, signed: bool
+    rows: Tensor,
+    config: ConversionConfig,
+    signed: bool,
+    weight: Tensor | None = None,
 ) -> tuple[PhaseCode, Tensor, float]:
     r"""Chooses the code of one population and the scale of each row.
 
@@ -74,12 +90,14 @@ def fit_code(
             channel, or a single row.
         config (ConversionConfig): The options.
         signed (bool): Whether negative values are coded too.
+        weight (torch.Tensor, optional): How much the error of each value
+            counts :math:`(C, n)`. (default: :obj:`None`, all the same)
 
     Returns:
         Tuple[PhaseCode, torch.Tensor, float]: The code, the scales
         :math:`(C)` in float64, and the summed squared coding error.
     """
-    data = SortedValues.of(rows.abs() if signed else rows)
+    data = SortedValues.of(rows.abs() if signed else rows, weight)
     if config.levels == 'fitted':
         return _fit_levels(data, config.num_steps, signed)
     # Wide codes first: of two equally good ones, keep the one with more range.
@@ -151,7 +169,7 @@ def _fit_levels(
     """Lloyd-Max on the pooled rows, with one scale per row where there are
     several: levels and scales are fitted in turn.
     """
-    rms = (data.energy / data.values.size(1)).sqrt()
+    rms = (data.energy / data.counts[:, -1].clamp(min=1e-300)).sqrt()
     fallback = rms.max().clamp(min=torch.finfo(torch.float32).tiny)
     scale = torch.where(rms > 0, rms, fallback)
     largest = float((data.values[:, -1] / scale).max())

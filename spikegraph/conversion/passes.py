@@ -7,8 +7,7 @@ import operator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import module_of, operation_of
@@ -58,7 +57,7 @@ def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
 def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
     """Scales and shifts the weights in front of a batch norm, through sums."""
     network, graph = structure.network, structure.network.graph
-    calls = _count_calls(graph)
+    sums = summed_layers(network)
     for node in list(graph.nodes):
         if node.op != 'call_module' or node not in signals:
             continue
@@ -66,22 +65,17 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         if not isinstance(norm, nn.BatchNorm1d):
             continue
         before = node.all_input_nodes[0]
-        layers = _foldable(network, before, calls)
-        if not layers:
+        if before not in sums or len(before.users) != 1:
             continue
+        calls = [n for n in sums[before] if n.op == 'call_module']
+        layers: list[Any] = [module_of(network, n) for n in calls]
         assert norm.running_mean is not None and norm.running_var is not None
         gain = (norm.running_var + norm.eps).rsqrt()
         gain = gain if norm.weight is None else gain * norm.weight
         offset = -norm.running_mean * gain
         offset = offset if norm.bias is None else offset + norm.bias
-        for layer in layers:
-            needed = layer is layers[0] or layer.bias is not None
-            if needed:
-                layer.fold(gain, offset)
-            else:
-                assert layer.weight is not None
-                layer.set_parameters(gain.view(-1, 1) * layer.weight, None)
-            offset = torch.zeros_like(offset)
+        for i, layer in enumerate(layers):
+            layer.fold(gain, offset if i == 0 else None)
         structure.num_folded += 1
         node.replace_all_uses_with(before)
         graph.erase_node(node)
@@ -95,21 +89,46 @@ def _count_calls(graph: fx.Graph) -> dict[str, int]:
     return calls
 
 
-def _foldable(
-    network: fx.GraphModule, node: fx.Node, calls: dict[str, int]
-) -> list[SpikingLayer]:
-    """The layers whose sum a node is, if all of them can be scaled."""
+def summed_layers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
+    """The nodes that are layers with weights, or sums of such layers only,
+    with the nodes they are made of, in order and themselves included.
+    """
+    calls = _count_calls(network.graph)
+    found: dict[fx.Node, list[fx.Node]] = {}
+    for node in network.graph.nodes:
+        if node.op == 'call_module':
+            layer = module_of(network, node)
+            usable = isinstance(layer, SpikingLayer) and layer.weight is not None
+            if usable and calls[str(node.target)] == 1:
+                found[node] = [node]
+        elif node.target is operator.add and len(node.all_input_nodes) == 2:
+            parts = [found.get(n, []) for n in node.args]
+            if all(parts) and all(len(n.users) == 1 for n in node.all_input_nodes):
+                found[node] = [*parts[0], *parts[1], node]
+                for n in node.all_input_nodes:
+                    del found[n]
+    return found
+
+
+def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
+    """The weights of the linear layer that alone reads a population and leads
+    to the output row by row; :obj:`None` where the graph goes on otherwise.
+    """
     if len(node.users) != 1:
-        return []
-    if node.op == 'call_module':
-        layer = module_of(network, node)
-        alone = calls[str(node.target)] == 1
-        usable = isinstance(layer, SpikingLayer) and layer.weight is not None
-        return [layer] if usable and alone else []  # type: ignore[list-item]
-    if node.target is operator.add and len(node.all_input_nodes) == 2:
-        parts = [_foldable(network, n, calls) for n in node.all_input_nodes]
-        return [layer for part in parts for layer in part] if all(parts) else []
-    return []
+        return None
+    user = next(iter(node.users))
+    if user.op != 'call_module':
+        return None
+    layer = module_of(network, user)
+    if not isinstance(layer, SpikingLinear):
+        return None
+    last = user
+    while len(last.users) == 1 and last.op != 'output':
+        last = next(iter(last.users))
+        rule = rule_for(operation_of(network, last)) if last.op != 'output' else None
+        if last.op != 'output' and (rule is None or rule.kind != 'readout'):
+            return None
+    return layer.weight if last.op == 'output' else None
 
 
 def fuse_linear(structure: Structure) -> None:

@@ -26,21 +26,25 @@ def convert_layers(model: nn.Module, options: TraceOptions) -> Originals:
     originals: Originals = {}
     done: dict[int, nn.Module] = {}
 
-    def visit(parent: nn.Module, prefix: str) -> None:
+    def visit(parent: nn.Module, prefix: str, around: tuple[nn.Module, ...]) -> None:
         for name, child in list(parent.named_children()):
+            if child in around:
+                continue  # What replaces it holds it.
             path = f'{prefix}{name}'
             rule = _rule_at(child, path, options)
+            outer = around
             if rule is not None and rule.convert is not None:
+                outer = (*around, child)
                 if id(child) not in done:
                     done[id(child)], rule = _convert(child, path, rule, options)
                     originals[id(done[id(child)])] = (child, rule)
                 child = done[id(child)]
                 setattr(parent, name, child)
-                if isinstance(child, SpikingLayer) or child is originals[id(child)][0]:
-                    continue  # Whole, even if it holds what it replaces.
-            visit(child, f'{path}.')
+                if isinstance(child, SpikingLayer) or child in outer:
+                    continue  # Whole, whatever it holds.
+            visit(child, f'{path}.', outer)
 
-    visit(model, '')
+    visit(model, '', ())
     return originals
 
 

@@ -263,16 +263,17 @@ class _Builder:
         assert callable(target)
         bound = inspect.signature(target).bind(*node.args, **node.kwargs)
         bound.apply_defaults()
-        given = bound.arguments
-        if target is not scatter:
-            how, args = _POOLS[target], tuple(given.values())
-        elif self._moving(given['src']) and given['dim'] in (0, -2):
+        if target is scatter:
+            given = bound.arguments
+            if given['dim'] not in (0, -2) or not self._moving(given['src']):
+                return
             how = {'add': 'sum', 'any': '', 'mul': ''}.get(
                 given['reduce'], given['reduce']
             )
             args = (given['src'], given['index'], given['dim_size'])
         else:
-            return
+            how = _POOLS[target]
+            args = tuple(bound.arguments.values())
         module: nn.Module
         if how in ('sum', 'mean'):
             module = GraphFilter(MemberShift(mean=how == 'mean'))

@@ -1,46 +1,17 @@
 from __future__ import annotations
 
-import operator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
-from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.call import as_calls
-from spikegraph.conversion.interpretation import (
-    arguments,
-    is_input,
-    is_population,
-    run_network_as_ann,
-    run_node,
-)
-from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.tracing import operation_of
+from spikegraph.measurement.counter import Counter
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
-from spikegraph.nn import (
-    Analog,
-    Operation,
-    PhaseNeuron,
-    SpikeGate,
-    SpikingLayer,
-)
-from spikegraph.nn.shift import GCNShift
-
-_ADDING = {
-    *(operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub'),
-    *(torch.mean, torch.sum, 'mean', 'sum'),
-}
-_SCALING = {operator.mul, operator.truediv, torch.mul, torch.div, 'mul', 'div'}
-_PRODUCTS = {
-    *(torch.matmul, torch.mm, operator.matmul, torch.sparse.mm, torch.spmm),
-    *('matmul', 'mm', torch.nn.functional.linear),
-}
 
 
 @dataclass
@@ -195,7 +166,7 @@ def measure(
     uncounted: dict[str, None] = {}
     num_nodes = 0
     for call in calls:
-        counter = _Counter(snn, ann, call)
+        counter = Counter(snn, ann, call)
         for name, row in counter.rows.items():
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
@@ -204,232 +175,12 @@ def measure(
     return Measurement(list(rows.values()), num_nodes, energy_table, list(uncounted))
 
 
-class _Counter:
-    """One inference of both networks, counted node by node."""
-
-    def __init__(
-        self, snn: SpikingModel, ann: fx.GraphModule, inputs: dict[str, Any]
-    ) -> None:
-        self.network, self.num_steps = snn.network, snn.config.num_steps
-        self.analog = snn.report.analog
-        self.rows: dict[str, LayerCounts] = {}
-        self.uncounted: list[str] = []
-        self.num_nodes = 0
-        self.nonzero: dict[str, int] = {}
-        run_network_as_ann(ann, inputs, self._observe)
-        for name, value in inputs.items():
-            for key, item in _items(name, value):
-                if isinstance(item, Tensor) and item.layout == torch.strided:
-                    self.nonzero[key] = int(item.count_nonzero())
-        env: dict[fx.Node, Any] = {}
-        sources: dict[fx.Node, frozenset[fx.Node]] = {}
-        for node in self.network.graph.nodes:
-            before = node.all_input_nodes
-            feeds: frozenset[fx.Node] = frozenset().union(*(sources[n] for n in before))
-            if node.op == 'placeholder':
-                env[node] = inputs[str(node.target)]
-            else:
-                env[node] = run_node(self.network, node, env)
-            if is_population(self.network, node):
-                self._count_population(node, env, feeds)
-                feeds = frozenset([node])
-            elif node.op == 'output':
-                self._count_readout(node, env, sources)
-            elif node.op.startswith('call') and node.target != 'decode':
-                self._count_operation(node, env, feeds)
-            sources[node] = feeds
-
-    def _observe(self, node: fx.Node, value: Any) -> None:
-        if isinstance(value, Tensor) and value.layout == torch.strided:
-            self.nonzero[node.name] = int(value.count_nonzero())
-
-    def _row(self, node: fx.Node, role: str) -> Counts:
-        name = node.name
-        for prefix in ('neurons_', 'gates_', 'pools_'):
-            name = name.removeprefix(prefix)
-        return self.rows.setdefault(name, LayerCounts(name, role)).counts
-
-    def _count_population(
-        self, node: fx.Node, env: dict[fx.Node, Any], feeds: frozenset[fx.Node]
-    ) -> None:
-        spikes: Spikes = env[node]
-        counts = self._row(node, 'input encoding' if is_input(node) else 'neurons')
-        num_neurons = spikes.shape.numel()
-        counts.spikes = spikes.num_spikes
-        counts.neurons = num_neurons
-        neuron = self.network.get_submodule(str(node.target))
-        if isinstance(neuron, SpikeGate):
-            args, kwargs = arguments(node, env)
-            counts.comparisons = _num_compared(neuron, args, kwargs) - num_neurons
-            counts.ann_activations = num_neurons
-            return
-        assert isinstance(neuron, PhaseNeuron)
-        waited = spikes.phase().int().clamp(max=spikes.code.num_steps - 1) + 1
-        fire_steps = int(waited.sum())
-        counts.comparisons = fire_steps * neuron.comparisons_per_step
-        charge_steps = sum(env[n].code.num_steps for n in feeds) * num_neurons
-        counts.membrane_updates = charge_steps + fire_steps
-        if is_input(node):
-            if neuron.node_scale:  # Find each node's peak, scale its thresholds.
-                num_nodes = spikes.scale.numel()
-                counts.comparisons += num_neurons
-                counts.scalings = num_nodes * spikes.code.num_steps
-        else:
-            counts.ann_activations = num_neurons
-
-    def _count_readout(
-        self,
-        node: fx.Node,
-        env: dict[fx.Node, Any],
-        sources: dict[fx.Node, frozenset[fx.Node]],
-    ) -> None:
-        for out in node.all_input_nodes:
-            value = env[out]
-            if not isinstance(value, Tensor):
-                continue
-            self.num_nodes += value.size(0) if value.dim() > 0 else 1
-            feeds = sources[out]
-            if out.target == 'decode' or not feeds:
-                continue
-            counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
-            steps = sum(env[n].code.num_steps for n in feeds)
-            counts.counts.membrane_updates += steps * value.numel()
-            counts.counts.ann_activations += value.numel()
-
-    def _count_operation(
-        self, node: fx.Node, env: dict[fx.Node, Any], feeds: frozenset[fx.Node]
-    ) -> None:
-        target = operation_of(self.network, node)
-        value = env[node]
-        rule = rule_for(target)
-        if isinstance(target, SpikingLayer):
-            self._count_layer(node, target, env)
-        elif node.name in self.analog:
-            counts = self._row(node, 'analog')
-            weights = 0
-            if isinstance(target, nn.Module):
-                weights = sum(p.numel() for p in target.parameters() if p.dim() > 1)
-            rows = value.size(0) if isinstance(value, Tensor) and value.dim() else 1
-            size = value.numel() if isinstance(value, Tensor) else 0
-            macs = rows * weights + size
-            if isinstance(target, Analog):
-                args, _ = arguments(node, env)
-                macs = target.macs(*_decoded(args))
-            counts.snn_macs = counts.ann_macs = macs
-            counts.ann_macs_nonzero = counts.ann_macs
-            counts.analog_values = counts.ann_activations = size
-            if not isinstance(target, Analog):
-                self.uncounted.append(f'{node.name} (estimated from weights and size)')
-        elif rule is not None and rule.kind == 'source':
-            self._count_source(node, value, env)
-        elif not isinstance(value, Tensor) or not feeds:
-            return  # Graph preparation, the same in both networks.
-        elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):
-            return
-        elif isinstance(target, nn.Module):
-            if isinstance(target, nn.modules.batchnorm._BatchNorm):
-                counts = self._row(node, 'elementwise')
-                counts.scalings = counts.ann_multiplications = value.numel()
-                counts.adds = value.numel()
-            else:
-                self.uncounted.append(f'{node.name} ({type(target).__name__})')
-        elif target in _ADDING:
-            size = max(
-                env[n].numel()
-                for n in node.all_input_nodes
-                if isinstance(env[n], Tensor)
-            )
-            self._row(node, 'elementwise').adds = size
-        elif target in _SCALING:
-            counts = self._row(node, 'elementwise')
-            counts.scalings = counts.ann_multiplications = value.numel()
-        elif target in _PRODUCTS:
-            self.uncounted.append(f'{node.name} (matrix product)')
-
-    def _count_source(
-        self, node: fx.Node, value: Tensor, env: dict[fx.Node, Any]
-    ) -> None:
-        """An index adds one row of weights; an edge of a sparse layer, too."""
-        index = env[node.all_input_nodes[0]]
-        counts = self._row(node, 'input encoding')
-        counts.accumulates = index.numel() * value.size(-1)
-        counts.ann_aggregation_macs = counts.accumulates
-        counts.analog_values = value.numel()
-
-    def _count_layer(
-        self, node: fx.Node, layer: SpikingLayer, env: dict[fx.Node, Any]
-    ) -> None:
-        args, kwargs = arguments(node, env)
-        x = args[0] if args else kwargs['x']
-        source = node.all_input_nodes[0]
-        key = source.name
-        if source.target == 'decode':
-            key = source.all_input_nodes[0].name
-        nonzero = self.nonzero.get(key, x.shape.numel())
-        counts = self._row(node, 'layer')
-        for item in layer.operations(*args, **kwargs):
-            _add_operation(counts, item, x, nonzero)
-        if not isinstance(x, Spikes):
-            counts.analog_values += x.numel()
-        elif self._needs_node_scale(source, layer):
-            counts.scalings += x.shape[0] * env[node].shape[-1]
-
-    def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:
-        """Whether a node's own scale is a multiplication of its own, and not
-        one with the degree factor that its sums are multiplied by anyway.
-        """
-        if source.op != 'call_module':
-            return False
-        neuron = self.network.get_submodule(str(source.target))
-        if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
-            return False
-        shift = getattr(layer, 'shift', None)
-        is_scaled = isinstance(shift, GCNShift) and shift.normalize
-        return not (is_scaled and not getattr(layer, 'fold_source', False))
-
-
-def _decoded(value: Any) -> Any:
-    return pytree.tree_map_only(Spikes, lambda spikes: spikes.decode(), value)
-
-
-def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:
-    """How many spikes arrive at a gate at most: all members of all groups."""
-    ones = pytree.tree_map_only(
-        Spikes, lambda spikes: torch.ones(spikes.shape, device=spikes.device), args
-    )
-    return int(gate.count(*ones, **kwargs).sum())
-
-
-def _add_operation(counts: Counts, item: Operation, x: Any, nonzero: int) -> None:
-    if item.kind == 'transform':
-        counts.ann_macs += item.num
-        counts.ann_macs_nonzero += nonzero * item.fan_out
-        if isinstance(x, Spikes):
-            counts.synops += x.num_spikes * item.fan_out
-        else:
-            counts.snn_macs += item.num
-    elif item.kind == 'scaling':
-        counts.scalings += item.num
-    else:
-        counts.ann_aggregation_macs += item.num
-        if item.kind == 'weighted aggregation':
-            counts.snn_macs += item.num
-        else:
-            counts.accumulates += item.num
-
-
 def _short(value: int) -> str:
     """Three digits and a unit: 1234567 is 1.23 M."""
     for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
         if value >= 0.9995 * size:
             return f'{value / size:.3g} {unit}'
     return str(value)
-
-
-def _items(name: str, value: Any) -> list[tuple[str, Any]]:
-    return (
-        [(name, value)] if isinstance(value, Tensor) else list(value.to_dict().items())
-    )
 
 
 def _known(snn: SpikingModel, call: dict[str, Any]) -> dict[str, Any]:

@@ -70,10 +70,13 @@ class SpikingLayer(nn.Module):
     ) -> list[Operation]:
         """What the layer does on this input, for the energy account."""
 
-    def fold(self, gain: Tensor, offset: Tensor) -> None:
+    def fold(self, gain: Tensor, offset: Tensor | None) -> None:
         """Absorbs a following ``gain * y + offset`` (batch norm), per channel."""
         assert self.weight is not None
-        bias = offset if self.bias is None else gain * self.bias + offset
+        bias = offset
+        if self.bias is not None:
+            bias = gain * self.bias
+            bias = bias if offset is None else bias + offset
         self.set_parameters(gain.view(-1, 1) * self.weight, bias)
 
     def set_parameters(self, weight: Tensor | None, bias: Tensor | None) -> None:

@@ -12,8 +12,10 @@ from torch_geometric.nn.models import GCN
 from spikegraph import ConversionConfig, convert, register_rule, simulate
 from spikegraph.conversion.interpretation import run_network_as_ann
 from spikegraph.conversion.rules import RULES
+from spikegraph.nn import SpikingAffine
 from tests.conversion.zoo import (
     MODELS,
+    Asserts,
     Functional,
     SharedReLU,
     TakesData,
@@ -445,6 +447,56 @@ def test_register_rule(graph):
     assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
     with pytest.raises(ValueError, match=r'subclasses of torch.nn.Module \(got 3\)'):
         register_rule(3)
+
+
+@pytest.mark.parametrize('whole', [False, True])
+def test_a_rule_may_wrap_what_it_replaces(whole, graph):
+    class Hop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.lin(x)
+
+    class Twice(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x):
+            return 0.5 * self.inner(x) + 0.5 * self.inner(x)
+
+    model = randomize(Refused(nn.Sequential(Hop(), nn.ReLU()))).eval()
+    register_rule(Hop)(SpikingAffine if whole else Twice)
+    try:
+        snn = convert(model, graph, FINE)
+    finally:
+        del RULES[Hop]
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
+    assert snn.report.affine == ['act.0'] * whole
+
+
+def test_options_without_a_twin_stay_analog_if_allowed(graph):
+    model = randomize(Written(lambda s, x, e: s.c3(s.c1(x, e).relu(), e), aggr='max'))
+    config = ConversionConfig(
+        num_steps=100, base=1.08, compensate=None, allow_analog=True
+    )
+    snn = convert(model, graph, config)
+    assert list(snn.report.analog.values()) == ['c1 (GCNConv)', 'c3 (GCNConv)']
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
+    assert torch.allclose(simulate(snn, graph).output, snn(graph), atol=1e-9)
+
+
+def test_layers_that_assert_shapes_are_looked_into(graph):
+    model = randomize(Refused(nn.ReLU())).eval()
+    model.conv1 = randomize(Asserts())
+    snn = convert(model, graph, FINE)
+    assert list(snn.neurons) == ['input_x', 'relu', 'act'] and not snn.report.analog
+    expected = model(graph.x, graph.edge_index)
+    assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
 
 
 def test_report_reads_well(graph):

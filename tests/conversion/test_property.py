@@ -239,10 +239,13 @@ def make(seed, unsupported=None):
             if isinstance(module, nn.PReLU):
                 module.weight.abs_()
     model.train(seed % 2 == 0)
-    x = torch.rand(18, NUM_FEATURES).double() - 0.3 * (seed % 3 == 0)
-    edge_index = torch.randint(17, (2, 50))  # The last node is alone.
-    batch = torch.arange(18) // 7
-    return model, (x, edge_index, torch.rand(50).double(), batch)
+    return model, graph_of(18, 50, shift=0.3 * (seed % 3 == 0))
+
+
+def graph_of(num_nodes, num_edges, shift=0.0):
+    x = torch.rand(num_nodes, NUM_FEATURES).double() - shift
+    edge_index = torch.randint(num_nodes - 1, (2, num_edges))  # The last is alone.
+    return x, edge_index, torch.rand(num_edges).double(), torch.arange(num_nodes) // 7
 
 
 def config_of(seed):
@@ -292,6 +295,13 @@ def test_supported_models_convert_into_what_they_are(seed):
         expected = model.eval()(*inputs)
     found = run_network_as_ann(snn.network, snn.bind(*inputs))
     size = float(expected.abs().max())
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * size), model.names
+
+    other = graph_of(25, 31)  # No size is baked in.
+    with torch.no_grad():
+        expected = model(*other)
+    found = run_network_as_ann(snn.network, snn.bind(*other))
+    size = max(size, float(expected.abs().max()))
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * size), model.names
 
     spikes, simulation = snn.spikes(*inputs), simulate(snn, *inputs)

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_geometric.nn import BatchNorm, GCNConv, Sequential
+from torch_geometric.nn import BatchNorm, GCNConv, MessagePassing, Sequential
 from torch_geometric.nn.models import GCN
 
 
@@ -98,6 +98,23 @@ class Sine(nn.Module):
 
     def forward(self, x, edge_index):
         return self.conv2(torch.sin(self.conv1(x, edge_index)), edge_index)
+
+
+class Asserts(MessagePassing):
+    """A layer that checks what it is given; pytest leaves this file as it is."""
+
+    def __init__(self):
+        super().__init__(aggr='add')
+        self.lin = nn.Linear(5, 8)
+
+    def forward(self, x, edge_index):
+        assert x.size(-1) == 5
+        assert x.dim() == 2, 'a matrix'
+        return self.propagate(edge_index, x=self.lin(x))
+
+    def message(self, x_i, x_j):
+        assert x_i.size(-1) == x_j.size(-1)
+        return (x_i - x_j).relu()
 
 
 # Name: (model, populations that replace activations).
