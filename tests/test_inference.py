@@ -15,7 +15,7 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 import spikegraph.inference as inference
-from spikegraph import ConversionConfig, convert
+from spikegraph import ConversionConfig, convert, measure, simulate
 from spikegraph.conversion.interpretation import population_name
 from spikegraph.inference import layerwise, predict
 from tests.conversion.zoo import TakesData, make, randomize
@@ -217,6 +217,20 @@ def test_trimming(data, name):
             for population, each in snn.spikes(**trimmed(batch)).items():
                 times = spikes[population].spike_time[seeds]
                 assert torch.equal(seeds_of(each, batch), times), population
+
+
+@pytest.mark.parametrize('name', SAMPLED)
+def test_time_steps_of_a_trimmed_network(data, name):
+    model = build(name)
+    batch = next(iter(full_loader(data, 2, batch_size=20)))
+    snn = convert(model, trimmed(batch))
+    simulation = simulate(snn, **trimmed(batch))
+    for population, spikes in snn.spikes(**trimmed(batch)).items():
+        times = simulation.spike_time[population]
+        assert torch.equal(times, spikes.spike_time), population
+    # No population beside those of the whole network.
+    assert list(simulation.spikes) == list(convert(model, data).spikes(data))
+    assert measure(model, snn, trimmed(batch)).total.synops > 0
 
 
 def test_trimmed_calibration_on_batches_of_several_sizes(data):

@@ -284,7 +284,8 @@ class _Builder:
             )
             args = (given['src'], given['index'], given['dim_size'])
         else:
-            return
+            how = _POOLS[target]
+            args = tuple(bound.arguments.values())
         module: nn.Module
         if how in ('sum', 'mean'):
             module = GraphFilter(MemberShift(mean=how == 'mean'))

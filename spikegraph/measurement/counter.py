@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
+from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
@@ -256,6 +257,6 @@ def _add_operation(counts: Counts, item: Operation, x: Any, nonzero: int) -> Non
 
 
 def _items(name: str, value: Any) -> list[tuple[str, Any]]:
-    return (
-        [(name, value)] if isinstance(value, Tensor) else list(value.to_dict().items())
-    )
+    """An input by name, or what the PyG data that it is holds."""
+    is_data = isinstance(value, BaseData)
+    return list(value.to_dict().items()) if is_data else [(name, value)]
