@@ -230,6 +230,15 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
     return arguments
 
 
+def copy_of(value: Any) -> Any:
+    """Copies of tensors and PyG data, in dictionaries too, as a forward may
+    change them.
+    """
+    if isinstance(value, dict):
+        return {key: copy_of(item) for key, item in value.items()}
+    return value.clone() if isinstance(value, (Tensor, BaseData)) else value
+
+
 def check_finite(name: str, value: Any) -> None:
     """Raises ``ValueError`` if a tensor, or one inside PyG data, is not finite."""
     if isinstance(value, BaseData):
