@@ -149,8 +149,10 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
             inputs.append(name)
         elif isinstance(value, Mapping) and value:
             entries[name] = {
-                key: None if item is None else _flat_name(name, key)
-                for key, item in value.items()
+                key: None if item is None else flat
+                for (key, item), flat in zip(
+                    value.items(), _flat_names(name, value), strict=True
+                )
             }
             inputs.append(name)
         elif isinstance(value, Tensor) or name in SIZE_NAMES and value is not None:
@@ -162,10 +164,17 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
     )
 
 
-def _flat_name(name: str, key: Any) -> str:
-    parts = key if isinstance(key, tuple) else (key,)
-    text = '__'.join([name.removesuffix('_dict'), *map(str, parts)])
-    return re.sub(r'\W', '_', text)
+def _flat_names(name: str, keys: Iterable[Any]) -> list[str]:
+    """A name of its own for each entry of a dictionary."""
+    names: list[str] = []
+    for key in keys:
+        parts = key if isinstance(key, tuple) else (key,)
+        text = '__'.join([name.removesuffix('_dict'), *map(str, parts)])
+        text = re.sub(r'\W', '_', text)
+        while text in names:
+            text += '_'
+        names.append(text)
+    return names
 
 
 def as_calls(model: nn.Module, data: Any) -> list[dict[str, Any]]:
