@@ -235,10 +235,14 @@ class _Run:
 
         dtype = first.scale.dtype
         size = count(
-            {n: torch.ones(self.spiking[n].shape, dtype=dtype) for n in sources}
+            {
+                n: torch.ones(spikes.shape, dtype=dtype, device=spikes.device)
+                for n in sources
+                for spikes in (self.spiking[n],)
+            }
         )
         num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
-        spike_time = torch.full(size.shape, silent, dtype=torch.uint8)
+        spike_time = torch.full_like(size, silent, dtype=torch.uint8)
         for step in range(silent):
             arriving = {}
             for n in sources:
