@@ -244,9 +244,14 @@ class _Run:
             return gate.count(*args, **kwargs)
 
         dtype = first.scale.dtype
-        size = count({n: torch.ones(s.shape, dtype=dtype) for n, s in sources.items()})
+        size = count(
+            {
+                n: torch.ones(spikes.shape, dtype=dtype, device=spikes.device)
+                for n, spikes in sources.items()
+            }
+        )
         num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
-        spike_time = torch.full(size.shape, silent, dtype=torch.uint8)
+        spike_time = torch.full_like(size, silent, dtype=torch.uint8)
         for step in range(silent):
             arriving = {}
             for n, spikes in sources.items():

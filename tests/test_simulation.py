@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch_geometric.nn.models import GraphSAGE
 
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.models import RECIPES
@@ -105,3 +106,11 @@ def test_real_graphs(name, fold_degree, load_data):
         ratio = (potential / scale).view(-1, 1) / thresholds
         assert ((ratio - 1).abs().amin(dim=1) < 1e-4).all()
         assert differs.sum() <= 1e-3 * differs.numel(), (population, int(differs.sum()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+def test_gates_run_on_the_device_of_the_features(graph):
+    model = GraphSAGE(5, 8, 2, 3, aggr='max', jk='max').double()
+    snn = convert(model, graph).cuda()
+    graph = graph.clone().cuda()
+    assert simulate(snn, graph).output.is_cuda

@@ -10,26 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.conv import MessagePassing
 
+from spikegraph.conversion.call import copy_of
 from spikegraph.conversion.rules import rule_for
 from spikegraph.nn import ACTIVATIONS
 
-_NUM_PROBES = 3
+_SPREADS = (4.0, 4e4, 4.0)  # Of probes: wide ones reach far bounds.
+_MAX_CALLS = 16  # Calls that are looked at.
 _TOLERANCE = 1e-9  # Relative, in float64: rounding stays below, curvature above.
 
 
 @torch.no_grad()
-def find_affine(model: nn.Module, call: dict[str, Any]) -> list[str]:
+def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
     r"""Finds the message passing layers without a rule that are affine in
-    their features on the graph of one call:
+    their features on the graph of every call, and on one with the same number
+    of edges, many of which share their ends:
 
     .. math::
         f(\lambda x + (1 - \lambda) y) = \lambda f(x) + (1 - \lambda) f(y)
 
     for random :math:`x`, :math:`y` and :math:`\lambda`, to rounding in float64.
+    Where no call has edges, messages are not known, and no layer is found.
 
     Args:
         model (torch.nn.Module): The model; it is not changed.
-        call (Dict[str, Any]): The arguments of one forward call.
+        calls (List[Dict[str, Any]]): The arguments of forward calls; they
+            are not changed.
 
     Returns:
         List[str]: The paths of these layers.
@@ -44,41 +49,55 @@ def find_affine(model: nn.Module, call: dict[str, Any]) -> list[str]:
     }
     if not candidates:
         return []
-    seen: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+    seen: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
     handles = []
     for path, module in candidates.items():
 
         def record(
             _: nn.Module, args: Any, kwargs: dict[str, Any], path: str = path
         ) -> None:
-            seen.setdefault(path, (args, kwargs))
+            seen.setdefault(path, []).append((args, kwargs))
 
         handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
     try:
-        model(**call)
+        for call in calls[:_MAX_CALLS]:
+            model(**copy_of(call))
     finally:
         for handle in handles:
             handle.remove()
     return [
         path or 'layer'
-        for path, (args, kwargs) in seen.items()
-        if is_affine(candidates[path], args, kwargs)
+        for path, found in seen.items()
+        if any(map(_has_edges, found))
+        and all(is_affine(candidates[path], *each) for each in found)
     ]
 
 
 @torch.no_grad()
 def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a layer is affine in its first argument, as it was called."""
+    """Whether a layer is affine in its first argument, as it was called and,
+    if it takes them, with other edges.
+    """
     module = copy.deepcopy(module).double()
     bound = inspect.signature(module.forward).bind(*args, **kwargs)
     bound.apply_defaults()
     x, *rest = _double(bound.args)
+    if not _is_affine_at(module, x, rest):
+        return False
+    rewired = [_rewired(value) if _is_edge_index(value) else value for value in rest]
+    try:
+        return _is_affine_at(module, x, rewired)
+    except (ValueError, RuntimeError, IndexError, AssertionError):
+        return True  # It takes no such graph.
+
+
+def _is_affine_at(module: nn.Module, x: Any, rest: list[Any]) -> bool:
     parts = x if isinstance(x, tuple) else (x,)
     if not all(isinstance(v, Tensor) and v.is_floating_point() for v in parts):
         return False
     generator = torch.Generator().manual_seed(0)
-    for _ in range(_NUM_PROBES):
-        a, b = (tuple(_like(v, generator) for v in parts) for _ in range(2))
+    for spread in _SPREADS:
+        a, b = (tuple(_like(v, spread, generator) for v in parts) for _ in range(2))
         weight = 3 * float(torch.rand((), generator=generator)) - 1
         mixed = tuple(weight * u + (1 - weight) * v for u, v in zip(a, b, strict=True))
         outs = []
@@ -94,10 +113,32 @@ def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
     return True
 
 
-def _like(value: Tensor, generator: torch.Generator) -> Tensor:
+def _is_edge_index(value: Any) -> bool:
+    is_index = isinstance(value, Tensor) and value.dtype == torch.long
+    return is_index and value.dim() == 2 and value.size(0) == 2
+
+
+def _has_edges(call: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether there is an edge, or no edge index to tell."""
+    values = [*call[0], *call[1].values()]
+    edges = [value for value in values if _is_edge_index(value)]
+    return not edges or any(value.numel() > 0 for value in edges)
+
+
+def _rewired(edge_index: Tensor) -> Tensor:
+    """As many edges, at random among the first quarter of the nodes."""
+    generator = torch.Generator().manual_seed(0)
+    out = torch.empty_like(edge_index)
+    for row, ends in zip(out, edge_index, strict=True):
+        high = int(ends.max()) // 4 + 1 if ends.numel() > 0 else 1
+        row.copy_(torch.randint(high, row.shape, generator=generator))
+    return out
+
+
+def _like(value: Tensor, spread: float, generator: torch.Generator) -> Tensor:
     noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-    spread = value.abs().mean().clamp(min=1e-3)
-    return noise.to(value.device) * spread * 4
+    size = value.abs().mean().clamp(min=1e-3) if value.numel() else 1.0
+    return noise.to(value.device) * size * spread
 
 
 def _double(value: Any) -> Any:

@@ -155,8 +155,10 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
             inputs.append(name)
         elif isinstance(value, Mapping) and value:
             entries[name] = {
-                key: None if item is None else _flat_name(name, key)
-                for key, item in value.items()
+                key: None if item is None else flat
+                for (key, item), flat in zip(
+                    value.items(), _flat_names(name, value), strict=True
+                )
             }
             inputs.append(name)
         elif isinstance(value, Tensor) or name in SIZE_NAMES and value is not None:
@@ -168,10 +170,17 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
     )
 
 
-def _flat_name(name: str, key: Any) -> str:
-    parts = key if isinstance(key, tuple) else (key,)
-    text = '__'.join([name.removesuffix('_dict'), *map(str, parts)])
-    return re.sub(r'\W', '_', text)
+def _flat_names(name: str, keys: Iterable[Any]) -> list[str]:
+    """A name of its own for each entry of a dictionary."""
+    names: list[str] = []
+    for key in keys:
+        parts = key if isinstance(key, tuple) else (key,)
+        text = '__'.join([name.removesuffix('_dict'), *map(str, parts)])
+        text = re.sub(r'\W', '_', text)
+        while text in names:
+            text += '_'
+        names.append(text)
+    return names
 
 
 def as_calls(
@@ -240,6 +249,15 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
             f'Expected forward arguments {", ".join(parameters)} (got {unknown[0]!r})'
         )
     return arguments
+
+
+def copy_of(value: Any) -> Any:
+    """Copies of tensors and PyG data, in dictionaries too, as a forward may
+    change them.
+    """
+    if isinstance(value, dict):
+        return {key: copy_of(item) for key, item in value.items()}
+    return value.clone() if isinstance(value, (Tensor, BaseData)) else value
 
 
 def check_finite(name: str, value: Any) -> None:

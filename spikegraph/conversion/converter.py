@@ -12,7 +12,7 @@ from torch_geometric.data.data import BaseData
 
 from spikegraph.conversion.affinity import find_affine
 from spikegraph.conversion.calibration import Calibration, calibrate, output_errors
-from spikegraph.conversion.call import as_calls, call_spec
+from spikegraph.conversion.call import as_calls, call_spec, copy_of
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.model import SpikingModel
 from spikegraph.conversion.passes import Structure
@@ -78,7 +78,7 @@ def convert(
     spec = call_spec(model, calls[0])
     inputs = [spec.bind(**call) for call in calls]
     features = float_inputs(inputs[0])
-    affine = find_affine(model, calls[0])
+    affine = find_affine(model, calls)
     structure = build_structure(model, spec, features, config, affine)
     unread = drop_unread_inputs(structure.network, spec)
     spec = replace(spec, inputs=tuple(n for n in spec.inputs if n not in unread))
@@ -112,7 +112,7 @@ def _verify(
     """The converted graph, run as an ANN, must be the model that was given."""
     model = copy.deepcopy(model).eval()  # A call may fill caches.
     for call, found in zip(calls, calibration.ann_outputs, strict=True):
-        expected = model(**{k: _copy_of(v) for k, v in call.items()})
+        expected = model(**copy_of(call))
         pairs = zip(
             pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
         )
@@ -136,12 +136,6 @@ def _agree(a: Tensor, b: Tensor) -> bool:
     # Loose enough for other orders of summation and float32 caches.
     tolerance = max(1e-4, 16 * torch.finfo(a.dtype).eps) * a.abs().max()
     return bool(((a - b).abs() <= tolerance + torch.finfo(a.dtype).tiny).all())
-
-
-def _copy_of(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy_of(item) for key, item in value.items()}
-    return value.clone() if isinstance(value, (Tensor, BaseData)) else value
 
 
 def _report(

@@ -284,8 +284,7 @@ class _Builder:
             )
             args = (given['src'], given['index'], given['dim_size'])
         else:
-            how = _POOLS[target]
-            args = tuple(bound.arguments.values())
+            return
         module: nn.Module
         if how in ('sum', 'mean'):
             module = GraphFilter(MemberShift(mean=how == 'mean'))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
+from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
@@ -189,8 +190,10 @@ class Counter:
     ) -> None:
         """An index adds one row of weights; an edge of a sparse layer, too."""
         index = env[node.all_input_nodes[0]]
+        is_sparse = isinstance(operation_of(self.network, node), SparseLinear)
+        num_rows = index.size(1) if is_sparse else index.numel()  # [2, E]: edges.
         counts = self._row(node, 'input encoding')
-        counts.accumulates = index.numel() * value.size(-1)
+        counts.accumulates = num_rows * value.size(-1)
         counts.ann_aggregation_macs = counts.accumulates
         counts.analog_values = value.numel()
 
@@ -203,13 +206,16 @@ class Counter:
         key = source.name
         if source.target == 'decode':
             key = source.all_input_nodes[0].name
-        nonzero = self.nonzero.get(key, x.shape.numel())
+        parts = x if isinstance(x, (tuple, list)) else (x,)  # Of a bipartite graph.
+        parts = [part for part in parts if part is not None]
+        nonzero = self.nonzero.get(key, sum(part.shape.numel() for part in parts))
         counts = self._row(node, 'layer')
         for item in layer.operations(*args, **kwargs):
             _add_operation(counts, item, x, nonzero)
-        if not isinstance(x, Spikes):
-            counts.analog_values += x.numel()
-        elif self._needs_node_scale(source, layer):
+        for part in parts:
+            if not isinstance(part, Spikes):
+                counts.analog_values += part.numel()
+        if isinstance(x, Spikes) and self._needs_node_scale(source, layer):
             counts.scalings += x.shape[0] * env[node].shape[-1]
 
     def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:

@@ -46,15 +46,17 @@ class SpikingAffine(SpikingLayer):
         self, x: Spikes | Tensor, *args: Any, **kwargs: Any
     ) -> list[Operation]:
         """Every edge times the output's width, weighted, and all weights at
-        every node: an upper estimate.
+        every node: an upper estimate; without any, every input value once.
         """
+        parts: Any = x if _is_pair(x) else (x,)
+        num_values = sum(part.shape.numel() for part in parts if part is not None)
         out = self.forward(x, *args, **kwargs)
         num_weights = sum(p.numel() for p in self.parameters() if p.dim() > 1)
         num_edges = max(
             [0, *(v.size(-1) for v in args if _is_edge_index(v))],
         )
         num = out.size(0) * num_weights + num_edges * out.shape[1:].numel()
-        return [Operation('weighted aggregation', num)]
+        return [Operation('weighted aggregation', max(num, num_values))]
 
 
 def _is_pair(x: Any) -> bool:

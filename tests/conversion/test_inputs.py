@@ -165,3 +165,21 @@ def test_norms_of_other_dimensions_are_not_folded():
     snn = convert(model, x)
     assert snn.report.folded_norms == 0
     assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-4)
+
+
+class TwoTypes(nn.Module):
+    """Reads two entries of a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 3), nn.Linear(4, 3)
+
+    def forward(self, x_dict):
+        return self.a(x_dict['to-do']).relu() + self.b(x_dict['to_do']).relu()
+
+
+def test_keys_that_differ_in_punctuation_only():
+    x = {'to-do': torch.randn(30, 6), 'to_do': torch.randn(30, 4)}
+    snn = convert(TwoTypes(), {'x_dict': x})
+    assert list(snn.neurons)[:2] == ['input_x__to_do', 'input_x__to_do_']
+    assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-5)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import GCNConv
+from torch_geometric.nn import LINKX, GCNConv, GeneralConv, MeanSubtractionNorm
 from torch_geometric.utils import add_remaining_self_loops
 
 from spikegraph import ConversionConfig, convert, measure, simulate
@@ -221,3 +221,69 @@ def test_read_out_of_a_linear_model(graph):
     rows = rows_of(measure(model, snn, graph))
     assert set(rows) == {'input_x', 'conv', 'output'}
     assert snn.latency_steps == 8
+
+
+class Sliced(nn.Module):
+    """Returns the first rows, as many as an argument says."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = GCNConv(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x, edge_index, batch_size):
+        return self.out(self.conv(x, edge_index).relu())[:batch_size]
+
+
+def test_inputs_that_are_sizes():
+    call = (torch.randn(30, 6), torch.randint(30, (2, 90)), 7)
+    model = Sliced()
+    assert measure(model, convert(model, call), call).num_nodes == 7
+
+
+def test_an_edge_of_a_sparse_layer_adds_one_row():
+    model = LINKX(30, 6, 8, 3, num_layers=2)
+    call = (torch.randn(30, 6), torch.randint(30, (2, 90)))
+    rows = rows_of(measure(model, convert(model, call), call))
+    assert rows['edge_lin'].accumulates == 90 * 8
+    assert rows['edge_lin'].ann_aggregation_macs == 90 * 8
+
+
+class Centered(nn.Module):
+    """Subtracts the mean of each graph, which has no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.norm, self.out = (
+            nn.Linear(6, 8),
+            MeanSubtractionNorm(),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, x, batch):
+        return self.out(self.norm(self.lin(x), batch).relu())
+
+
+def test_affine_layers_without_weights_are_billed():
+    call = (torch.randn(30, 6), torch.arange(3).repeat_interleave(10))
+    model = Centered()
+    rows = rows_of(measure(model, convert(model, call), call))
+    assert rows['norm'].snn_macs == 30 * 8
+
+
+class Bipartite(nn.Module):
+    """A layer without a rule on a pair of features."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = GeneralConv((6, 4), 8), nn.Linear(8, 3)
+
+    def forward(self, x_source, x_target, edge_index):
+        return self.out(self.conv((x_source, x_target), edge_index).relu())
+
+
+def test_affine_layers_on_bipartite_graphs_are_billed():
+    edge_index = torch.stack([torch.randint(20, (50,)), torch.randint(9, (50,))])
+    call = (torch.randn(20, 6), torch.randn(9, 4), edge_index)
+    model = Bipartite()
+    rows = rows_of(measure(model, convert(model, call), call))
+    assert rows['conv'].snn_macs >= 50 * 8
