@@ -22,7 +22,6 @@ from spikegraph.conversion.tracing import drop_unread_inputs
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
-    SpikingAffine,
     SpikingGCNConv,
     SpikingLayer,
 )
@@ -88,7 +87,7 @@ def convert(
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):
             module.clear_cache()
-    report = _report(model, structure, calibration)
+    report = _report(model, structure, calibration, affine)
     return SpikingModel(structure.network, spec, config, report, tuple(features))
 
 
@@ -139,7 +138,10 @@ def _agree(a: Tensor, b: Tensor) -> bool:
 
 
 def _report(
-    model: nn.Module, structure: Structure, calibration: Calibration
+    model: nn.Module,
+    structure: Structure,
+    calibration: Calibration,
+    affine: list[str],
 ) -> ConversionReport:
     network = structure.network
     error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
@@ -179,9 +181,7 @@ def _report(
         ],
         analog=structure.analog,
         currents=structure.currents,
-        affine=[
-            name for name, layer in layers.items() if isinstance(layer, SpikingAffine)
-        ],
+        affine=[name for name in layers if name in affine],
         logit_relative_error=error,
         agreement=agreement,
     )

@@ -188,8 +188,9 @@ def trace(
         raise NotImplementedError(
             f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
             f'{error}. Control flow may '
-            'depend on which arguments are given, not on the values of tensors; '
-            'rewrite the branch, or convert the part of the model without it'
+            'depend on which arguments are given, not on the values of tensors nor on '
+            'the types of layers, which have been replaced by then; rewrite the branch, '
+            'or convert the part of the model without it'
         ) from error
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.
     network = fx.GraphModule(model, graph, type(model).__name__)
