@@ -42,16 +42,26 @@ class SpikingGATConv(SpikingTwin):
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
-        check_sum(conv)
         shared = conv.lin is not None
-        self.lin_src = dense((conv.lin if shared else conv.lin_src).weight)
-        self.lin_dst = None if shared else dense(conv.lin_dst.weight)
-        self.lin_edge = None if conv.lin_edge is None else dense(conv.lin_edge.weight)
-        self.res = None if conv.res is None else dense(conv.res.weight)
-        self.loops = conv.add_self_loops
-        self.fill_value = conv.fill_value
+        source = conv.lin if shared else conv.lin_src
+        self.take(conv, source, None if shared else conv.lin_dst)
+        self.coefficients: AttentionCoefficients = GATCoefficients(conv)
+
+    def take(self, conv: Any, lin_src: Any, lin_dst: Any) -> None:
+        """Takes what the variants of the layer share; without :obj:`lin_dst`,
+        sources and destinations share their weights.
+        """
+        check_sum(conv)
+        self.lin_src = dense(lin_src.weight, lin_src.bias)
+        self.lin_dst = self.lin_edge = self.res = None
+        if lin_dst is not None:
+            self.lin_dst = dense(lin_dst.weight, lin_dst.bias)
+        if conv.lin_edge is not None:
+            self.lin_edge = dense(conv.lin_edge.weight)
+        if conv.res is not None:
+            self.res = dense(conv.res.weight)
+        self.loops, self.fill_value = conv.add_self_loops, conv.fill_value
         self.flow = conv.flow
-        self.coefficients = GATCoefficients(conv)
         self.heads, self.concat, self.bias = conv.heads, conv.concat, conv.bias
         self.sum = AttentionSum(conv.heads)
 
@@ -67,11 +77,10 @@ class SpikingGATConv(SpikingTwin):
         check_no_weights(return_attention_weights)
         source, target = pair(x)
         values, other = self.lin_src(source), None
-        if isinstance(x, (tuple, list)) and target is not None:
-            lin = self.lin_src if self.lin_dst is None else self.lin_dst
-            other = lin(target)
-        elif not isinstance(x, (tuple, list)):
-            other = values
+        if self.lin_dst is not None and target is not None:
+            other = self.lin_dst(target)
+        elif target is not None:
+            other = self.lin_src(target) if isinstance(x, (tuple, list)) else values
         num = num_targets(x, size)
         num = source.size(0) if num is None else num
         if self.loops:

@@ -6,25 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn import GATv2Conv
 
-from spikegraph.nn.conv.attention import (
-    AttentionCoefficients,
-    AttentionSum,
-    merge_heads,
-)
-from spikegraph.nn.conv.twin import (
-    SpikingTwin,
-    as_columns,
-    check_no_weights,
-    check_sum,
-    dense,
-    ends,
-    num_targets,
-    pair,
-)
-from spikegraph.nn.routing import with_self_loops
+from spikegraph.nn.conv.attention import AttentionCoefficients
+from spikegraph.nn.conv.gat_conv import SpikingGATConv
 
 
-class SpikingGATv2Conv(SpikingTwin):
+class SpikingGATv2Conv(SpikingGATConv):
     r"""The attentional operator from the `"How Attentive are Graph Attention
     Networks?" <https://arxiv.org/abs/2105.14491>`_ paper, with spiking values.
 
@@ -42,21 +28,10 @@ class SpikingGATv2Conv(SpikingTwin):
 
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
-        check_sum(conv)
-        self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
-        self.lin_r = None
-        if not conv.share_weights:
-            self.lin_r = dense(conv.lin_r.weight, conv.lin_r.bias)
-        self.lin_edge = None if conv.lin_edge is None else dense(conv.lin_edge.weight)
-        self.res = None if conv.res is None else dense(conv.res.weight)
-        self.loops = conv.add_self_loops
-        self.fill_value = conv.fill_value
-        self.flow = conv.flow
+        self.take(conv, conv.lin_l, None if conv.share_weights else conv.lin_r)
         self.coefficients = GATv2Coefficients(conv)
-        self.heads, self.concat, self.bias = conv.heads, conv.concat, conv.bias
-        self.sum = AttentionSum(conv.heads)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: Any,
         edge_index: Tensor,
@@ -64,32 +39,7 @@ class SpikingGATv2Conv(SpikingTwin):
         return_attention_weights: bool | None = None,
     ) -> Tensor:
         """Returns the potentials that the input leaves behind."""
-        check_no_weights(return_attention_weights)
-        source, target = pair(x)
-        values = self.lin_l(source)
-        is_pair = isinstance(x, (tuple, list))
-        # PyG shares the weights within one graph only.
-        other = target if is_pair and self.lin_r is None else values
-        if self.lin_r is not None:
-            other = self.lin_r(target)
-        num = num_targets(x)
-        num = source.size(0) if num is None else num
-        if self.loops:
-            loops = with_self_loops(
-                edge_index, edge_attr, source.size(0), num, self.fill_value
-            )
-            edge_index = loops[0]
-            edge_attr = None if edge_attr is None else loops[1]
-        j, i = ends(edge_index, self.flow)
-        edge = None
-        if edge_attr is not None:
-            assert self.lin_edge is not None
-            edge = self.lin_edge(as_columns(edge_attr))
-        alpha = self.coefficients(j, i, num, values, other, edge)
-        out = merge_heads(self.sum(values, alpha, j, i, num), self.heads, self.concat)
-        if self.res is not None:
-            out = out + self.res(target)
-        return out if self.bias is None else out + self.bias
+        return super().forward(x, edge_index, edge_attr, None, return_attention_weights)
 
 
 class GATv2Coefficients(AttentionCoefficients):

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_geometric.nn import GraphConv, SAGEConv
+from torch_geometric.nn import GATv2Conv, GraphConv, SAGEConv
 from torch_geometric.utils import to_torch_coo_tensor
 
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph import nn as spiking
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.interpretation import run_network_as_ann
-from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
+from spikegraph.nn.conv import ATTENTION_TWINS, TWINS, SpikingGATv2Conv
 from spikegraph.nn.layer import values_of
 from spikegraph.testing import assert_spiking
 from tests.conversion.zoo import randomize
@@ -454,3 +454,12 @@ def test_input_errors():
         spiking.conv.SpikingTAGConv(6, 5).double()(
             spikes_of(NUM_NODES), edges, torch.ones(3).double()
         )
+
+
+def test_attention_with_shared_weights_of_both_sides():
+    conv = GATv2Conv((6, 6), 5, 2, add_self_loops=False, share_weights=True)
+    conv = conv.double()
+    x = torch.randn(9, 6, dtype=torch.float64), torch.randn(7, 6, dtype=torch.float64)
+    edge_index = torch.stack([torch.randint(9, (30,)), torch.randint(7, (30,))])
+    out = SpikingGATv2Conv.from_ann(conv)(x, edge_index)
+    assert torch.allclose(out, conv(x, edge_index), rtol=0, atol=1e-12)
