@@ -691,3 +691,11 @@ def test_conversions_in_threads_leave_torch_as_it_was(graph):
         snns = list(pool.map(lambda _: convert(make('F.relu'), graph), range(6)))
     assert torch.zeros is zeros and Aggregation.__call__ is call
     assert all(torch.equal(snn(graph), snns[0](graph)) for snn in snns)
+
+
+def test_a_forward_replaced_on_one_layer_is_refused():
+    lin = nn.Linear(6, 6)
+    model = nn.Sequential(lin, nn.ReLU(), nn.Linear(6, 3))
+    lin.forward = lambda x: F.linear(x, lin.weight, lin.bias).relu()
+    with pytest.raises(NotImplementedError, match="Cannot convert '_?0' \\(Linear\\)"):
+        convert(model, torch.randn(30, 6))
