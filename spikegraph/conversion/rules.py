@@ -77,7 +77,7 @@ NAMED_RULES = {
     for name in ('AtomEncoder', 'BondEncoder')
 }
 
-# Overriding one of these changes what a module computes.
+# Overriding one of these, in a class or on one module, changes what is computed.
 _DEFINING = ('forward', 'message', 'message_and_aggregate', 'aggregate', 'update')
 
 
@@ -136,6 +136,7 @@ def rule_for(target: Any) -> Rule | None:
         if base in RULES:
             same = all(
                 getattr(type(target), name, None) is getattr(base, name, None)
+                and name not in vars(target)
                 for name in _DEFINING
             )
             return RULES[base] if same else None

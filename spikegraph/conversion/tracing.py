@@ -4,6 +4,7 @@ import copy
 import dis
 import inspect
 import operator
+import threading
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -37,6 +38,9 @@ _VIEWS = {
     *(torch.unsqueeze, torch.transpose, 'view', 'reshape', 'flatten', 't', 'squeeze'),
     *('unsqueeze', 'transpose', 'permute', 'chunk', 'split', 'expand', 'detach'),
 }
+
+# Tracing replaces functions and methods of torch for all threads.
+_LOCK = threading.RLock()
 
 
 class _DataProxy(fx.Proxy):
@@ -180,7 +184,7 @@ def trace(
     model = _named(model)
     tracer = _Tracer(spec, convert_layers(model, options or TraceOptions()))
     try:
-        with traceable_functions():
+        with _LOCK, traceable_functions():
             graph = tracer.trace(model, concrete_args=dict(spec.constants))
     except UserError as error:
         raise error.kind(str(error)) from error.__cause__

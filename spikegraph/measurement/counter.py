@@ -30,6 +30,7 @@ from spikegraph.nn import (
     SpikeGate,
     SpikingLayer,
 )
+from spikegraph.nn.routing import gather_rows, trim_rows
 from spikegraph.nn.shift import GCNShift
 
 _ADDING = {
@@ -222,6 +223,8 @@ class Counter:
         """Whether a node's own scale is a multiplication of its own, and not
         one with the degree factor that its sums are multiplied by anyway.
         """
+        while source.target in (gather_rows, trim_rows, operator.getitem):
+            source = source.all_input_nodes[0]  # Rows keep their scale.
         if source.op != 'call_module':
             return False
         neuron = self.network.get_submodule(str(source.target))

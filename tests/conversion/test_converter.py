@@ -1,4 +1,5 @@
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import GATConv, GCNConv
+from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.models import GCN
 
 from spikegraph import ConversionConfig, convert, register_rule, simulate
@@ -733,3 +735,19 @@ def test_pickle(graph, tmp_path):
         twin = torch.load(tmp_path / 'snn.pt', weights_only=False)
         assert torch.equal(twin(graph), snn(graph))
         assert torch.equal(simulate(twin, graph).output, simulate(snn, graph).output)
+
+
+def test_conversions_in_threads_leave_torch_as_it_was(graph):
+    zeros, call = torch.zeros, Aggregation.__call__
+    with ThreadPoolExecutor(3) as pool:
+        snns = list(pool.map(lambda _: convert(make('F.relu'), graph), range(6)))
+    assert torch.zeros is zeros and Aggregation.__call__ is call
+    assert all(torch.equal(snn(graph), snns[0](graph)) for snn in snns)
+
+
+def test_a_forward_replaced_on_one_layer_is_refused():
+    lin = nn.Linear(6, 6)
+    model = nn.Sequential(lin, nn.ReLU(), nn.Linear(6, 3))
+    lin.forward = lambda x: F.linear(x, lin.weight, lin.bias).relu()
+    with pytest.raises(NotImplementedError, match="Cannot convert '_?0' \\(Linear\\)"):
+        convert(model, torch.randn(30, 6))

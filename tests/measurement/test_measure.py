@@ -287,3 +287,21 @@ def test_affine_layers_on_bipartite_graphs_are_billed():
     model = Bipartite()
     rows = rows_of(measure(model, convert(model, call), call))
     assert rows['conv'].snn_macs >= 50 * 8
+
+
+class Picked(nn.Module):
+    """Reads some rows of its features."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x, index):
+        return self.out(self.lin(x[index]).relu())
+
+
+def test_rows_that_are_gathered_keep_the_scale_of_their_node():
+    call = (torch.randn(30, 6), torch.randint(30, (50,)))
+    model = Picked()
+    snn = convert(model, call, ConversionConfig(input_scale='node'))
+    assert rows_of(measure(model, snn, call))['lin'].scalings == 50 * 8
