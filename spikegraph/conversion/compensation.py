@@ -49,7 +49,9 @@ def compensate(
     phi, residual = ones * phi, ones * residual
     held_out = torch.arange(len(phi), device=phi.device) % HELD_OUT == 0
     exact = bool(residual.square().sum() <= NEGLIGIBLE * goal.square().sum())
-    if exact or int((~held_out).sum()) < 2:
+    num_fit = int((~held_out).sum())
+    underdetermined = method == 'ridge' and num_fit <= phi.size(1)
+    if exact or num_fit < 2 or underdetermined:
         return None
     change = _solve(phi[~held_out], residual[~held_out], ones[~held_out], method)
     before = residual[held_out].square().sum()

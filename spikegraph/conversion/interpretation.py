@@ -4,6 +4,7 @@ a time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, fx
@@ -20,14 +21,14 @@ def is_population(network: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def arguments(
-    node: fx.Node, env: dict[fx.Node, Any]
+    node: fx.Node, env: Mapping[fx.Node, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and keyword arguments of a node, as values."""
     values: Any = fx.node.map_arg((node.args, node.kwargs), env.__getitem__)
     return values
 
 
-def run_node(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+def run_node(network: fx.GraphModule, node: fx.Node, env: Mapping[fx.Node, Any]) -> Any:
     """Evaluates one node, given the values of its inputs."""
     args, kwargs = arguments(node, env)
     if node.op == 'call_module':

@@ -23,6 +23,7 @@ def prepared(
 ) -> Any:
     """Returns what ``build`` makes of a graph, kept for as long as the graph
     lives and made anew when the graph or its companion change, in place or not.
+    Writes that PyTorch does not see, through NumPy or ``.data``, go unnoticed.
 
     Args:
         graph (torch.Tensor): Edge indices, a sparse adjacency or an index.

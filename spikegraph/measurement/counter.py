@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import ChainMap
 from typing import Any
 
 import torch
@@ -43,6 +44,14 @@ _PRODUCTS = {
     *('matmul', 'mm', torch.nn.functional.linear),
 }
 
+_SUMS = (operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub')
+_MOVES = {
+    *(torch.cat, torch.concat, gather_rows, trim_rows, operator.getitem),
+    *(torch.flatten, torch.reshape, torch.index_select, torch.unsqueeze),
+    *('view', 'reshape', 'flatten', 'index_select', 'unsqueeze', 'squeeze'),
+}
+_VALUES = (Tensor, Spikes)
+
 
 class Counter:
     """One inference of both networks, counted node by node."""
@@ -56,6 +65,7 @@ class Counter:
         self.uncounted: list[str] = []
         self.num_nodes = 0
         self.nonzero: dict[str, int] = {}
+        self.arrivals: dict[fx.Node, Tensor] = {}
         run_network_as_ann(ann, inputs, self._observe)
         for name, value in inputs.items():
             for key, item in _items(name, value):
@@ -78,6 +88,28 @@ class Counter:
             elif node.op.startswith('call') and node.target != 'decode':
                 self._count_operation(node, env, feeds)
             sources[node] = feeds
+            arrivals = self._count_arrivals(node, env)
+            if arrivals is not None:
+                self.arrivals[node] = arrivals
+
+    def _count_arrivals(self, node: fx.Node, env: dict[fx.Node, Any]) -> Tensor | None:
+        """How many spikes charge each value, if nothing but spikes does: those
+        of a population, wherever they are moved to or added up.
+        """
+        if is_population(self.network, node):
+            spikes: Spikes = env[node]
+            return (spikes.spike_time != spikes.code.num_steps).to(torch.float64)
+        before = [n for n in node.all_input_nodes if isinstance(env[n], _VALUES)]
+        moved = [n for n in before if n in self.arrivals]
+        if node.target == 'decode':
+            return self.arrivals.get(node.all_input_nodes[0])
+        if node.target in _SUMS and before and len(moved) == len(before):
+            return sum(self.arrivals[n] for n in moved)  # type: ignore[return-value]
+        floats = [n for n in before if _is_real(env[n])]
+        if node.target in _MOVES and floats and all(n in moved for n in floats):
+            found = run_node(self.network, node, ChainMap(self.arrivals, env))
+            return found if isinstance(found, Tensor) else None
+        return None
 
     def _observe(self, node: fx.Node, value: Any) -> None:
         if isinstance(value, Tensor) and value.layout == torch.strided:
@@ -194,8 +226,11 @@ class Counter:
         is_sparse = isinstance(operation_of(self.network, node), SparseLinear)
         num_rows = index.size(1) if is_sparse else index.numel()  # [2, E]: edges.
         counts = self._row(node, 'input encoding')
-        counts.accumulates = num_rows * value.size(-1)
-        counts.ann_aggregation_macs = counts.accumulates
+        if is_sparse:
+            counts.accumulates = num_rows * value.size(-1)
+            counts.ann_aggregation_macs = counts.accumulates
+        else:
+            counts.adds = num_rows * value.size(-1)  # In both networks.
         counts.analog_values = value.numel()
 
     def _count_layer(
@@ -211,10 +246,12 @@ class Counter:
         parts = [part for part in parts if part is not None]
         nonzero = self.nonzero.get(key, sum(part.shape.numel() for part in parts))
         counts = self._row(node, 'layer')
+        arrivals = self.arrivals.get(source) if len(parts) == 1 else None
+        num_spikes = None if arrivals is None else int(arrivals.sum())
         for item in layer.operations(*args, **kwargs):
-            _add_operation(counts, item, x, nonzero)
+            _add_operation(counts, item, num_spikes, nonzero)
         for part in parts:
-            if not isinstance(part, Spikes):
+            if num_spikes is None and not isinstance(part, Spikes):
                 counts.analog_values += part.numel()
         if isinstance(x, Spikes) and self._needs_node_scale(source, layer):
             counts.scalings += x.shape[0] * env[node].shape[-1]
@@ -247,12 +284,14 @@ def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:
     return int(gate.count(*ones, **kwargs).sum())
 
 
-def _add_operation(counts: Counts, item: Operation, x: Any, nonzero: int) -> None:
+def _add_operation(
+    counts: Counts, item: Operation, num_spikes: int | None, nonzero: int
+) -> None:
     if item.kind == 'transform':
         counts.ann_macs += item.num
         counts.ann_macs_nonzero += nonzero * item.fan_out
-        if isinstance(x, Spikes):
-            counts.synops += x.num_spikes * item.fan_out
+        if num_spikes is not None:
+            counts.synops += num_spikes * item.fan_out
         else:
             counts.snn_macs += item.num
     elif item.kind == 'scaling':
@@ -269,3 +308,7 @@ def _items(name: str, value: Any) -> list[tuple[str, Any]]:
     """An input by name, or what the PyG data that it is holds."""
     is_data = isinstance(value, BaseData)
     return list(value.to_dict().items()) if is_data else [(name, value)]
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Spikes) or value.is_floating_point()

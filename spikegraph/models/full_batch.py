@@ -1,5 +1,6 @@
 """How to train any node classifier, a step per epoch on the whole graph."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,9 @@ def _adjacency(data: Data) -> Tensor:
     parallel = edge_index.size(1) > edge_index.unique(dim=1).size(1)
     if parallel or bool((edge_index[0] == edge_index[1]).any()):
         return edge_index
-    return to_torch_csr_tensor(edge_index.flip(0), size=(num_nodes, num_nodes))
+    with warnings.catch_warnings():  # Of PyTorch, that its sparse layouts are new.
+        warnings.simplefilter('ignore', UserWarning)
+        return to_torch_csr_tensor(edge_index.flip(0), size=(num_nodes, num_nodes))
 
 
 @contextmanager

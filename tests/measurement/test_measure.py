@@ -1,7 +1,9 @@
 import pytest
 import torch
 from torch import nn
+from torch_geometric.data import Data
 from torch_geometric.nn import LINKX, GCNConv, GeneralConv, MeanSubtractionNorm
+from torch_geometric.nn.models import GCN
 from torch_geometric.utils import add_remaining_self_loops
 
 from spikegraph import ConversionConfig, convert, measure, simulate
@@ -305,3 +307,34 @@ def test_rows_that_are_gathered_keep_the_scale_of_their_node():
     model = Picked()
     snn = convert(model, call, ConversionConfig(input_scale='node'))
     assert rows_of(measure(model, snn, call))['lin'].scalings == 50 * 8
+
+
+def test_weights_read_spikes_that_were_only_moved():
+    model = randomize(GCN(5, 8, 2, 3, jk='cat'))
+    data = Data(x=torch.rand(30, 5).double(), edge_index=torch.randint(30, (2, 90)))
+    snn = convert(model, data)
+    rows = {row.name: row.counts for row in measure(model, snn, data).layers}
+    num_spikes = rows['act'].spikes + rows['act_1'].spikes
+    assert rows['lin'].synops == 3 * num_spikes
+    assert rows['lin'].snn_macs == rows['lin'].analog_values == 0
+
+
+class Differences(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(5, 4), torch.nn.Linear(4, 3)
+
+    def forward(self, x, edge_index):
+        x = self.a(x).relu()
+        return self.b(x[edge_index[0]] - x[edge_index[1]])
+
+
+def test_a_difference_of_spikes_is_two_spikes():
+    model = randomize(Differences())
+    data = Data(x=torch.rand(30, 5).double(), edge_index=torch.randint(30, (2, 90)))
+    snn = convert(model, data)
+    fired = snn.spikes(data)['relu']
+    fired = (fired.spike_time != fired.code.num_steps).sum(dim=1)
+    rows = {row.name: row.counts for row in measure(model, snn, data).layers}
+    assert rows['b'].synops == 3 * int(fired[data.edge_index].sum())
+    assert rows['b'].snn_macs == 0
