@@ -318,7 +318,7 @@ def arguments_of(
         found: dict[str, Any] = {}
         for name in names:
             values = data.collect(name.removesuffix('_dict'), allow_empty=True)
-            if values:
+            if values and (name not in SIZE_NAMES or name in required):
                 found[name] = values
         return found
     found = dict(tensors_of(data))
