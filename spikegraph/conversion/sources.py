@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+
 from torch import Tensor, fx
 
+from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.rules import BILINEAR, rule_for
-from spikegraph.conversion.tracing import module_of
+from spikegraph.conversion.tracing import describe, module_of
 
 
 def values_weighted(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
@@ -49,6 +53,21 @@ def inputs_behind(node: fx.Node) -> list[str]:
     return sorted(names)
 
 
+def activations_on_weights(
+    network: fx.GraphModule, features: Sequence[str], signals: set[fx.Node]
+) -> list[str]:
+    """Activations that only shape the weights of edges, before any spike:
+    descriptions of what is computed in analog on which input.
+    """
+    found = []
+    for node in network.graph.nodes:
+        calls = node.op.startswith('call') and is_activation(network, node)
+        if calls and node not in signals:
+            names = [name for name in inputs_behind(node) if name in features]
+            found += [f'{describe(network, node)} of {name}' for name in names]
+    return found
+
+
 def _is_attribute(node: fx.Node) -> bool:
     if node.target is not getattr or hasattr(Tensor, str(node.args[1])):
         return False
@@ -58,3 +77,10 @@ def _is_attribute(node: fx.Node) -> bool:
 def _reads_shape(node: fx.Node) -> bool:
     rule = rule_for(node.target)
     return rule is not None and rule.kind == 'metadata'
+
+
+def reads_out(node: fx.Node) -> bool:
+    """Whether an operation may follow the last layer."""
+    rule = None if node.op == 'call_module' else rule_for(node.target)
+    kinds = ('readout', 'metadata', 'identity')
+    return node.target is operator.getitem or (rule is not None and rule.kind in kinds)

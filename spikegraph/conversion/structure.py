@@ -37,7 +37,12 @@ from spikegraph.conversion.rules import (
     is_affine_call,
     rule_for,
 )
-from spikegraph.conversion.sources import inputs_behind, values_weighted
+from spikegraph.conversion.sources import (
+    activations_on_weights,
+    inputs_behind,
+    reads_out,
+    values_weighted,
+)
 from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import (
     Analog,
@@ -104,6 +109,7 @@ class _Builder:
         self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
         self.refusal = ''
         self.last_input: fx.Node | None = None
+        self.features = features
         self.sources = self._find_features(features)
 
     def build(self) -> None:
@@ -114,6 +120,9 @@ class _Builder:
                 self._inputs(node) or self._is_current(node) or self._enter(node)
             ):
                 self._convert_node(node)
+        self.structure.currents += activations_on_weights(
+            self.network, self.features, self.signals
+        )
         remove_identities(self.structure, self.signals)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals, self._add_relay)
@@ -361,7 +370,7 @@ class _Builder:
     def _ends(self, node: fx.Node) -> bool:
         """Whether only read-outs follow, no layer and no activation."""
         return all(
-            user.op == 'output' or (_reads_out(user) and self._ends(user))
+            user.op == 'output' or (reads_out(user) and self._ends(user))
             for user in node.users
         )
 
@@ -409,9 +418,3 @@ class _Builder:
         what = f'potentials compared by {describe(self.network, gate)}'
         with self.graph.inserting_after(value):
             return self._add_neuron(name, (value,), what, 'identity')
-
-
-def _reads_out(node: fx.Node) -> bool:
-    rule = None if node.op == 'call_module' else rule_for(node.target)
-    kinds = ('readout', 'metadata', 'identity')
-    return node.target is operator.getitem or (rule is not None and rule.kind in kinds)

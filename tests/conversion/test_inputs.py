@@ -183,3 +183,21 @@ def test_keys_that_differ_in_punctuation_only():
     snn = convert(TwoTypes(), {'x_dict': x})
     assert list(snn.neurons)[:2] == ['input_x__to_do', 'input_x__to_do_']
     assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-5)
+
+
+class ShapedWeights(nn.Module):
+    """Squashes edge weights before any spike."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = GCNConv(6, 3)
+
+    def forward(self, x, edge_index, edge_weight):
+        return self.conv(x, edge_index, torch.sigmoid(edge_weight)).relu()
+
+
+def test_activations_on_edge_weights_are_listed():
+    edge_index = torch.randint(20, (2, 60))
+    snn = convert(ShapedWeights(), (torch.rand(20, 6), edge_index, torch.rand(60)))
+    assert snn.report.currents == ['sigmoid (sigmoid) of edge_weight']
+    assert list(snn.neurons) == ['input_x', 'relu']
