@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch_geometric.data import Data
 from torch_geometric.utils import is_undirected
 
 from spikegraph.cli import main
@@ -181,3 +182,12 @@ def test_files(dataset_root, name):
     assert len(graphs) == info.num_graphs
     assert sum(graph.num_nodes for graph in graphs) == info.num_nodes
     assert sum(graph.num_edges for graph in graphs) == info.num_edges
+
+
+def test_what_torch_may_load_stays_as_it_was():
+    from spikegraph.datasets.ogb import _loading
+
+    before = set(torch.serialization.get_safe_globals())
+    with _loading():
+        assert Data in torch.serialization.get_safe_globals()
+    assert set(torch.serialization.get_safe_globals()) == before

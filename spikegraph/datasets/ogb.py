@@ -30,10 +30,10 @@ def _loading() -> Iterator[None]:
     from torch_geometric.data.storage import GlobalStorage
 
     output = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    known = set(torch.serialization.get_safe_globals())  # On leaving, these stay.
+    needed = {Data, DataEdgeAttr, DataTensorAttr, GlobalStorage} - known
     with (
-        torch.serialization.safe_globals(
-            [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]
-        ),
+        torch.serialization.safe_globals(list(needed)),
         mock.patch('sys.stdin', io.StringIO('y\n')),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(output),
