@@ -45,8 +45,10 @@ class GraphFilter(SpikingLayer):
         ValueError: If features or graph do not fit.
 
     Shapes:
-        - **input:** spikes or values :math:`(N, F_{in})`, graph
-        - **output:** potentials :math:`(N, F_{out})`
+        - **input:** spikes or values :math:`(N, F_{in})`, or
+          :math:`(N, *, F_{in})` if made without weights; graph
+        - **output:** potentials :math:`(N, F_{out})` or
+          :math:`(N, *, F_{out})`
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class GraphFilter(SpikingLayer):
         self.coefficients = [[float(h) for h in row] for row in coefficients]
         self.cached = cached
         self._cached_adjacency: Adjacency | None = None
+        # It moves rows of any shape, also once it has taken the weights of a layer.
+        self._takes_any_rank = weight is None
         self.set_parameters(weight, bias)
         if weight is None and len(self.coefficients) != 1:
             raise ValueError(
@@ -98,11 +102,11 @@ class GraphFilter(SpikingLayer):
         that are not folded into thresholds.
         """
         adjacency = self.adjacency(x, graph)
-        width, operations = x.shape[-1], []
+        width, operations = x.shape[1:].numel(), []
         if self.weight is not None:
             num_terms, num_inputs = len(self.coefficients), x.shape.numel()
-            width = self.weight.size(0)
-            fan_out = num_terms * width
+            fan_out = num_terms * self.weight.size(0)
+            width = x.shape[1:-1].numel() * self.weight.size(0)
             operations = [
                 Operation(
                     'transform', num_inputs * fan_out, fan_out, self.weight.numel()
@@ -152,7 +156,7 @@ class GraphFilter(SpikingLayer):
     def _prepare(
         self, x: Spikes | Tensor, graph: tuple[Any, ...]
     ) -> tuple[Tensor, Adjacency]:
-        if len(x.shape) < 2 or (len(x.shape) > 2 and self.weight is not None):
+        if len(x.shape) < 2 or (len(x.shape) > 2 and not self._takes_any_rank):
             raise ValueError(
                 "Expected 'x' to have shape [num_nodes, in_channels] "
                 f'(got {list(x.shape)})'
@@ -170,7 +174,7 @@ class GraphFilter(SpikingLayer):
             for m, row in enumerate(self.coefficients):
                 if k < len(row) and row[k] != 0:
                     terms[m] = _plus(terms[m], row[k], x)
-        zero = x.new_zeros(adjacency.num_targets, x.size(1))
+        zero = x.new_zeros(adjacency.num_targets, *x.shape[1:])
         return torch.cat([zero if t is None else t for t in terms], dim=-1)
 
     def _combine(self, adjacency: Adjacency, terms: list[Tensor]) -> Tensor:

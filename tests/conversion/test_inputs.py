@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import GCNConv, GINEConv, global_mean_pool
+from torch_geometric.nn import GCNConv, GINEConv, MeanAggregation, global_mean_pool
 from torch_geometric.utils import degree
 
 from spikegraph import convert, simulate
@@ -201,3 +201,25 @@ def test_activations_on_edge_weights_are_listed():
     snn = convert(ShapedWeights(), (torch.rand(20, 6), edge_index, torch.rand(60)))
     assert snn.report.currents == ['sigmoid (sigmoid) of edge_weight']
     assert list(snn.neurons) == ['input_x', 'relu']
+
+
+class Heads(nn.Module):
+    """Pools several vectors of each node before its last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(4, 3)
+        self.pool = MeanAggregation()
+
+    def forward(self, x, batch):
+        x = self.first(x).relu().view(-1, 2, 4)
+        return self.last(self.pool(x, batch, dim=0)).flatten(1)
+
+
+def test_pooled_vectors_of_several_heads():
+    model = Heads().double()
+    data = torch.rand(20, 6).double(), torch.arange(20) // 5
+    snn = convert(model, data)
+    assert snn.report.logit_relative_error < 0.1
+    out = simulate(snn, *data).output
+    assert torch.allclose(out, snn(*data), rtol=0, atol=1e-12)

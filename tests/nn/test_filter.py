@@ -48,6 +48,21 @@ def test_is_the_polynomial(num_outputs, mean):
     assert layer.num_hops == 2
 
 
+@pytest.mark.parametrize('num_outputs', [3, 8])
+def test_weights_taken_later_act_on_the_last_dimension(num_outputs):
+    index = torch.arange(N) // 5
+    layer = GraphFilter(MemberShift(mean=True))
+    values = torch.randn(N, 2, WIDTH, dtype=torch.float64)
+    sums = layer(values, index, 3)
+    weight = torch.randn(num_outputs, WIDTH, dtype=torch.float64)
+    layer.set_parameters(weight, None)
+    assert torch.allclose(layer(values, index, 3), sums @ weight.t(), atol=1e-12)
+    kinds = {op.kind: op.num for op in layer.operations(values, index, 3)}
+    width = 2 * num_outputs
+    assert kinds['transform'] == N * 2 * WIDTH * num_outputs
+    assert kinds['aggregation'] == N * width and kinds['scaling'] == 3 * width
+
+
 def test_filters_without_weights_take_any_rank():
     layer = GraphFilter(MemberShift(), [[0, 1]])
     x, index = torch.randn(N, 3, 2), torch.randint(4, (N,))
