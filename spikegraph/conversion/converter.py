@@ -75,8 +75,7 @@ def convert(
         )
     calls = as_calls(model, calibration_data, max_batches)
     spec = call_spec(model, calls[0])
-    inputs = [spec.bind(**call) for call in calls]
-    features = float_inputs(inputs[0])
+    features = float_inputs(spec.bind(**calls[0]))
     affine = find_affine(model, calls)
     structure = build_structure(model, spec, features, config, affine)
     unread = drop_unread_inputs(structure.network, spec)

@@ -124,13 +124,14 @@ def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
     layer = module_of(network, user)
     if not isinstance(layer, SpikingLinear):
         return None
-    last = user
-    while len(last.users) == 1 and last.op != 'output':
-        last = next(iter(last.users))
-        rule = rule_for(operation_of(network, last)) if last.op != 'output' else None
-        if last.op != 'output' and (rule is None or rule.kind != 'readout'):
+    while len(user.users) == 1:
+        user = next(iter(user.users))
+        if user.op == 'output':
+            return layer.weight
+        rule = rule_for(operation_of(network, user))
+        if rule is None or rule.kind != 'readout':
             return None
-    return layer.weight if last.op == 'output' else None
+    return None
 
 
 def fuse_linear(structure: Structure) -> None:

@@ -54,7 +54,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.shift import MemberShift
 
-GRAPH_NAMES = ('edge_weight', 'edge_attr', 'adj', 'adj_t', 'edge_index')
+GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
 # Features that enter as currents beside those of the nodes.
 CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
@@ -188,7 +188,7 @@ class _Builder:
                 elif user.op == 'output':
                     return True
                 elif user not in seen and (
-                    node is not source or name not in GRAPH_NAMES[2:]
+                    node is not source or name not in GRAPH_NAMES
                 ):
                     seen.add(user)
                     queue.append(user)
@@ -288,9 +288,7 @@ class _Builder:
         if target is not scatter:
             how, args = _POOLS[target], tuple(given.values())
         elif self._moving(given['src']) and given['dim'] in (0, -2):
-            how = {'add': 'sum', 'any': '', 'mul': ''}.get(
-                given['reduce'], given['reduce']
-            )
+            how = 'sum' if given['reduce'] == 'add' else given['reduce']
             args = (given['src'], given['index'], given['dim_size'])
         else:
             return

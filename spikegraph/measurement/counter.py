@@ -59,7 +59,7 @@ class Counter:
     def __init__(
         self, snn: SpikingModel, ann: fx.GraphModule, inputs: dict[str, Any]
     ) -> None:
-        self.network, self.num_steps = snn.network, snn.config.num_steps
+        self.network = snn.network
         self.analog = snn.report.analog
         self.rows: dict[str, LayerCounts] = {}
         self.uncounted: list[str] = []

@@ -7,6 +7,22 @@ def check_sizes(**sizes: int) -> None:
             raise ValueError(f"Expected '{name}' to be at least 1 (got {size})")
 
 
+def check_network(
+    in_channels: int,
+    hidden_channels: int,
+    out_channels: int,
+    num_layers: int,
+    dropout: float,
+) -> None:
+    check_sizes(
+        in_channels=in_channels,
+        hidden_channels=hidden_channels,
+        out_channels=out_channels,
+        num_layers=num_layers,
+    )
+    check_dropout(dropout)
+
+
 def check_dropout(dropout: float) -> None:
     if not 0 <= dropout < 1:
         raise ValueError(f"Expected 'dropout' to be in [0, 1) (got {dropout})")

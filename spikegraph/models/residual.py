@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.nn import GCN2Conv, GCNConv
 
-from spikegraph.models.checks import check_dropout, check_sizes
+from spikegraph.models.checks import check_network
 from spikegraph.models.dropout import dropout
 
 
@@ -63,7 +63,7 @@ class GCN2(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        _check(in_channels, hidden_channels, out_channels, num_layers, dropout)
+        check_network(in_channels, hidden_channels, out_channels, num_layers, dropout)
         if not 0 <= alpha <= 1:
             raise ValueError(f"Expected 'alpha' to be in [0, 1] (got {alpha})")
         if theta <= 0:
@@ -143,7 +143,7 @@ class ResGCN(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        _check(in_channels, hidden_channels, out_channels, num_layers, dropout)
+        check_network(in_channels, hidden_channels, out_channels, num_layers, dropout)
         width = hidden_channels
         self.dropout = dropout
         self.lin1 = nn.Linear(in_channels, width)
@@ -166,19 +166,3 @@ class ResGCN(nn.Module):
             x = x + norm(conv(out, edge_index)).relu()
         x = dropout(x, self.dropout, self.training)
         return self.lin2(x)
-
-
-def _check(
-    in_channels: int,
-    hidden_channels: int,
-    out_channels: int,
-    num_layers: int,
-    dropout: float,
-) -> None:
-    check_sizes(
-        in_channels=in_channels,
-        hidden_channels=hidden_channels,
-        out_channels=out_channels,
-        num_layers=num_layers,
-    )
-    check_dropout(dropout)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikegraph.models.checks import check_dropout, check_sizes
+from spikegraph.models.checks import check_network
 from spikegraph.models.dropout import dropout
 
 
@@ -72,11 +72,5 @@ def layer_sizes(
     dropout: float,
 ) -> list[int]:
     """Checks the shape of a network; returns the widths between its layers."""
-    check_sizes(
-        in_channels=in_channels,
-        hidden_channels=hidden_channels,
-        out_channels=out_channels,
-        num_layers=num_layers,
-    )
-    check_dropout(dropout)
+    check_network(in_channels, hidden_channels, out_channels, num_layers, dropout)
     return [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]

@@ -12,7 +12,7 @@ from torch_geometric.utils import scatter
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import aggregate
-from spikegraph.nn.shift import MemberShift, NeighborShift
+from spikegraph.nn.shift import MemberShift, NeighborShift, groups_of
 
 
 class SpikeGate(nn.Module):
@@ -110,7 +110,7 @@ class EarliestMember(SpikeGate):
     ) -> Spikes:
         """Returns the largest value of each group :math:`(G, F)`."""
         _check_comparable(x)
-        index, num_groups = _groups(x, index, num_groups)
+        index, num_groups = groups_of(x, index, num_groups)
         return _from_rank(_reduce(_rank(x), index, num_groups, self.smallest, x), x)
 
     def analog(
@@ -120,7 +120,7 @@ class EarliestMember(SpikeGate):
         num_groups: int | None = None,
     ) -> Tensor:
         """PyG's ``scatter(x, index, reduce='max')``."""
-        index, num_groups = _groups(x, index, num_groups)
+        index, num_groups = groups_of(x, index, num_groups)
         how = 'min' if self.smallest else 'max'
         return scatter(x, index, dim=0, dim_size=num_groups, reduce=how)
 
@@ -131,7 +131,6 @@ class EarliestMember(SpikeGate):
         num_groups: int | None = None,
     ) -> Tensor:
         """The sum over the members of each group."""
-        index, num_groups = _groups(x, index, num_groups)
         return aggregate(MemberShift()(x, index, num_groups), x)
 
 
@@ -194,16 +193,6 @@ def _check_comparable(x: Spikes) -> None:
             "Expected 'x' to have one scale, or one per channel, so that the spike "
             f'times of different nodes compare (got shape {tuple(x.scale.shape)})'
         )
-
-
-def _groups(
-    x: Spikes | Tensor, index: Tensor | None, num_groups: int | None
-) -> tuple[Tensor, int]:
-    if index is None:
-        return torch.zeros(x.shape[0], dtype=torch.long, device=x.device), 1
-    if num_groups is None:
-        num_groups = int(index.max()) + 1 if index.numel() > 0 else 0
-    return index, num_groups
 
 
 def _rank(x: Spikes) -> Tensor:

@@ -98,15 +98,24 @@ class MemberShift:
         num_groups: int | None = None,
     ) -> Adjacency:
         """Prepares an index; see :func:`spikegraph.kernels.member_adjacency`."""
+        index, num_groups = groups_of(x, index, num_groups)
         num_members = x.shape[0]
-        if index is None:
-            index = torch.zeros(num_members, dtype=torch.long, device=x.device)
-            num_groups = 1
         if index.numel() != num_members:
             raise ValueError(
                 f"Expected 'index' to have {num_members} entries, one for each row of 'x' "
                 f'(got {index.numel()})'
             )
-        if num_groups is None:
-            num_groups = int(index.max()) + 1 if index.numel() > 0 else 0
         return member_adjacency(index, num_groups, x.dtype, mean=self.mean)
+
+
+def groups_of(
+    x: Spikes | Tensor, index: Tensor | None, num_groups: int | None
+) -> tuple[Tensor, int]:
+    """The group of each row of ``x``, and how many there are: as many as are
+    named if none is given, one group of all rows without an index.
+    """
+    if index is None:
+        return torch.zeros(x.shape[0], dtype=torch.long, device=x.device), 1
+    if num_groups is None:
+        num_groups = int(index.max()) + 1 if index.numel() > 0 else 0
+    return index, num_groups

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import EdgeConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, ends, members, pair
+from spikegraph.nn.conv.twin import SpikingTwin, ends, pair
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows
 
@@ -31,7 +31,7 @@ class SpikingEdgeConv(SpikingTwin):
     def build(self, conv: Any) -> None:
         """Takes the parts of PyG's layer."""
         self.nn, self.flow = conv.nn, conv.flow
-        self.aggr = members(conv)
+        self.aggr = conv.aggr_module
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
         """Returns the potentials that the input leaves behind."""

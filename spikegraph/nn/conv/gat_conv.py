@@ -13,7 +13,6 @@ from spikegraph.nn.conv.attention import (
 )
 from spikegraph.nn.conv.twin import (
     SpikingTwin,
-    as_columns,
     check_no_weights,
     check_sum,
     dense,
@@ -21,7 +20,7 @@ from spikegraph.nn.conv.twin import (
     num_targets,
     pair,
 )
-from spikegraph.nn.routing import with_self_loops
+from spikegraph.nn.routing import edge_columns, with_self_loops
 
 
 class SpikingGATConv(SpikingTwin):
@@ -92,7 +91,7 @@ class SpikingGATConv(SpikingTwin):
         j, i = ends(edge_index, self.flow)
         edge = None
         if edge_attr is not None and self.lin_edge is not None:
-            edge = self.lin_edge(as_columns(edge_attr))
+            edge = self.lin_edge(edge_columns(edge_attr))
         alpha = self.coefficients(j, i, num, values, other, edge)
         out = merge_heads(self.sum(values, alpha, j, i, num), self.heads, self.concat)
         if self.res is not None and target is not None:

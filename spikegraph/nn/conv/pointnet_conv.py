@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import PointNetConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, ends, members, pair
+from spikegraph.nn.conv.twin import SpikingTwin, ends, pair
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, with_self_loops
 
@@ -31,7 +31,7 @@ class SpikingPointNetConv(SpikingTwin):
         """Takes the parts of PyG's layer."""
         self.local_nn, self.global_nn = conv.local_nn, conv.global_nn
         self.loops, self.flow = conv.add_self_loops, conv.flow
-        self.aggr = members(conv)
+        self.aggr = conv.aggr_module
 
     def forward(self, x: Any, pos: Any, edge_index: Tensor) -> Tensor:
         """Returns the potentials that the input leaves behind."""

@@ -10,7 +10,6 @@ from spikegraph.nn.conv.twin import (
     SpikingTwin,
     dense,
     ends,
-    members,
     neighbors,
     num_targets,
     pair,
@@ -48,7 +47,7 @@ class SpikingSAGEConv(SpikingTwin):
             self.max = EarliestNeighbor(conv.flow, smallest=conv.aggr == 'min')
             self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
         elif conv.aggr not in ('add', 'sum', 'mean'):
-            self.aggr = members(conv)
+            self.aggr = conv.aggr_module
             self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
         else:
             self.lin_l = neighbors(conv, conv.lin_l.weight, conv.lin_l.bias)

@@ -5,13 +5,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from spikegraph.coding import Spikes
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.linear import SpikingLinear
-from spikegraph.nn.routing import edge_columns
 from spikegraph.nn.shift import NeighborShift
-
-Features = Spikes | Tensor
 
 
 class SpikingTwin(nn.Module):
@@ -96,16 +92,6 @@ def ends(edge_index: Any, flow: str = 'source_to_target') -> tuple[Any, Any]:
     """The source and the destination of each edge."""
     j, i = (0, 1) if flow == 'source_to_target' else (1, 0)
     return edge_index[j], edge_index[i]
-
-
-def members(conv: Any) -> nn.Module:
-    """How ``conv`` aggregates messages on edges: PyG's module, to be converted."""
-    return conv.aggr_module
-
-
-def as_columns(edge_attr: Any) -> Any:
-    """Edge features as a matrix: one weight per edge is one column."""
-    return edge_columns(edge_attr)
 
 
 def check_no_weights(return_attention_weights: Any) -> None:
