@@ -252,7 +252,8 @@ def _fit_population(
         node_config = config if config.scale == 'max' else replace(config, scale='mse')
         code, scale, _ = fit_code(scaled, node_config, signed)
         spikes = Spikes.from_values(rows, code, scale.to(rows) * peak)
-        error = float((spikes.decode().double() - rows.double()).square().sum())
+        squared = (spikes.decode().double() - rows.double()).square()
+        error = float((squared if weight is None else weight * squared).sum())
         candidates.append((error, code, scale, True))
     _, neuron.code, scale, neuron.node_scale = min(candidates, key=lambda c: c[0])
     dtype = rows.dtype

@@ -5,12 +5,13 @@ import torch
 from torch import nn
 from torch_geometric.nn import GCNConv
 
-from spikegraph import ConversionConfig, convert
+from spikegraph import ConversionConfig, PhaseCode, convert
 from spikegraph.conversion import calibration
-from spikegraph.conversion.calibration import _importance
+from spikegraph.conversion.calibration import _fit_population, _importance
 from spikegraph.conversion.fitting import SortedValues
 from spikegraph.conversion.passes import readout_weight
 from spikegraph.conversion.tracing import module_of
+from spikegraph.nn import PhaseNeuron
 
 
 class Perceptron(nn.Module):
@@ -86,3 +87,21 @@ def test_it_lowers_the_relative_error_of_rows(monkeypatch):
     weighted = error()
     monkeypatch.setattr(calibration, 'readout_weight', lambda *_: None)
     assert weighted < 0.8 * error()
+
+
+def test_input_codes_are_compared_by_one_error():
+    """Of a population that is input and read out, too."""
+    torch.manual_seed(0)
+    rows = torch.rand(60, 5).double() * torch.logspace(-2, 2, 60).double().view(-1, 1)
+    weight = 1 / rows.square().sum(dim=1, keepdim=True).expand_as(rows)
+    neuron = PhaseNeuron(PhaseCode(1, 2), activation='identity')
+    config = ConversionConfig(num_steps=8)
+    _fit_population(neuron, rows, True, config, weight)
+    assert neuron.node_scale  # All rows alike, so that no row counts for more.
+    coded = neuron(rows).decode()
+    layer = ConversionConfig(num_steps=8, input_scale='layer')
+    _fit_population(neuron, rows, True, layer, weight)
+    errors = [
+        (weight * (x - rows).square()).sum() for x in (coded, neuron(rows).decode())
+    ]
+    assert errors[0] < errors[1]
