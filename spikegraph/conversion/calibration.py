@@ -26,8 +26,11 @@ from spikegraph.conversion.passes import (
 )
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import check_activation
+from spikegraph.nn.neuron import peaks
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
+MAX_ROWS = 2**16  # Rows that a layer is corrected on, more if its features are many.
+ROWS_PER_FEATURE = 16
 
 
 @dataclass
@@ -82,7 +85,7 @@ def calibrate(
     """
     network = structure.network
     nodes = list(network.graph.nodes)
-    sums = summed_layers(network) if config.compensate is not None else {}
+    sums = summed_layers(network, True) if config.compensate is not None else {}
     reads = {
         node: [*node.all_input_nodes, *_inputs_of(sums.get(node, []))] for node in nodes
     }
@@ -110,17 +113,22 @@ def calibrate(
             module = network.get_submodule(str(node.target))
             if isinstance(module, PhaseNeuron):
                 name = str(node.target)
-                potentials = _sample(node, analog, config, argument=0)
+                potentials = _sample(node, module, analog, config, argument=0)
                 values = tied.get(name)
                 # Compared with others: no scale of a node's own.
-                per_node = values is None and is_input(node)
+                may_be_relative = values is None and is_input(node)
+                if module.channel_dim != -1 and config.input_scale == 'auto':
+                    may_be_relative = False  # Images have much the same range.
                 if values is None:
-                    values = _sample(node, analog, config)
+                    values = _sample(node, module, analog, config)
                 _check_population(name, module, potentials, values)
                 weight = None
                 if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
                     weight = _importance(readout_weight(network, node), values)
-                _fit_population(module, values, per_node, config, weight)
+                peak = None
+                if may_be_relative:
+                    peak = _sample(node, module, analog, config, of=_peak_of_each)
+                _fit_population(module, values, peak, config, weight)
         for s in spiking:
             s[node] = run_node(network, node, s)
         if node in sums:
@@ -145,36 +153,52 @@ def calibrate(
 
 def _sample(
     node: fx.Node,
+    module: nn.Module,
     analog: list[dict[fx.Node, Any]],
     config: ConversionConfig,
     argument: int | None = None,
+    of: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Tensor:
     """Rows of the values that a population codes :math:`(n, F)`, or of one of
-    its arguments, per-node factor out; no more than needed.
+    its arguments, per-node factor out; no more than needed. What ``of`` makes
+    of the values has the same rows.
     """
     source = node if argument is None else node.args[argument]
+    channel_dim = getattr(module, 'channel_dim', -1)
     rows = []
     for env in analog:
         value = env[source]  # type: ignore[index]
         if len(node.args) > 1:
             value = value / env[node.args[1]]  # type: ignore[index]
-        rows.append(_as_rows(value))
+        value = value if of is None else of(value, channel_dim)
+        rows.append(_as_rows(value, channel_dim))
     limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
     if config.per_channel:
         limit = max(limit, 4096 // len(rows) + 1)
     return torch.cat([_subsample(r, limit) for r in rows])
 
 
-def _as_rows(value: Tensor) -> Tensor:
-    return value.reshape(-1, value.size(-1)) if value.dim() > 0 else value.view(1, 1)
+def _peak_of_each(value: Tensor, channel_dim: int) -> Tensor:
+    return peaks(value, channel_dim).expand_as(value)
+
+
+def _as_rows(value: Tensor, channel_dim: int = -1) -> Tensor:
+    """One row for each node, or each place of an image :math:`(n, C)`."""
+    if value.dim() == 0:
+        return value.view(1, 1)
+    return value.movedim(max(channel_dim, -value.dim()), -1).flatten(0, -2)
 
 
 def _subsample(rows: Tensor, limit: int) -> Tensor:
-    if len(rows) <= limit:
-        return rows
+    return rows if len(rows) <= limit else rows[_pick(len(rows), limit, rows.device)]
+
+
+def _pick(num_rows: int, limit: int, device: torch.device) -> Tensor:
+    """The indices of all rows, or of some, at random, if there are many."""
+    if num_rows <= limit:
+        return torch.arange(num_rows, device=device)
     generator = torch.Generator().manual_seed(0)
-    picked = torch.randperm(len(rows), generator=generator)[:limit]
-    return rows[picked.to(rows.device)]
+    return torch.randperm(num_rows, generator=generator)[:limit].to(device)
 
 
 def _tied_samples(
@@ -193,7 +217,8 @@ def _tied_samples(
                 continue
             env[node] = run_analog(network, node, env)
             if any(str(node.target) in group for group in structure.groups):
-                sample = _sample(node, [env], config)
+                module = network.get_submodule(str(node.target))
+                sample = _sample(node, module, [env], config)
                 own.setdefault(str(node.target), []).append(sample)
     pooled = {}
     for group in structure.groups:
@@ -230,14 +255,16 @@ def _check_population(
 def _fit_population(
     neuron: PhaseNeuron,
     rows: Tensor,
-    relative: bool,
+    peak: Tensor | None,
     config: ConversionConfig,
     weight: Tensor | None = None,
 ) -> None:
-    """Chooses code and scale for the values :math:`(n, F)` to be coded."""
+    """Chooses code and scale for the values :math:`(n, F)` to be coded, which
+    may be relative to the largest one of their node or image.
+    """
     signed = bool((rows < 0).any())
     candidates = []
-    if not (relative and config.input_scale == 'node'):
+    if not (peak is not None and config.input_scale == 'node'):
         shaped = [
             v if v is None else v.t() if config.per_channel else v.reshape(1, -1)
             for v in (rows, weight)
@@ -245,9 +272,7 @@ def _fit_population(
         assert shaped[0] is not None
         code, scale, error = fit_code(shaped[0], config, signed, shaped[1])
         candidates.append((error, code, scale, False))
-    if relative and config.input_scale != 'layer':
-        peak = rows.abs().amax(dim=-1, keepdim=True)
-        peak = peak.masked_fill(peak == 0, 1.0)
+    if peak is not None and config.input_scale != 'layer':
         scaled = (rows / peak).reshape(1, -1)
         node_config = config if config.scale == 'max' else replace(config, scale='mse')
         code, scale, _ = fit_code(scaled, node_config, signed)
@@ -257,8 +282,9 @@ def _fit_population(
         candidates.append((error, code, scale, True))
     _, neuron.code, scale, neuron.node_scale = min(candidates, key=lambda c: c[0])
     dtype = rows.dtype
-    scale = scale.to(dtype) if scale.numel() > 1 else scale.to(dtype).view(())
-    neuron.scale = scale
+    spatial = [1] * (-1 - neuron.channel_dim)
+    shape = (-1, *spatial) if scale.numel() > 1 else ()
+    neuron.scale = scale.to(dtype).view(shape)
 
 
 def _importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
@@ -290,32 +316,47 @@ def _compensate_layers(
     """Corrects the layers whose sum a node is, as one layer of all their
     features. A layer whose output is broadcast has other rows or columns.
     """
+    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
     if any(a[layer].shape != a[node].shape for a in analog for layer in layers):
         return False
-    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
-    features, target = [], []
-    for a, s in zip(analog, spiking, strict=True):
-        parts = []
-        for layer, module in zip(layers, modules, strict=True):
-            args, kwargs = arguments(layer, s)
-            parts.append(_as_rows(module.features(*args, **kwargs)))
-        features.append(torch.cat(parts, dim=1))
-        target.append(_as_rows(a[node]))
-    biases = [module.bias for module in modules if module.bias is not None]
-    assert config.compensate is not None
-    corrected = compensate(
-        torch.cat(features),
-        torch.cat(target),
-        torch.cat([module.weight for module in modules], dim=1),
-        sum(biases) if biases else None,
-        config.compensate,
-    )
-    if corrected is None:
+    channel_dims = {getattr(module, 'channel_dim', -1) for module in modules}
+    grouped = any(module.num_groups != 1 for module in modules)
+    if len(channel_dims) > 1 or (grouped and len(modules) > 1):
         return False
-    weight, bias = corrected
+    channel_dim = channel_dims.pop()
+    # Of a transposed convolution, only the bias.
+    has_rows = config.compensate == 'ridge' and all(m.has_rows for m in modules)
+    num_features = sum(module.matrix().size(1) for module in modules)
+    limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features) // len(analog) + 1
+    features, residual, goal = [], [], []
+    for a, s in zip(analog, spiking, strict=True):
+        target = _as_rows(a[node], channel_dim)
+        index = _pick(len(target), limit, target.device)
+        if has_rows:
+            parts = []
+            for layer, module in zip(layers, modules, strict=True):
+                args, kwargs = arguments(layer, s)
+                parts.append(module.feature_rows(index, *args, **kwargs))
+            features.append(torch.cat(parts, dim=-1))
+        goal.append(target[index])
+        residual.append(goal[-1] - _as_rows(s[node], channel_dim)[index])
+    change = compensate(
+        torch.cat(features) if has_rows else None,
+        torch.cat(residual),
+        torch.cat(goal),
+    )
+    if change is None:
+        return False
+    delta, shift = change
     for i, module in enumerate(modules):
-        own, weight = weight.tensor_split([module.weight.size(1)], dim=1)
-        module.set_parameters(own, bias if i == 0 else None)
+        weight, bias = module.weight, module.bias
+        if delta is not None:
+            matrix = module.matrix()
+            own, delta = delta.tensor_split([matrix.size(1)], dim=1)
+            weight = matrix + own
+        if i == 0:
+            bias = shift if bias is None else bias + shift
+        module.set_parameters(weight, bias)
     return True
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -14,56 +12,58 @@ HELD_OUT = 5  # Every fifth row judges, the others fit.
 
 
 def compensate(
-    features: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    method: Literal['bias', 'ridge'],
-) -> tuple[Tensor, Tensor] | None:
+    features: Tensor | None,
+    residual: Tensor,
+    goal: Tensor,
+) -> tuple[Tensor | None, Tensor] | None:
     r"""Corrects weights so that coded inputs give the true pre-activation.
     Errors count relative to the size of their row, so that nodes with many
     neighbours do not drown the others.
 
     .. math::
-        \min_{\Delta} \sum_i \frac{\| \phi_i (W + \Delta)^{\top} + b - y_i \|^2}
+        \min_{\Delta, \delta} \sum_i \frac{\| \Delta \phi_i + \delta - r_i \|^2}
         {\| y_i \|^2 + \eta \, \overline{\| y \|^2}}
         + \lambda \| \Delta \|^2_{\mathrm{diag}(\Phi^{\top} \Phi)}
 
     Args:
-        features (torch.Tensor): The coded inputs :math:`\Phi` that the
-            weights see :math:`(n, F_{in})`.
-        target (torch.Tensor): The ANN's pre-activation :math:`Y`
+        features (torch.Tensor, optional): The coded inputs :math:`\Phi` that
+            the weights see :math:`(n, F_{in})`, or :math:`(n, G, F_{in})` where
+            each group of outputs sees inputs of its own. Without them, only
+            the bias is corrected.
+        residual (torch.Tensor): What is missing :math:`R`: the ANN's
+            pre-activation minus that of the spiking network
             :math:`(n, F_{out})`.
-        weight (torch.Tensor): The weights :math:`W` :math:`(F_{out}, F_{in})`.
-        bias (torch.Tensor, optional): The bias :math:`b` :math:`(F_{out})`.
-        method (str): :obj:`"bias"` or :obj:`"ridge"`.
+        goal (torch.Tensor): The ANN's pre-activation :math:`Y`
+            :math:`(n, F_{out})`.
 
     Returns:
-        Tuple[torch.Tensor, torch.Tensor], optional: The new weight and bias,
-        or :obj:`None` if they would not lower the error on held-out rows.
+        Tuple[torch.Tensor, torch.Tensor], optional: What is to be added to the
+        weight :math:`\Delta` :math:`(F_{out}, F_{in})` and to the bias
+        :math:`\delta` :math:`(F_{out})`, or :obj:`None` if that would not
+        lower the error on held-out rows.
     """
-    phi, goal = features.double(), target.double()
-    old = torch.zeros_like(target[0]) if bias is None else bias
-    residual = goal - (phi @ weight.double().t() + old.double())
+    like = residual
+    residual, goal = residual.double(), goal.double()
     ones = _row_weights(goal).sqrt().view(-1, 1)
-    phi, residual = ones * phi, ones * residual
-    held_out = torch.arange(len(phi), device=phi.device) % HELD_OUT == 0
+    residual = ones * residual
+    columns = ones.unsqueeze(1)  # [n, G, F]
+    if features is not None:
+        phi = (
+            features.double() if features.dim() == 3 else features.double().unsqueeze(1)
+        )
+        columns = torch.cat([columns * phi, columns.expand(-1, phi.size(1), 1)], dim=-1)
+    held_out = torch.arange(len(columns), device=columns.device) % HELD_OUT == 0
     exact = bool(residual.square().sum() <= NEGLIGIBLE * goal.square().sum())
     num_fit = int((~held_out).sum())
-    underdetermined = method == 'ridge' and num_fit <= phi.size(1)
-    if exact or num_fit < 2 or underdetermined:
+    if exact or num_fit < 1 + columns.size(-1):
         return None
-    change = _solve(phi[~held_out], residual[~held_out], ones[~held_out], method)
-    before = residual[held_out].square().sum()
-    after = (
-        (residual[held_out] - _apply(phi[held_out], ones[held_out], change))
-        .square()
-        .sum()
-    )
-    if not bool(after < before):
+    change = _solve(columns[~held_out], residual[~held_out])
+    error = residual[held_out] - _apply(columns[held_out], change)
+    if not bool(error.square().sum() < residual[held_out].square().sum()):
         return None
-    delta, shift = _solve(phi, residual, ones, method)
-    return (weight + delta.to(weight)).detach(), (old + shift.to(weight)).detach()
+    change = _solve(columns, residual).to(like)  # [G, F_out / G, F + 1]
+    shift = change[..., -1].flatten()
+    return None if features is None else change[..., :-1].flatten(0, 1), shift
 
 
 def _row_weights(goal: Tensor) -> Tensor:
@@ -73,22 +73,18 @@ def _row_weights(goal: Tensor) -> Tensor:
     return weight / weight.mean()
 
 
-def _solve(
-    phi: Tensor, residual: Tensor, ones: Tensor, method: str
-) -> tuple[Tensor, Tensor]:
-    if method == 'bias':
-        return phi.new_zeros(residual.size(1), phi.size(1)), (ones * residual).sum(
-            0
-        ) / ones.square().sum()
-    phi = torch.cat([phi, ones], dim=1)
-    gram = phi.t() @ phi
-    diagonal = gram.diagonal().clamp(min=1e-12)
-    solution = torch.linalg.solve(
-        gram + torch.diag(RIDGE * diagonal), phi.t() @ residual
-    )
-    return solution[:-1].t(), solution[-1]
+def _solve(columns: Tensor, residual: Tensor) -> Tensor:
+    """Ridge regression for each group; the last column, of the bias, is the
+    same for all of them.
+    """
+    num_groups = columns.size(1)
+    phi = columns.transpose(0, 1)  # [G, n, F]
+    wanted = residual.unflatten(1, (num_groups, -1)).transpose(0, 1)
+    gram = phi.mT @ phi
+    diagonal = gram.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12)
+    ridge = RIDGE * torch.diag_embed(diagonal) if phi.size(-1) > 1 else 0
+    return torch.linalg.solve(gram + ridge, phi.mT @ wanted).mT
 
 
-def _apply(phi: Tensor, ones: Tensor, change: tuple[Tensor, Tensor]) -> Tensor:
-    delta, shift = change
-    return phi @ delta.t() + ones * shift
+def _apply(columns: Tensor, change: Tensor) -> Tensor:
+    return torch.einsum('ngf,gof->ngo', columns, change).flatten(1)

@@ -7,7 +7,9 @@ import operator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import module_of, operation_of
@@ -62,14 +64,14 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         if node.op != 'call_module' or node not in signals:
             continue
         norm = module_of(network, node)
-        if not isinstance(norm, nn.BatchNorm1d):
+        if not isinstance(norm, _BatchNorm):
             continue
         before = node.all_input_nodes[0]
         if before not in sums or len(before.users) != 1:
             continue
         calls = [n for n in sums[before] if n.op == 'call_module']
         layers: list[Any] = [module_of(network, n) for n in calls]
-        if any(len(layer.weight) not in (1, norm.num_features) for layer in layers):
+        if any(layer.num_channels not in (1, norm.num_features) for layer in layers):
             continue  # It normalises another dimension than the last.
         assert norm.running_mean is not None and norm.running_var is not None
         gain = (norm.running_var + norm.eps).rsqrt()
@@ -91,9 +93,17 @@ def _count_calls(graph: fx.Graph) -> dict[str, int]:
     return calls
 
 
-def summed_layers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
+def summed_layers(
+    network: fx.GraphModule, with_others: bool = False
+) -> dict[fx.Node, list[fx.Node]]:
     """The nodes that are layers with weights, or sums of such layers only,
     with the nodes they are made of, in order and themselves included.
+
+    Args:
+        network (torch.fx.GraphModule): The network.
+        with_others (bool, optional): Whether anything else may be added to the
+            layers, too, such as the identity of a residual block.
+            (default: :obj:`False`)
     """
     calls = _count_calls(network.graph)
     found: dict[fx.Node, list[fx.Node]] = {}
@@ -103,13 +113,20 @@ def summed_layers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
             usable = isinstance(layer, SpikingLayer) and layer.weight is not None
             if usable and calls[str(node.target)] == 1:
                 found[node] = [node]
-        elif node.target is operator.add and len(node.all_input_nodes) == 2:
-            parts = [found.get(n, []) for n in node.args]
-            if all(parts) and all(len(n.users) == 1 for n in node.all_input_nodes):
+        elif _is_sum(node):
+            before = node.all_input_nodes
+            parts = [found.get(n, []) if len(n.users) == 1 else [] for n in before]
+            if all(parts) or (with_others and any(parts)):
                 found[node] = [*parts[0], *parts[1], node]
-                for n in node.all_input_nodes:
-                    del found[n]
+                for n, part in zip(before, parts, strict=True):
+                    if part:
+                        del found[n]
     return found
+
+
+def _is_sum(node: fx.Node) -> bool:
+    is_add = node.target in (operator.add, torch.add, 'add')
+    return is_add and not node.kwargs and len(node.all_input_nodes) == 2
 
 
 def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:

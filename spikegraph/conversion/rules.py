@@ -17,13 +17,16 @@ from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.conversion.activations import CLAMPS, FUNCTIONS
+from spikegraph.conversion.images import CONVOLUTIONS, IMAGE_OPERATIONS
 from spikegraph.conversion.refusals import REFUSALS
 from spikegraph.nn import (
     ACTIVATIONS,
     Analog,
     DegreeFactor,
+    EarliestInWindow,
     SpikeGate,
     SpikingAffine,
+    SpikingConv,
     SpikingGCNConv,
     SpikingLayer,
     SpikingLinear,
@@ -31,6 +34,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.aggr import AGGREGATION_TWINS
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
+from spikegraph.nn.pool import MAX_POOLS
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 from spikegraph.nn.trim import SpikingTrimToLayer
 
@@ -175,12 +179,20 @@ register_rule(
 for _type, _reason in REFUSALS.items():
     RULES[_type] = Rule('refused', reason=_reason)
 
+register_rule(
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)(SpikingConv.from_ann)
+register_rule(*MAX_POOLS)(EarliestInWindow.from_ann)
+
 _TABLE: dict[Kind, tuple[Any, ...]] = {
-    'norm': (nn.BatchNorm1d,),
+    'norm': (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     'source': (nn.Embedding, nn.EmbeddingBag, SparseLinear),
     'activation': (*ACTIVATIONS, *FUNCTIONS, *CLAMPS),
     'identity': (
-        *(nn.Identity, nn.Dropout, nn.AlphaDropout, F.dropout),
+        *(nn.Identity, nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout),
+        *(nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, F.dropout, F.alpha_dropout),
+        *(F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout),
         *('contiguous', 'clone', 'detach'),
     ),
     # Those that are activations, too, become populations inside the network.
@@ -212,6 +224,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(torch.t, 'float', 'double', 'to', 'type_as', *LEAF_FUNCTIONS),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
+        *IMAGE_OPERATIONS,
     ),
 }
 RULES.update({target: Rule(kind) for kind in _TABLE for target in _TABLE[kind]})
@@ -227,6 +240,7 @@ BILINEAR = {
     *(operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div),
     *(torch.matmul, torch.mm, torch.sparse.mm, torch.spmm, F.linear),
     *('mul', 'div', 'matmul', 'mm', torch.addmm, 'addmm'),
+    *CONVOLUTIONS,
 }
 
 

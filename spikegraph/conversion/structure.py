@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.utils import scatter
@@ -20,6 +18,7 @@ from spikegraph.conversion.activations import (
     is_activation,
 )
 from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.gates import insert_gates, stacked
 from spikegraph.conversion.passes import (
@@ -30,6 +29,7 @@ from spikegraph.conversion.passes import (
     insert_decoders,
     remove_identities,
 )
+from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.replacement import TraceOptions
 from spikegraph.conversion.rules import (
     BILINEAR,
@@ -46,23 +46,15 @@ from spikegraph.conversion.sources import (
 from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import (
     Analog,
-    EarliestMember,
-    GraphFilter,
     PhaseNeuron,
     SpikeGate,
     SpikingLayer,
 )
-from spikegraph.nn.shift import MemberShift
 
 GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
 # Features that enter as currents beside those of the nodes.
 CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
-_POOLS = {
-    pyg_nn.global_add_pool: 'sum',
-    pyg_nn.global_mean_pool: 'mean',
-    pyg_nn.global_max_pool: 'max',
-}
 
 
 def build_structure(
@@ -135,6 +127,7 @@ class _Builder:
         self.network.recompile()
         self.graph.lint()
         self._check_result()
+        set_channel_dims(self.network)
 
     def _check_result(self) -> None:
         used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}
@@ -252,7 +245,7 @@ class _Builder:
         if node in self.signals:  # An input population.
             return
         self.refusal = ''
-        self._replace_pool(node)
+        replace_pool(self.network, node, self._moving)
         rule = self._rule(node)
         activation: Activation = 'relu'
         if rule is not None and rule.kind == 'activation':
@@ -275,34 +268,6 @@ class _Builder:
                 neuron = self._add_neuron(node.name, args, what, activation)
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
-
-    def _replace_pool(self, node: fx.Node) -> None:
-        """Turns a pooling function into a filter or a gate."""
-        target = node.target
-        if target is not scatter and target not in _POOLS:
-            return
-        assert callable(target)
-        bound = inspect.signature(target).bind(*node.args, **node.kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        if target is not scatter:
-            how, args = _POOLS[target], tuple(given.values())
-        elif self._moving(given['src']) and given['dim'] in (0, -2):
-            how = 'sum' if given['reduce'] == 'add' else given['reduce']
-            args = (given['src'], given['index'], given['dim_size'])
-        else:
-            return
-        module: nn.Module
-        if how in ('sum', 'mean'):
-            module = GraphFilter(MemberShift(mean=how == 'mean'))
-        elif how in ('max', 'min'):
-            module = EarliestMember(smallest=how == 'min')
-        else:
-            return
-        node.meta['ann_type'] = getattr(node.target, '__name__', '')
-        path = f'pools.{node.name}'
-        self.network.add_submodule(path, module)
-        node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
 
     def _rule(self, node: fx.Node) -> Rule | None:
         """The rule for this very call, or None where its arguments forbid it."""

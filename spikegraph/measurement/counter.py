@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import ChainMap
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
@@ -14,6 +16,7 @@ from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
+from spikegraph.conversion.images import AVERAGES, MOVES
 from spikegraph.conversion.interpretation import (
     arguments,
     is_input,
@@ -49,6 +52,8 @@ _MOVES = {
     *(torch.cat, torch.concat, gather_rows, trim_rows, operator.getitem),
     *(torch.flatten, torch.reshape, torch.index_select, torch.unsqueeze),
     *('view', 'reshape', 'flatten', 'index_select', 'unsqueeze', 'squeeze'),
+    *('permute', 'transpose', torch.permute, torch.transpose, torch.squeeze),
+    *(f for f in MOVES if not isinstance(f, type) and f is not F.pad),
 }
 _VALUES = (Tensor, Spikes)
 
@@ -64,13 +69,13 @@ class Counter:
         self.rows: dict[str, LayerCounts] = {}
         self.uncounted: list[str] = []
         self.num_nodes = 0
-        self.nonzero: dict[str, int] = {}
+        self.nonzero: dict[str, Tensor] = {}
         self.arrivals: dict[fx.Node, Tensor] = {}
         run_network_as_ann(ann, inputs, self._observe)
         for name, value in inputs.items():
             for key, item in _items(name, value):
                 if isinstance(item, Tensor) and item.layout == torch.strided:
-                    self.nonzero[key] = int(item.count_nonzero())
+                    self.nonzero[key] = item != 0
         env: dict[fx.Node, Any] = {}
         sources: dict[fx.Node, frozenset[fx.Node]] = {}
         for node in self.network.graph.nodes:
@@ -106,14 +111,22 @@ class Counter:
         if node.target in _SUMS and before and len(moved) == len(before):
             return sum(self.arrivals[n] for n in moved)  # type: ignore[return-value]
         floats = [n for n in before if _is_real(env[n])]
-        if node.target in _MOVES and floats and all(n in moved for n in floats):
+        if self._moves(node) and floats and all(n in moved for n in floats):
             found = run_node(self.network, node, ChainMap(self.arrivals, env))
             return found if isinstance(found, Tensor) else None
         return None
 
+    def _moves(self, node: fx.Node) -> bool:
+        operation = operation_of(self.network, node)
+        if operation is F.pad:
+            return not node.kwargs.get('value')
+        if isinstance(operation, nn.Module):
+            return type(operation) in MOVES and not getattr(operation, 'value', 0)
+        return operation in _MOVES
+
     def _observe(self, node: fx.Node, value: Any) -> None:
         if isinstance(value, Tensor) and value.layout == torch.strided:
-            self.nonzero[node.name] = int(value.count_nonzero())
+            self.nonzero[node.name] = value != 0
 
     def _row(self, node: fx.Node, role: str) -> Counts:
         name = node.name
@@ -198,6 +211,11 @@ class Counter:
             return  # Graph preparation, the same in both networks.
         elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):
             return
+        elif target in MOVES or type(target) in MOVES:
+            return
+        elif target in AVERAGES or type(target) in AVERAGES:
+            counts = self._row(node, 'elementwise')
+            counts.adds = self._num_averaged(node, target, env)
         elif isinstance(target, nn.Module):
             if isinstance(target, nn.modules.batchnorm._BatchNorm):
                 counts = self._row(node, 'elementwise')
@@ -217,6 +235,20 @@ class Counter:
             counts.scalings = counts.ann_multiplications = value.numel()
         elif target in _PRODUCTS:
             self.uncounted.append(f'{node.name} (matrix product)')
+
+    def _num_averaged(self, node: fx.Node, pool: Any, env: dict[fx.Node, Any]) -> int:
+        """The values that an average pool adds up, those of every window."""
+        args, kwargs = arguments(node, env)
+        size = getattr(pool, 'kernel_size', None)
+        if not isinstance(pool, nn.Module) and 'adaptive' not in pool.__name__:
+            size = kwargs.get('kernel_size', args[1] if len(args) > 1 else None)
+        if size is None:
+            return int(args[0].numel())  # Of an adaptive pool.
+        name = pool.__name__ if callable(pool) and hasattr(pool, '__name__') else ''
+        name = name or type(pool).__name__
+        num_dims = int(name[-2])
+        sizes = [size] * num_dims if isinstance(size, int) else list(size) * num_dims
+        return int(env[node].numel()) * math.prod(sizes[:num_dims])
 
     def _count_source(
         self, node: fx.Node, value: Tensor, env: dict[fx.Node, Any]
@@ -244,14 +276,15 @@ class Counter:
             key = source.all_input_nodes[0].name
         parts = x if isinstance(x, (tuple, list)) else (x,)  # Of a bipartite graph.
         parts = [part for part in parts if part is not None]
-        nonzero = self.nonzero.get(key, sum(part.shape.numel() for part in parts))
+        nonzero = self.nonzero.get(key)
+        if nonzero is None:
+            nonzero = torch.ones(sum(part.shape.numel() for part in parts))
         counts = self._row(node, 'layer')
         arrivals = self.arrivals.get(source) if len(parts) == 1 else None
-        num_spikes = None if arrivals is None else int(arrivals.sum())
         for item in layer.operations(*args, **kwargs):
-            _add_operation(counts, item, num_spikes, nonzero)
+            _add_operation(counts, item, arrivals, nonzero)
         for part in parts:
-            if num_spikes is None and not isinstance(part, Spikes):
+            if arrivals is None and not isinstance(part, Spikes):
                 counts.analog_values += part.numel()
         if isinstance(x, Spikes) and self._needs_node_scale(source, layer):
             counts.scalings += x.shape[0] * env[node].shape[-1]
@@ -285,13 +318,13 @@ def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:
 
 
 def _add_operation(
-    counts: Counts, item: Operation, num_spikes: int | None, nonzero: int
+    counts: Counts, item: Operation, arrivals: Tensor | None, nonzero: Tensor
 ) -> None:
     if item.kind == 'transform':
         counts.ann_macs += item.num
-        counts.ann_macs_nonzero += nonzero * item.fan_out
-        if num_spikes is not None:
-            counts.synops += num_spikes * item.fan_out
+        counts.ann_macs_nonzero += _num_met(nonzero, item)
+        if arrivals is not None:
+            counts.synops += _num_met(arrivals, item)
         else:
             counts.snn_macs += item.num
     elif item.kind == 'scaling':
@@ -302,6 +335,13 @@ def _add_operation(
             counts.snn_macs += item.num
         else:
             counts.accumulates += item.num
+
+
+def _num_met(marks: Tensor, item: Operation) -> int:
+    """The weights met by the values that are marked by ones, or by a number."""
+    if isinstance(item.fan_out, Tensor):
+        return int((marks * item.fan_out).sum(dtype=torch.float64))
+    return int(marks.sum(dtype=torch.float64)) * item.fan_out
 
 
 def _items(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from spikegraph.nn.activation import (
 )
 from spikegraph.nn.analog import Analog, SpikingAffine
 from spikegraph.nn.conv import DegreeFactor, SpikingGCNConv, SpikingTwin
+from spikegraph.nn.convolution import SpikingConv
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import (
     EarliestMember,
@@ -17,11 +18,13 @@ from spikegraph.nn.gate import (
 from spikegraph.nn.layer import Operation, SpikingLayer
 from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.neuron import PhaseNeuron, charge, fire
+from spikegraph.nn.pool import EarliestInWindow
 
 __all__ = [
     'Analog',
     'ACTIVATIONS',
     'DegreeFactor',
+    'EarliestInWindow',
     'EarliestMember',
     'EarliestNeighbor',
     'EarliestSpike',
@@ -33,6 +36,7 @@ __all__ = [
     'SpikingGCNConv',
     'SpikingLayer',
     'SpikingAffine',
+    'SpikingConv',
     'SpikingLinear',
     'SpikingTwin',
     'charge',

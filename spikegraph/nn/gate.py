@@ -83,9 +83,9 @@ class EarliestSpike(SpikeGate):
                     "Expected 'populations' to share one shape "
                     f'(got {tuple(first.shape)} and {tuple(other.shape)})'
                 )
-        ranks = torch.stack([_rank(spikes) for spikes in x])
+        ranks = torch.stack([ranks_of(spikes) for spikes in x])
         picked = ranks.amax(dim=0) if self.smallest else ranks.amin(dim=0)
-        return _from_rank(picked, first)
+        return from_rank(picked, first)
 
     def analog(self, x: Sequence[Tensor], *groups: Any) -> Tensor:
         """The elementwise maximum (minimum)."""
@@ -111,7 +111,7 @@ class EarliestMember(SpikeGate):
         """Returns the largest value of each group :math:`(G, F)`."""
         _check_comparable(x)
         index, num_groups = groups_of(x, index, num_groups)
-        return _from_rank(_reduce(_rank(x), index, num_groups, self.smallest, x), x)
+        return from_rank(_reduce(ranks_of(x), index, num_groups, self.smallest, x), x)
 
     def analog(
         self,
@@ -153,8 +153,8 @@ class EarliestNeighbor(SpikeGate):
         """Returns the largest value among in-neighbours :math:`(N, F)`."""
         _check_comparable(x)
         source, target, num = self._edges(x, edge_index, num_targets)
-        ranks = _rank(x).index_select(0, source)
-        return _from_rank(_reduce(ranks, target, num, self.smallest, x), x)
+        ranks = ranks_of(x).index_select(0, source)
+        return from_rank(_reduce(ranks, target, num, self.smallest, x), x)
 
     def analog(
         self, x: Tensor, edge_index: Tensor, num_targets: int | None = None
@@ -188,14 +188,14 @@ class EarliestNeighbor(SpikeGate):
 
 
 def _check_comparable(x: Spikes) -> None:
-    if x.scale.dim() > 1:
+    if x.scale.dim() >= len(x.shape) > 0:
         raise ValueError(
             "Expected 'x' to have one scale, or one per channel, so that the spike "
             f'times of different nodes compare (got shape {tuple(x.scale.shape)})'
         )
 
 
-def _rank(x: Spikes) -> Tensor:
+def ranks_of(x: Spikes) -> Tensor:
     """The smaller, the larger the value: :math:`t` for ON spikes, :math:`T`
     for silence, :math:`2T - t` for OFF spikes.
     """
@@ -207,7 +207,7 @@ def _rank(x: Spikes) -> Tensor:
     return torch.where(x.spike_time > num_steps, late, x.spike_time)
 
 
-def _from_rank(rank: Tensor, like: Spikes) -> Spikes:
+def from_rank(rank: Tensor, like: Spikes) -> Spikes:
     num_steps = like.code.num_steps
     if like.code.signed:
         off = (3 * num_steps + 1 - rank.int()).to(torch.uint8)

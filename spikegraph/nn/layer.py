@@ -21,14 +21,15 @@ class Operation:
             ``'scaling'`` (``num`` multiplications by a node's own factor).
         num (int): How many multiply-accumulates, accumulates or
             multiplications this is when no value is skipped.
-        fan_out (int, optional): The weights each input value meets
-            (transforms only).
+        fan_out (int or torch.Tensor, optional): The weights each input value
+            meets, one number or as many as broadcast to the input (transforms
+            only).
         num_weights (int, optional): The weights stored (transforms only).
     """
 
     kind: str
     num: int
-    fan_out: int = 0
+    fan_out: int | Tensor = 0
     num_weights: int = 0
 
 
@@ -70,14 +71,43 @@ class SpikingLayer(nn.Module):
     ) -> list[Operation]:
         """What the layer does on this input, for the energy account."""
 
+    def feature_rows(self, index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Some rows of :meth:`features` :math:`(n, F_{in})`, counted over all
+        but the last dimension.
+        """
+        features = self.features(*args, **kwargs)
+        return features.reshape(-1, features.size(-1))[index]
+
+    def matrix(self) -> Tensor:
+        """The weights that :meth:`features` meet :math:`(F_{out}, F_{in})`."""
+        assert self.weight is not None
+        return self.weight
+
+    @property
+    def num_channels(self) -> int:
+        """The number of output channels."""
+        return len(self.matrix())
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether :meth:`features` tells what the weights see."""
+        return True
+
+    @property
+    def num_groups(self) -> int:
+        """In how many groups outputs see features of their own."""
+        return 1
+
     def fold(self, gain: Tensor, offset: Tensor | None) -> None:
         """Absorbs a following ``gain * y + offset`` (batch norm), per channel."""
         assert self.weight is not None
-        bias = offset
-        if self.bias is not None:
-            bias = gain * self.bias
-            bias = bias if offset is None else bias + offset
-        self.set_parameters(gain.view(-1, 1) * self.weight, bias)
+        weight = gain.view(-1, *[1] * (self.weight.dim() - 1)) * self.weight
+        self.set_parameters(weight, self._folded_bias(gain, offset))
+
+    def _folded_bias(self, gain: Tensor, offset: Tensor | None) -> Tensor | None:
+        if self.bias is None:
+            return offset
+        return gain * self.bias if offset is None else gain * self.bias + offset
 
     def set_parameters(self, weight: Tensor | None, bias: Tensor | None) -> None:
         """Takes copies of a trained weight and bias."""
@@ -93,16 +123,21 @@ def check_width(x: Spikes | Tensor, in_channels: int, layer: SpikingLayer) -> No
     """Raises ``ValueError`` if the last dimension is not ``in_channels``, or the
     data type not that of the weights.
     """
+    check_dtype(x, layer)
+    width = x.shape[-1] if len(x.shape) else None
+    if width != in_channels:
+        raise ValueError(
+            f"Expected 'x' to have {in_channels} features per row for "
+            f'{type(layer).__name__} (got {width}, shape {list(x.shape)})'
+        )
+
+
+def check_dtype(x: Spikes | Tensor, layer: SpikingLayer) -> None:
+    """Raises ``ValueError`` if the data type is not that of the weights."""
     assert layer.weight is not None
     if x.dtype != layer.weight.dtype:
         raise ValueError(
             f"Expected 'x' to have the data type of the weights of "
             f'{type(layer).__name__}, {layer.weight.dtype} (got {x.dtype}); convert either '
             "with '.to(dtype)'"
-        )
-    width = x.shape[-1] if len(x.shape) else None
-    if width != in_channels:
-        raise ValueError(
-            f"Expected 'x' to have {in_channels} features per row for "
-            f'{type(layer).__name__} (got {width}, shape {list(x.shape)})'
         )

@@ -98,7 +98,8 @@ class PhaseNeuron(nn.Module):
     Args:
         code (PhaseCode): The phase code.
         scale (float or torch.Tensor, optional): The value :math:`s` of a
-            spike at level 1: one number, or per channel :math:`(F)`.
+            spike at level 1: one number, or per channel, such that it
+            broadcasts: :math:`(F)`, or for images :math:`(C, 1, 1)`.
             (default: :obj:`1.0`)
         node_scale (bool, optional): If set to :obj:`True`, every node's
             thresholds are relative to its largest value, found when encoding
@@ -109,6 +110,10 @@ class PhaseNeuron(nn.Module):
             elementwise module of a type in
             :obj:`~spikegraph.nn.ACTIVATIONS`. The first two fire alike.
             (default: :obj:`"relu"`)
+        channel_dim (int, optional): Where channels are, counted from the end:
+            :obj:`-3` for images :math:`(N, C, H, W)`. What it stands for, of a
+            node or of an image, are this dimension and those behind it.
+            (default: :obj:`-1`)
 
     Raises:
         ValueError: If :obj:`scale` is not positive and finite, if
@@ -127,9 +132,11 @@ class PhaseNeuron(nn.Module):
         scale: float | Tensor = 1.0,
         node_scale: bool = False,
         activation: Literal['relu', 'identity'] | nn.Module = 'relu',
+        channel_dim: int = -1,
     ) -> None:
         super().__init__()
         self.code = code
+        self.channel_dim = channel_dim
         self.node_scale = node_scale
         if isinstance(activation, nn.Module):
             check_activation(activation, parameters=False)  # They may change.
@@ -159,7 +166,8 @@ class PhaseNeuron(nn.Module):
         scales differ, per channel: :math:`(T)` or :math:`(T, F)`; those of
         the ON spike, on the pre-activation, where a module is folded into them.
         """
-        tables = self.thresholds_for(self.scale.new_empty(0, 1))
+        dim = max(2, 1 + self.scale.dim())
+        tables = self.thresholds_for(self.scale.new_empty([0] * dim))
         return self._threshold(self.scale) if tables is None else tables.on
 
     def _threshold(self, scale: Tensor) -> Tensor:
@@ -220,8 +228,7 @@ class PhaseNeuron(nn.Module):
         """The scale used on ``potential``, node factors included."""
         scale = self.scale.to(potential.dtype)
         if self.node_scale:  # Relative to the peak, so no factor matters.
-            peak = potential.abs().amax(dim=-1, keepdim=True)
-            return scale * peak.masked_fill(peak == 0, 1.0)  # Silent nodes.
+            return scale * peaks(potential, self.channel_dim)
         return scale if factor is None else scale * factor.to(potential)
 
     def forward(self, potential: Tensor, factor: Tensor | None = None) -> Spikes:
@@ -279,6 +286,13 @@ class PhaseNeuron(nn.Module):
         scale = self.scale
         size = f'{scale.item():.4g}' if scale.numel() == 1 else f'{tuple(scale.shape)}'
         return f'{self.code}, scale={size}{", node_scale" * self.node_scale}'
+
+
+def peaks(values: Tensor, channel_dim: int) -> Tensor:
+    """The largest size of a value in each node or image, 1 if all are zero."""
+    dims = list(range(max(channel_dim, -values.dim()), 0))
+    peak = values.abs().amax(dim=dims, keepdim=True)
+    return peak.masked_fill(peak == 0, 1.0)
 
 
 def _out_of_place(activation: nn.Module) -> nn.Module:

@@ -320,7 +320,6 @@ REFUSALS = {
     'subclass': (WithMyConv, r"'square' \(Tensor.square\) in mine \(MyConv\)"),
     'lstm': (lambda: GCN(5, 8, 2, 3, jk='lstm'), r"Cannot convert 'jk.lstm' \(LSTM\)"),
     'branch': (Branches, r'Cannot trace Branches.forward.*control flow'),
-    'image': (lambda: nn.Conv2d(5, 3, 1), r"Cannot convert 'conv2d'"),
 }
 
 
@@ -328,9 +327,7 @@ REFUSALS = {
 def test_refusals_name_the_module(name, graph):
     make_model, match = REFUSALS[name]
     with pytest.raises((NotImplementedError, ValueError), match=match):
-        convert(
-            make_model().double(), (graph.x, graph.edge_index)[: 2 - (name == 'image')]
-        )
+        convert(make_model().double(), (graph.x, graph.edge_index))
 
 
 @pytest.mark.parametrize('act', [nn.RReLU(), torch.sin], ids=['module', 'function'])

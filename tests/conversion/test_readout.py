@@ -96,11 +96,12 @@ def test_input_codes_are_compared_by_one_error():
     weight = 1 / rows.square().sum(dim=1, keepdim=True).expand_as(rows)
     neuron = PhaseNeuron(PhaseCode(1, 2), activation='identity')
     config = ConversionConfig(num_steps=8)
-    _fit_population(neuron, rows, True, config, weight)
+    peak = rows.abs().amax(dim=1, keepdim=True)
+    _fit_population(neuron, rows, peak, config, weight)
     assert neuron.node_scale  # All rows alike, so that no row counts for more.
     coded = neuron(rows).decode()
     layer = ConversionConfig(num_steps=8, input_scale='layer')
-    _fit_population(neuron, rows, True, layer, weight)
+    _fit_population(neuron, rows, peak, layer, weight)
     errors = [
         (weight * (x - rows).square()).sum() for x in (coded, neuron(rows).decode())
     ]

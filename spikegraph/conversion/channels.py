@@ -1,0 +1,67 @@
+"""Where the channels of a value are: what shares weights, and a scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from spikegraph.conversion.tracing import operation_of
+from spikegraph.nn import EarliestInWindow, PhaseNeuron, SpikingConv, SpikingLayer
+
+_DIMENSIONS: dict[type[nn.Module], int] = {
+    **{nn.BatchNorm2d: 2, nn.BatchNorm3d: 3},
+    **{nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.AvgPool3d: 3},
+    **{nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3},
+}
+# These arrange or remove dimensions.
+_RESHAPING = {
+    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.mean),
+    *('flatten', 'view', 'reshape', 'permute', 'transpose', 'mean', 'unflatten'),
+    *(torch.sum, 'sum', torch.squeeze, 'squeeze', torch.unsqueeze, 'unsqueeze'),
+}
+
+
+def set_channel_dims(network: fx.GraphModule) -> None:
+    """Tells every population where its channels are, by the layers in front of
+    it; an input by those that read it.
+    """
+    known: dict[fx.Node, int] = {}
+    for node in network.graph.nodes:
+        own = _own_dim(network, node)
+        before = [known[n] for n in node.all_input_nodes if n in known]
+        if own is None and before:
+            own = before[0]
+        neuron = operation_of(network, node)
+        if isinstance(neuron, PhaseNeuron):
+            own = _read_dim(network, node) if own is None else own
+            neuron.channel_dim = own
+        if own is not None:
+            known[node] = own
+
+
+def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
+    """What a node itself says about its channels, whatever it is given."""
+    operation = operation_of(network, node)
+    if isinstance(operation, SpikingConv):
+        return operation.channel_dim
+    if isinstance(operation, EarliestInWindow):
+        return -1 - operation.num_dims
+    if isinstance(operation, SpikingLayer) and operation.weight is not None:
+        return -1
+    if type(operation) in _DIMENSIONS:
+        return -1 - _DIMENSIONS[type(operation)]
+    is_flat = isinstance(operation, nn.Flatten)
+    return -1 if is_flat or operation in _RESHAPING else None
+
+
+def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:
+    """The channels that the first layer behind a population reads."""
+    queue, seen = list(node.users), set(node.users)
+    while queue:
+        user = queue.pop(0)
+        dim = _own_dim(network, user)
+        if dim is not None:
+            return dim
+        queue += [n for n in user.users if n not in seen]
+        seen.update(user.users)
+    return -1

@@ -1,0 +1,105 @@
+"""Pooling functions become modules: filters, or gates that let the earliest
+spike pass.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg_nn
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+from torch_geometric.utils import scatter
+
+from spikegraph.nn import EarliestInWindow, EarliestMember, GraphFilter
+from spikegraph.nn.shift import MemberShift
+
+_GLOBAL_POOLS = {
+    pyg_nn.global_add_pool: 'sum',
+    pyg_nn.global_mean_pool: 'mean',
+    pyg_nn.global_max_pool: 'max',
+}
+_MAX_POOLS: dict[Any, type[nn.Module]] = {
+    **dict.fromkeys((F.max_pool1d, torch.max_pool1d), nn.MaxPool1d),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), nn.MaxPool2d),
+    **dict.fromkeys((F.max_pool3d, torch.max_pool3d), nn.MaxPool3d),
+    F.adaptive_max_pool1d: nn.AdaptiveMaxPool1d,
+    F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
+    F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
+}
+
+Moving = Callable[[Any], list[fx.Node]]
+
+
+def replace_pool(network: fx.GraphModule, node: fx.Node, moving: Moving) -> None:
+    """Turns a call of a pooling function into that of a module, in place.
+
+    Args:
+        network (torch.fx.GraphModule): The network.
+        node (torch.fx.Node): Any operation.
+        moving (Callable): Finds the signals in an argument.
+
+    Raises:
+        ValueError: If a maximum pool returns indices, or has a window that
+            depends on its input and other options.
+    """
+    if node.op != 'call_function':
+        return
+    is_window = node.target in _MAX_POOLS
+    found = _window_gate(node) if is_window else _group_pool(node, moving)
+    if found is None:
+        return
+    module, args = found
+    node.meta['ann_type'] = getattr(node.target, '__name__', '')
+    path = f'pools.{node.name}'
+    network.add_submodule(path, module)
+    node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
+
+
+def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:
+    pool = _MAX_POOLS[node.target]
+    names = list(inspect.signature(pool).parameters)
+    if 'return_indices' in names and 'ceil_mode' in names:  # The functions' order.
+        names = ['kernel_size', 'stride', 'padding', 'dilation', 'ceil_mode']
+        names.append('return_indices')
+    options = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
+    x = node.args[0] if node.args else options.pop('input')
+    size, *_ = options.values()
+    if not any(isinstance(value, fx.Node) for value in pytree.tree_leaves(size)):
+        return EarliestInWindow(pool(**options)), (x,)  # type: ignore[arg-type]
+    rest = {k: v for k, v in list(options.items())[1:] if v not in (None, 0, False)}
+    if rest.pop('dilation', 1) != 1 or rest:
+        raise NotImplementedError(
+            f"Cannot convert '{node.name}' ({node.target.__name__}): the size of its "  # type: ignore[union-attr]
+            f'window is computed, and it has other options ({", ".join(rest)}). Use '
+            'numbers, or an adaptive pool'
+        )
+    return EarliestInWindow(pool(1)), (x, size)  # type: ignore[arg-type]
+
+
+def _group_pool(
+    node: fx.Node, moving: Moving
+) -> tuple[nn.Module, tuple[Any, ...]] | None:
+    target = node.target
+    if target is not scatter and target not in _GLOBAL_POOLS:
+        return None
+    assert callable(target)
+    bound = inspect.signature(target).bind(*node.args, **node.kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    if target is not scatter:
+        how, args = _GLOBAL_POOLS[target], tuple(given.values())
+    elif moving(given['src']) and given['dim'] in (0, -2):
+        how = 'sum' if given['reduce'] == 'add' else given['reduce']
+        args = (given['src'], given['index'], given['dim_size'])
+    else:
+        return None
+    if how in ('sum', 'mean'):
+        return GraphFilter(MemberShift(mean=how == 'mean')), args
+    if how in ('max', 'min'):
+        return EarliestMember(smallest=how == 'min'), args
+    return None

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from spikegraph.coding import Spikes
+from spikegraph.nn.layer import Operation, SpikingLayer, check_dtype, values_of
+
+
+class SpikingConv(SpikingLayer):
+    r"""A convolution between two populations, in one, two or three dimensions,
+    grouped, dilated or transposed.
+
+    .. math::
+        \mathbf{V} = \mathbf{W} \ast \hat{\mathbf{X}} + \mathbf{b}
+
+    Args:
+        conv (torch.nn.Module): The trained convolution, such as
+            :class:`torch.nn.Conv2d` or :class:`torch.nn.ConvTranspose1d`. Its
+            parameters are the layer's own.
+
+    Raises:
+        ValueError: If the input has another number of channels, of dimensions,
+            or another data type.
+
+    Shapes:
+        - **input:** spikes or values :math:`(N, C_{in}, *)` or
+          :math:`(C_{in}, *)`
+        - **output:** potentials :math:`(N, C_{out}, *)` or
+          :math:`(C_{out}, *)`
+    """
+
+    def __init__(self, conv: _ConvNd) -> None:
+        super().__init__()
+        self.conv = conv
+
+    @classmethod
+    def from_ann(cls, conv: _ConvNd) -> SpikingConv:
+        """Takes the parameters of a trained convolution."""
+        return cls(conv)
+
+    @property
+    def weight(self) -> nn.Parameter:  # type: ignore[override]
+        """The kernels, shaped as PyTorch's."""
+        return self.conv.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> nn.Parameter | None:  # type: ignore[override]
+        """The bias :math:`(C_{out})`."""
+        return self.conv.bias  # type: ignore[return-value]
+
+    @property
+    def num_channels(self) -> int:
+        """The number of output channels."""
+        return self.conv.out_channels
+
+    @property
+    def num_groups(self) -> int:
+        """The number of groups."""
+        return self.conv.groups
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether it is a transposed convolution."""
+        return isinstance(self.conv, _ConvTransposeNd)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether patches tell what the weights see: unless transposed."""
+        return not self.is_transposed
+
+    @property
+    def channel_dim(self) -> int:
+        """Where channels are, counted from the end."""
+        return -1 - len(self.conv.kernel_size)
+
+    def set_parameters(self, weight: Tensor | None, bias: Tensor | None) -> None:
+        """Takes copies of a trained weight, or its matrix, and bias."""
+        assert weight is not None
+        weight = weight.detach().reshape(self.weight.shape).clone()
+        self.conv.weight = nn.Parameter(weight)
+        self.conv.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+
+    def forward(self, x: Spikes | Tensor, *args: Any) -> Tensor:
+        """Returns the potentials that the input leaves behind; further
+        arguments as those of the convolution.
+        """
+        self._check(x)
+        out: Tensor = self.conv(values_of(x), *args)
+        return out
+
+    def features(self, x: Spikes | Tensor, *args: Any) -> Tensor:
+        r"""The patches that the weights see, :math:`(N, *, G, F)` for
+        :math:`G` groups of :math:`F = C_{in} K / G` values; of one group
+        :math:`(N, *, F)`.
+
+        Raises:
+            NotImplementedError: If the convolution is transposed.
+        """
+        windows = self._windows(x)
+        num_dims = len(self.conv.kernel_size)
+        spatial = list(range(2, 2 + num_dims))
+        kernel = list(range(2 + num_dims, 2 + 2 * num_dims))
+        patches = windows.permute(0, *spatial, 1, *kernel)
+        return self._grouped(patches, 1 + num_dims)
+
+    def feature_rows(self, index: Tensor, x: Spikes | Tensor, *args: Any) -> Tensor:
+        """The rows of :meth:`features` at the given output positions."""
+        windows = self._windows(x)
+        num_dims = len(self.conv.kernel_size)
+        size = (len(windows), *windows.shape[2 : 2 + num_dims])
+        sample, *position = torch.unravel_index(index, size)
+        place: Any = (sample, slice(None), *position)
+        return self._grouped(windows[place], 1)
+
+    def matrix(self) -> Tensor:
+        """The weights as a matrix :math:`(C_{out}, F)`."""
+        return self.weight.flatten(1)
+
+    def _grouped(self, patches: Tensor, dim: int) -> Tensor:
+        """Makes one dimension of channels and kernel, or two, with groups."""
+        groups = self.conv.groups
+        shape = (
+            (*patches.shape[:dim], groups, -1) if groups > 1 else patches.shape[:dim]
+        )
+        return patches.reshape(*shape) if groups > 1 else patches.flatten(dim)
+
+    def _windows(self, x: Spikes | Tensor) -> Tensor:
+        """A view :math:`(N, C_{in}, *, K_1, K_2, \\ldots)` of what each output
+        position sees.
+        """
+        if self.is_transposed:
+            raise NotImplementedError('the patches of a transposed convolution')
+        self._check(x)
+        conv, values = self.conv, values_of(x)
+        num_dims = len(conv.kernel_size)
+        if values.dim() == num_dims + 1:
+            values = values.unsqueeze(0)
+        mode = 'constant' if conv.padding_mode == 'zeros' else conv.padding_mode
+        pad = conv._reversed_padding_repeated_twice
+        values = nn.functional.pad(values, pad, mode)
+        for i in range(num_dims):
+            size, step = conv.kernel_size[i], conv.stride[i]
+            dilation = conv.dilation[i]
+            values = values.unfold(2 + i, (size - 1) * dilation + 1, step)
+            values = values[..., ::dilation]
+        return values
+
+    def fold(self, gain: Tensor, offset: Tensor | None) -> None:
+        """Absorbs a following ``gain * y + offset`` (batch norm), per channel."""
+        weight, groups = self.weight, self.conv.groups
+        if self.is_transposed:  # [C_in, C_out / groups, *]
+            per_group = gain.view(groups, 1, -1, *[1] * (weight.dim() - 2))
+            scaled = (per_group * weight.unflatten(0, (groups, -1))).flatten(0, 1)
+        else:
+            scaled = gain.view(-1, *[1] * (weight.dim() - 1)) * weight
+        self.set_parameters(scaled, self._folded_bias(gain, offset))
+
+    def operations(self, x: Spikes | Tensor, *args: Any) -> list[Operation]:
+        """One transform. Every output value takes a multiply-accumulate for
+        each weight of its kernel, padding included; spikes at the border reach
+        fewer weights.
+        """
+        self._check(x)
+        shape = x.shape[-1 - len(self.conv.kernel_size) :]
+        num_samples = x.shape.numel() // max(1, shape.numel())
+        fan_out, out_size = self._fan_out(shape, args)
+        per_value = self.weight[0].numel()  # Weights that each value meets.
+        if self.is_transposed:
+            num = num_samples * shape.numel() * per_value
+        else:
+            num = num_samples * out_size * per_value
+        return [Operation('transform', num, fan_out, self.weight.numel())]
+
+    def _fan_out(self, shape: torch.Size, args: tuple[Any, ...]) -> tuple[Tensor, int]:
+        """How many weights each input value meets, and the output values."""
+        with torch.enable_grad():
+            probe = self.weight.new_zeros(1, *shape, requires_grad=True)
+            parameters = {'weight': torch.ones_like(self.weight)}
+            if self.bias is not None:
+                parameters['bias'] = torch.zeros_like(self.bias)
+            out = torch.func.functional_call(self.conv, parameters, (probe, *args))
+            (fan_out,) = torch.autograd.grad(out.sum(), probe)
+        return fan_out[0].round().long(), out.numel()
+
+    def _check(self, x: Spikes | Tensor) -> None:
+        check_dtype(x, self)
+        num_dims = len(self.conv.kernel_size)
+        num_channels, shape = self.conv.in_channels, list(x.shape)
+        is_known = len(shape) in (num_dims + 1, num_dims + 2)
+        if not is_known or shape[self.channel_dim] != num_channels:
+            sizes = ', '.join(['N', str(num_channels), *'LHWD'[-num_dims:]])
+            raise ValueError(
+                f"Expected 'x' to have shape [{sizes}] for "
+                f'{type(self.conv).__name__} (got {shape})'
+            )
