@@ -52,9 +52,10 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
 
     Args:
         model (torch.nn.Module): A converted network, or the ANN.
-        loader (Iterable): PyG batches, or tuples of forward arguments. Of the
-            mini-batches of a :class:`~torch_geometric.loader.NeighborLoader`,
-            the outputs of the seed nodes are kept.
+        loader (Iterable): PyG batches, or tuples of forward arguments, of which
+            labels at the end are dropped. Of the mini-batches of a
+            :class:`~torch_geometric.loader.NeighborLoader`, the outputs of the
+            seed nodes are kept.
         progress (bool, optional): Whether a bar is shown.
             (default: :obj:`True`)
 
@@ -69,7 +70,7 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
     for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
         if isinstance(model, SpikingModel):
             is_data = isinstance(batch, (BaseData, Tensor))
-            out = model(batch) if is_data else model(*batch)
+            out = model(batch) if is_data else model(*model.spec.arguments(batch))
         else:
             out = model(**as_call(model, batch))
         outputs.append(_of_seeds(out, batch))

@@ -151,6 +151,7 @@ def _spec(values: dict[str, Any], model: nn.Module) -> CallSpec:
             name: {tuple(k) if isinstance(k, list) else k: flat for k, flat in entries}
             for name, entries in values['entries']
         },
+        shapes={k: tuple(v) for k, v in values.get('shapes', {}).items()},
     )
 
 

@@ -184,8 +184,8 @@ def _peak_of_each(value: Tensor, channel_dim: int) -> Tensor:
 
 def _as_rows(value: Tensor, channel_dim: int = -1) -> Tensor:
     """One row for each node, or each place of an image :math:`(n, C)`."""
-    if value.dim() == 0:
-        return value.view(1, 1)
+    if value.dim() == 0 or channel_dim == 0:
+        return value.reshape(-1, 1)
     return value.movedim(max(channel_dim, -value.dim()), -1).flatten(0, -2)
 
 
@@ -282,7 +282,7 @@ def _fit_population(
         candidates.append((error, code, scale, True))
     _, neuron.code, scale, neuron.node_scale = min(candidates, key=lambda c: c[0])
     dtype = rows.dtype
-    spatial = [1] * (-1 - neuron.channel_dim)
+    spatial = [1] * (-1 - neuron.channel_dim)  # Behind the channels.
     shape = (-1, *spatial) if scale.numel() > 1 else ()
     neuron.scale = scale.to(dtype).view(shape)
 

@@ -41,6 +41,8 @@ class CallSpec:
             data object, the attributes it held.
         entries (Dict[str, Dict[Any, str]], optional): Of each dictionary, the
             input that each key becomes; :obj:`None` where it held none.
+        shapes (Dict[str, Tuple[int, ...]], optional): The shapes of the tensors
+            that the first calibration call held, by input.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class CallSpec:
     defaults: dict[str, Any]
     data_keys: tuple[str, ...] | None = None
     entries: Entries = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def flat_inputs(self) -> tuple[str, ...]:
@@ -63,6 +66,10 @@ class CallSpec:
     def data_names(self) -> tuple[str, ...]:
         """The inputs that may be PyG data."""
         return () if self.data_keys is None else self.inputs
+
+    def arguments(self, batch: Sequence[Any]) -> Sequence[Any]:
+        """The positional arguments in a batch of a loader, without labels."""
+        return without_labels(batch, len(self.names))
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Returns the inputs by name; the fixed arguments must be the same.
@@ -148,8 +155,11 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
     inputs, constants, data_keys = [], {}, None
     defaults = defaults_of(model)
     entries: Entries = {}
+    shapes = {}
     for name in parameters:
         value = call.get(name, defaults.get(name))
+        if isinstance(value, Tensor) and value.is_floating_point():
+            shapes[name] = tuple(value.shape)
         if isinstance(value, BaseData):
             data_keys = tuple(value.keys())
             inputs.append(name)
@@ -166,7 +176,13 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
         else:
             constants[name] = value
     return CallSpec(
-        tuple(parameters), tuple(inputs), constants, defaults, data_keys, entries
+        tuple(parameters),
+        tuple(inputs),
+        constants,
+        defaults,
+        data_keys,
+        entries,
+        shapes,
     )
 
 
@@ -229,7 +245,8 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
     if isinstance(sample, Mapping):
         arguments = dict(sample)
     else:
-        values = sample if isinstance(sample, (tuple, list)) else (sample,)
+        given = sample if isinstance(sample, (tuple, list)) else (sample,)
+        values = without_labels(given, len(parameters))
         if len(values) > len(parameters):
             raise ValueError(
                 f'Expected at most {len(parameters)} forward arguments, '
@@ -249,6 +266,24 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
             f'Expected forward arguments {", ".join(parameters)} (got {unknown[0]!r})'
         )
     return arguments
+
+
+def without_labels(values: Sequence[Any], num_parameters: int) -> Sequence[Any]:
+    """The arguments in a batch of a loader, which may end with labels: integers
+    or a vector, one for each sample, that ``forward`` does not take.
+    """
+    first = values[0] if values else None
+    if len(values) != num_parameters + 1 or not isinstance(first, Tensor):
+        return values
+    last = torch.as_tensor(values[-1]) if _is_number(values[-1]) else values[-1]
+    if not isinstance(last, Tensor) or last.dim() > 1:
+        return values
+    is_label = last.dim() == 0 or (first.dim() > 0 and len(last) == len(first))
+    return values[:-1] if is_label else values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
 
 def copy_of(value: Any) -> Any:

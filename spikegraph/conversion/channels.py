@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import torch
 from torch import fx, nn
 
@@ -50,15 +53,25 @@ def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
         return -1
     if type(operation) in _DIMENSIONS:
         return -1 - _DIMENSIONS[type(operation)]
-    is_flat = isinstance(operation, nn.Flatten)
-    return -1 if is_flat or operation in _RESHAPING else None
+    return -1 if _reshapes(operation) else None
+
+
+def _reshapes(operation: Any) -> bool:
+    is_module = isinstance(operation, (nn.Flatten, nn.Unflatten))
+    return is_module or operation in _RESHAPING
 
 
 def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:
-    """The channels that the first layer behind a population reads."""
+    """The channels that the first layer behind a population reads; 0, none, if
+    dimensions are arranged before that.
+    """
     queue, seen = list(node.users), set(node.users)
     while queue:
         user = queue.pop(0)
+        operation = operation_of(network, user)
+        index: Any = user.args[1] if operation is operator.getitem else ()
+        if _reshapes(operation) or isinstance(index, tuple) and None in index:
+            return 0
         dim = _own_dim(network, user)
         if dim is not None:
             return dim

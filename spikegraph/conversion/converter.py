@@ -41,10 +41,11 @@ def convert(
 
     Args:
         model (torch.nn.Module): The trained model.
-        calibration_data (Any): Unlabelled data like the training data: a PyG
-            :class:`~torch_geometric.data.Data`, a tuple of forward arguments,
-            or an iterable or loader of either, also one in a progress bar:
-            :obj:`tqdm(loader)`.
+        calibration_data (Any): Data like the training data: a PyG
+            :class:`~torch_geometric.data.Data`, a tensor or a tuple of forward
+            arguments, or an iterable or loader of any of these, also one in a
+            progress bar: :obj:`tqdm(loader)`. Labels at the end of a batch are
+            dropped.
         config (ConversionConfig, optional): Time steps, bases, scales.
             (default: :obj:`ConversionConfig()`)
         progress (Callable, optional): Wraps the list of operations while
@@ -73,6 +74,7 @@ def convert(
         raise ValueError(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
+    _check_precision(model)
     calls = as_calls(model, calibration_data, max_batches)
     spec = call_spec(model, calls[0])
     features = float_inputs(spec.bind(**calls[0]))
@@ -88,6 +90,16 @@ def convert(
             module.clear_cache()
     report = _report(model, structure, calibration, affine)
     return SpikingModel(structure.network, spec, config, report, tuple(features))
+
+
+def _check_precision(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype.itemsize < 4:
+            raise ValueError(
+                f"Expected the parameters of 'model' to be float32 or float64 (got "
+                f"{parameter.dtype} for '{name}'), as thresholds are finer than half "
+                "precision; convert 'model.float()'"
+            )
 
 
 def float_inputs(inputs: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,13 @@ from torch import fx
 
 from spikegraph.conversion.passes import Structure, moves_rows
 from spikegraph.conversion.tracing import module_of
-from spikegraph.nn import ACTIVATIONS, EarliestSpike, PhaseNeuron, SpikeGate
+from spikegraph.nn import (
+    ACTIVATIONS,
+    EarliestInWindow,
+    EarliestSpike,
+    PhaseNeuron,
+    SpikeGate,
+)
 
 AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
@@ -27,6 +34,7 @@ def insert_gates(
     """
     network, graph = structure.network, structure.network.graph
     relays: dict[fx.Node, fx.Node] = {}
+    _split_windows(network, signals)
     for node in list(graph.nodes):
         if node not in signals:
             continue
@@ -47,6 +55,36 @@ def insert_gates(
                     relays[value] = add_relay(value, gate)
                 gate.replace_input_with(value, relays[value])
         _tie(structure, _compared(gate))
+
+
+def _split_windows(network: fx.GraphModule, signals: set[fx.Node]) -> None:
+    """Pools each part of a concatenation by itself: windows do not reach across
+    channels, and parts of different populations have different codes.
+    """
+    for node in list(network.graph.nodes):
+        if node not in signals or node.op != 'call_module':
+            continue
+        gate = module_of(network, node)
+        if not isinstance(gate, EarliestInWindow):
+            continue
+        joined: Any = node.args[0]
+        if joined.target not in (torch.cat, torch.concat):
+            continue
+        given: dict[str, Any] = dict(zip(('tensors', 'dim'), joined.args, strict=False))
+        given.update(joined.kwargs)
+        if given.get('dim', 0) not in (1, -1 - gate.num_dims):
+            continue
+        parts = []
+        with network.graph.inserting_before(node):
+            for i, part in enumerate(given['tensors']):
+                path = f'{node.target}_{i}'
+                network.add_submodule(path, copy.deepcopy(gate))
+                parts.append(network.graph.call_module(path, (part, *node.args[1:])))
+                parts[-1].meta.update(node.meta)
+            whole = network.graph.call_function(torch.cat, (parts, given['dim']))
+        signals.update((*parts, whole))
+        node.replace_all_uses_with(whole)
+        network.graph.erase_node(node)
 
 
 def stacked(node: fx.Node) -> fx.Node | None:

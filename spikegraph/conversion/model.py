@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
@@ -54,12 +54,17 @@ class SpikingModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the spiking network; arguments and result as the ANN's.
+        """Runs the spiking network; arguments and result as the ANN's. Spike
+        times need full precision, so that :obj:`torch.autocast` is ignored.
 
         Raises:
             ValueError: If features are not finite or inputs do not fit.
         """
-        return self.network(**self.bind(*args, **kwargs))
+        inputs = self.bind(*args, **kwargs)
+        tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
+        device = tensors[0].device.type if tensors else 'cpu'
+        with torch.autocast(device, enabled=False):
+            return self.network(**inputs)
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""

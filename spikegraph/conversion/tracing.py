@@ -5,9 +5,10 @@ import dis
 import inspect
 import operator
 import threading
+from collections.abc import Iterator
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch_geometric.nn as pyg_nn
@@ -17,6 +18,7 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.call import CallSpec, parameters_of
+from spikegraph.conversion.interpretation import run_node
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.replacement import (
     Originals,
@@ -64,6 +66,7 @@ class _Tracer(fx.Tracer):
         self.spec = spec
         self.originals = originals
         self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
+        self.lengths: dict[str, int] = {}  # Of what is looped over, by node.
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m) and (m in self.whole or not can_trace(m))
@@ -97,6 +100,18 @@ class _Tracer(fx.Tracer):
                     for key, flat in entries.items()
                 }
         return function, args
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Loops over sizes, or over parts that a tensor was split into: as many
+        as with the calibration data.
+        """
+        try:
+            return super().iter(obj)
+        except fx.proxy.TraceError as error:
+            if obj.node.name not in self.lengths:
+                raise _UnknownLength(obj.node, error) from error
+            length, items = self.lengths[obj.node.name], cast(Any, obj)
+            return iter([items[i] for i in range(length)])
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """What a layer asserts about shapes is taken to hold."""
@@ -141,6 +156,34 @@ class _Tracer(fx.Tracer):
         return out
 
 
+class _UnknownLength(UserError):
+    """A loop over something of which the trace does not tell the length."""
+
+    def __init__(self, node: fx.Node, error: Exception) -> None:
+        super().__init__(NotImplementedError, f'Cannot trace a loop: {error}')
+        self.node = node
+
+    def length(self, root: nn.Module, spec: CallSpec) -> int:
+        """Finds it, by running what leads to the node."""
+        needed, queue = {self.node}, [self.node]
+        while queue:
+            new = [n for n in queue.pop().all_input_nodes if n not in needed]
+            needed.update(new)
+            queue += new
+        env: dict[fx.Node, Any] = {}
+        dtype = next((p.dtype for p in root.parameters()), torch.float32)
+        for node in self.node.graph.nodes:
+            if node in needed and node.op == 'placeholder':
+                if node.target not in spec.shapes:
+                    raise self
+                env[node] = torch.zeros(spec.shapes[node.target], dtype=dtype)
+            elif node in needed:
+                env[node] = run_node(root, node, env)  # type: ignore[arg-type]
+        if not isinstance(env[self.node], (tuple, list)):
+            raise self  # Rows of a tensor: how many depends on the data.
+        return len(env[self.node])
+
+
 def _in_assertion(frame: FrameType) -> bool:
     """Whether the next thing is to raise an AssertionError, or not to."""
     pending = [
@@ -182,10 +225,9 @@ def trace(
     if isinstance(model, pyg_nn.Sequential):
         _give_explicit_forward(model)
     model = _named(model)
-    tracer = _Tracer(spec, convert_layers(model, options or TraceOptions()))
+    originals = convert_layers(model, options or TraceOptions())
     try:
-        with _LOCK, traceable_functions():
-            graph = tracer.trace(model, concrete_args=dict(spec.constants))
+        graph = _trace(model, spec, originals, lengths={})
     except UserError as error:
         raise error.kind(str(error)) from error.__cause__
     except Exception as error:  # Whatever user code does with symbolic values.
@@ -203,6 +245,20 @@ def trace(
     _drop_unused_inputs(graph, spec)
     network.recompile()
     return network
+
+
+def _trace(
+    model: nn.Module, spec: CallSpec, originals: Originals, lengths: dict[str, int]
+) -> fx.Graph:
+    """Traces once more each time that a loop turns out to be of unknown length."""
+    tracer = _Tracer(spec, originals)
+    tracer.lengths = lengths
+    try:
+        with _LOCK, traceable_functions():
+            return tracer.trace(model, concrete_args=dict(spec.constants))
+    except _UnknownLength as unknown:
+        lengths[unknown.node.name] = unknown.length(model, spec)
+    return _trace(model, spec, originals, lengths)
 
 
 def _named(model: nn.Module) -> nn.Module:

@@ -209,9 +209,16 @@ class Counter:
             self._count_source(node, value, env)
         elif not isinstance(value, Tensor) or not feeds:
             return  # Graph preparation, the same in both networks.
-        elif rule is not None and rule.kind in ('readout', 'metadata', 'identity'):
-            return
-        elif target in MOVES or type(target) in MOVES:
+        elif (
+            target in MOVES
+            or type(target) in MOVES
+            or (
+                rule is not None
+                and rule.kind in ('readout', 'metadata', 'identity')
+                or target in MOVES
+                or type(target) in MOVES
+            )
+        ):
             return
         elif target in AVERAGES or type(target) in AVERAGES:
             counts = self._row(node, 'elementwise')

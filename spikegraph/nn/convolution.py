@@ -9,6 +9,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from spikegraph.coding import Spikes
 from spikegraph.nn.layer import Operation, SpikingLayer, check_dtype, values_of
 
+_SIZES = {1: 'L', 2: 'HW', 3: 'DHW'}
+
 
 class SpikingConv(SpikingLayer):
     r"""A convolution between two populations, in one, two or three dimensions,
@@ -192,7 +194,7 @@ class SpikingConv(SpikingLayer):
         num_channels, shape = self.conv.in_channels, list(x.shape)
         is_known = len(shape) in (num_dims + 1, num_dims + 2)
         if not is_known or shape[self.channel_dim] != num_channels:
-            sizes = ', '.join(['N', str(num_channels), *'LHWD'[-num_dims:]])
+            sizes = ', '.join(['N', str(num_channels), *_SIZES[num_dims]])
             raise ValueError(
                 f"Expected 'x' to have shape [{sizes}] for "
                 f'{type(self.conv).__name__} (got {shape})'

@@ -111,9 +111,9 @@ class PhaseNeuron(nn.Module):
             :obj:`~spikegraph.nn.ACTIVATIONS`. The first two fire alike.
             (default: :obj:`"relu"`)
         channel_dim (int, optional): Where channels are, counted from the end:
-            :obj:`-3` for images :math:`(N, C, H, W)`. What it stands for, of a
-            node or of an image, are this dimension and those behind it.
-            (default: :obj:`-1`)
+            :obj:`-3` for images :math:`(N, C, H, W)`, :obj:`0` if there are
+            none. The values of a node or an image are this dimension and those
+            behind it. (default: :obj:`-1`)
 
     Raises:
         ValueError: If :obj:`scale` is not positive and finite, if
@@ -290,7 +290,8 @@ class PhaseNeuron(nn.Module):
 
 def peaks(values: Tensor, channel_dim: int) -> Tensor:
     """The largest size of a value in each node or image, 1 if all are zero."""
-    dims = list(range(max(channel_dim, -values.dim()), 0))
+    first = max(channel_dim, -values.dim()) if channel_dim else 1 - values.dim()
+    dims = list(range(first, 0))
     peak = values.abs().amax(dim=dims, keepdim=True)
     return peak.masked_fill(peak == 0, 1.0)
 
