@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -52,16 +54,17 @@ def compensate(
             features.double() if features.dim() == 3 else features.double().unsqueeze(1)
         )
         columns = torch.cat([columns * phi, columns.expand(-1, phi.size(1), 1)], dim=-1)
-    held_out = torch.arange(len(columns), device=columns.device) % HELD_OUT == 0
     exact = bool(residual.square().sum() <= NEGLIGIBLE * goal.square().sum())
+    held_out = torch.arange(len(columns), device=columns.device) % HELD_OUT == 0
     num_fit = int((~held_out).sum())
     if exact or num_fit < 1 + columns.size(-1):
         return None
-    change = _solve(columns[~held_out], residual[~held_out])
-    error = residual[held_out] - _apply(columns[held_out], change)
-    if not bool(error.square().sum() < residual[held_out].square().sum()):
+    kept = _Normal.of(columns[~held_out], residual[~held_out])
+    judge = _Normal.of(columns[held_out], residual[held_out])
+    if not judge.gain(kept.solve()) > 0:
         return None
-    change = _solve(columns, residual).to(like)  # [G, F_out / G, F + 1]
+    both = _Normal(kept.gram + judge.gram, kept.cross + judge.cross)
+    change = both.solve().to(like)  # [G, F_out / G, F + 1]
     shift = change[..., -1].flatten()
     return None if features is None else change[..., :-1].flatten(0, 1), shift
 
@@ -73,18 +76,29 @@ def _row_weights(goal: Tensor) -> Tensor:
     return weight / weight.mean()
 
 
-def _solve(columns: Tensor, residual: Tensor) -> Tensor:
-    """Ridge regression for each group; the last column, of the bias, is the
-    same for all of them.
-    """
-    num_groups = columns.size(1)
-    phi = columns.transpose(0, 1)  # [G, n, F]
-    wanted = residual.unflatten(1, (num_groups, -1)).transpose(0, 1)
-    gram = phi.mT @ phi
-    diagonal = gram.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12)
-    ridge = RIDGE * torch.diag_embed(diagonal) if phi.size(-1) > 1 else 0
-    return torch.linalg.solve(gram + ridge, phi.mT @ wanted).mT
+@dataclass(frozen=True)
+class _Normal:
+    """The normal equations of each group; the last column is the bias."""
 
+    gram: Tensor  # [G, F, F]
+    cross: Tensor  # [G, F, F_out / G]
 
-def _apply(columns: Tensor, change: Tensor) -> Tensor:
-    return torch.einsum('ngf,gof->ngo', columns, change).flatten(1)
+    @classmethod
+    def of(cls, columns: Tensor, residual: Tensor) -> _Normal:
+        """Of columns :math:`(n, G, F)` and residuals :math:`(n, F_{out})`."""
+        phi = columns.transpose(0, 1)
+        wanted = residual.unflatten(1, (columns.size(1), -1)).transpose(0, 1)
+        return cls(phi.mT @ phi, phi.mT @ wanted)
+
+    def solve(self) -> Tensor:
+        """The change of weights :math:`(G, F_{out} / G, F)`, by ridge regression."""
+        diagonal = self.gram.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12)
+        ridge = torch.diag_embed(RIDGE * diagonal)
+        if diagonal.size(-1) == 1:  # The mean error needs none.
+            ridge.zero_()
+        return torch.linalg.solve(self.gram + ridge, self.cross).mT
+
+    def gain(self, change: Tensor) -> float:
+        """By how much a change lowers the sum of squares."""
+        removed = 2 * self.cross - self.gram @ change.mT
+        return float((removed * change.mT).sum())

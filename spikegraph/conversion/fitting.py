@@ -13,6 +13,9 @@ from spikegraph.conversion.config import ConversionConfig
 # Bases worth trying: 2 is the classical phase code, 1.02 rounds to 1 percent.
 BASES = tuple(1 + 0.02 * 1.12**i for i in range(42))
 NUM_SCALES = 16
+NUM_BINS = 512  # Borders that fitted levels may have.
+NUM_ROUNDS = 8  # Of fitting levels and scales in turn.
+NEARBY = torch.linspace(-0.3, 0.3, 25, dtype=torch.float64).exp()
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,13 @@ def fit_code(
         :math:`(C)` in float64, and the summed squared coding error.
     """
     data = SortedValues.of(rows.abs() if signed else rows, weight)
-    if config.levels == 'fitted':
-        return _fit_levels(data, config.num_steps, signed)
+    best = _fit_base(data, config, signed)
+    return _fit_levels(data, best) if config.levels == 'fitted' else best
+
+
+def _fit_base(
+    data: SortedValues, config: ConversionConfig, signed: bool
+) -> tuple[PhaseCode, Tensor, float]:
     # Wide codes first: of two equally good ones, keep the one with more range.
     bases = BASES[::-1] if config.base == 'auto' else (config.base,)
     energy = float(data.energy.sum())
@@ -164,36 +172,60 @@ def _percentile(data: SortedValues, percent: float, largest: Tensor) -> Tensor:
 
 
 def _fit_levels(
-    data: SortedValues, num_steps: int, signed: bool, num_rounds: int = 60
+    data: SortedValues, start: tuple[PhaseCode, Tensor, float]
 ) -> tuple[PhaseCode, Tensor, float]:
-    """Lloyd-Max on the pooled rows, with one scale per row where there are
-    several: levels and scales are fitted in turn.
+    """The best levels for the pooled rows, and the best scale for each row in
+    turn, from a geometric code on.
     """
-    rms = (data.energy / data.counts[:, -1].clamp(min=1e-300)).sqrt()
-    fallback = rms.max().clamp(min=torch.finfo(torch.float32).tiny)
-    scale = torch.where(rms > 0, rms, fallback)
-    largest = float((data.values[:, -1] / scale).max())
-    # Start between the quantiles and an even grid; Lloyd's rounds do the rest.
-    grid = torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)[:-1]
-    levels = largest * grid.square().clamp(min=1e-9)
-    for _ in range(num_rounds):
-        thresholds = (levels + torch.cat([levels[1:], levels.new_zeros(1)])) / 2
-        weight = scale.view(-1, 1)
-        count, total = (v[:, 0] for v in data.bins((weight * thresholds).unsqueeze(1)))
-        numerator = (weight * total).sum(0)
-        denominator = (weight.square() * count).sum(0)
-        fitted = numerator / denominator.clamp(min=1e-300)
-        levels = torch.where(denominator > 0, fitted, levels)
-        levels = _strictly_decreasing(levels.sort(descending=True).values)
+    code, scale, _ = start
+    best = start[1], float('inf'), code.levels / code.levels[0]
+    for _ in range(NUM_ROUNDS):
+        levels = _best_levels(data, scale, code.num_steps)
+        found = PhaseCode.from_levels(levels / levels[0], signed=code.signed)
+        grid = (scale * levels[0]).view(-1, 1)
         if len(scale) > 1:
-            numerator = (total * levels).sum(-1)
-            denominator = (count * levels.square()).sum(-1)
-            fitted = numerator / denominator.clamp(min=1e-300)
-            scale = torch.where(denominator > 0, fitted, scale)
-    first = levels[0]
-    code = PhaseCode.from_levels(levels / first, signed=signed)
-    scale = scale * first
-    return code, scale, float(_error(data, code, scale.view(-1, 1)).sum())
+            grid = grid * NEARBY.to(grid)
+        error, picked = _error(data, found, grid).min(dim=1, keepdim=True)
+        scale = grid.gather(1, picked).view(-1)
+        if float(error.sum()) >= best[1] * (1 - 1e-6):
+            break
+        best = scale, float(error.sum()), levels / levels[0]
+    scale, error_sum, levels = best
+    return PhaseCode.from_levels(levels, signed=code.signed), scale, error_sum
+
+
+def _best_levels(data: SortedValues, scale: Tensor, num_steps: int) -> Tensor:
+    r"""The levels of least squared error for rows relative to their scales, by
+    dynamic programming over the borders of :obj:`NUM_BINS` bins: each level is
+    the mean of the values between two borders, and the error is least where
+    :math:`\sum_t S_t^2 / N_t` (sums and numbers of values) is largest.
+    """
+    weight = scale.view(-1, 1)
+    largest = float((data.values[:, -1:] / weight).max())
+    steps = torch.arange(NUM_BINS, 0, -1, dtype=scale.dtype, device=scale.device)
+    borders = largest * ((steps - 0.5) / NUM_BINS).square()  # Finer near silence.
+    number, total = (v[:, 0] for v in data.bins((weight * borders).unsqueeze(1)))
+    zero = scale.new_zeros(1)
+    number = torch.cat([zero, (weight.square() * number).sum(0).cumsum(0)])
+    total = torch.cat([zero, (weight * total).sum(0).cumsum(0)])
+    size = number.view(1, -1) - number.view(-1, 1)  # [from, to], from above.
+    mean = (total.view(1, -1) - total.view(-1, 1)) / size.clamp(min=1e-300)
+    upwards = torch.ones_like(size, dtype=torch.bool).tril(-1)
+    gain = (mean.square() * size).masked_fill(upwards, -float('inf'))
+    reached = gain.new_full((len(number),), -float('inf'))
+    reached[0] = 0.0
+    came_from = []
+    for _ in range(num_steps):
+        reached, origin = (reached.view(-1, 1) + gain).max(dim=0)
+        came_from.append(origin)
+    end = int(reached.argmax())  # What is below stays silent.
+    levels = []
+    for origin in reversed(came_from):
+        levels.append(mean[origin[end], end])
+        end = int(origin[end])
+    found = torch.stack(levels).sort(descending=True).values
+    smallest = found[found > 0][-1]  # There may be fewer values than levels.
+    return _strictly_decreasing(torch.where(found > 0, found, smallest))
 
 
 def _strictly_decreasing(levels: Tensor) -> Tensor:

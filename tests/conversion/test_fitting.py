@@ -78,22 +78,29 @@ def test_ridge_finds_the_weights_behind_noisy_features():
     x, weight = torch.randn(500, 6), torch.randn(3, 6)
     target = x @ weight.t() + 0.5
     wrong = weight + 0.3 * torch.randn(3, 6)
-    new_weight, new_bias = compensate(x, target, wrong, None, 'ridge')
-    assert (new_weight - weight).norm() < 0.01 * weight.norm()
-    assert (new_bias - 0.5).abs().max() < 0.01
-    same_weight, bias = compensate(x, target, weight, torch.zeros(3), 'bias')
-    assert torch.equal(same_weight, weight)
-    assert torch.allclose(bias, torch.full((3,), 0.5), atol=1e-5)
+    delta, shift = compensate(x, target - x @ wrong.t(), target)
+    assert (wrong + delta - weight).norm() < 0.01 * weight.norm()
+    assert (shift - 0.5).abs().max() < 0.01
+    nothing, shift = compensate(None, target - x @ weight.t(), target)
+    assert nothing is None
+    assert torch.allclose(shift, torch.full((3,), 0.5), atol=1e-5)
+
+
+def test_ridge_corrects_each_group_by_itself():
+    torch.manual_seed(0)
+    x, weight = torch.randn(500, 2, 4), torch.randn(6, 4)
+    target = torch.einsum('ngf,gof->ngo', x, weight.view(2, 3, 4)).flatten(1)
+    delta, shift = compensate(x, target, target)
+    assert (delta - weight).norm() < 0.01 * weight.norm()
+    assert shift.abs().max() < 0.01
 
 
 def test_correction_that_does_not_hold_up_is_dropped():
     torch.manual_seed(0)
-    x, weight = torch.randn(100, 80), torch.randn(2, 80)
-    target = x @ weight.t() + 3 * torch.randn(100, 2)  # Noise.
-    assert compensate(x, target, weight, None, 'ridge') is None
-    assert (
-        compensate(x, x @ weight.t(), weight, None, 'ridge') is None
-    )  # Nothing to do.
+    x, weight = torch.randn(100, 70), torch.randn(2, 70)
+    target = x @ weight.t()
+    assert compensate(x, 3 * torch.randn(100, 2), target) is None  # Noise.
+    assert compensate(x, torch.zeros(100, 2), target) is None  # Nothing to do.
 
 
 @pytest.mark.parametrize(
