@@ -269,21 +269,16 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
 
 
 def without_labels(values: Sequence[Any], num_parameters: int) -> Sequence[Any]:
-    """The arguments in a batch of a loader, which may end with labels: integers
-    or a vector, one for each sample, that ``forward`` does not take.
+    """The argument in a batch of images and labels, of which ``forward`` takes
+    only the images. Labels are a vector of one for each image.
     """
-    first = values[0] if values else None
-    if len(values) != num_parameters + 1 or not isinstance(first, Tensor):
+    if num_parameters != 1 or len(values) != 2:
         return values
-    last = torch.as_tensor(values[-1]) if _is_number(values[-1]) else values[-1]
-    if not isinstance(last, Tensor) or last.dim() > 1:
+    images, labels = values
+    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         return values
-    is_label = last.dim() == 0 or (first.dim() > 0 and len(last) == len(first))
-    return values[:-1] if is_label else values
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float))
+    is_label = labels.dim() == 0 or labels.shape == images.shape[:1]
+    return values[:1] if is_label else values
 
 
 def copy_of(value: Any) -> Any:

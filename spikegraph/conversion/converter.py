@@ -74,7 +74,6 @@ def convert(
         raise ValueError(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
-    _check_precision(model)
     calls = as_calls(model, calibration_data, max_batches)
     spec = call_spec(model, calls[0])
     features = float_inputs(spec.bind(**calls[0]))
@@ -90,16 +89,6 @@ def convert(
             module.clear_cache()
     report = _report(model, structure, calibration, affine)
     return SpikingModel(structure.network, spec, config, report, tuple(features))
-
-
-def _check_precision(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype.itemsize < 4:
-            raise ValueError(
-                f"Expected the parameters of 'model' to be float32 or float64 (got "
-                f"{parameter.dtype} for '{name}'), as thresholds are finer than half "
-                "precision; convert 'model.float()'"
-            )
 
 
 def float_inputs(inputs: dict[str, Any]) -> list[str]:

@@ -50,6 +50,8 @@ class Structure:
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
     for node in list(graph.nodes):
+        if node.op == 'call_method' and node.target == 'view' and node in signals:
+            node.target = 'reshape'  # What made it contiguous may go.
         rule = rule_for(operation_of(network, node)) if node in signals else None
         if rule is not None and rule.kind == 'identity':
             node.replace_all_uses_with(node.all_input_nodes[0])

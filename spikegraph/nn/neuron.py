@@ -226,7 +226,12 @@ class PhaseNeuron(nn.Module):
 
     def scale_for(self, potential: Tensor, factor: Tensor | None = None) -> Tensor:
         """The scale used on ``potential``, node factors included."""
-        scale = self.scale.to(potential.dtype)
+        scale, shape = self.scale.to(potential.dtype), potential.shape
+        if scale.dim() > 0 and shape[-scale.dim() :][:1] != scale.shape[:1]:
+            raise ValueError(
+                f"Expected 'potential' to have {len(scale)} channels, in dimension "
+                f'{-scale.dim()} (got shape {list(shape)})'
+            )
         if self.node_scale:  # Relative to the peak, so no factor matters.
             return scale * peaks(potential, self.channel_dim)
         return scale if factor is None else scale * factor.to(potential)
