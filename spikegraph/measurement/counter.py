@@ -16,7 +16,7 @@ from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
-from spikegraph.conversion.images import AVERAGES, MOVES
+from spikegraph.conversion.images import AVERAGES, CONVOLUTIONS, INTERPOLATIONS, MOVES
 from spikegraph.conversion.interpretation import (
     arguments,
     is_input,
@@ -44,7 +44,8 @@ _ADDING = {
 _SCALING = {operator.mul, operator.truediv, torch.mul, torch.div, 'mul', 'div'}
 _PRODUCTS = {
     *(torch.matmul, torch.mm, operator.matmul, torch.sparse.mm, torch.spmm),
-    *('matmul', 'mm', torch.nn.functional.linear),
+    *('matmul', 'mm', F.linear),
+    *CONVOLUTIONS,
 }
 
 _SUMS = (operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub')
@@ -220,6 +221,10 @@ class Counter:
             )
         ):
             return
+        elif target in INTERPOLATIONS or type(target) in INTERPOLATIONS:
+            mode = node.kwargs.get('mode', getattr(target, 'mode', ''))
+            if mode != 'nearest':
+                self.uncounted.append(f'{node.name} (interpolation)')
         elif target in AVERAGES or type(target) in AVERAGES:
             counts = self._row(node, 'elementwise')
             counts.adds = self._num_averaged(node, target, env)
