@@ -128,7 +128,12 @@ def calibrate(
                 peak = None
                 if may_be_relative:
                     peak = _sample(node, module, analog, config, of=_peak_of_each)
-                _fit_population(module, values, peak, config, weight)
+                coded = None
+                if name not in tied and peak is None:  # As the prefix sends them.
+                    coded = _sample(
+                        node, module, spiking, config, 0, of=_activated(module)
+                    )
+                _fit_population(module, values, peak, config, weight, coded)
         for s in spiking:
             s[node] = run_node(network, node, s)
         if node in sums:
@@ -176,6 +181,10 @@ def _sample(
     if config.per_channel:
         limit = max(limit, 4096 // len(rows) + 1)
     return torch.cat([_subsample(r, limit) for r in rows])
+
+
+def _activated(neuron: PhaseNeuron) -> Callable[[Tensor, int], Tensor]:
+    return lambda potential, _: neuron.analog(potential)
 
 
 def _peak_of_each(value: Tensor, channel_dim: int) -> Tensor:
@@ -258,19 +267,21 @@ def _fit_population(
     peak: Tensor | None,
     config: ConversionConfig,
     weight: Tensor | None = None,
+    coded: Tensor | None = None,
 ) -> None:
-    """Chooses code and scale for the values :math:`(n, F)` to be coded, which
-    may be relative to the largest one of their node or image.
+    """Chooses code and scale for the values :math:`(n, F)` to be sent, which
+    may be relative to the largest one of their node or image; what is coded may
+    be in error already.
     """
     signed = bool((rows < 0).any())
     candidates = []
     if not (peak is not None and config.input_scale == 'node'):
         shaped = [
             v if v is None else v.t() if config.per_channel else v.reshape(1, -1)
-            for v in (rows, weight)
+            for v in (rows if coded is None else coded, weight, rows)
         ]
         assert shaped[0] is not None
-        code, scale, error = fit_code(shaped[0], config, signed, shaped[1])
+        code, scale, error = fit_code(shaped[0], config, signed, *shaped[1:])
         candidates.append((error, code, scale, False))
     if peak is not None and config.input_scale != 'layer':
         scaled = (rows / peak).reshape(1, -1)

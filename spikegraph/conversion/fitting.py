@@ -27,9 +27,10 @@ class SortedValues:
         values (torch.Tensor): Ascending, float64 :math:`(C, n)`; one row per
             channel, padded with zeros in front.
         counts (torch.Tensor): Prefix sums of the weights :math:`(C, n + 1)`.
-        sums (torch.Tensor): Prefix sums of the weighted values
-            :math:`(C, n + 1)`.
-        energy (torch.Tensor): Weighted sum of squares :math:`(C)`.
+        sums (torch.Tensor): Prefix sums of the weighted targets
+            :math:`(C, n + 1)`: what the spikes should stand for, the values
+            themselves unless they are already in error.
+        energy (torch.Tensor): Weighted sum of squared targets :math:`(C)`.
     """
 
     values: Tensor
@@ -38,17 +39,20 @@ class SortedValues:
     energy: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor, weight: Tensor | None = None) -> SortedValues:
+    def of(
+        cls, rows: Tensor, weight: Tensor | None = None, target: Tensor | None = None
+    ) -> SortedValues:
         """Sorts the positive part of each row :math:`(C, n)`; every value may
-        have a weight of its own :math:`(C, n)`.
+        have a weight and a target of its own :math:`(C, n)`.
         """
         values, order = rows.double().clamp(min=0).sort(dim=-1)
+        wanted = values if target is None else target.double().gather(1, order)
         weight = torch.ones_like(values) if weight is None else weight.double()
         weight = weight.gather(1, order)
         zero = values.new_zeros(len(values), 1)
         counts = torch.cat([zero, weight.cumsum(-1)], dim=-1)
-        sums = torch.cat([zero, (weight * values).cumsum(-1)], dim=-1)
-        energy = (weight * values.square()).sum(-1)
+        sums = torch.cat([zero, (weight * wanted).cumsum(-1)], dim=-1)
+        energy = (weight * wanted.square()).sum(-1)
         return cls(values.contiguous(), counts, sums, energy)
 
     def bins(self, thresholds: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,6 +89,7 @@ def fit_code(
     config: ConversionConfig,
     signed: bool,
     weight: Tensor | None = None,
+    target: Tensor | None = None,
 ) -> tuple[PhaseCode, Tensor, float]:
     r"""Chooses the code of one population and the scale of each row.
 
@@ -95,12 +100,17 @@ def fit_code(
         signed (bool): Whether negative values are coded too.
         weight (torch.Tensor, optional): How much the error of each value
             counts :math:`(C, n)`. (default: :obj:`None`, all the same)
+        target (torch.Tensor, optional): What the coded values should stand for
+            :math:`(C, n)`. (default: :obj:`None`, the values)
 
     Returns:
         Tuple[PhaseCode, torch.Tensor, float]: The code, the scales
         :math:`(C)` in float64, and the summed squared coding error.
     """
-    data = SortedValues.of(rows.abs() if signed else rows, weight)
+    if signed:
+        target = None if target is None else target * rows.sign()
+        rows = rows.abs()
+    data = SortedValues.of(rows, weight, target)
     best = _fit_base(data, config, signed)
     return _fit_levels(data, best) if config.levels == 'fitted' else best
 
@@ -211,7 +221,7 @@ def _best_levels(data: SortedValues, scale: Tensor, num_steps: int) -> Tensor:
     size = number.view(1, -1) - number.view(-1, 1)  # [from, to], from above.
     mean = (total.view(1, -1) - total.view(-1, 1)) / size.clamp(min=1e-300)
     upwards = torch.ones_like(size, dtype=torch.bool).tril(-1)
-    gain = (mean.square() * size).masked_fill(upwards, -float('inf'))
+    gain = (mean.clamp(min=0).square() * size).masked_fill(upwards, -float('inf'))
     reached = gain.new_full((len(number),), -float('inf'))
     reached[0] = 0.0
     came_from = []
