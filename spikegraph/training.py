@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from spikegraph.datasets import DATASETS, GraphDataset, NodeDataset, load_dataset
+from spikegraph.datasets import (
+    DATASETS,
+    GraphDataset,
+    ImageDataset,
+    NodeDataset,
+    load_dataset,
+    load_images,
+)
 from spikegraph.models import (
     GraphRecipe,
+    ImageRecipe,
     TrainingRecipe,
     get_recipe,
+    is_image_task,
     train_graph_model,
+    train_image_classifier,
     train_node_classifier,
 )
 
-Dataset: TypeAlias = NodeDataset | GraphDataset
-Recipe: TypeAlias = TrainingRecipe | GraphRecipe
+Dataset: TypeAlias = NodeDataset | GraphDataset | ImageDataset
+Recipe: TypeAlias = TrainingRecipe | GraphRecipe | ImageRecipe
 
 
 @dataclass
@@ -46,26 +56,43 @@ def prepare(
     seeds: int,
     root: str | PathLike[str] | None,
     model: str | None = None,
+    *,
+    loads_weights: bool = False,
 ) -> tuple[Dataset, Recipe]:
     """Loads a dataset and completes its recipe; see :func:`run_experiment`."""
     if seeds < 1:
         raise ValueError(f"Expected 'seeds' to be at least 1 (got {seeds})")
-    for option, value in (('hidden', hidden), ('layers', layers)):
-        if value is not None and value < 1:
+    if loads_weights and seeds != 1:
+        raise ValueError(f"Expected 'seeds' to be 1 with 'weights' (got {seeds})")
+    sizes = {'hidden_channels': hidden, 'num_layers': layers}
+    given = {key: value for key, value in sizes.items() if value is not None}
+    for key, value in given.items():
+        if value < 1:
+            option = 'hidden' if key == 'hidden_channels' else 'layers'
             raise ValueError(f"Expected '{option}' to be at least 1 (got {value})")
-    if name in DATASETS:  # Otherwise loading says what is wrong.
-        recipe = get_recipe(name, model)
-        if hidden is not None and recipe.hidden_channels == 0:
+    if name not in DATASETS:
+        load_dataset(name)  # Says what is wrong.
+    recipe = get_recipe(name, model)
+    if hidden is not None and recipe.hidden_channels == 0:
+        raise ValueError(
+            f"Expected 'hidden' to be None for '{recipe.model}', which has no hidden "
+            f'layer of another size (got {hidden})'
+        )
+    if isinstance(recipe, ImageRecipe):
+        if layers is not None:
             raise ValueError(
-                f"Expected 'hidden' to be None for '{model}', which has no hidden layer "
-                f'(got {hidden})'
+                f"Expected 'layers' to be None for '{recipe.model}', whose depth is "
+                f'fixed (got {layers})'
             )
-    dataset = load_dataset(name, root)
-    return dataset, replace(
-        recipe,
-        hidden_channels=recipe.hidden_channels if hidden is None else hidden,
-        num_layers=recipe.num_layers if layers is None else layers,
-    )
+        if recipe.epochs == 0 and not loads_weights:
+            raise ValueError(
+                f"Expected 'weights' to be given for '{recipe.model}' on '{name}', "
+                'which is not trained here (got None): a file from torch.save with a '
+                "state dict, or with a dictionary that has one as 'state_dict'"
+            )
+    images = is_image_task(name, model)
+    dataset = load_images(name, root) if images else load_dataset(name, root)
+    return dataset, replace(recipe, **given)  # type: ignore[arg-type]
 
 
 def train(
@@ -85,6 +112,17 @@ def train(
             seed=seed,
             progress=progress,
         )
+    elif isinstance(dataset, ImageDataset):
+        assert isinstance(recipe, ImageRecipe)
+        result = train_image_classifier(
+            model,
+            dataset.train_x,
+            dataset.train_y,
+            recipe,
+            normalize=dataset.normalize,
+            seed=seed,
+            progress=progress,
+        )
     else:
         assert isinstance(recipe, TrainingRecipe)
         result = train_node_classifier(
@@ -98,22 +136,42 @@ def load_weights(
 ) -> TrainedModel:
     """Builds the network of a recipe and loads a state dict, which runs no code.
 
+    The file holds the state dict, or a dictionary that has it as
+    :obj:`"state_dict"`; all its keys may start with :obj:`"module."`, which
+    :class:`torch.nn.DataParallel` puts there.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no state dict, or that of another network.
     """
     model = build(dataset, recipe)
     try:
-        model.load_state_dict(torch.load(path, map_location='cpu', weights_only=True))
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        model.load_state_dict(_state_dict(content))
     except FileNotFoundError:
         raise
     except Exception as error:  # Unpickling foreign bytes raises nearly anything.
         raise ValueError(
-            f"Expected '{path}' to hold the state dict of a {type(model).__name__} with "
-            f'{recipe.num_layers} layers and {recipe.hidden_channels} hidden features '
-            f'(got {type(error).__name__}: {error})'
+            f"Expected '{path}' to hold the state dict of a {type(model).__name__}"
+            f'{_shape(recipe)} (got {type(error).__name__}: {error})'
         ) from error
     return TrainedModel(model.eval(), seed=seed, epochs=0, seconds=0.0)
+
+
+def _state_dict(content: Any) -> Any:
+    state = content.get('state_dict', content) if isinstance(content, dict) else content
+    prefix = 'module.'
+    if isinstance(state, dict) and all(str(key).startswith(prefix) for key in state):
+        return {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _shape(recipe: Recipe) -> str:
+    if not isinstance(recipe, ImageRecipe):
+        features = f'{recipe.hidden_channels} hidden features'
+        return f' with {recipe.num_layers} layers and {features}'
+    width = recipe.hidden_channels
+    return f' with {width} channels in the first layer' if width > 0 else ''
 
 
 def build(dataset: Dataset, recipe: Recipe) -> nn.Module:
@@ -121,5 +179,8 @@ def build(dataset: Dataset, recipe: Recipe) -> nn.Module:
     if isinstance(dataset, GraphDataset):
         assert isinstance(recipe, GraphRecipe)
         return recipe.build_model(dataset.num_tasks)
+    if isinstance(dataset, ImageDataset):
+        assert isinstance(recipe, ImageRecipe)
+        return recipe.build_model(dataset.image_size, dataset.num_classes)
     assert isinstance(recipe, TrainingRecipe)
     return recipe.build_model(dataset.num_features, dataset.num_classes)

@@ -34,7 +34,7 @@ def dataset_root() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         root = os.environ.get('SPIKEGRAPH_ROOT', '')
-        files = [Path(root) / file for file in DATASETS[name].raw_files]
+        files = DATASETS[name].files(Path(root))
         if root and all(file.exists() for file in files):
             return Path(root)
         message = f"the files of '{name}' are not under SPIKEGRAPH_ROOT ('{root}')"

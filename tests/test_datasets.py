@@ -11,7 +11,12 @@ from scipy.spatial.distance import cdist
 from torch_geometric.datasets import Amazon, Coauthor, Planetoid
 from torch_geometric.utils import coalesce
 
-from spikegraph.datasets import DATASETS, default_root, load_dataset
+from spikegraph.datasets import (
+    DATASETS,
+    IMAGE_DATASETS,
+    default_root,
+    load_dataset,
+)
 from spikegraph.datasets.files import quiet
 from spikegraph.datasets.node import _nearest_neighbors
 
@@ -19,7 +24,8 @@ WITH_FILES = ['cora', 'citeseer', 'pubmed', 'photo', 'computers']
 NODE_NAMES = ['digits', *WITH_FILES, 'cs', 'physics']
 OGB_NODE_NAMES = ['ogbn-arxiv', 'ogbn-products']
 OGB_GRAPH_NAMES = ['ogbg-molhiv', 'ogbg-molbace', 'ogbg-molesol']
-NAMES = [*NODE_NAMES, *OGB_NODE_NAMES, *OGB_GRAPH_NAMES]
+GRAPH_NAMES = [*NODE_NAMES, *OGB_NODE_NAMES, *OGB_GRAPH_NAMES]
+NAMES = [*GRAPH_NAMES, 'mnist', 'cifar10']
 # Features, classes, and training, validation and test nodes.
 SIZES = {
     'cora': (1433, 7, 140, 500, 1000),
@@ -49,6 +55,11 @@ def test_registry():
     assert list(DATASETS) == NAMES
     assert all(name == info.name for name, info in DATASETS.items())
     assert [name for name, info in DATASETS.items() if info.offline] == ['digits']
+    graphs = [name for name, info in DATASETS.items() if info.num_graphs > 0]
+    assert graphs == GRAPH_NAMES
+    assert list(IMAGE_DATASETS) == ['digits', 'mnist', 'cifar10']
+    assert all(info.num_images > 0 for info in IMAGE_DATASETS.values())
+    assert DATASETS['digits'] is not IMAGE_DATASETS['digits']
 
 
 def test_digits(digits):

@@ -1,14 +1,27 @@
-"""The graphs of the examples and benchmarks, by name."""
+"""The graphs and images of the examples and benchmarks, by name."""
 
-from spikegraph.datasets.entries import DatasetInfo, GraphDataset, NodeDataset
+from spikegraph.datasets.entries import (
+    DatasetInfo,
+    GraphDataset,
+    ImageDataset,
+    NodeDataset,
+)
 from spikegraph.datasets.files import default_root
-from spikegraph.datasets.registry import DATASETS, load_dataset
+from spikegraph.datasets.registry import (
+    DATASETS,
+    IMAGE_DATASETS,
+    load_dataset,
+    load_images,
+)
 
 __all__ = [
     'DATASETS',
     'DatasetInfo',
     'GraphDataset',
+    'IMAGE_DATASETS',
+    'ImageDataset',
     'NodeDataset',
     'default_root',
     'load_dataset',
+    'load_images',
 ]

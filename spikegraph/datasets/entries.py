@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,24 +82,83 @@ class GraphDataset:
 
 
 @dataclass(frozen=True)
+class ImageDataset:
+    r"""Images that are to be classified. They stay bytes until a batch is
+    normalized.
+
+    Args:
+        name (str): The name in :obj:`IMAGE_DATASETS`.
+        train_x (torch.Tensor): The training images
+            :math:`(N, C, H, W)`, uint8.
+        train_y (torch.Tensor): Their classes :math:`(N)`.
+        test_x (torch.Tensor): The test images.
+        test_y (torch.Tensor): Their classes.
+        num_classes (int): The number of classes.
+        description (str): What images and classes are.
+        mean (tuple[float, ...], optional): What is subtracted from the values
+            of every channel, once they are in :math:`[0, 1]`.
+            (default: :obj:`(0.0,)`)
+        std (tuple[float, ...], optional): What they are then divided by.
+            (default: :obj:`(1.0,)`)
+        white (int, optional): The byte that stands for :obj:`1`.
+            (default: :obj:`255`)
+    """
+
+    name: str
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    num_classes: int
+    description: str
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    white: int = 255
+
+    @property
+    def image_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train_x.shape[1:]
+        return channels, height, width
+
+    def normalize(self, x: Tensor) -> Tensor:
+        r"""Turns images into what a network takes.
+
+        Args:
+            x (torch.Tensor): Some images :math:`(N, C, H, W)`, uint8.
+
+        Returns:
+            torch.Tensor: Their values, float32, in a tensor of that shape.
+        """
+        import torch
+
+        mean, std = torch.tensor([self.mean, self.std], device=x.device)
+        x = x.float() / self.white
+        return (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     r"""An entry of :obj:`DATASETS`.
 
     Args:
         name (str): The name.
         description (str): What nodes, edges and classes, or graphs and
-            properties, are.
-        num_nodes (int): The number of nodes of all graphs.
+            properties, or images, are.
+        num_nodes (int): The number of nodes of all graphs; :obj:`0` for images.
         num_edges (int): The number of directed edges: an undirected one counts
             twice.
         offline (bool): Whether the data come with the installed packages.
         public_split (bool): Whether the split is a published one. If not, it
-            is drawn at random: 20 training and 30 validation nodes per class.
-        loader (callable): Takes the root folder and returns the graph, or the
-            :class:`GraphDataset`.
+            is drawn at random: 20 training and 30 validation nodes per class,
+            or 500 test images.
+        loader (callable): Takes the root folder and returns the graph, the
+            :class:`GraphDataset` or the :class:`ImageDataset`.
         raw_files (tuple[str, ...], optional): The files that are downloaded
             unless they are there, relative to the root folder.
             (default: :obj:`()`)
+        other_files (tuple[tuple[str, ...], ...], optional): Sets of files that
+            do as well, the best first. (default: :obj:`()`)
         split_seed (int, optional): The seed of a random split.
             (default: :obj:`0`)
         num_graphs (int, optional): The number of graphs. (default: :obj:`1`)
@@ -106,6 +166,9 @@ class DatasetInfo:
             to the root folder. (default: :obj:`""`)
         release_file (str, optional): One of the raw files, which tells their
             version. (default: :obj:`""`)
+        num_images (int, optional): The number of images. (default: :obj:`0`)
+        image_size (tuple[int, int, int], optional): Their channels, height and
+            width. (default: :obj:`(0, 0, 0)`)
     """
 
     name: str
@@ -120,3 +183,15 @@ class DatasetInfo:
     num_graphs: int = 1
     processed_file: str = ''
     release_file: str = ''
+    other_files: tuple[tuple[str, ...], ...] = ()
+    num_images: int = 0
+    image_size: tuple[int, int, int] = (0, 0, 0)
+
+    def files(self, root: Path) -> list[Path]:
+        """Returns the files that are read: of all sets the first that is complete,
+        or else those that are downloaded."""
+        for files in (*self.other_files, self.raw_files):
+            paths = [root / file for file in files]
+            if all(os.path.exists(path) for path in paths):
+                break
+        return paths

@@ -32,7 +32,7 @@ def default_root() -> Path:
 
 def load_files(info: DatasetInfo, root: Path) -> Any:
     """Loads a dataset from its files, and downloads them if they are not there."""
-    paths = [root / file for file in info.raw_files]
+    paths = info.files(root)
     missing = [path for path in paths if not os.path.exists(path)]
     processed = root / info.processed_file
     _check_root(root, to_write=[p for p in [*missing, processed] if not p.exists()])

@@ -5,20 +5,31 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
+from typing import Any
 
-from spikegraph.datasets import node, ogb
-from spikegraph.datasets.entries import DatasetInfo, GraphDataset, NodeDataset
+from spikegraph.datasets import images, node, ogb
+from spikegraph.datasets.entries import (
+    DatasetInfo,
+    GraphDataset,
+    ImageDataset,
+    NodeDataset,
+)
 from spikegraph.datasets.files import default_root, load_files
 
-#: All datasets, by name.
+#: The datasets of images, by name.
+IMAGE_DATASETS: dict[str, DatasetInfo] = {info.name: info for info in images.ENTRIES}
+
+#: All datasets, by name. The digits are a graph here, and images in
+#: :obj:`IMAGE_DATASETS`.
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info for info in [*node.ENTRIES, *ogb.ENTRIES]
 }
+DATASETS |= {name: IMAGE_DATASETS[name] for name in ('mnist', 'cifar10')}
 
 
 def load_dataset(
     name: str, root: str | os.PathLike[str] | None = None, seed: int | None = None
-) -> NodeDataset | GraphDataset:
+) -> NodeDataset | GraphDataset | ImageDataset:
     r"""Loads a dataset, and downloads it if its files are not there.
 
     Args:
@@ -31,7 +42,8 @@ def load_dataset(
             (default: :obj:`None`, the dataset's :obj:`split_seed`)
 
     Returns:
-        NodeDataset or GraphDataset: The graph with its nodes, or the graphs.
+        NodeDataset, GraphDataset or ImageDataset: The graph with its nodes,
+        the graphs, or the images.
 
     Raises:
         ValueError: If there is no dataset of that name, or it has a public
@@ -52,9 +64,8 @@ def load_dataset(
         raise ValueError(
             f"Expected 'seed' to be None for '{name}', whose split is public (got {seed})"
         )
-    folder = default_root() if root is None else Path(root).expanduser()
-    data = info.loader(folder) if info.offline else load_files(info, folder)
-    if isinstance(data, GraphDataset):
+    data = _load(info, root)
+    if isinstance(data, (GraphDataset, ImageDataset)):
         return data
     if not info.public_split:
         node.draw_split(data, info.split_seed if seed is None else seed)
@@ -65,3 +76,31 @@ def load_dataset(
         num_classes=int(data.y.max()) + 1,
         description=info.description,
     )
+
+
+def load_images(name: str, root: str | os.PathLike[str] | None = None) -> ImageDataset:
+    r"""Loads images, as :func:`load_dataset`.
+
+    Args:
+        name (str): One of :obj:`IMAGE_DATASETS`.
+        root (str or os.PathLike, optional): The folder that holds the
+            datasets. (default: :obj:`None`, that of :func:`default_root`)
+
+    Returns:
+        ImageDataset: The images.
+
+    Raises:
+        ValueError: If there is no dataset of that name, or it is not of
+            images, or its files hold something else.
+    """
+    info = IMAGE_DATASETS.get(name)
+    if info is None:
+        raise ValueError(
+            f"Expected 'name' to be one of {', '.join(IMAGE_DATASETS)} (got '{name}')"
+        )
+    return _load(info, root)
+
+
+def _load(info: DatasetInfo, root: str | os.PathLike[str] | None) -> Any:
+    folder = default_root() if root is None else Path(root).expanduser()
+    return info.loader(folder) if info.offline else load_files(info, folder)

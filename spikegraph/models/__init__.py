@@ -1,37 +1,55 @@
-"""The graph networks used in examples and benchmarks, and how to train them."""
+"""The networks used in examples and benchmarks, and how to train them."""
 
+from spikegraph.models.cnn import CNN
 from spikegraph.models.gcn import GCN
 from spikegraph.models.graph_training import predict, train_graph_model
+from spikegraph.models.image_training import train_image_classifier
 from spikegraph.models.molecule import MoleculeGNN
 from spikegraph.models.node_training import train_node_classifier
 from spikegraph.models.propagation import SGC, APPNPNet
 from spikegraph.models.recipe import (
     GRAPH_MODELS,
+    IMAGE_MODELS,
     NODE_MODELS,
     GraphRecipe,
+    ImageRecipe,
     TrainingRecipe,
 )
-from spikegraph.models.recipes import GRAPH_RECIPES, RECIPES, get_recipe
+from spikegraph.models.recipes import (
+    GRAPH_RECIPES,
+    IMAGE_RECIPES,
+    RECIPES,
+    get_recipe,
+    is_image_task,
+)
 from spikegraph.models.residual import GCN2, ResGCN
+from spikegraph.models.resnet import ResNet20
 from spikegraph.models.sage import GIN, SAGE
 
 __all__ = [
     'APPNPNet',
+    'CNN',
     'GCN',
     'GCN2',
     'GIN',
     'GRAPH_MODELS',
     'GRAPH_RECIPES',
     'GraphRecipe',
+    'IMAGE_MODELS',
+    'IMAGE_RECIPES',
+    'ImageRecipe',
     'MoleculeGNN',
     'NODE_MODELS',
     'RECIPES',
     'ResGCN',
+    'ResNet20',
     'SAGE',
     'SGC',
     'TrainingRecipe',
     'get_recipe',
+    'is_image_task',
     'predict',
     'train_graph_model',
+    'train_image_classifier',
     'train_node_classifier',
 ]

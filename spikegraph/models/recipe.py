@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from spikegraph.models.cnn import CNN
 from spikegraph.models.gcn import GCN
 from spikegraph.models.molecule import MoleculeGNN
 from spikegraph.models.propagation import SGC, APPNPNet
 from spikegraph.models.residual import GCN2, ResGCN
+from spikegraph.models.resnet import ResNet20
 from spikegraph.models.sage import GIN, SAGE
 
 
@@ -92,6 +94,9 @@ NODE_MODELS: tuple[str, ...] = tuple(_BUILDERS)
 
 #: The networks for molecules, by name.
 GRAPH_MODELS: tuple[str, ...] = ('gin', 'gcn')
+
+#: The networks for images, by name.
+IMAGE_MODELS: tuple[str, ...] = ('cnn', 'resnet20')
 
 
 @dataclass(frozen=True)
@@ -209,10 +214,7 @@ class GraphRecipe:
 
     def __post_init__(self) -> None:
         _check_optimizer(self)
-        if self.batch_size < 1:
-            raise ValueError(
-                f"Expected 'batch_size' to be at least 1 (got {self.batch_size})"
-            )
+        _check_batch_size(self)
         _check_model(self.model, GRAPH_MODELS)
 
     def build_model(self, out_channels: int) -> MoleculeGNN:
@@ -235,15 +237,86 @@ class GraphRecipe:
         )
 
 
-def _check_optimizer(recipe: TrainingRecipe | GraphRecipe) -> None:
+@dataclass(frozen=True)
+class ImageRecipe:
+    r"""How to build and train an image classifier on one dataset. The learning
+    rate rises and falls once, as in the `"Super-Convergence"
+    <https://arxiv.org/abs/1708.07120>`_ paper.
+
+    Args:
+        model (str, optional): One of :obj:`IMAGE_MODELS`.
+            (default: :obj:`"cnn"`)
+        hidden_channels (int, optional): The number of channels of the first
+            layer; :obj:`0` for networks of one size.
+            (default: :obj:`16`)
+        lr (float, optional): The largest learning rate of Adam.
+            (default: :obj:`0.01`)
+        weight_decay (float, optional): The L2 penalty.
+            (default: :obj:`0.0`)
+        epochs (int, optional): The number of epochs; :obj:`0` for networks
+            that are not trained, but loaded. (default: :obj:`20`)
+        batch_size (int, optional): The number of images per step.
+            (default: :obj:`128`)
+        shift (int, optional): By how many pixels images are moved at random,
+            at most. (default: :obj:`1`)
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    model: str = 'cnn'
+    hidden_channels: int = 16
+    lr: float = 0.01
+    weight_decay: float = 0.0
+    epochs: int = 20
+    batch_size: int = 128
+    shift: int = 1
+
+    def __post_init__(self) -> None:
+        _check_optimizer(self, min_epochs=0)
+        _check_batch_size(self)
+        if self.shift < 0:
+            raise ValueError(f"Expected 'shift' to be at least 0 (got {self.shift})")
+        _check_model(self.model, IMAGE_MODELS)
+
+    def build_model(
+        self, image_size: tuple[int, int, int], out_channels: int
+    ) -> nn.Module:
+        """Returns an untrained model of the recipe's shape.
+
+        Args:
+            image_size (tuple[int, int, int]): Channels, height and width of an
+                image.
+            out_channels (int): The number of classes.
+
+        Returns:
+            torch.nn.Module: The model.
+        """
+        if self.model == 'resnet20':
+            return ResNet20(image_size[0], out_channels)
+        return CNN(image_size, out_channels, self.hidden_channels)
+
+
+def _check_optimizer(
+    recipe: TrainingRecipe | GraphRecipe | ImageRecipe, min_epochs: int = 1
+) -> None:
     if recipe.lr <= 0:
         raise ValueError(f"Expected 'lr' to be positive (got {recipe.lr})")
     if recipe.weight_decay < 0:
         raise ValueError(
             f"Expected 'weight_decay' to be at least 0 (got {recipe.weight_decay})"
         )
-    if recipe.epochs < 1:
-        raise ValueError(f"Expected 'epochs' to be at least 1 (got {recipe.epochs})")
+    if recipe.epochs < min_epochs:
+        raise ValueError(
+            f"Expected 'epochs' to be at least {min_epochs} (got {recipe.epochs})"
+        )
+
+
+def _check_batch_size(recipe: GraphRecipe | ImageRecipe) -> None:
+    if recipe.batch_size < 1:
+        raise ValueError(
+            f"Expected 'batch_size' to be at least 1 (got {recipe.batch_size})"
+        )
 
 
 def _check_model(model: str, choices: tuple[str, ...]) -> None:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from spikegraph.models.recipe import (
     GRAPH_MODELS,
+    IMAGE_MODELS,
     NODE_MODELS,
     GraphRecipe,
+    ImageRecipe,
     TrainingRecipe,
 )
 
@@ -44,6 +46,13 @@ GRAPH_RECIPES: dict[str, GraphRecipe] = {
     'ogbg-molesol': GraphRecipe(dropout=0.0, epochs=100, batch_size=32),
 }
 
+#: The recipe of every image dataset's network, by name.
+IMAGE_RECIPES: dict[str, ImageRecipe] = {
+    'digits': ImageRecipe(epochs=40),
+    'mnist': ImageRecipe(epochs=10),
+    'cifar10': ImageRecipe('resnet20', hidden_channels=0, epochs=0),
+}
+
 _STOPPED = TrainingRecipe(hidden_channels=64, epochs=200, patience=40)
 
 # Of the networks other than a GCN.
@@ -63,18 +72,21 @@ _OTHERS: dict[str, TrainingRecipe] = {
 }
 
 
-def get_recipe(dataset: str, model: str | None = None) -> TrainingRecipe | GraphRecipe:
+def get_recipe(
+    dataset: str, model: str | None = None
+) -> TrainingRecipe | GraphRecipe | ImageRecipe:
     r"""Returns how to train a network on a dataset.
 
     Args:
-        dataset (str): The dataset, a key of :obj:`RECIPES` or
-            :obj:`GRAPH_RECIPES`.
-        model (str, optional): One of :obj:`NODE_MODELS` or
-            :obj:`GRAPH_MODELS`. (default: :obj:`None`, a GCN for nodes and a
-            GIN for molecules)
+        dataset (str): The dataset, a key of :obj:`RECIPES`,
+            :obj:`GRAPH_RECIPES` or :obj:`IMAGE_RECIPES`.
+        model (str, optional): One of :obj:`NODE_MODELS`,
+            :obj:`GRAPH_MODELS` or :obj:`IMAGE_MODELS`. (default: :obj:`None`,
+            a GCN for nodes, a GIN for molecules, and the network of
+            :obj:`IMAGE_RECIPES` for images)
 
     Returns:
-        TrainingRecipe or GraphRecipe: The recipe.
+        TrainingRecipe, GraphRecipe or ImageRecipe: The recipe.
 
     Raises:
         ValueError: If the dataset is unknown, or the model does not suit it.
@@ -82,8 +94,11 @@ def get_recipe(dataset: str, model: str | None = None) -> TrainingRecipe | Graph
     if dataset in GRAPH_RECIPES:
         _check(dataset, model, 'molecules', GRAPH_MODELS)
         return replace(GRAPH_RECIPES[dataset], model=model or GRAPH_MODELS[0])
+    if is_image_task(dataset, model):
+        _check(dataset, model, 'images', (IMAGE_RECIPES[dataset].model,))
+        return IMAGE_RECIPES[dataset]
     if dataset not in RECIPES:
-        names = ', '.join([*RECIPES, *GRAPH_RECIPES])
+        names = ', '.join(dict.fromkeys([*RECIPES, *GRAPH_RECIPES, *IMAGE_RECIPES]))
         raise ValueError(f"Expected 'dataset' to be one of {names} (got '{dataset}')")
     _check(dataset, model, 'nodes', NODE_MODELS)
     if model is None or model == 'gcn':
@@ -105,11 +120,29 @@ def get_recipe(dataset: str, model: str | None = None) -> TrainingRecipe | Graph
     return replace(other, dropout_input=False, norm=norm)
 
 
+def is_image_task(dataset: str, model: str | None = None) -> bool:
+    """Whether a dataset is one of images, or the model says that it is: the digits
+    are a graph as well.
+
+    Args:
+        dataset (str): The dataset.
+        model (str, optional): The model. (default: :obj:`None`, the default of
+            the dataset)
+
+    Returns:
+        bool: The answer.
+    """
+    return dataset in IMAGE_RECIPES and (
+        dataset not in RECIPES or model in IMAGE_MODELS
+    )
+
+
 def _check(
     dataset: str, model: str | None, things: str, choices: tuple[str, ...]
 ) -> None:
     if model is not None and model not in choices:
+        few = f'one of {", ".join(choices)}' if len(choices) > 1 else f"'{choices[0]}'"
         raise ValueError(
-            f"Expected 'model' to be one of {', '.join(choices)} for the {things} of "
-            f"'{dataset}' (got '{model}')"
+            f"Expected 'model' to be {few} for the {things} of '{dataset}' (got "
+            f"'{model}')"
         )

@@ -12,6 +12,7 @@ from spikegraph.datasets import DATASETS
 from spikegraph.models import (
     GCN,
     GRAPH_RECIPES,
+    IMAGE_RECIPES,
     RECIPES,
     TrainingRecipe,
     train_node_classifier,
@@ -106,7 +107,7 @@ def test_recipe_errors(kwargs, match):
 
 
 def test_recipes():
-    assert {*RECIPES, *GRAPH_RECIPES} == set(DATASETS)
+    assert {*RECIPES, *GRAPH_RECIPES, *IMAGE_RECIPES} == set(DATASETS)
     for name in ['cora', 'citeseer', 'pubmed']:
         assert dataclasses.asdict(RECIPES[name]) == dict(
             hidden_channels=16,
