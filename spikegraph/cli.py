@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 # at once.
 if TYPE_CHECKING:
     from spikegraph.conversion import ConversionConfig
+    from spikegraph.datasets import DatasetInfo
     from spikegraph.experiment import Experiment
 
 _DESCRIPTION = (
-    'Trains a graph network, converts it into a spiking one in which every neuron '
-    'fires at most once per inference, and reports what that cost and saved.'
+    'Trains a graph network or CNN, converts it into a spiking one in which every '
+    'neuron fires at most once per inference, and reports what that cost and saved.'
 )
-_MODELS = ('gcn', 'sage', 'sage-max', 'gin', 'sgc', 'appnp', 'gcn2', 'resgcn')
+_MODELS = (
+    *('gcn', 'sage', 'sage-max', 'gin', 'sgc', 'appnp', 'gcn2', 'resgcn'),
+    *('cnn', 'resnet20'),
+)
+_DRAWN_IMAGES = 16  # Simulated step by step for the pictures.
 _USER_ERRORS = (ValueError, NotImplementedError, OSError, ImportError)
 
 
@@ -83,12 +88,6 @@ def _parser() -> argparse.ArgumentParser:
         help="ratio of neighbouring levels, above 1; 'auto' searches the best for each "
         'population (default: auto)',
     )
-    run.add_argument(
-        '--weights',
-        type=Path,
-        metavar='FILE',
-        help='load this state dict, such as the ann.pt of --output, and do not train',
-    )
     _add_common(run)
 
     sweep = commands.add_parser(
@@ -130,11 +129,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         '--model',
         choices=_MODELS,
-        help='for molecules gin or gcn, with a virtual node '
-        '(default: gcn for nodes, gin for molecules)',
+        help='for molecules gin or gcn, with a virtual node; for digits and mnist cnn, '
+        'for cifar10 resnet20 (default: gcn for nodes and digits, else the first of '
+        'these)',
     )
     model.add_argument(
-        '--hidden', type=int, metavar='N', help='features of a hidden layer'
+        '--hidden',
+        type=int,
+        metavar='N',
+        help='features of a hidden layer, or channels of the first (cnn)',
     )
     model.add_argument(
         '--layers',
@@ -148,6 +151,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar='N',
         help='networks to train, with the seeds 0 to N-1 (default: 1)',
+    )
+    model.add_argument(
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='load this state dict, such as the ann.pt of --output, and do not train; '
+        'resnet20 needs one',
     )
     code = parser.add_argument_group('the conversion')
     code.add_argument(
@@ -166,7 +176,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         'and scale (default: geometric)',
     )
     code.add_argument(
-        '--per-channel', action='store_true', help='a scale for every channel'
+        '--per-channel',
+        action=argparse.BooleanOptionalAction,
+        help='a scale for every channel (default: for images only)',
     )
     code.add_argument(
         '--fold-degree',
@@ -198,8 +210,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help="write the results as JSON; with '-' to standard output, and the report to "
         'standard error. Accuracies and ROC-AUC in percent, losses in points, errors in '
-        'the unit of the property, energies in pJ per node (of molecules: per graph), '
-        'times in seconds',
+        'the unit of the property, energies in pJ per node (of molecules: per '
+        'graph; of images: per image), times in seconds',
     )
     files.add_argument(
         '--output',
@@ -239,8 +251,7 @@ def _run(args: argparse.Namespace) -> None:
     from spikegraph.experiment import run_experiment
     from spikegraph.formatting import format_experiment
 
-    options = _options(args)
-    result = run_experiment(args.dataset, config, weights=args.weights, **options)
+    result = run_experiment(args.dataset, config, **_options(args))
     print(format_experiment(result), file=report)
     _write_json(result.to_dict(), args.json, output)
     if output is not None:
@@ -270,29 +281,39 @@ def _sweep(args: argparse.Namespace) -> None:
 
 
 def _datasets(args: argparse.Namespace) -> None:
-    from spikegraph.datasets import DATASETS, default_root
+    from spikegraph.datasets import DATASETS, IMAGE_DATASETS, default_root
 
-    print(
-        f'{"name":<13}  {"graphs":>6}  {"nodes":>9}  {"edges":>11}  {"split":<6}  '
-        'description'
-    )
-    for info in DATASETS.values():
-        split = 'public' if info.public_split else 'random'
-        embedded = ' (embedded, no download)' if info.offline else ''
+    rest = 'split   description'
+    print(f'{"name":<13}  {"graphs":>6}  {"nodes":>9}  {"edges":>11}  {rest}')
+    for info in (info for info in DATASETS.values() if info.num_graphs > 0):
         print(
             f'{info.name:<13}  {info.num_graphs:>6,}  {info.num_nodes:>9,}  '
-            f'{info.num_edges:>11,}  {split:<6}  {info.description}{embedded}'
+            f'{info.num_edges:>11,}  {_split(info)}'
         )
+    rest += " (digits: with '--model cnn')"
+    print(f'\n{"name":<13}  {"images":>6}  {"pixels":>22}  {rest}')
+    for info in IMAGE_DATASETS.values():
+        size = ' x '.join(map(str, info.image_size))
+        print(f'{info.name:<13}  {info.num_images:>6,}  {size:>22}  {_split(info)}')
     print(f'\nfolder: {default_root()} (change it with --root or SPIKEGRAPH_ROOT)')
 
 
-def _config(args: argparse.Namespace, **values: Any) -> ConversionConfig:
-    from spikegraph.conversion import ConversionConfig
+def _split(info: DatasetInfo) -> str:
+    split = 'public' if info.public_split else 'random'
+    embedded = ' (embedded, no download)' if info.offline else ''
+    return f'{split:<6}  {info.description}{embedded}'
 
-    return ConversionConfig(
+
+def _config(args: argparse.Namespace, **values: Any) -> ConversionConfig:
+    from spikegraph.experiment import default_config
+
+    if args.per_channel is not None:
+        values['per_channel'] = args.per_channel
+    return default_config(
+        args.dataset,
+        args.model,
         scale=args.scale,
         levels=args.levels,
-        per_channel=args.per_channel,
         fold_degree=args.fold_degree,
         compensate=None if args.compensate == 'none' else args.compensate,
         encode_input=not args.analog_input,
@@ -307,6 +328,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         'layers': args.layers,
         'seeds': args.seeds,
         'root': args.root,
+        'weights': args.weights,
         'progress': sys.stderr.isatty(),
     }
 
@@ -349,7 +371,7 @@ def _write_json(
 def _draw(result: Experiment, folder: Path) -> str:
     import torch
 
-    from spikegraph.datasets import GraphDataset
+    from spikegraph.datasets import GraphDataset, ImageDataset
     from spikegraph.experiment.evaluation import measured_batches
     from spikegraph.plotting import plot_coding_error, plot_raster, plot_spike_times
     from spikegraph.simulation import simulate
@@ -358,6 +380,8 @@ def _draw(result: Experiment, folder: Path) -> str:
     snn, dataset = result.runs[0].snn, result.dataset
     if isinstance(dataset, GraphDataset):
         simulation = simulate(snn, measured_batches(dataset)[0])
+    elif isinstance(dataset, ImageDataset):
+        simulation = simulate(snn, dataset.normalize(dataset.test_x[:_DRAWN_IMAGES]))
     else:
         simulation = simulate(snn, dataset.data.x, dataset.data.edge_index)
     plot_raster(simulation).savefig(folder / 'raster.png')

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from spikegraph.datasets import GraphDataset
+from spikegraph.datasets import GraphDataset, ImageDataset
 from spikegraph.experiment import describe
+from spikegraph.models import ImageRecipe
 
 if TYPE_CHECKING:
     from spikegraph.experiment import Experiment, Sweep
@@ -40,6 +41,8 @@ _MODELS = {
     'appnp': 'APPNP',
     'gcn2': 'GCNII',
     'resgcn': 'residual GCN',
+    'cnn': 'CNN',
+    'resnet20': 'ResNet-20',
 }
 _SECONDS = {
     'training': 'training',
@@ -85,9 +88,10 @@ def format_experiment(result: Experiment) -> str:
     lines += ['', f'Conversion ({seed})', str(first.snn.report)]
     measurement = str(first.measurement)
     whole = 'one inference over the whole graph'
-    if isinstance(result.dataset, GraphDataset):
-        whole = f'{first.measurement.num_nodes} test graphs'
-        measurement = measurement.replace(' per node', ' per graph')
+    for kind, thing in ((GraphDataset, 'graph'), (ImageDataset, 'image')):
+        if isinstance(result.dataset, kind):
+            whole = f'{first.measurement.num_nodes} test {thing}s'
+            measurement = measurement.replace(' per node', f' per {thing}')
     title = f'Operations of {whole} ({seed})'
     return '\n'.join([*lines, '', title, measurement])
 
@@ -126,10 +130,14 @@ def _headline(result: Experiment | Sweep) -> list[str]:
     network = [_MODELS[recipe.model]]
     if getattr(recipe, 'virtual_node', False):
         network.append('virtual node')
-    steps = recipe.model in ('sgc', 'appnp')
-    network.append(f'{recipe.num_layers} {"propagation steps" if steps else "layers"}')
-    if recipe.hidden_channels > 0:
-        network.append(f'{recipe.hidden_channels} hidden features')
+    if isinstance(recipe, ImageRecipe):
+        if recipe.hidden_channels > 0:
+            network.append(f'{recipe.hidden_channels} channels in the first layer')
+    else:
+        steps = 'propagation steps' if recipe.model in ('sgc', 'appnp') else 'layers'
+        network.append(f'{recipe.num_layers} {steps}')
+        if recipe.hidden_channels > 0:
+            network.append(f'{recipe.hidden_channels} hidden features')
     seeds = f'{num_seeds} seed{"s" * (num_seeds != 1)}'
     return [
         f'{dataset.name}: {dataset.description}',
@@ -140,14 +148,19 @@ def _headline(result: Experiment | Sweep) -> list[str]:
 
 def _sizes(result: Experiment | Sweep) -> list[str]:
     dataset = result.dataset
+    sizes = describe(dataset, result.recipe)['dataset']
     if isinstance(dataset, GraphDataset):
-        num_train, num_test = len(dataset.train), len(dataset.test)
-        sizes = describe(dataset, result.recipe)['dataset']
         return [
-            f'{num_train:,} training, {len(dataset.valid):,} validation and '
-            f'{num_test:,} test graphs',
-            f'calibrated on {sizes["num_calibration"]:,} training graphs, without '
-            f'labels; operations counted on {sizes["num_measured"]:,} test graphs',
+            f'{sizes["num_train"]:,} training, {sizes["num_val"]:,} validation and '
+            f'{sizes["num_test"]:,} test graphs',
+            _calibration(sizes, 'graphs'),
+        ]
+    if isinstance(dataset, ImageDataset):
+        size = ' x '.join(map(str, dataset.image_size))
+        return [
+            f'{sizes["num_train"]:,} training and {sizes["num_test"]:,} test images, '
+            f'{size} pixels, {dataset.num_classes} classes',
+            _calibration(sizes, 'images'),
         ]
     data = dataset.data
     return [
@@ -155,6 +168,13 @@ def _sizes(result: Experiment | Sweep) -> list[str]:
         f'features, {dataset.num_classes} classes; {int(data.train_mask.sum()):,} '
         f'training and {int(data.test_mask.sum()):,} test nodes',
     ]
+
+
+def _calibration(sizes: dict[str, Any], things: str) -> str:
+    return (
+        f'calibrated on {sizes["num_calibration"]:,} training {things}, without '
+        f'labels; operations counted on {sizes["num_measured"]:,} test {things}'
+    )
 
 
 def _cell(value: dict[str, float], digits: int) -> str:

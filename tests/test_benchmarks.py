@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spikegraph.cli import _MODELS
-from spikegraph.models import NODE_MODELS, RECIPES
+from spikegraph.models import IMAGE_MODELS, NODE_MODELS, RECIPES
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 
@@ -23,7 +23,7 @@ def benchmark(monkeypatch):
 
 
 def test_models_of_the_command_line():
-    assert _MODELS == NODE_MODELS
+    assert (*NODE_MODELS, *IMAGE_MODELS) == _MODELS
 
 
 def test_interrupted_runs_go_on(benchmark, tmp_path):

@@ -1,6 +1,10 @@
 """Train, convert, evaluate, measure: one network, several seeds, or a sweep."""
 
-from spikegraph.experiment.evaluation import evaluate, evaluate_graphs
+from spikegraph.experiment.evaluation import (
+    evaluate,
+    evaluate_graphs,
+    evaluate_images,
+)
 from spikegraph.experiment.results import (
     Experiment,
     Run,
@@ -9,15 +13,22 @@ from spikegraph.experiment.results import (
     summarize,
     versions,
 )
-from spikegraph.experiment.runs import run_conversion, run_experiment, run_sweep
+from spikegraph.experiment.runs import (
+    default_config,
+    run_conversion,
+    run_experiment,
+    run_sweep,
+)
 
 __all__ = [
     'Experiment',
     'Run',
     'Sweep',
+    'default_config',
     'describe',
     'evaluate',
     'evaluate_graphs',
+    'evaluate_images',
     'run_conversion',
     'run_experiment',
     'run_sweep',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,16 @@ from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
 from spikegraph.conversion import SpikingModel
-from spikegraph.datasets import GraphDataset
+from spikegraph.datasets import GraphDataset, ImageDataset
 from spikegraph.models import predict
 
 _TIMED_CALLS = 3
 
-#: How many graphs are in a batch, in how many of these a network for molecules is
-#: calibrated, and in how many it is measured.
+#: How many graphs or images are in a batch, in how many of these a network for
+#: molecules is calibrated, and in how many it is measured.
 BATCH_SIZE, CALIBRATION_BATCHES, MEASURED_BATCHES = 128, 8, 4
+#: How many images a network for images is calibrated on: as many of ten classes each.
+CALIBRATION_IMAGES = 1020
 
 
 @torch.no_grad()
@@ -47,9 +50,12 @@ def evaluate(model: nn.Module, snn: SpikingModel, data: Data) -> dict[str, float
         raise ValueError(
             "Expected 'data.test_mask' to select at least one node (got 0)"
         )
-    ann_out = model(data.x, data.edge_index)[mask].double()
-    snn_out = snn(data.x, data.edge_index)[mask].double()
-    ann, spiking, y = ann_out.argmax(-1), snn_out.argmax(-1), data.y[mask]
+    ann = model(data.x, data.edge_index)[mask]
+    return _compare(ann, snn(data.x, data.edge_index)[mask], data.y[mask])
+
+
+def _compare(ann_out: Tensor, snn_out: Tensor, y: Tensor) -> dict[str, float]:
+    ann, spiking = ann_out.argmax(-1), snn_out.argmax(-1)
     num_ann, num_snn = int((ann == y).sum()), int((spiking == y).sum())
     num_same = int((ann == spiking).sum())
     return {
@@ -57,8 +63,41 @@ def evaluate(model: nn.Module, snn: SpikingModel, data: Data) -> dict[str, float
         'snn_accuracy': 100 * num_snn / y.numel(),
         'loss_points': 100 * (num_ann - num_snn) / y.numel(),
         'agreement': 100 * num_same / y.numel(),
-        'logit_relative_error': _relative_error(ann_out, snn_out),
+        'logit_relative_error': _relative_error(ann_out.double(), snn_out.double()),
     }
+
+
+@torch.no_grad()
+def evaluate_images(
+    model: nn.Module, snn: nn.Module, dataset: ImageDataset, progress: bool = False
+) -> dict[str, float]:
+    r"""Compares a network with its spiking twin on the test images.
+
+    Args:
+        model (torch.nn.Module): The ANN, in evaluation mode.
+        snn (SpikingModel): The converted network.
+        dataset (ImageDataset): The images.
+        progress (bool, optional): Whether a bar is shown.
+            (default: :obj:`False`)
+
+    Returns:
+        Dict[str, float]: What :func:`evaluate` returns.
+
+    Raises:
+        ValueError: If there is no test image.
+    """
+    if len(dataset.test_x) == 0:
+        raise ValueError("Expected 'dataset.test_x' to hold at least one image (got 0)")
+    outs = []
+    for name, network in (('ANN', model), ('SNN', snn)):
+        batches = tqdm(
+            dataset.test_x.split(BATCH_SIZE),
+            f'Testing the {name}',
+            leave=False,
+            disable=not progress,
+        )
+        outs.append(torch.cat([network(dataset.normalize(x)) for x in batches]))
+    return _compare(outs[0], outs[1], dataset.test_y)
 
 
 def evaluate_graphs(
@@ -118,17 +157,30 @@ def evaluate_graphs(
     }
 
 
-def calibration_batches(dataset: GraphDataset) -> list[Batch]:
-    """Training graphs to calibrate on: :obj:`CALIBRATION_BATCHES` times
-    :obj:`BATCH_SIZE` of them, drawn at random, or all if there are fewer."""
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(dataset.train), generator=generator).tolist()
+def calibration_batches(dataset: GraphDataset | ImageDataset) -> list[Any]:
+    """What to calibrate on, drawn at random, or all if there is less:
+    :obj:`CALIBRATION_BATCHES` times :obj:`BATCH_SIZE` training graphs, or
+    :obj:`CALIBRATION_IMAGES` training images."""
+    if isinstance(dataset, ImageDataset):
+        x = dataset.train_x
+        return _images(dataset, x[_order(len(x))[:CALIBRATION_IMAGES]])
+    order = _order(len(dataset.train)).tolist()
     return _batches([dataset.train[i] for i in order], CALIBRATION_BATCHES)
 
 
-def measured_batches(dataset: GraphDataset) -> list[Batch]:
-    """The test graphs whose operations are counted."""
+def _order(size: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(0))
+
+
+def measured_batches(dataset: GraphDataset | ImageDataset) -> list[Any]:
+    """The test graphs or images whose operations are counted."""
+    if isinstance(dataset, ImageDataset):
+        return _images(dataset, dataset.test_x[: MEASURED_BATCHES * BATCH_SIZE])
     return _batches(dataset.test, MEASURED_BATCHES)
+
+
+def _images(dataset: ImageDataset, x: Tensor) -> list[Tensor]:
+    return [dataset.normalize(batch) for batch in x.split(BATCH_SIZE)]
 
 
 def _batches(graphs: Sequence[Data], num_batches: int) -> list[Batch]:
@@ -141,9 +193,9 @@ def _relative_error(ann: Tensor, snn: Tensor) -> float:
 
 
 @torch.no_grad()
-def time_forward(model: nn.Module, data: Data) -> float:
+def time_forward(model: nn.Module, data: Data | Tensor) -> float:
     """The median wall-clock time of an inference over a graph or batch."""
-    inputs: list[Tensor] = [data.x, data.edge_index]
+    inputs = [data] if isinstance(data, Tensor) else [data.x, data.edge_index]
     if isinstance(data, Batch):
         inputs += [data.edge_attr, data.batch]
     model(*inputs)  # Compiles kernels, fills caches.

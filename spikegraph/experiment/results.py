@@ -9,15 +9,15 @@ from importlib.metadata import version
 from typing import Any
 
 from spikegraph.conversion import ConversionConfig, SpikingModel
-from spikegraph.datasets import GraphDataset, NodeDataset
+from spikegraph.datasets import GraphDataset, ImageDataset
 from spikegraph.experiment.evaluation import (
     BATCH_SIZE,
     CALIBRATION_BATCHES,
+    CALIBRATION_IMAGES,
     MEASURED_BATCHES,
 )
 from spikegraph.measurement import Measurement
-from spikegraph.models import GraphRecipe, TrainingRecipe
-from spikegraph.training import TrainedModel
+from spikegraph.training import Dataset, Recipe, TrainedModel
 
 _PACKAGES = ('torch', 'torch-geometric', 'numpy')
 
@@ -30,9 +30,10 @@ class Run:
         trained (TrainedModel): The network.
         snn (SpikingModel): The converted network.
         measurement (Measurement): Counts and energies of one inference over
-            the whole graph, or over some test graphs.
-        metrics (Dict[str, float]): What :func:`evaluate` or
-            :func:`evaluate_graphs` finds; spikes per neuron and energy ratios.
+            the whole graph, or over some test graphs or images.
+        metrics (Dict[str, float]): What :func:`evaluate`,
+            :func:`evaluate_graphs` or :func:`evaluate_images` finds; spikes per
+            neuron and energy ratios.
         seconds (Dict[str, float]): Wall-clock times of training, conversion
             and the two forward passes.
     """
@@ -59,18 +60,19 @@ class Run:
 class Experiment:
     """The runs of several seeds on one dataset. Accuracies, ROC-AUC and
     agreement are in percent, the loss is in points, or for regression in the
-    unit of the property; energies are in pJ per node, or per graph where graphs
-    are classified; times in seconds.
+    unit of the property; energies are in pJ per node, or per graph or image
+    where these are classified; times in seconds.
 
     Args:
-        dataset (NodeDataset or GraphDataset): The dataset.
-        recipe (TrainingRecipe or GraphRecipe): How the networks were built and trained.
+        dataset (NodeDataset, GraphDataset or ImageDataset): The dataset.
+        recipe (TrainingRecipe, GraphRecipe or ImageRecipe): How the networks were
+            built and trained.
         config (ConversionConfig): How they were converted.
         runs (List[Run]): One run per seed.
     """
 
-    dataset: NodeDataset | GraphDataset
-    recipe: TrainingRecipe | GraphRecipe
+    dataset: Dataset
+    recipe: Recipe
     config: ConversionConfig
     runs: list[Run]
 
@@ -86,8 +88,8 @@ class Experiment:
         }
 
     def energy_pj(self) -> dict[str, dict[str, float]]:
-        """Mean and standard deviation of the energies, in pJ per node
-        or graph."""
+        """Mean and standard deviation of the energies, in pJ per node,
+        graph or image."""
         return summarize([run.measurement.energy_pj() for run in self.runs])
 
     def seconds(self) -> dict[str, dict[str, float]]:
@@ -118,16 +120,17 @@ class Sweep:
     :class:`Experiment`.
 
     Args:
-        dataset (NodeDataset or GraphDataset): The dataset.
-        recipe (TrainingRecipe or GraphRecipe): How the networks were built and trained.
+        dataset (NodeDataset, GraphDataset or ImageDataset): The dataset.
+        recipe (TrainingRecipe, GraphRecipe or ImageRecipe): How the networks were
+            built and trained.
         config (ConversionConfig): The options that all cells share.
         seeds (List[int]): The seeds.
         rows (List[Dict[str, Any]]): One entry per cell: ``num_steps``,
             ``base``, ``energy_pj`` and what :meth:`Experiment.summary` holds.
     """
 
-    dataset: NodeDataset | GraphDataset
-    recipe: TrainingRecipe | GraphRecipe
+    dataset: Dataset
+    recipe: Recipe
     config: ConversionConfig
     seeds: list[int]
     rows: list[dict[str, Any]]
@@ -155,9 +158,7 @@ def summarize(values: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     return result
 
 
-def describe(
-    dataset: NodeDataset | GraphDataset, recipe: TrainingRecipe | GraphRecipe
-) -> dict[str, Any]:
+def describe(dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
     """What was trained on what, as JSON types."""
     values = asdict(recipe)
     return {
@@ -170,7 +171,17 @@ def describe(
     }
 
 
-def _sizes(dataset: NodeDataset | GraphDataset) -> dict[str, Any]:
+def _sizes(dataset: Dataset) -> dict[str, Any]:
+    if isinstance(dataset, ImageDataset):
+        num_train, num_test = len(dataset.train_x), len(dataset.test_x)
+        return {
+            'num_train': num_train,
+            'num_test': num_test,
+            'image_size': list(dataset.image_size),
+            'num_classes': dataset.num_classes,
+            'num_calibration': min(num_train, CALIBRATION_IMAGES),
+            'num_measured': min(num_test, MEASURED_BATCHES * BATCH_SIZE),
+        }
     if isinstance(dataset, GraphDataset):
         num_train, num_test = len(dataset.train), len(dataset.test)
         return {

@@ -12,17 +12,26 @@ from typing import Any
 from tqdm import tqdm
 
 from spikegraph.conversion import ConversionConfig, convert
-from spikegraph.datasets import GraphDataset, NodeDataset
+from spikegraph.datasets import GraphDataset, ImageDataset
 from spikegraph.experiment.evaluation import (
     calibration_batches,
     evaluate,
     evaluate_graphs,
+    evaluate_images,
     measured_batches,
     time_forward,
 )
 from spikegraph.experiment.results import Experiment, Run, Sweep
 from spikegraph.measurement import measure
-from spikegraph.training import TrainedModel, load_weights, prepare, train
+from spikegraph.models import is_image_task
+from spikegraph.training import (
+    Dataset,
+    Recipe,
+    TrainedModel,
+    load_weights,
+    prepare,
+    train,
+)
 
 
 def run_experiment(
@@ -42,11 +51,13 @@ def run_experiment(
     Args:
         name (str, optional): The dataset. (default: :obj:`"digits"`)
         config (ConversionConfig, optional): How to convert.
-            (default: :obj:`ConversionConfig()`)
-        model (str, optional): One of :obj:`~spikegraph.models.NODE_MODELS`, or
-            for molecules of :obj:`~spikegraph.models.GRAPH_MODELS`.
-            (default: :obj:`None`, a GCN, or for molecules a GIN)
-        hidden (int, optional): Features of a hidden layer.
+            (default: :func:`default_config`)
+        model (str, optional): One of :obj:`~spikegraph.models.NODE_MODELS`, for
+            molecules of :obj:`~spikegraph.models.GRAPH_MODELS`, for images of
+            :obj:`~spikegraph.models.IMAGE_MODELS`. (default: :obj:`None`, see
+            :func:`~spikegraph.models.get_recipe`)
+        hidden (int, optional): Features of a hidden layer, or channels of the
+            first convolution of images.
             (default: :obj:`None`, what the dataset's recipe says)
         layers (int, optional): The number of layers.
             (default: :obj:`None`, what the dataset's recipe says)
@@ -66,17 +77,13 @@ def run_experiment(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
-    config = ConversionConfig() if config is None else config
-    dataset, recipe = prepare(name, hidden, layers, seeds, root, model)
-    if weights is not None:
-        if seeds != 1:
-            raise ValueError(f"Expected 'seeds' to be 1 with 'weights' (got {seeds})")
-        trained = load_weights(dataset, recipe, weights)
-        run = run_conversion(trained, dataset, config, progress)
-        return Experiment(dataset, recipe, config, [run])
+    config = default_config(name, model) if config is None else config
+    dataset, recipe = prepare(
+        name, hidden, layers, seeds, root, model, loads_weights=weights is not None
+    )
     runs = []
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
-        trained = train(dataset, recipe, seed, progress)
+        trained = _network(dataset, recipe, seed, weights, progress)
         runs.append(run_conversion(trained, dataset, config, progress))
     return Experiment(dataset, recipe, config, runs)
 
@@ -92,6 +99,7 @@ def run_sweep(
     layers: int | None = None,
     seeds: int = 1,
     root: str | PathLike[str] | None = None,
+    weights: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Converts the same networks with every number of steps and every base.
@@ -101,8 +109,9 @@ def run_sweep(
         num_steps (Sequence[int]): The numbers of time steps.
         bases (Sequence[float or str]): The bases, numbers or :obj:`"auto"`.
         config (ConversionConfig, optional): The other options.
-            (default: :obj:`ConversionConfig()`)
-        model, hidden, layers, seeds, root, progress: See :func:`run_experiment`.
+            (default: :func:`default_config`)
+        model, hidden, layers, seeds, root, weights, progress: See
+            :func:`run_experiment`.
 
     Returns:
         Sweep: One row per cell. Every network is trained only once.
@@ -111,15 +120,19 @@ def run_sweep(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
-    config = ConversionConfig() if config is None else config
+    config = default_config(name, model) if config is None else config
     cells = [replace(config, num_steps=t, base=q) for t in num_steps for q in bases]
     if not cells:
         raise ValueError(
             "Expected 'num_steps' and 'bases' to hold a value each (got "
             f'{list(num_steps)} and {list(bases)})'
         )
-    dataset, recipe = prepare(name, hidden, layers, seeds, root, model)
-    models = [train(dataset, recipe, seed, progress) for seed in range(seeds)]
+    dataset, recipe = prepare(
+        name, hidden, layers, seeds, root, model, loads_weights=weights is not None
+    )
+    models = [
+        _network(dataset, recipe, seed, weights, progress) for seed in range(seeds)
+    ]
     rows = []
     for cell in tqdm(cells, 'Conversions', leave=False, disable=not progress):
         runs = [run_conversion(trained, dataset, cell, progress) for trained in models]
@@ -129,23 +142,52 @@ def run_sweep(
     return Sweep(dataset, recipe, config, list(range(seeds)), rows)
 
 
+def default_config(
+    name: str, model: str | None = None, **options: Any
+) -> ConversionConfig:
+    """How the network of a dataset is converted unless told otherwise: with one
+    scale per channel where it classifies images.
+
+    Args:
+        name (str): The dataset.
+        model (str, optional): The model. (default: :obj:`None`, the dataset's)
+        **options (Any): Other arguments of :class:`ConversionConfig`.
+
+    Returns:
+        ConversionConfig: The configuration.
+    """
+    return ConversionConfig(**{'per_channel': is_image_task(name, model), **options})
+
+
+def _network(
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    weights: str | PathLike[str] | None,
+    progress: bool,
+) -> TrainedModel:
+    if weights is None:
+        return train(dataset, recipe, seed, progress)
+    return load_weights(dataset, recipe, weights)
+
+
 def run_conversion(
     trained: TrainedModel,
-    dataset: NodeDataset | GraphDataset,
+    dataset: Dataset,
     config: ConversionConfig,
     progress: bool = False,
 ) -> Run:
-    """Converts a network, calibrated on no label, evaluates it on the test nodes or
-    graphs and measures it.
+    """Converts a network, calibrated on no label, evaluates it on the test nodes,
+    graphs or images and measures it.
 
     A node classifier is calibrated on the features of the whole graph and measured
-    on all nodes; a network for molecules is calibrated on some training graphs and
-    measured on some test graphs.
+    on all nodes; a network for molecules or images is calibrated on some training
+    graphs or images and measured on some for testing.
     """
     model = trained.model
     bar = partial(tqdm, desc='Converting', leave=False) if progress else iter
     calibration: Any
-    if isinstance(dataset, GraphDataset):
+    if isinstance(dataset, (GraphDataset, ImageDataset)):
         calibration, measured = calibration_batches(dataset), measured_batches(dataset)
     else:
         calibration, measured = dataset.data, [dataset.data]
@@ -160,6 +202,8 @@ def run_conversion(
     measurement = measure(model, snn, measured)
     if isinstance(dataset, GraphDataset):
         found = evaluate_graphs(model, snn, dataset, progress)
+    elif isinstance(dataset, ImageDataset):
+        found = evaluate_images(model, snn, dataset, progress)
     else:
         found = evaluate(model, snn, dataset.data)
     metrics = {
