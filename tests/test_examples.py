@@ -66,6 +66,30 @@ def test_convert_gcn(python_path, tmp_path):
     assert 'the loaded network agrees: True' in result.stdout
 
 
+def test_convert_cnn(python_path, tmp_path):
+    script = ROOT / 'examples' / 'convert_cnn.py'
+    result = subprocess.run(
+        [sys.executable, str(script), '--epochs', '10', '--num-steps', '12'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    accuracies = re.search(r'ANN (.*) %, SNN (.*) %', result.stdout)
+    ann, snn = map(float, accuracies.groups())
+    assert ann > 95 and abs(ann - snn) < 3
+    found = re.search(
+        r'([\d,]+) spikes of 8 images in (\d+) time steps; (\d+) spike times differ',
+        result.stdout,
+    )
+    spikes, steps, num_other = (int(text.replace(',', '')) for text in found.groups())
+    # The input, three convolutions and the output have a window each, at least.
+    assert steps % 12 == 0 and steps >= 5 * 12
+    assert num_other <= spikes / 1000
+    assert 'energy, nJ per' in result.stdout
+    assert 'the loaded network agrees: True' in result.stdout
+
+
 def test_quickstart_notebook(python_path):
     import nbformat
     from nbclient import NotebookClient
