@@ -48,7 +48,7 @@ GRAPH_RECIPES: dict[str, GraphRecipe] = {
 
 #: The recipe of every image dataset's network, by name.
 IMAGE_RECIPES: dict[str, ImageRecipe] = {
-    'digits': ImageRecipe(epochs=40),
+    'digits': ImageRecipe(lr=0.005, epochs=40),
     'mnist': ImageRecipe(epochs=10),
     'cifar10': ImageRecipe('resnet20', hidden_channels=0, epochs=0),
 }
