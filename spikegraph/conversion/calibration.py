@@ -9,11 +9,10 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.compensation import SMALLEST, compensate
+from spikegraph.conversion.compensation import SMALLEST, compensate_layers
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.fitting import fit_code
 from spikegraph.conversion.interpretation import (
-    arguments,
     is_input,
     is_population,
     run_analog,
@@ -24,13 +23,10 @@ from spikegraph.conversion.passes import (
     readout_weight,
     summed_layers,
 )
+from spikegraph.conversion.sampling import as_rows, sample, tied_samples
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import check_activation
 from spikegraph.nn.neuron import peaks
-
-MAX_VALUES = 2**18  # Calibration values kept per population.
-MAX_ROWS = 2**16  # Rows that a layer is corrected on, more if its features are many.
-ROWS_PER_FEATURE = 16
 
 
 @dataclass
@@ -99,7 +95,7 @@ def calibrate(
         ann_outputs=[],
         snn_outputs=[],
     )
-    tied = _tied_samples(structure, calls, config)
+    tied = tied_samples(structure, calls, config)
     analog: list[dict[fx.Node, Any]] = [{} for _ in calls]
     spiking: list[dict[fx.Node, Any]] = [{} for _ in calls]
     for node in progress(nodes):
@@ -113,24 +109,24 @@ def calibrate(
             module = network.get_submodule(str(node.target))
             if isinstance(module, PhaseNeuron):
                 name = str(node.target)
-                potentials = _sample(node, module, analog, config, argument=0)
+                potentials = sample(node, module, analog, config, argument=0)
                 values = tied.get(name)
                 # Compared with others: no scale of a node's own.
                 may_be_relative = values is None and is_input(node)
                 if module.channel_dim != -1 and config.input_scale == 'auto':
                     may_be_relative = False  # Images have much the same range.
                 if values is None:
-                    values = _sample(node, module, analog, config)
+                    values = sample(node, module, analog, config)
                 _check_population(name, module, potentials, values)
                 weight = None
                 if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
                     weight = _importance(readout_weight(network, node), values)
                 peak = None
                 if may_be_relative:
-                    peak = _sample(node, module, analog, config, of=_peak_of_each)
+                    peak = sample(node, module, analog, config, of=_peak_of_each)
                 coded = None
                 if name not in tied and peak is None:  # As the prefix sends them.
-                    coded = _sample(
+                    coded = sample(
                         node, module, spiking, config, 0, of=_activated(module)
                     )
                 _fit_population(module, values, peak, config, weight, coded)
@@ -138,7 +134,7 @@ def calibrate(
             s[node] = run_node(network, node, s)
         if node in sums:
             layers = [n for n in sums[node] if n.op == 'call_module']
-            if _compensate_layers(node, layers, network, analog, spiking, config):
+            if compensate_layers(node, layers, network, analog, spiking, config):
                 result.compensated += [str(n.target) for n in layers]
                 for s in spiking:
                     for part in sums[node]:
@@ -154,86 +150,6 @@ def calibrate(
             result.ann_outputs = [a[node] for a in analog]
             result.snn_outputs = [s[node] for s in spiking]
     return result
-
-
-def _sample(
-    node: fx.Node,
-    module: nn.Module,
-    analog: list[dict[fx.Node, Any]],
-    config: ConversionConfig,
-    argument: int | None = None,
-    of: Callable[[Tensor, int], Tensor] | None = None,
-) -> Tensor:
-    """Rows of the values that a population codes :math:`(n, F)`, or of one of
-    its arguments, per-node factor out; no more than needed. What ``of`` makes
-    of the values has the same rows.
-    """
-    source = node if argument is None else node.args[argument]
-    channel_dim = getattr(module, 'channel_dim', -1)
-    rows = []
-    for env in analog:
-        value = env[source]  # type: ignore[index]
-        if len(node.args) > 1:
-            value = value / env[node.args[1]]  # type: ignore[index]
-        value = value if of is None else of(value, channel_dim)
-        rows.append(_as_rows(value, channel_dim))
-    limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
-    if config.per_channel:
-        limit = max(limit, 4096 // len(rows) + 1)
-    return torch.cat([_subsample(r, limit) for r in rows])
-
-
-def _activated(neuron: PhaseNeuron) -> Callable[[Tensor, int], Tensor]:
-    return lambda potential, _: neuron.analog(potential)
-
-
-def _peak_of_each(value: Tensor, channel_dim: int) -> Tensor:
-    return peaks(value, channel_dim).expand_as(value)
-
-
-def _as_rows(value: Tensor, channel_dim: int = -1) -> Tensor:
-    """One row for each node, or each place of an image :math:`(n, C)`."""
-    if value.dim() == 0 or channel_dim == 0:
-        return value.reshape(-1, 1)
-    return value.movedim(max(channel_dim, -value.dim()), -1).flatten(0, -2)
-
-
-def _subsample(rows: Tensor, limit: int) -> Tensor:
-    return rows if len(rows) <= limit else rows[_pick(len(rows), limit, rows.device)]
-
-
-def _pick(num_rows: int, limit: int, device: torch.device) -> Tensor:
-    """The indices of all rows, or of some, at random, if there are many."""
-    if num_rows <= limit:
-        return torch.arange(num_rows, device=device)
-    generator = torch.Generator().manual_seed(0)
-    return torch.randperm(num_rows, generator=generator)[:limit].to(device)
-
-
-def _tied_samples(
-    structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
-) -> dict[str, Tensor]:
-    """Pooled samples of populations that must share one code."""
-    if not structure.groups:
-        return {}
-    network = structure.network
-    own: dict[str, list[Tensor]] = {}
-    for call in calls:
-        env: dict[fx.Node, Any] = {}
-        for node in network.graph.nodes:
-            if node.op == 'placeholder':
-                env[node] = call[str(node.target)]
-                continue
-            env[node] = run_analog(network, node, env)
-            if any(str(node.target) in group for group in structure.groups):
-                module = network.get_submodule(str(node.target))
-                sample = _sample(node, module, [env], config)
-                own.setdefault(str(node.target), []).append(sample)
-    pooled = {}
-    for group in structure.groups:
-        sample = torch.cat([s for name in group for s in own[name]])
-        pooled.update(dict.fromkeys(group, sample))
-    return pooled
 
 
 def _check_population(
@@ -259,6 +175,14 @@ def _check_population(
             check_activation(neuron.activation)
         except ValueError as error:
             raise ValueError(f"Cannot convert '{name}': {error}") from error
+
+
+def _activated(neuron: PhaseNeuron) -> Callable[[Tensor, int], Tensor]:
+    return lambda potential, _: neuron.analog(potential)
+
+
+def _peak_of_each(value: Tensor, channel_dim: int) -> Tensor:
+    return peaks(value, channel_dim).expand_as(value)
 
 
 def _fit_population(
@@ -316,61 +240,6 @@ def _inputs_of(parts: list[fx.Node]) -> list[fx.Node]:
     return [source for part in parts for source in part.all_input_nodes]
 
 
-def _compensate_layers(
-    node: fx.Node,
-    layers: list[fx.Node],
-    network: fx.GraphModule,
-    analog: list[dict[fx.Node, Any]],
-    spiking: list[dict[fx.Node, Any]],
-    config: ConversionConfig,
-) -> bool:
-    """Corrects the layers whose sum a node is, as one layer of all their
-    features. A layer whose output is broadcast has other rows or columns.
-    """
-    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
-    if any(a[layer].shape != a[node].shape for a in analog for layer in layers):
-        return False
-    channel_dims = {getattr(module, 'channel_dim', -1) for module in modules}
-    grouped = any(module.num_groups != 1 for module in modules)
-    if len(channel_dims) > 1 or (grouped and len(modules) > 1):
-        return False
-    channel_dim = channel_dims.pop()
-    # Of a transposed convolution, only the bias.
-    has_rows = config.compensate == 'ridge' and all(m.has_rows for m in modules)
-    num_features = sum(module.matrix().size(1) for module in modules)
-    limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features) // len(analog) + 1
-    features, residual, goal = [], [], []
-    for a, s in zip(analog, spiking, strict=True):
-        target = _as_rows(a[node], channel_dim)
-        index = _pick(len(target), limit, target.device)
-        if has_rows:
-            parts = []
-            for layer, module in zip(layers, modules, strict=True):
-                args, kwargs = arguments(layer, s)
-                parts.append(module.feature_rows(index, *args, **kwargs))
-            features.append(torch.cat(parts, dim=-1))
-        goal.append(target[index])
-        residual.append(goal[-1] - _as_rows(s[node], channel_dim)[index])
-    change = compensate(
-        torch.cat(features) if has_rows else None,
-        torch.cat(residual),
-        torch.cat(goal),
-    )
-    if change is None:
-        return False
-    delta, shift = change
-    for i, module in enumerate(modules):
-        weight, bias = module.weight, module.bias
-        if delta is not None:
-            matrix = module.matrix()
-            own, delta = delta.tensor_split([matrix.size(1)], dim=1)
-            weight = matrix + own
-        if i == 0:
-            bias = shift if bias is None else bias + shift
-        module.set_parameters(weight, bias)
-    return True
-
-
 def _count(
     stats: PopulationStats,
     network: fx.GraphModule,
@@ -415,7 +284,7 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
             continue
         error += float((b.double() - a.double()).square().sum())
         energy += float(a.double().square().sum())
-        same = predictions(_as_rows(a)) == predictions(_as_rows(b))
+        same = predictions(as_rows(a)) == predictions(as_rows(b))
         num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
     relative = (error / energy) ** 0.5 if energy > 0 else error**0.5
     return relative, 100 * num_same / max(1, num_rows)

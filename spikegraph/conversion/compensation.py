@@ -3,14 +3,76 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.interpretation import arguments
+from spikegraph.conversion.sampling import as_rows, pick
 
 RIDGE = 1e-3  # Relative to the diagonal of the Gram matrix.
 NEGLIGIBLE = 1e-10  # Squared error, relative: float32 rounding, no coding error.
 SMALLEST = 0.1  # Rows count alike down to this share of the mean square.
+MAX_ROWS = 2**16  # Rows that a layer is corrected on, more if its features are many.
+ROWS_PER_FEATURE = 16
 HELD_OUT = 5  # Every fifth row judges, the others fit.
+
+
+def compensate_layers(
+    node: fx.Node,
+    layers: list[fx.Node],
+    network: fx.GraphModule,
+    analog: list[dict[fx.Node, Any]],
+    spiking: list[dict[fx.Node, Any]],
+    config: ConversionConfig,
+) -> bool:
+    """Corrects the layers whose sum a node is, as one layer of all their
+    features. A layer whose output is broadcast has other rows or columns.
+    """
+    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
+    if any(a[layer].shape != a[node].shape for a in analog for layer in layers):
+        return False
+    channel_dims = {getattr(module, 'channel_dim', -1) for module in modules}
+    grouped = any(module.num_groups != 1 for module in modules)
+    if len(channel_dims) > 1 or (grouped and len(modules) > 1):
+        return False
+    channel_dim = channel_dims.pop()
+    # Of a transposed convolution, only the bias.
+    has_rows = config.compensate == 'ridge' and all(m.has_rows for m in modules)
+    num_features = sum(module.matrix().size(1) for module in modules)
+    limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features) // len(analog) + 1
+    features, residual, goal = [], [], []
+    for a, s in zip(analog, spiking, strict=True):
+        target = as_rows(a[node], channel_dim)
+        index = pick(len(target), limit, target.device)
+        if has_rows:
+            parts = []
+            for layer, module in zip(layers, modules, strict=True):
+                args, kwargs = arguments(layer, s)
+                parts.append(module.feature_rows(index, *args, **kwargs))
+            features.append(torch.cat(parts, dim=-1))
+        goal.append(target[index])
+        residual.append(goal[-1] - as_rows(s[node], channel_dim)[index])
+    change = compensate(
+        torch.cat(features) if has_rows else None,
+        torch.cat(residual),
+        torch.cat(goal),
+    )
+    if change is None:
+        return False
+    delta, shift = change
+    for i, module in enumerate(modules):
+        weight, bias = module.weight, module.bias
+        if delta is not None:
+            matrix = module.matrix()
+            own, delta = delta.tensor_split([matrix.size(1)], dim=1)
+            weight = matrix + own
+        if i == 0:
+            bias = shift if bias is None else bias + shift
+        module.set_parameters(weight, bias)
+    return True
 
 
 def compensate(
