@@ -28,17 +28,23 @@ def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
     return out.view(x.shape)
 
 
-def decode(spike_time: Tensor, code: PhaseCode, scale: float = 1.0) -> Tensor:
+def decode(
+    spike_time: Tensor,
+    code: PhaseCode,
+    scale: float | Tensor = 1.0,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
     """See :func:`spikegraph.coding.decode`."""
-    num_steps = code.num_steps
-    out = torch.empty(spike_time.numel(), dtype=torch.float64)
+    num_steps, levels = code.num_steps, code.levels.to(dtype)
+    scales = torch.as_tensor(scale, dtype=dtype).expand(spike_time.shape).reshape(-1)
+    out = torch.empty(spike_time.numel(), dtype=dtype)
     for i, t in enumerate(spike_time.reshape(-1).tolist()):
         if t == num_steps:
             out[i] = 0.0
         elif t < num_steps:
-            out[i] = scale * code.levels[t]
+            out[i] = scales[i] * levels[t]
         else:
-            out[i] = -scale * code.levels[t - num_steps - 1]
+            out[i] = -scales[i] * levels[t - num_steps - 1]
     return out.view(spike_time.shape)
 
 

@@ -1,0 +1,303 @@
+"""Firing and decoding: on the CPU by Numba, elsewhere by PyTorch."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import warnings
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikegraph import coding
+from spikegraph.coding import PhaseCode
+from spikegraph.coding.encoding import check_scale, count_reached
+from spikegraph.coding.phase_code import MAX_NUM_STEPS
+from spikegraph.kernels.memory import columns_of, dense, flat, runs_of
+from spikegraph.kernels.threads import share
+
+_MIN_RUN = 64  # Shorter runs of a channel are read by columns.
+_MIN_ROWS = 32  # What rows have to share for a table of their columns.
+_NUM_BYTES = 256
+_DTYPES = (torch.float32, torch.float64)
+
+
+def fire_spikes(
+    potential: Tensor, code: PhaseCode, scale: float | Tensor = 1.0
+) -> Tensor:
+    r"""Returns the spike times of :func:`spikegraph.coding.encode`, bit by bit,
+    sooner.
+
+    Args:
+        potential (torch.Tensor): The membrane potentials.
+        code (PhaseCode): The phase code.
+        scale (float or torch.Tensor, optional): The scale, one number or a
+            tensor that broadcasts to :obj:`potential`. (default: :obj:`1.0`)
+
+    Raises:
+        ValueError: As :func:`spikegraph.coding.encode`.
+
+    Shapes:
+        - **input:** potentials :math:`(*)`
+        - **output:** spike times :math:`(*)`, uint8
+    """
+    if _is_fast(potential, *_DTYPES):
+        checked = check_scale(scale, potential)
+        thresholds = code.thresholds.to(potential.dtype)
+        spike_time = _fire(potential, thresholds, checked, code.signed)
+        if spike_time is not None:
+            return spike_time
+    return coding.encode(potential, code, scale)
+
+
+def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
+    r"""Compares potentials with thresholds that include the scale.
+
+    .. math::
+        t_i = T - |\{ t : v_i \geq \theta_t \}|
+
+    In a signed code, :math:`|v_i|` is compared, and :math:`T + 1 + t_i` stands
+    for the OFF spike of a negative one. A potential or a threshold that is not
+    a number is never reached and never reaches any.
+
+    Args:
+        potential (torch.Tensor): The membrane potentials :math:`v`.
+        thresholds (torch.Tensor): The thresholds :math:`(T)`, or :math:`(T, *)`
+            where every :math:`(*)` broadcasts to :obj:`potential`, decreasing.
+        signed (bool, optional): Whether negative potentials fire OFF spikes.
+            (default: :obj:`False`)
+
+    Raises:
+        ValueError: If there are no thresholds or more than a byte can count.
+
+    Shapes:
+        - **input:** potentials :math:`(*)`
+        - **output:** spike times :math:`(*)`, uint8
+    """
+    num_steps = len(thresholds) if thresholds.dim() else 0
+    if not 1 <= num_steps <= MAX_NUM_STEPS:
+        raise ValueError(
+            f"Expected 'thresholds' to hold 1 to {MAX_NUM_STEPS} steps "
+            f'(got shape {list(thresholds.shape)})'
+        )
+    thresholds = thresholds.to(potential)
+    if _is_fast(potential, *_DTYPES):
+        spike_time = _fire(potential, thresholds, thresholds.new_ones(()), signed)
+        if spike_time is not None:
+            return spike_time
+    value = potential.abs() if signed else potential
+    if thresholds.dim() == 1:  # None of those that are never reached counts.
+        num_reached = count_reached(value, thresholds[~thresholds.isnan()])
+    else:
+        num_reached = count_reached(value, thresholds)
+    spike_time = num_steps - num_reached
+    is_off = (potential < 0) & (num_reached > 0) & signed
+    return torch.where(is_off, spike_time + num_steps + 1, spike_time)
+
+
+def decode_spikes(
+    spike_time: Tensor,
+    code: PhaseCode,
+    scale: float | Tensor = 1.0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    r"""Returns the values of :func:`spikegraph.coding.decode`, bit by bit,
+    sooner.
+
+    Args:
+        spike_time (torch.Tensor): The spike times (uint8).
+        code (PhaseCode): The phase code.
+        scale (float or torch.Tensor, optional): The scale, as in
+            :func:`fire_spikes`. (default: :obj:`1.0`)
+        dtype (torch.dtype, optional): The data type of the output. (default:
+            that of :obj:`scale`, or the default data type)
+
+    Raises:
+        ValueError: As :func:`spikegraph.coding.decode`.
+
+    Shapes:
+        - **input:** spike times :math:`(*)`
+        - **output:** values :math:`(*)`
+    """
+    if dtype is None:
+        is_real = isinstance(scale, Tensor) and scale.is_floating_point()
+        dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
+    value = _decode(spike_time, code.table().to(dtype), scale)
+    return value if value is not None else coding.decode(spike_time, code, scale, dtype)
+
+
+def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+    r"""Looks spike times up in a table.
+
+    .. math::
+        \hat{x}_i = s \, \ell_{t_i}
+
+    Args:
+        spike_time (torch.Tensor): The spike times (uint8).
+        table (torch.Tensor): The level :math:`\ell` of each spike time
+            :math:`(K)`.
+        scale (float or torch.Tensor, optional): The scale, one number or a
+            tensor that broadcasts to :obj:`spike_time`.
+            (default: :obj:`1.0`)
+
+    Raises:
+        ValueError: If :obj:`spike_time` is not uint8 or not in the table.
+
+    Shapes:
+        - **input:** spike times :math:`(*)`
+        - **output:** values :math:`(*)`
+    """
+    if spike_time.dtype != torch.uint8:
+        raise ValueError(f"Expected 'spike_time' to be uint8 (got {spike_time.dtype})")
+    if table.dim() != 1 or not 1 <= len(table) <= _NUM_BYTES:
+        raise ValueError(
+            f"Expected 'table' to hold 1 to {_NUM_BYTES} levels "
+            f'(got shape {list(table.shape)})'
+        )
+    value = _decode(spike_time, table, scale)
+    if value is not None:
+        return value
+    if spike_time.numel() > 0 and int(spike_time.max()) >= len(table):
+        raise ValueError(
+            f"Expected 'spike_time' to be at most {len(table) - 1}, the last entry of "
+            f"'table' (got {int(spike_time.max())})"
+        )
+    if not isinstance(scale, Tensor) or scale.numel() == 1:
+        scale = scale.to(table).view(-1) if isinstance(scale, Tensor) else scale
+        return (scale * table)[spike_time.int()]
+    return table[spike_time.int()] * scale.to(table)
+
+
+def info() -> dict[str, Any]:
+    """How spikes are fired and decoded on this CPU: ``'path'`` (``'numba'`` or
+    ``'torch'``), ``'reason'``, ``'num_threads'``, ``'numba'`` (its version) and
+    ``'cpu'`` (what it compiles for).
+    """
+    found: dict[str, Any] = {'num_threads': torch.get_num_threads()}
+    if _kernels() is None:
+        reason = 'Numba cannot be imported'
+        return {'path': 'torch', 'reason': reason, 'numba': None, 'cpu': None, **found}
+    numba = importlib.import_module('numba')
+    target = importlib.import_module('numba.core.registry').cpu_target.target_context
+    return {
+        'path': 'numba',
+        'reason': 'float32 and float64 on the CPU; PyTorch does the rest',
+        'numba': numba.__version__,
+        'cpu': target.codegen().magic_tuple()[1],
+        **found,
+    }
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    try:
+        return importlib.import_module('spikegraph.kernels.cpu')
+    except Exception as error:  # Whatever a broken installation raises.
+        warnings.warn(
+            f'Numba cannot be imported ({error}): PyTorch fires and decodes spikes, '
+            "more slowly. Install it with 'pip install numba'",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+def _is_fast(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether the kernels can read a tensor."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.dtype in dtypes
+        and x.device.type == 'cpu'
+        and x.layout == torch.strided
+        and x.numel() > 0
+        and not x.is_neg()
+        and not torch.compiler.is_compiling()
+        and _kernels() is not None
+    )
+
+
+def _is_table(table: Tensor) -> bool:
+    is_fixed = not (table.requires_grad and torch.is_grad_enabled())
+    return is_fixed and table.device.type == 'cpu' and table.dtype in _DTYPES
+
+
+def _fire(
+    potential: Tensor, thresholds: Tensor, scale: Tensor, signed: bool
+) -> Tensor | None:
+    """Fires by thresholds :math:`(T)` times a scale, or :math:`(T, *)`; None if
+    they differ along more than one dimension.
+    """
+    cpu, x = _kernels(), dense(potential)
+    runs = runs_of(scale.shape if thresholds.dim() == 1 else thresholds.shape[1:], x)
+    if cpu is None or runs is None:
+        return None
+    num_channels, length = runs
+    num_steps, size = len(thresholds), x.numel()
+    out = torch.empty_like(x, dtype=torch.uint8)
+    value, time = flat(x), flat(out)
+    num_padded = -(-num_steps // cpu.GROUP) * cpu.GROUP
+    per_channel = thresholds.detach().reshape(num_steps, -1)
+    is_short = num_channels > 1 and length < _MIN_RUN
+    if is_short and thresholds.dim() > 1 and size >= _MIN_ROWS * length * num_channels:
+        rows = columns_of(per_channel, length, size)
+        period = rows.size(1)
+        num_blocks = -(-period // cpu.COLUMNS)
+        padded = rows.new_full((num_padded, num_blocks * cpu.COLUMNS), math.nan)
+        padded[:num_steps, :period] = rows
+        padded = padded.view(num_padded, num_blocks, cpu.COLUMNS).transpose(0, 1)
+        blocks = padded.reshape(num_blocks, -1).numpy()
+        work = partial(cpu.fire_table, value, time, blocks, period, num_steps, signed)
+        share(work, -(-size // period), size, cpu.ROWS)
+        return out
+    padded = per_channel.new_full((per_channel.size(1), num_padded), math.nan)
+    padded[:, :num_steps] = per_channel.t()
+    table, factors = padded.numpy(), scale.detach().reshape(1, -1)
+    if is_short and thresholds.dim() == 1:
+        scales = columns_of(factors, length, size).view(-1).numpy()
+        work = partial(cpu.fire_columns, value, time, table[0], scales)
+        share(partial(work, num_steps, signed), -(-size // len(scales)), size, 1)
+    else:
+        scales = factors.view(-1).numpy()
+        work = partial(cpu.fire_runs, value, time, table, scales, num_channels, length)
+        share(partial(work, num_steps, signed), size, size, 64)
+    return out
+
+
+def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor | None:
+    """Looks spike times up; None if the kernels cannot, or one is not there."""
+    if not _is_fast(spike_time, torch.uint8) or not _is_table(table):
+        return None
+    table = table.detach()
+    if isinstance(scale, Tensor):
+        if scale.requires_grad and torch.is_grad_enabled():
+            return None
+        scale = scale.detach().to(table)
+    cpu, x = _kernels(), dense(spike_time)
+    factors = table.new_ones(1)
+    if not isinstance(scale, Tensor) or scale.numel() == 1:
+        table = scale.view(-1) * table if isinstance(scale, Tensor) else scale * table
+    else:
+        factors = scale
+    runs = runs_of(factors.shape, x)
+    if cpu is None or runs is None:
+        return None
+    num_channels, length = runs
+    size = x.numel()
+    out = torch.empty_like(x, dtype=table.dtype)
+    padded = table.new_zeros(_NUM_BYTES)  # Any byte is an index.
+    padded[: len(table)] = table
+    time, value, levels = flat(x), flat(out), padded.numpy()
+    factors = factors.reshape(1, -1)
+    if num_channels > 1 and length < _MIN_RUN:
+        scales = columns_of(factors, length, size).view(-1).numpy()
+        work = partial(cpu.decode_columns, time, value, levels, scales)
+        largest = share(work, -(-size // len(scales)), size, 1)
+    else:
+        scales = factors.view(-1).numpy()
+        work = partial(cpu.decode_runs, time, value, levels, scales)
+        largest = share(partial(work, num_channels, length), size, size, 64)
+    return out if max(largest) < len(table) else None
