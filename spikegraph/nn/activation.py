@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from spikegraph.coding.encoding import count_reached
+from spikegraph.kernels import fire
 
 # Where to look for the one minimum of an activation that first falls and then
 # rises; None for those that never fall.
@@ -59,13 +60,14 @@ class PreActivationThresholds:
         r"""The spike times :math:`(*)` (uint8) of potentials :math:`(*)`, as
         :func:`spikegraph.coding.encode` gives them for :math:`f(v)`.
         """
-        num_steps, potential = len(self.on), _finite(potential)
-        spike_time = num_steps - count_reached(potential, self.on)
+        num_steps = len(self.on)
+        spike_time = fire(potential, _finite_only(self.on))
         if self.off_high is None:
             return spike_time
-        num_off = count_reached(-potential, -self.off_high)
+        num_off = num_steps - fire(-potential, _finite_only(-self.off_high))
         if self.off_low is not None:  # Each window holds the one before it.
-            num_off = torch.minimum(num_off, count_reached(potential, self.off_low))
+            num_low = num_steps - fire(potential, _finite_only(self.off_low))
+            num_off = torch.minimum(num_off, num_low)
         off_time = 2 * num_steps + 1 - num_off
         return torch.where(num_off > 0, off_time, spike_time)
 
@@ -85,6 +87,15 @@ def _finite(potential: Tensor) -> Tensor:
     """Infinity as the largest number, so that it reaches no infinite threshold."""
     largest = torch.finfo(potential.dtype).max
     return potential.clamp(-largest, largest)
+
+
+def _finite_only(thresholds: Tensor) -> Tensor:
+    """Thresholds that potentials reach as :func:`_finite` ones reach the given:
+    none reaches infinity, and all reach the lowest number.
+    """
+    lowest = torch.finfo(thresholds.dtype).min
+    thresholds = thresholds.masked_fill(thresholds == lowest, -math.inf)
+    return thresholds.masked_fill(thresholds == math.inf, math.nan)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels import decode_spikes
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Operation:
 
 def values_of(x: Spikes | Tensor) -> Tensor:
     """The real values of a layer's input, decoded if they are spikes."""
-    return x.decode() if isinstance(x, Spikes) else x
+    if not isinstance(x, Spikes):
+        return x
+    return decode_spikes(x.spike_time, x.code, x.scale)
 
 
 class SpikingLayer(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
+from spikegraph.kernels import fire_spikes
 from spikegraph.nn.activation import (
     PreActivationThresholds,
     bracket_of,
@@ -249,7 +250,8 @@ class PhaseNeuron(nn.Module):
         scale = self.scale_for(potential, factor)
         tables = self.thresholds_for(potential)
         if tables is None:
-            return Spikes.from_values(potential, self.code, scale)
+            spike_time = fire_spikes(potential, self.code, scale)
+            return Spikes(spike_time, self.code, scale.to(potential))
         if factor is not None:
             raise ValueError(
                 "Expected 'factor' to be None where an activation is folded into the "
