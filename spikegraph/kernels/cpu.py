@@ -10,12 +10,19 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 
 GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it.
 BLOCK = 2048  # Values that stay in the first cache over several passes.
 COLUMNS = 256  # Columns whose thresholds stay in the first cache.
 STRIDES = tuple(np.uintp(k * COLUMNS) for k in range(GROUP))
 ROWS = 8  # Rows that share them before the next columns are read.
+PERMUTED = 64  # Levels that fit into the registers of AVX-512,
+LANES = 16  # from which one instruction takes so many.
+FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(',')
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -140,6 +147,7 @@ def decode_runs(
     spike_time: np.ndarray,
     value: np.ndarray,
     table: np.ndarray,
+    num_levels: int,
     scales: np.ndarray,
     num_channels: int,
     length: int,
@@ -158,10 +166,10 @@ def decode_runs(
         for low in range(start, end, BLOCK):
             high = min(low + BLOCK, end)
             time, out = spike_time[low:high], value[low:high]
-            for j in range(time.size):
-                largest = max(largest, time[j])
-            for j in range(time.size):
-                out[j] = table[time[j]] * scale
+            largest = max(largest, _look_up(time, out, table, num_levels))
+            if scale != 1:
+                for j in range(out.size):
+                    out[j] *= scale
         start = end
     return largest
 
@@ -171,6 +179,7 @@ def decode_columns(
     spike_time: np.ndarray,
     value: np.ndarray,
     table: np.ndarray,
+    num_levels: int,
     scales: np.ndarray,
     start: int,
     stop: int,
@@ -180,14 +189,85 @@ def decode_columns(
     """
     largest = np.uint8(0)
     for row in range(start, stop):
-        low = row * scales.size
-        high = min(low + scales.size, spike_time.size)
-        time, out = spike_time[low:high], value[low:high]
-        for j in range(time.size):
-            largest = max(largest, time[j])
-        for j in range(time.size):
-            out[j] = table[time[j]] * scales[j]
+        end = min((row + 1) * scales.size, spike_time.size)
+        for low in range(row * scales.size, end, BLOCK):
+            high, column = min(low + BLOCK, end), low - row * scales.size
+            time, out = spike_time[low:high], value[low:high]
+            scale = scales[column : column + out.size]
+            largest = max(largest, _look_up(time, out, table, num_levels))
+            for j in range(out.size):
+                out[j] *= scale[j]
     return largest
+
+
+@compiled
+def _look_up(
+    time: np.ndarray, out: np.ndarray, table: np.ndarray, num_levels: int
+) -> int:
+    largest = np.uint8(0)
+    for j in range(time.size):
+        largest = max(largest, time[j])
+    first = 0
+    if num_levels <= PERMUTED and _can_permute(out):  # type: ignore[call-arg]
+        first = time.size - time.size % LANES
+        for j in range(0, first, LANES):
+            _permute(time, out, table, j)
+    for j in range(first, time.size):
+        out[j] = table[time[j]]
+    return largest
+
+
+@intrinsic
+def _can_permute(typing: Any, out: Any) -> Any:
+    """Whether there is an instruction for :func:`_permute`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(types.boolean, _has_permute(out))
+
+    return types.boolean(out), generate
+
+
+@intrinsic
+def _permute(typing: Any, time: Any, out: Any, table: Any, j: Any) -> Any:
+    """Looks values ``j`` to ``j + 15`` up in a table held in four registers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if not _has_permute(out):
+            return context.get_dummy_value()
+        floats = ir.VectorType(ir.FloatType(), LANES)
+        integers = ir.VectorType(ir.IntType(32), LANES)
+        octets = ir.VectorType(ir.IntType(8), LANES)
+
+        def address(k: int, index: Any, vector: Any) -> Any:
+            array = context.make_array(signature.args[k])(
+                context, builder, arguments[k]
+            )
+            start = builder.gep(array.data, [index])
+            return builder.bitcast(start, vector.as_pointer())
+
+        def level(k: int) -> Any:
+            index = ir.Constant(ir.IntType(64), k * LANES)
+            return builder.load(address(2, index, floats), align=4)
+
+        permute = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(floats, [floats, integers, floats]),
+            'llvm.x86.avx512.vpermi2var.ps.512',
+        )
+        index = builder.load(address(0, arguments[3], octets), align=1)
+        index = builder.zext(index, integers)  # The lowest five bits count.
+        near = builder.call(permute, [level(0), index, level(1)])
+        far = builder.call(permute, [level(2), index, level(3)])
+        is_near = builder.icmp_unsigned('<', index, integers([2 * LANES] * LANES))
+        found = builder.select(is_near, near, far)
+        builder.store(found, address(1, arguments[3], floats), align=4)
+        return context.get_dummy_value()
+
+    return types.void(time, out, table, j), generate
+
+
+def _has_permute(out: Any) -> bool:
+    return '+avx512f' in FEATURES and out.dtype == types.float32
 
 
 @compiled

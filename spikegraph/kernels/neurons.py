@@ -20,7 +20,7 @@ from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.kernels.memory import columns_of, dense, flat, runs_of
 from spikegraph.kernels.threads import share
 
-_MIN_RUN = 64  # Shorter runs of a channel are read by columns.
+_MIN_RUN = 128  # Shorter runs of a channel are read by columns.
 _MIN_ROWS = 32  # What rows have to share for a table of their columns.
 _NUM_BYTES = 256
 _DTYPES = (torch.float32, torch.float64)
@@ -174,20 +174,21 @@ def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Te
 
 def info() -> dict[str, Any]:
     """How spikes are fired and decoded on this CPU: ``'path'`` (``'numba'`` or
-    ``'torch'``), ``'reason'``, ``'num_threads'``, ``'numba'`` (its version) and
-    ``'cpu'`` (what it compiles for).
+    ``'torch'``), ``'reason'``, ``'num_threads'`` and, with Numba, ``'numba'`` (its
+    version), ``'cpu'`` (what it compiles for) and ``'permute'`` (whether float32
+    levels are looked up in registers).
     """
     found: dict[str, Any] = {'num_threads': torch.get_num_threads()}
-    if _kernels() is None:
-        reason = 'Numba cannot be imported'
-        return {'path': 'torch', 'reason': reason, 'numba': None, 'cpu': None, **found}
-    numba = importlib.import_module('numba')
-    target = importlib.import_module('numba.core.registry').cpu_target.target_context
+    kernels = _kernels()
+    if kernels is None:
+        return {'path': 'torch', 'reason': 'Numba cannot be imported', **found}
+    codegen = kernels.cpu_target.target_context.codegen()
     return {
         'path': 'numba',
         'reason': 'float32 and float64 on the CPU; PyTorch does the rest',
-        'numba': numba.__version__,
-        'cpu': target.codegen().magic_tuple()[1],
+        'numba': kernels.numba.__version__,
+        'cpu': codegen.magic_tuple()[1],
+        'permute': '+avx512f' in kernels.FEATURES,
         **found,
     }
 
@@ -294,10 +295,10 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     factors = factors.reshape(1, -1)
     if num_channels > 1 and length < _MIN_RUN:
         scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(cpu.decode_columns, time, value, levels, scales)
+        work = partial(cpu.decode_columns, time, value, levels, len(table), scales)
         largest = share(work, -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
-        work = partial(cpu.decode_runs, time, value, levels, scales)
+        work = partial(cpu.decode_runs, time, value, levels, len(table), scales)
         largest = share(partial(work, num_channels, length), size, size, 64)
     return out if max(largest) < len(table) else None
