@@ -35,7 +35,7 @@ from spikegraph.nn.shift import MemberShift
 _ROW_WISE = {
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
     *(torch.add, torch.sub, torch.mul, torch.div, 'add', 'sub', 'mul', 'div'),
-    *(torch.sigmoid, 'sigmoid', 'decode'),
+    *(torch.sigmoid, 'sigmoid', values_of),
 }
 # Row-wise along the columns only: where the dimension is given, and its default.
 _ALONG: dict[Any, tuple[int, int | None]] = {

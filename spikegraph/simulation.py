@@ -311,10 +311,7 @@ class _Run:
     ) -> Tensor:
         env = {**self.static, **currents}
         for node in segment:
-            if node.op == 'call_method' and node.target == 'decode':
-                env[node] = env[node.all_input_nodes[0]]
-            else:
-                env[node] = run_node(self.network, node, env)
+            env[node] = run_node(self.network, node, env)
         return env[segment[-1]]
 
 

@@ -136,12 +136,12 @@ def test_report_and_json(mlp):
 def test_cnn(monkeypatch):
     quick = ImageRecipe(hidden_channels=8, epochs=12)
     monkeypatch.setitem(IMAGE_RECIPES, 'digits', quick)
-    result = run(config=default_config('digits', 'cnn', allow_analog=True))
+    result = run(config=default_config('digits', 'cnn'))
     metrics = result.runs[0].metrics
     assert metrics['ann_accuracy'] > 95 and abs(metrics['loss_points']) < 2
     assert 0 < metrics['spikes_per_neuron'] <= 1 and metrics['agreement'] > 95
-    # The input and three activations; the converter may need more of them.
-    assert result.summary()['populations'] >= 4
+    assert result.summary()['populations'] == 4  # The input and three activations.
+    assert not result.runs[0].snn.report.analog
     assert 'CNN, 8 channels in the first layer' in format_experiment(result)
 
 

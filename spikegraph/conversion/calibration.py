@@ -26,6 +26,7 @@ from spikegraph.conversion.passes import (
 from spikegraph.conversion.sampling import as_rows, sample, tied_samples
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import check_activation
+from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import peaks
 
 
@@ -252,7 +253,7 @@ def _count(
     num_spikes = num_neurons = 0
     for a, s in zip(analog, spiking, strict=True):
         arguments = [a[n] for n in node.all_input_nodes]
-        coded = neuron(*arguments).decode()
+        coded = values_of(neuron(*arguments))
         error += float((coded - a[node]).double().square().sum())
         energy += float(a[node].double().square().sum())
         num_spikes += s[node].num_spikes

@@ -50,8 +50,6 @@ def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) 
     """Evaluates one node as the ANN does: the activation for populations, a
     maximum for gates, no coding.
     """
-    if node.op == 'call_method' and node.target == 'decode':
-        return env[node.all_input_nodes[0]]
     if is_population(network, node):
         module = network.get_submodule(str(node.target))
         if isinstance(module, SpikeGate):

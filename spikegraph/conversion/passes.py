@@ -22,6 +22,7 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
+from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 
 
@@ -189,7 +190,7 @@ def insert_decoders(structure: Structure) -> None:
         if not readers:
             continue
         with graph.inserting_after(node):
-            decoded = graph.call_method('decode', (node,))
+            decoded = graph.call_function(values_of, (node,))
         for reader in readers:
             reader.replace_input_with(node, decoded)
 

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegraph import coding
-from spikegraph.coding import PhaseCode
+from spikegraph.coding import PhaseCode, encoding
 from spikegraph.coding.encoding import check_scale, count_reached
 from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.kernels.memory import columns_of, dense, flat, runs_of
@@ -51,7 +50,7 @@ def fire_spikes(
         spike_time = _fire(potential, thresholds, checked, code.signed)
         if spike_time is not None:
             return spike_time
-    return coding.encode(potential, code, scale)
+    return encoding.encode(potential, code, scale)
 
 
 def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
@@ -127,7 +126,9 @@ def decode_spikes(
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
         dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
     value = _decode(spike_time, code.table().to(dtype), scale)
-    return value if value is not None else coding.decode(spike_time, code, scale, dtype)
+    return (
+        value if value is not None else encoding.decode(spike_time, code, scale, dtype)
+    )
 
 
 def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:

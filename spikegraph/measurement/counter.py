@@ -34,6 +34,7 @@ from spikegraph.nn import (
     SpikeGate,
     SpikingLayer,
 )
+from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 from spikegraph.nn.shift import GCNShift
 
@@ -91,7 +92,7 @@ class Counter:
                 feeds = frozenset([node])
             elif node.op == 'output':
                 self._count_readout(node, env, sources)
-            elif node.op.startswith('call') and node.target != 'decode':
+            elif node.op.startswith('call') and node.target is not values_of:
                 self._count_operation(node, env, feeds)
             sources[node] = feeds
             arrivals = self._count_arrivals(node, env)
@@ -107,7 +108,7 @@ class Counter:
             return (spikes.spike_time != spikes.code.num_steps).to(torch.float64)
         before = [n for n in node.all_input_nodes if isinstance(env[n], _VALUES)]
         moved = [n for n in before if n in self.arrivals]
-        if node.target == 'decode':
+        if node.target is values_of:
             return self.arrivals.get(node.all_input_nodes[0])
         if node.target in _SUMS and before and len(moved) == len(before):
             return sum(self.arrivals[n] for n in moved)  # type: ignore[return-value]
@@ -175,7 +176,7 @@ class Counter:
                 continue
             self.num_nodes += value.size(0) if value.dim() > 0 else 1
             feeds = sources[out]
-            if out.target == 'decode' or not feeds:
+            if out.target is values_of or not feeds:
                 continue
             counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
             steps = sum(env[n].code.num_steps for n in feeds)
@@ -284,7 +285,7 @@ class Counter:
         x = args[0] if args else kwargs['x']
         source = node.all_input_nodes[0]
         key = source.name
-        if source.target == 'decode':
+        if source.target is values_of:
             key = source.all_input_nodes[0].name
         parts = x if isinstance(x, (tuple, list)) else (x,)  # Of a bipartite graph.
         parts = [part for part in parts if part is not None]

@@ -12,6 +12,7 @@ from spikegraph.conversion.structure import build_structure
 from spikegraph.measurement.counter import Counter
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
+from spikegraph.nn import SpikingConv
 
 
 @dataclass
@@ -23,12 +24,15 @@ class Measurement:
         num_nodes (int): Rows of the output, which energies are divided by.
         table (EnergyTable): The energies of single operations.
         uncounted (List[str]): Operations with unknown cost, left out.
+        unit (str): What a row of the output stands for: :obj:`"node"`, or
+            :obj:`"image"`.
     """
 
     layers: list[LayerCounts]
     num_nodes: int
     table: EnergyTable
     uncounted: list[str] = field(default_factory=list)
+    unit: str = 'node'
 
     @property
     def total(self) -> Counts:
@@ -42,7 +46,7 @@ class Measurement:
         return total.spikes / max(1, total.neurons)
 
     def energy_pj(self) -> dict[str, float]:
-        """Energies in pJ per node: the ANN, dense and with zeros skipped, and
+        """Energies in pJ per node or image: the ANN, dense and with zeros skipped, and
         the spiking network; compute only, and with memory and neuron state.
         """
         total, table, nodes = self.total, self.table, max(1, self.num_nodes)
@@ -104,7 +108,8 @@ class Measurement:
         pj, ratio = self.energy_pj(), self.energy_ratios()
         lines += [
             '',
-            f'{"energy, nJ per node":<34}  {"ANN":>9}  {"zeros out":>9}  {"SNN":>9}  '
+            f'{"energy, nJ per " + self.unit:<34}  {"ANN":>9}  {"zeros out":>9}  '
+            f'{"SNN":>9}  '
             f'{"ratio":>7}  {"zeros out":>9}',
         ]
         for what, label in (
@@ -172,7 +177,14 @@ def measure(
             kept.counts = kept.counts + row.counts
         uncounted.update(dict.fromkeys(counter.uncounted))
         num_nodes += counter.num_nodes
-    return Measurement(list(rows.values()), num_nodes, energy_table, list(uncounted))
+    has_images = any(isinstance(m, SpikingConv) for m in snn.network.modules())
+    return Measurement(
+        list(rows.values()),
+        num_nodes,
+        energy_table,
+        list(uncounted),
+        'image' if has_images else 'node',
+    )
 
 
 def _short(value: int) -> str:
