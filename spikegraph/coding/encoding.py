@@ -122,13 +122,12 @@ def count_reached(value: Tensor, thresholds: Tensor) -> Tensor:
 def check_scale(scale: float | Tensor, x: Tensor) -> Tensor:
     """Returns ``scale`` as a tensor like ``x`` if it is positive and fits."""
     scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
-    if not bool(((scale > 0) & scale.isfinite()).all()):
-        bad = scale[~((scale > 0) & scale.isfinite())].reshape(-1)[0].item()
+    is_valid = (scale > 0) & (scale < float('inf'))
+    if not bool(is_valid.all()):
+        bad = scale[~is_valid].reshape(-1)[0].item()
         raise ValueError(f"Expected 'scale' to be positive and finite (got {bad:g})")
-    try:
-        fits = torch.broadcast_shapes(scale.shape, x.shape) == x.shape
-    except RuntimeError:
-        fits = False
+    pairs = zip(reversed(scale.shape), reversed(x.shape), strict=False)
+    fits = scale.dim() <= x.dim() and all(s in (1, size) for s, size in pairs)
     if scale.numel() != 1 and not fits:
         raise ValueError(
             f"Expected 'scale' to broadcast to the values {tuple(x.shape)} "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikegraph.conversion.interpretation import is_input
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import module_of, operation_of
 from spikegraph.nn import (
@@ -18,6 +19,7 @@ from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
     SpikeGate,
+    SpikingConv,
     SpikingGCNConv,
     SpikingLayer,
     SpikingLinear,
@@ -189,10 +191,18 @@ def insert_decoders(structure: Structure) -> None:
         readers = [u for u in readers if u not in moved]
         if not readers:
             continue
+        if not is_input(node):  # Decoded anyway, and once is enough.
+            readers += [u for u in node.users if _is_conv(network, u)]
         with graph.inserting_after(node):
             decoded = graph.call_function(values_of, (node,))
         for reader in readers:
             reader.replace_input_with(node, decoded)
+
+
+def _is_conv(network: fx.GraphModule, user: fx.Node) -> bool:
+    return user.op == 'call_module' and isinstance(
+        module_of(network, user), SpikingConv
+    )
 
 
 def moves_rows(user: fx.Node, node: fx.Node) -> bool:
