@@ -30,13 +30,15 @@ class ConversionConfig:
             level zero, see :meth:`PhaseCode.nearest`)
         per_channel (bool, optional): Whether every channel has a scale of its
             own. (default: :obj:`False`)
-        levels (str, optional): :obj:`"geometric"`, or :obj:`"fitted"` for a
-            table fitted to each population (Lloyd-Max), which then replaces
-            base and threshold shift. (default: :obj:`"geometric"`)
+        levels (str, optional): :obj:`"geometric"`, or :obj:`"fitted"` for the
+            table of least squared error for each population (Lloyd-Max, by
+            dynamic programming), which then replaces base and threshold shift.
+            (default: :obj:`"geometric"`)
         input_scale (str, optional): :obj:`"layer"` gives the input population
             one scale (or one per channel), :obj:`"node"` makes it relative to
-            each node's largest feature, :obj:`"auto"` takes what codes the
-            calibration data better. (default: :obj:`"auto"`)
+            the largest feature of each node (or image), :obj:`"auto"` takes
+            what codes the calibration data better, for images
+            :obj:`"layer"`. (default: :obj:`"auto"`)
         encode_input (bool, optional): If set to :obj:`False`, the first
             segment reads analog features, billed as MACs.
             (default: :obj:`True`)
