@@ -1,4 +1,4 @@
-"""Turns trained graph networks into one-spike spiking networks."""
+"""Turns trained graph networks and CNNs into one-spike spiking networks."""
 
 from typing import TYPE_CHECKING
 

@@ -21,7 +21,7 @@ def python_path(monkeypatch):
 def test_readme_examples(capsys, monkeypatch):
     text = (ROOT / 'README.md').read_text()
     blocks = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     module = ModuleType('readme')  # PyG looks for the modules of classes.
     monkeypatch.setitem(sys.modules, 'readme', module)
     namespace = vars(module)

@@ -42,6 +42,15 @@ def set_channel_dims(network: fx.GraphModule) -> None:
             known[node] = own
 
 
+def channel_dim_of(network: fx.GraphModule, node: fx.Node) -> int | None:
+    """Where the channels of a value are, None if nothing in front of it tells."""
+    own = _own_dim(network, node)
+    before = node.all_input_nodes
+    if own is None and before:
+        return channel_dim_of(network, before[0])
+    return own
+
+
 def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
     """What a node itself says about its channels, whatever it is given."""
     operation = operation_of(network, node)

@@ -109,17 +109,18 @@ def _replace_stack(structure: Structure, node: fx.Node) -> fx.Node:
     network.add_submodule(name, EarliestSpike(smallest=smallest))
     with graph.inserting_after(node):
         gate = graph.call_module(name, (list(stack.args[0]),))  # type: ignore
-    _replace_values(node, gate)
+    replace_values(node, gate)
     graph.erase_node(node)
     if not stack.users:
         graph.erase_node(stack)
     return gate
 
 
-def _replace_values(node: fx.Node, gate: fx.Node) -> None:
-    """Lets the readers of a maximum read the gate."""
+def replace_values(node: fx.Node, gate: fx.Node) -> None:
+    """Lets the readers of a maximum read the gate, which may be the same node."""
     if str(getattr(node.target, '__name__', node.target))[0] == 'a':  # amax, amin
-        node.replace_all_uses_with(gate)
+        if gate is not node:
+            node.replace_all_uses_with(gate)
         return
     for user in list(node.users):
         picks = user.target is operator.getitem and user.args[1] == 0

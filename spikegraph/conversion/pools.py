@@ -15,6 +15,8 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.utils import scatter
 
+from spikegraph.conversion.channels import channel_dim_of
+from spikegraph.conversion.gates import replace_values
 from spikegraph.nn import EarliestInWindow, EarliestMember, GraphFilter
 from spikegraph.nn.shift import MemberShift
 
@@ -32,10 +34,14 @@ _MAX_POOLS: dict[Any, type[nn.Module]] = {
     F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
 }
 
+_MAXIMA = {'max', 'amax', torch.max, torch.amax}
+
 Moving = Callable[[Any], list[fx.Node]]
 
 
-def replace_pool(network: fx.GraphModule, node: fx.Node, moving: Moving) -> None:
+def replace_pool(
+    network: fx.GraphModule, node: fx.Node, moving: Moving
+) -> list[fx.Node]:
     """Turns a call of a pooling function into that of a module, in place.
 
     Args:
@@ -43,21 +49,58 @@ def replace_pool(network: fx.GraphModule, node: fx.Node, moving: Moving) -> None
         node (torch.fx.Node): Any operation.
         moving (Callable): Finds the signals in an argument.
 
+    Returns:
+        List[torch.fx.Node]: The nodes that were put in front of it.
+
     Raises:
-        ValueError: If a maximum pool returns indices, or has a window that
-            depends on its input and other options.
+        NotImplementedError: If a maximum pool returns indices, or has a window
+            that depends on its input and other options.
     """
-    if node.op != 'call_function':
-        return
-    is_window = node.target in _MAX_POOLS
-    found = _window_gate(node) if is_window else _group_pool(node, moving)
+    keeps_dims = True
+    if node.target in _MAXIMA:
+        options = {**dict(zip(('dim', 'keepdim'), node.args[1:], strict=False))}
+        options.update(node.kwargs)
+        keeps_dims = bool(options.get('keepdim', False))
+        found = _global_gate(network, node, options.get('dim'))
+    elif node.target in _MAX_POOLS:
+        found = _window_gate(node)
+    else:
+        found = _group_pool(node, moving)
     if found is None:
-        return
+        return []
     module, args = found
-    node.meta['ann_type'] = getattr(node.target, '__name__', '')
+    node.meta['ann_type'] = getattr(node.target, '__name__', str(node.target))
     path = f'pools.{node.name}'
     network.add_submodule(path, module)
-    node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
+    if node.target in _MAXIMA:
+        replace_values(node, node)
+    if keeps_dims:
+        node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
+        return []
+    with network.graph.inserting_before(node):
+        gate = network.graph.call_module(path, args)
+    node.op, node.target, node.args = 'call_function', torch.flatten, (gate, 1)
+    node.kwargs = {}
+    return [gate]
+
+
+def _global_gate(
+    network: fx.GraphModule, node: fx.Node, dim: Any
+) -> tuple[nn.Module, tuple[Any, ...]] | None:
+    """A maximum over all places of an image or a sequence."""
+    x = node.args[0] if node.args else None
+    channel_dim = channel_dim_of(network, x) if isinstance(x, fx.Node) else None
+    dims = list(dim) if isinstance(dim, (tuple, list)) else [dim]
+    if channel_dim is None or not all(isinstance(d, int) for d in dims):
+        return None
+    rank = 1 - channel_dim  # Samples, channels, places.
+    places = range(channel_dim + 1, 0)
+    if sorted(d if d < 0 else d - rank for d in dims) != list(places):
+        return None
+    if len(places) == 0:
+        return None
+    pools = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+    return EarliestInWindow(pools[len(places) - 1](1)), (x,)
 
 
 def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:

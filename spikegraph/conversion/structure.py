@@ -245,7 +245,7 @@ class _Builder:
         if node in self.signals:  # An input population.
             return
         self.refusal = ''
-        replace_pool(self.network, node, self._moving)
+        self.signals.update(replace_pool(self.network, node, self._moving))
         rule = self._rule(node)
         activation: Activation = 'relu'
         if rule is not None and rule.kind == 'activation':

@@ -332,6 +332,22 @@ class TextCNN(nn.Module):
         return F.log_softmax(self.fc(torch.cat(x, 1)), dim=1)
 
 
+class PointNet(nn.Module):
+    """A maximum over all points, and over all pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv1d(3, 8, 1), nn.Conv1d(8, 8, 1)
+        self.bn1, self.bn2 = nn.BatchNorm1d(8), nn.BatchNorm1d(8)
+        self.image, self.fc = conv3x3(3, 4), nn.Linear(12, 4)
+
+    def forward(self, x):
+        points = F.relu(self.bn1(self.conv1(x.flatten(2))))
+        points = torch.max(self.bn2(self.conv2(points)), 2, keepdim=True)[0]
+        pixels = self.image(x).relu().amax((2, 3))
+        return self.fc(torch.cat([points.view(-1, 8), pixels], dim=1))
+
+
 class UNet(nn.Module):
     """Transposed convolution and interpolation."""
 
@@ -403,6 +419,7 @@ CNNS = {
     'inception': (Inception, 5, 0),
     'lenet': (LeNet, 3, 0),
     'textcnn': (TextCNN, 2, 0),
+    'pointnet': (PointNet, 2, 0),
     'unet': (UNet, 4, 0),
     'shufflenet': (ShuffleNet, 3, 0),
     'volume': (Volume, 2, 0),
