@@ -20,6 +20,8 @@ from spikegraph.nn import (
     SpikeGate,
 )
 
+_PAIRS = (torch.maximum, torch.minimum, 'maximum', 'minimum')
+
 AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
 
@@ -39,8 +41,8 @@ def insert_gates(
         if node not in signals:
             continue
         gate: fx.Node | None = None
-        if stacked(node) is not None:
-            gate = _replace_stack(structure, node)
+        if values_compared(node):
+            gate = _replace_maximum(structure, node)
             signals.add(gate)
         elif node.op == 'call_module':
             if isinstance(module_of(network, node), SpikeGate):
@@ -87,8 +89,20 @@ def _split_windows(network: fx.GraphModule, signals: set[fx.Node]) -> None:
         network.graph.erase_node(node)
 
 
-def stacked(node: fx.Node) -> fx.Node | None:
-    """The stack that ``node`` takes the maximum of, along its new dimension."""
+def values_compared(node: fx.Node) -> list[Any]:
+    """The values that ``node`` takes the maximum (minimum) of, place by place:
+    two, or a stack of any number, along its new dimension.
+    """
+    is_pair = node.target in (torch.max, torch.min, 'max', 'min')
+    is_pair = is_pair and isinstance((*node.args, 0, 0)[1], fx.Node)
+    if is_pair or node.target in _PAIRS:
+        return list(node.args)
+    stack = _stack_of(node)
+    values: Any = [] if stack is None else stack.args[0]
+    return list(values) if isinstance(values, (list, tuple)) else []
+
+
+def _stack_of(node: fx.Node) -> fx.Node | None:
     targets = ('max', 'amax', torch.max, torch.amax)
     if node.target not in (*targets, 'min', 'amin', torch.min, torch.amin):
         return None
@@ -100,18 +114,20 @@ def stacked(node: fx.Node) -> fx.Node | None:
     return stack if dim == over else None
 
 
-def _replace_stack(structure: Structure, node: fx.Node) -> fx.Node:
+def _replace_maximum(structure: Structure, node: fx.Node) -> fx.Node:
     network, graph = structure.network, structure.network.graph
-    stack = stacked(node)
-    assert stack is not None
+    stack = _stack_of(node)
     name = f'gates.{node.name}'
     smallest = 'min' in str(getattr(node.target, '__name__', node.target))
     network.add_submodule(name, EarliestSpike(smallest=smallest))
     with graph.inserting_after(node):
-        gate = graph.call_module(name, (list(stack.args[0]),))  # type: ignore
-    replace_values(node, gate)
+        gate = graph.call_module(name, (values_compared(node),))
+    if stack is None:
+        node.replace_all_uses_with(gate)
+    else:
+        replace_values(node, gate)
     graph.erase_node(node)
-    if not stack.users:
+    if stack is not None and not stack.users:
         graph.erase_node(stack)
     return gate
 

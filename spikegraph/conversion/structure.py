@@ -20,7 +20,7 @@ from spikegraph.conversion.activations import (
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
-from spikegraph.conversion.gates import insert_gates, stacked
+from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.passes import (
     Structure,
     fold_degree,
@@ -338,7 +338,9 @@ class _Builder:
         )
 
     def _allow_max(self, node: fx.Node) -> Rule | None:
-        return Rule('affine') if stacked(node) is not None else None
+        values = values_compared(node)
+        signals = [n for n in values if isinstance(n, fx.Node) and n in self.signals]
+        return Rule('affine') if values and len(signals) == len(values) else None
 
     def _leave_analog(self, node: fx.Node) -> None:
         what = describe(self.network, node)

@@ -316,6 +316,10 @@ REFUSALS = {
     'square': (lambda: Refused(lambda x: x * x), r"Cannot convert 'mul' \(mul\)"),
     'softmax inside': (lambda: Refused(nn.Softmax(-1)), r"'act' \(Softmax\)"),
     'max': (lambda: Refused(lambda x: x.max(dim=-1)[0]), r"Cannot convert 'max_1'"),
+    'max of zero': (
+        lambda: Refused(lambda x: torch.maximum(x, x.new_zeros(1))),
+        r"Cannot convert 'maximum'",
+    ),
     'attention': (Attention, r"Cannot convert 'att' \(GATConv\).*allow_analog=True"),
     'subclass': (WithMyConv, r"'square' \(Tensor.square\) in mine \(MyConv\)"),
     'lstm': (lambda: GCN(5, 8, 2, 3, jk='lstm'), r"Cannot convert 'jk.lstm' \(LSTM\)"),
@@ -559,6 +563,18 @@ CONVERTS = {
         lambda s, x, e: s.c3(
             torch.stack([s.c1(x, e).relu(), s.l5(x).relu()]).max(0).values, e
         ),
+        2,
+    ),
+    'maximum of two': (
+        lambda s, x, e: s.c3(torch.maximum(s.c1(x, e).relu(), s.l5(x).relu()), e),
+        2,
+    ),
+    'smaller of two': (
+        lambda s, x, e: s.c3(s.c1(x, e).relu().min(s.l5(x).relu()), e),
+        2,
+    ),
+    'larger of two potentials': (
+        lambda s, x, e: s.c3(torch.max(s.c1(x, e), s.l5(x)).relu(), e),
         2,
     ),
     'conv used twice': (
