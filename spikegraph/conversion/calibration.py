@@ -97,6 +97,7 @@ def calibrate(
         snn_outputs=[],
     )
     tied = tied_samples(structure, calls, config)
+    compared = {name for group in structure.groups for name in group}
     analog: list[dict[fx.Node, Any]] = [{} for _ in calls]
     spiking: list[dict[fx.Node, Any]] = [{} for _ in calls]
     for node in progress(nodes):
@@ -112,10 +113,11 @@ def calibrate(
                 name = str(node.target)
                 potentials = sample(node, module, analog, config, argument=0)
                 values = tied.get(name)
-                # Compared with others: no scale of a node's own.
-                may_be_relative = values is None and is_input(node)
+                # Where nodes are compared, none has a scale of its own; images
+                # have much the same range.
+                may_be_relative = is_input(node) and name not in compared
                 if module.channel_dim != -1 and config.input_scale == 'auto':
-                    may_be_relative = False  # Images have much the same range.
+                    may_be_relative = False
                 if values is None:
                     values = sample(node, module, analog, config)
                 _check_population(name, module, potentials, values)

@@ -66,7 +66,8 @@ def tied_samples(
     structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
 ) -> dict[str, Tensor]:
     """Pooled samples of populations that must share one code."""
-    if not structure.groups:
+    groups = [group for group in structure.groups if len(group) > 1]
+    if not groups:
         return {}
     network = structure.network
     own: dict[str, list[Tensor]] = {}
@@ -77,12 +78,12 @@ def tied_samples(
                 env[node] = call[str(node.target)]
                 continue
             env[node] = run_analog(network, node, env)
-            if any(str(node.target) in group for group in structure.groups):
+            if any(str(node.target) in group for group in groups):
                 module = network.get_submodule(str(node.target))
                 found = sample(node, module, [env], config)
                 own.setdefault(str(node.target), []).append(found)
     pooled = {}
-    for group in structure.groups:
+    for group in groups:
         rows = torch.cat([s for name in group for s in own[name]])
         pooled.update(dict.fromkeys(group, rows))
     return pooled
