@@ -76,7 +76,8 @@ class Simulation:
             sign = spikes.polarity().reshape(times.shape)
             node, channel = (times < spikes.code.num_steps).nonzero(as_tuple=True)
             events = np.empty(len(node), dtype=EVENT_DTYPE)
-            events['t'] = self.start_step[name] + times[node, channel].cpu().numpy()
+            step = times[node, channel].long()  # Bytes would overflow.
+            events['t'] = self.start_step[name] + step.cpu().numpy()
             events['layer'] = layer
             events['node'] = node.cpu().numpy()
             events['channel'] = channel.cpu().numpy()

@@ -12,6 +12,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.call import copy_of
 from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.nn import ACTIVATIONS
 
 _SPREADS = (4.0, 4e4, 4.0)  # Of probes: wide ones reach far bounds.
@@ -39,7 +40,7 @@ def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
     Returns:
         List[str]: The paths of these layers.
     """
-    model = copy.deepcopy(model).eval()
+    model = plain_copy(model)
     candidates = {
         path: module
         for path, module in model.named_modules()

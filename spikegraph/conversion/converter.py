@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
 from spikegraph.conversion.structure import build_structure
 from spikegraph.conversion.tracing import drop_unread_inputs
+from spikegraph.conversion.wrappers import plain_copy, unwrap
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
@@ -63,6 +63,7 @@ def convert(
             nor a population; the message names module, type and remedy.
         ValueError: If model, data or options are unfit.
     """
+    model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise ValueError(
             "Expected 'model' to be a trained torch.nn.Module "
@@ -109,9 +110,9 @@ def _verify(
     model: nn.Module, calls: list[dict[str, Any]], calibration: Calibration
 ) -> None:
     """The converted graph, run as an ANN, must be the model that was given."""
-    model = copy.deepcopy(model).eval()  # A call may fill caches.
+    model = plain_copy(model)  # A call may fill caches.
     for call, found in zip(calls, calibration.ann_outputs, strict=True):
-        expected = model(**copy_of(call))
+        expected = _plain(model(**copy_of(call)))
         pairs = zip(
             pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
         )
@@ -125,6 +126,11 @@ def _verify(
                     f'the model in evaluation mode (got {differs}). Is it random or '
                     'stateful then, or does it change a view in place?'
                 )
+
+
+def _plain(output: Any) -> Any:
+    """A dictionary of any kind as a plain one."""
+    return dict(output) if isinstance(output, Mapping) else output
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:

@@ -4,6 +4,7 @@ a time.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,10 +62,15 @@ def run_analog(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) 
 
 
 def population_name(node: fx.Node) -> str:
-    """The name of a population, or of a gate that is a layer by its path."""
+    """The name of a population, or of a gate that is a layer by its path; with
+    a number from the second call of a gate on.
+    """
     target = str(node.target)
     first, _, rest = target.partition('.')
-    return rest if first in ('neurons', 'gates', 'pools') else target
+    name = rest if first in ('neurons', 'gates', 'pools') else target
+    before = itertools.takewhile(lambda n: n is not node, node.graph.nodes)
+    calls = sum(n.op == 'call_module' and n.target == target for n in before)
+    return f'{name}_{calls}' if calls else name
 
 
 def is_input(node: fx.Node) -> bool:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import dis
 import inspect
 import operator
@@ -18,7 +17,6 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.call import CallSpec, parameters_of
-from spikegraph.conversion.interpretation import run_node
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.replacement import (
     Originals,
@@ -32,7 +30,9 @@ from spikegraph.conversion.rules import (
     is_leaf,
     rule_for,
 )
+from spikegraph.conversion.sizes import SizeProxy, UnknownSize
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS, traceable_functions
+from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.nn import SpikingTwin
 
 _VIEWS = {
@@ -45,7 +45,7 @@ _VIEWS = {
 _LOCK = threading.RLock()
 
 
-class _DataProxy(fx.Proxy):
+class _DataProxy(SizeProxy):
     """A PyG data object whose absent attributes are absent, not symbolic."""
 
     def __getattr__(self, name: str) -> Any:
@@ -60,13 +60,18 @@ class _DataProxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     """Traces a copy of the model whose layers have been converted."""
 
-    def __init__(self, spec: CallSpec, originals: Originals) -> None:
+    def __init__(
+        self,
+        spec: CallSpec,
+        originals: Originals,
+        sizes: dict[tuple[str, str], Any],
+    ) -> None:
         super().__init__(autowrap_functions=GRAPH_FUNCTIONS)
         self.trace_asserts = True
         self.spec = spec
         self.originals = originals
         self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
-        self.lengths: dict[str, int] = {}  # Of what is looped over, by node.
+        self.sizes = sizes  # Those that are known, by node.
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m) and (m in self.whole or not can_trace(m))
@@ -74,7 +79,7 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         if node.op == 'placeholder' and node.target in self.spec.data_names:
             return _DataProxy(node, self)
-        return super().proxy(node)
+        return SizeProxy(node, self)
 
     def create_arg(self, a: Any) -> Any:
         """A proxy that passes for a tensor is none."""
@@ -101,24 +106,37 @@ class _Tracer(fx.Tracer):
                 }
         return function, args
 
+    def known_size(self, node: fx.Node, what: str) -> Any:
+        """A length or a number that calibration fixes."""
+        if (node.name, what) not in self.sizes:
+            raise UnknownSize(node, what)
+        return self.sizes[node.name, what]
+
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """Loops over sizes, or over parts that a tensor was split into: as many
         as with the calibration data.
         """
         try:
             return super().iter(obj)
-        except fx.proxy.TraceError as error:
-            if obj.node.name not in self.lengths:
-                raise _UnknownLength(obj.node, error) from error
-            length, items = self.lengths[obj.node.name], cast(Any, obj)
+        except fx.proxy.TraceError:
+            length, items = self.known_size(obj.node, 'length'), cast(Any, obj)
             return iter([items[i] for i in range(length)])
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        """A part of a list of layers has no path, but its layers have."""
+        is_part = isinstance(mod, (nn.Sequential, nn.ModuleList))
+        if is_part and not any(mod is m for m in self.root.modules()):
+            return type(mod).__name__
+        return super().path_of_module(mod)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """What a layer asserts about shapes is taken to hold."""
         frame = inspect.currentframe()
         while frame is not None and frame.f_code.co_name in ('to_bool', '__bool__'):
             frame = frame.f_back
-        return (frame is not None and _in_assertion(frame)) or super().to_bool(obj)
+        if frame is not None and _in_assertion(frame):
+            return True
+        return bool(self.known_size(obj.node, 'value'))
 
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -154,34 +172,6 @@ class _Tracer(fx.Tracer):
             if m in self.whole:
                 out.node.meta['why_whole'] = self.whole[m]
         return out
-
-
-class _UnknownLength(UserError):
-    """A loop over something of which the trace does not tell the length."""
-
-    def __init__(self, node: fx.Node, error: Exception) -> None:
-        super().__init__(NotImplementedError, f'Cannot trace a loop: {error}')
-        self.node = node
-
-    def length(self, root: nn.Module, spec: CallSpec) -> int:
-        """Finds it, by running what leads to the node."""
-        needed, queue = {self.node}, [self.node]
-        while queue:
-            new = [n for n in queue.pop().all_input_nodes if n not in needed]
-            needed.update(new)
-            queue += new
-        env: dict[fx.Node, Any] = {}
-        dtype = next((p.dtype for p in root.parameters()), torch.float32)
-        for node in self.node.graph.nodes:
-            if node in needed and node.op == 'placeholder':
-                if node.target not in spec.shapes:
-                    raise self
-                env[node] = torch.zeros(spec.shapes[node.target], dtype=dtype)
-            elif node in needed:
-                env[node] = run_node(root, node, env)  # type: ignore[arg-type]
-        if not isinstance(env[self.node], (tuple, list)):
-            raise self  # Rows of a tensor: how many depends on the data.
-        return len(env[self.node])
 
 
 def _in_assertion(frame: FrameType) -> bool:
@@ -221,13 +211,13 @@ def trace(
                 f"Expected '{name}' to be initialised (got a lazy parameter); run the "
                 'model once, or train it, before converting'
             )
-    model = copy.deepcopy(model).eval()
+    model = plain_copy(model)
     if isinstance(model, pyg_nn.Sequential):
         _give_explicit_forward(model)
     model = _named(model)
     originals = convert_layers(model, options or TraceOptions())
     try:
-        graph = _trace(model, spec, originals, lengths={})
+        graph = _trace(model, spec, originals)
     except UserError as error:
         raise error.kind(str(error)) from error.__cause__
     except Exception as error:  # Whatever user code does with symbolic values.
@@ -247,25 +237,25 @@ def trace(
     return network
 
 
-def _trace(
-    model: nn.Module, spec: CallSpec, originals: Originals, lengths: dict[str, int]
-) -> fx.Graph:
-    """Traces once more each time that a loop turns out to be of unknown length."""
-    tracer = _Tracer(spec, originals)
-    tracer.lengths = lengths
-    try:
-        with _LOCK, traceable_functions():
-            return tracer.trace(model, concrete_args=dict(spec.constants))
-    except _UnknownLength as unknown:
-        lengths[unknown.node.name] = unknown.length(model, spec)
-    return _trace(model, spec, originals, lengths)
+def _trace(model: nn.Module, spec: CallSpec, originals: Originals) -> fx.Graph:
+    """Traces once more each time that a size is asked for that is not known yet."""
+    sizes: dict[tuple[str, str], Any] = {}
+    while True:
+        tracer = _Tracer(spec, originals, sizes)
+        try:
+            with _LOCK, traceable_functions():
+                return tracer.trace(model, concrete_args=dict(spec.constants))
+        except UnknownSize as unknown:
+            sizes[unknown.node.name, unknown.what] = unknown.find(model, spec)
 
 
 def _named(model: nn.Module) -> nn.Module:
-    """A model that is a single layer gets a name for it, and one with variadic
-    arguments is called without them.
+    """A model that is a single layer gets a name for it, as does one with layers
+    whose names a graph uses itself; one with variadic arguments is called without
+    them.
     """
     layer = rule_for(model) is not None or isinstance(model, MessagePassing)
+    layer |= any(hasattr(fx.GraphModule, name) for name, _ in model.named_children())
     parameters = parameters_of(model)
     if not layer and len(parameters) == len(
         inspect.signature(model.forward).parameters

@@ -54,6 +54,15 @@ class SpikingConv(SpikingLayer):
         """The bias :math:`(C_{out})`."""
         return self.conv.bias  # type: ignore[return-value]
 
+    def __getattr__(self, name: str) -> Any:
+        """Options are those of the convolution, such as ``out_channels``."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith('_') or 'conv' not in self._modules:
+                raise
+            return getattr(self.conv, name)
+
     @property
     def num_channels(self) -> int:
         """The number of output channels."""

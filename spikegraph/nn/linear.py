@@ -41,6 +41,16 @@ class SpikingLinear(SpikingLayer):
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 
+    @property
+    def in_features(self) -> int:
+        """The number of inputs, as :class:`torch.nn.Linear` calls it."""
+        return self.in_channels
+
+    @property
+    def out_features(self) -> int:
+        """The number of outputs, as :class:`torch.nn.Linear` calls it."""
+        return self.out_channels
+
     def reset_parameters(self) -> None:
         """Draws new parameters, as :class:`torch.nn.Linear` does."""
         bound = 1 / math.sqrt(max(1, self.in_channels))

@@ -1,0 +1,180 @@
+import copy
+import warnings
+from collections import OrderedDict
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+from spikegraph import ConversionConfig, convert, load, measure, save
+from tests.conversion.cnns import images
+
+FINE = ConversionConfig(num_steps=100, base=1.08, per_channel=True)
+
+
+def network(wrap):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(wrap(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.ReLU()),
+        *(wrap(nn.Conv2d(8, 8, 3)), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten()),
+        wrap(nn.Linear(32, 4)),
+    ).double()
+
+
+def old_weight_norm(layer):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        return weight_norm(layer)
+
+
+WRAPS = {
+    'weight norm': parametrizations.weight_norm,
+    'spectral norm': parametrizations.spectral_norm,
+    'orthogonal': parametrizations.orthogonal,
+    'weight norm by hooks': old_weight_norm,
+    'spectral norm by hooks': spectral_norm,
+    'pruned': lambda layer: prune.l1_unstructured(layer, 'weight', 0.3),
+}
+
+
+@pytest.mark.parametrize('name', WRAPS)
+def test_weights_that_are_computed(name, tmp_path):
+    model, x = network(WRAPS[name]), images(24)
+    model(x)  # In training: what it keeps is part of a graph of gradients.
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    snn = convert(model, x, FINE)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    model.eval()
+    with torch.no_grad():
+        expected = model(x)
+    assert (snn(x) - expected).norm() < 0.1 * expected.norm()
+    assert snn.report.num_activations == 2 and snn.report.folded_norms == 1
+    assert measure(model, snn, x[:2]).total.synops > 0
+    save(snn, tmp_path / 'snn.safetensors')
+    assert torch.equal(load(tmp_path / 'snn.safetensors', model)(x), snn(x))
+    (model(x).sum() + model[0].weight.sum()).backward()  # It can still be trained.
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # Of torch.compile.
+@pytest.mark.parametrize('wrap', [nn.DataParallel, torch.compile])
+def test_wrapped_models(wrap):
+    model, x = network(lambda layer: layer).eval(), images(24)
+    snn = convert(wrap(model), x, FINE)
+    assert torch.equal(snn(x), convert(model, x, FINE)(x))
+
+
+class Names(nn.Module):
+    """Names that a graph uses itself, and a dictionary of a type of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.graph = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        hidden = self.code(x).relu()
+        return Output(logits=self.graph(hidden).mean((2, 3)), hidden=hidden)
+
+
+class Output(OrderedDict):
+    pass
+
+
+def test_names_and_outputs():
+    model, x = Names().double(), images(24)
+    found = convert(model, x, FINE)(x)
+    assert list(found) == ['logits', 'hidden']
+    with torch.no_grad():
+        expected = model(x)
+    for name, value in expected.items():
+        assert (found[name] - value).norm() < 0.1 * value.norm()
+
+
+class Sizes(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+        self.parts = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Dropout())
+        self.compute = forward
+
+    def forward(self, x):
+        return self.fc(self.compute(self, x).mean((2, 3)))
+
+
+def _asserts(s, x):
+    assert x.dim() in (3, 4)
+    _, _, height, width = x.shape
+    assert height == 16 and width == 16
+    return s.conv(x).relu()
+
+
+def _resizes(s, x):
+    h = s.conv(x).relu()
+    size = (int(h.shape[2] * 2), int(h.shape[3] * 2))
+    return F.avg_pool2d(F.interpolate(h, size=size), 2)
+
+
+def _halves(s, x):
+    h = s.conv(x).relu()
+    num = int(h.size(1) * 0.5)
+    return torch.cat([h[:, num:], h[:, :num]], 1)
+
+
+def _shapes(s, x):
+    h = s.conv(x).relu()
+    return h if h.shape[1:] == s.parts(h).shape[1:] else h.sum()
+
+
+FORWARDS = {
+    'assert': _asserts,
+    'resize': _resizes,
+    'halves': _halves,
+    'shapes': _shapes,
+    'dimensions': lambda s, x: s.conv(x).relu() if x.ndim == 4 else None,
+    'type': lambda s, x: s.conv(x).relu() if x.dtype == torch.float64 else None,
+    'list': lambda s, x: torch.cat(list(s.conv(x).relu().chunk(2, 1))[::-1], 1),
+    'range': lambda s, x: sum(s.conv(x).relu()[:, [i] * 8] for i in range(x.size(1))),
+    'unpacked': lambda s, x: s.conv(x).relu().view(*tuple(x.shape[:1]), 8, 14, 14),
+    'larger': lambda s, x: s.conv(x).relu() / max(3, x.size(1)),
+    'part': lambda s, x: s.parts[:2](s.conv(x).relu()),
+    'attributes': lambda s, x: (
+        s.conv(x).relu().reshape(-1, s.conv.out_channels, 14, 14)
+    ),
+    'features': lambda s, x: s.conv(x).relu().reshape(-1, s.fc.in_features, 14, 14),
+}
+
+
+@pytest.mark.parametrize('name', FORWARDS)
+def test_sizes_that_calibration_fixes(name):
+    torch.manual_seed(0)
+    model, x = Sizes(FORWARDS[name]).double().eval(), images(24)
+    snn = convert(model, x, FINE)
+    for batch in (x, images(5, seed=1)):  # Another number of samples.
+        with torch.no_grad():
+            expected = model(batch)
+        assert (snn(batch) - expected).norm() < 0.1 * expected.norm()
+    assert snn.report.num_activations == {'part': 2, 'range': 3}.get(name, 1)
+
+
+@pytest.mark.parametrize(
+    'forward, match',
+    [
+        (lambda s, x: s.conv(x).relu().view(len(x), 8, 14, 14), r"x\.size\(0\)'"),
+        (lambda s, x: s.conv(x) if x.sum() > 0 else s.conv(x).relu(), 'the value of'),
+        (lambda s, x: s.conv(x).relu() if x.size(0) > 20 else s.conv(x), 'samples'),
+        (lambda s, x: s.conv(x)[: int(x.max())], 'the values of tensors'),
+    ],
+)
+def test_sizes_that_calibration_does_not_fix(forward, match):
+    with pytest.raises(NotImplementedError, match=match):
+        convert(Sizes(forward).double(), images(20), FINE)
+
+
+def test_original_keeps_its_parametrizations():
+    model = network(parametrizations.weight_norm)
+    copied = copy.deepcopy(model)
+    convert(model, images(24), FINE)
+    for original, other in zip(model.modules(), copied.modules(), strict=True):
+        assert type(original).__name__ == type(other).__name__
+    assert hasattr(model[0], 'parametrizations')
