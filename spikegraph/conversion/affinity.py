@@ -21,6 +21,27 @@ _TOLERANCE = 1e-9  # Relative, in float64: rounding stays below, curvature above
 
 
 @torch.no_grad()
+def check_claim(name: str, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+    r"""Checks what a rule of a user claims, that a module is affine in its first
+    argument: :math:`f(x) + f(0) = 2 f(x / 2)`.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    x = args[0] if args else None
+    if not isinstance(x, Tensor) or not isinstance(out, Tensor):
+        return
+    total = out + module(torch.zeros_like(x), *args[1:])
+    twice = 2 * module(x / 2, *args[1:])
+    if not torch.allclose(total, twice, rtol=1e-3, atol=1e-3 * float(out.abs().max())):
+        raise ValueError(
+            f"Expected the rule for '{name}' to return an affine module (got "
+            f'{type(module).__name__}, which is not); for an activation, use '
+            '\'kind="activation"\''
+        )
+
+
+@torch.no_grad()
 def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
     r"""Finds the message passing layers without a rule that are affine in
     their features on the graph of every call, and on one with the same number

@@ -9,10 +9,12 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
+from spikegraph.conversion.affinity import check_claim
 from spikegraph.conversion.compensation import SMALLEST, compensate_layers
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.fitting import fit_code
 from spikegraph.conversion.interpretation import (
+    arguments,
     is_input,
     is_population,
     run_analog,
@@ -24,7 +26,7 @@ from spikegraph.conversion.passes import (
     summed_layers,
 )
 from spikegraph.conversion.sampling import as_rows, sample, tied_samples
-from spikegraph.nn import PhaseNeuron
+from spikegraph.nn import Analog, PhaseNeuron, SpikeGate, SpikingLayer
 from spikegraph.nn.activation import check_activation
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import peaks
@@ -133,6 +135,9 @@ def calibrate(
                         node, module, spiking, config, 0, of=_activated(module)
                     )
                 _fit_population(module, values, peak, config, weight, coded)
+            elif _is_foreign(module, structure, node):
+                args, _ = arguments(node, analog[0])
+                check_claim(str(node.target), module, args, analog[0][node])
         for s in spiking:
             s[node] = run_node(network, node, s)
         if node in sums:
@@ -153,6 +158,14 @@ def calibrate(
             result.ann_outputs = [a[node] for a in analog]
             result.snn_outputs = [s[node] for s in spiking]
     return result
+
+
+def _is_foreign(module: nn.Module, structure: Structure, node: fx.Node) -> bool:
+    """Whether it comes from a rule of a user, and is no spiking layer."""
+    rule = node.meta.get('rule')
+    ours = isinstance(module, (SpikingLayer, SpikeGate, Analog))
+    claimed = rule is not None and rule.kind == 'affine' and rule.convert is not None
+    return claimed and not ours and node.name not in structure.analog
 
 
 def _check_population(
@@ -254,8 +267,7 @@ def _count(
     error = energy = 0.0
     num_spikes = num_neurons = 0
     for a, s in zip(analog, spiking, strict=True):
-        arguments = [a[n] for n in node.all_input_nodes]
-        coded = values_of(neuron(*arguments))
+        coded = values_of(neuron(*[a[n] for n in node.all_input_nodes]))
         error += float((coded - a[node]).double().square().sum())
         energy += float(a[node].double().square().sum())
         num_spikes += s[node].num_spikes
@@ -287,7 +299,8 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
             continue
         error += float((b.double() - a.double()).square().sum())
         energy += float(a.double().square().sum())
-        same = predictions(as_rows(a)) == predictions(as_rows(b))
+        dim = 0 if a.dim() == 1 else -1  # A score of each sample.
+        same = predictions(as_rows(a, dim)) == predictions(as_rows(b, dim))
         num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
     relative = (error / energy) ** 0.5 if energy > 0 else error**0.5
     return relative, 100 * num_same / max(1, num_rows)

@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from spikegraph.conversion.tracing import operation_of
@@ -21,6 +22,13 @@ _RESHAPING = {
     *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.mean),
     *('flatten', 'view', 'reshape', 'permute', 'transpose', 'mean', 'unflatten'),
     *(torch.sum, 'sum', torch.squeeze, 'squeeze', torch.unsqueeze, 'unsqueeze'),
+    *(torch.unflatten, torch.stack, torch.unbind, 'unbind', F.unfold, 'unfold'),
+    *(torch.movedim, torch.moveaxis, torch.swapaxes, torch.swapdims, torch.rot90),
+    *('movedim', 'moveaxis', 'swapaxes', 'swapdims', torch.t, 't', 'mT', 'T'),
+}
+_FUNCTIONS: dict[Any, int] = {
+    **{F.conv1d: 1, F.conv2d: 2, F.conv3d: 3},
+    **{F.conv_transpose1d: 1, F.conv_transpose2d: 2, F.conv_transpose3d: 3},
 }
 
 
@@ -62,11 +70,17 @@ def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
         return -1
     if type(operation) in _DIMENSIONS:
         return -1 - _DIMENSIONS[type(operation)]
-    return -1 if _reshapes(operation) else None
+    if not isinstance(operation, nn.Module) and operation in _FUNCTIONS:
+        return -1 - _FUNCTIONS[operation]
+    return -1 if _reshapes(node, operation) else None
 
 
-def _reshapes(operation: Any) -> bool:
-    is_module = isinstance(operation, (nn.Flatten, nn.Unflatten))
+def _reshapes(node: fx.Node, operation: Any) -> bool:
+    """Whether it arranges, adds or removes dimensions."""
+    if operation is operator.getitem:
+        index = node.args[1] if isinstance(node.args[1], tuple) else ()
+        return any(i is None or isinstance(i, (int, fx.Node)) for i in index)
+    is_module = isinstance(operation, (nn.Flatten, nn.Unflatten, nn.Unfold))
     return is_module or operation in _RESHAPING
 
 
@@ -78,8 +92,7 @@ def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:
     while queue:
         user = queue.pop(0)
         operation = operation_of(network, user)
-        index: Any = user.args[1] if operation is operator.getitem else ()
-        if _reshapes(operation) or isinstance(index, tuple) and None in index:
+        if _reshapes(user, operation):
             return 0
         dim = _own_dim(network, user)
         if dim is not None:

@@ -17,6 +17,7 @@ NEGLIGIBLE = 1e-10  # Squared error, relative: float32 rounding, no coding error
 SMALLEST = 0.1  # Rows count alike down to this share of the mean square.
 MAX_ROWS = 2**16  # Rows that a layer is corrected on, more if its features are many.
 ROWS_PER_FEATURE = 16
+CHUNK = 2**12  # Rows in float64 at once.
 HELD_OUT = 5  # Every fifth row judges, the others fit.
 
 
@@ -110,25 +111,25 @@ def compensate(
     residual, goal = residual.double(), goal.double()
     ones = _row_weights(goal).sqrt().view(-1, 1)
     residual = ones * residual
-    columns = ones.unsqueeze(1)  # [n, G, F]
-    if features is not None:
-        phi = (
-            features.double() if features.dim() == 3 else features.double().unsqueeze(1)
-        )
-        columns = torch.cat([columns * phi, columns.expand(-1, phi.size(1), 1)], dim=-1)
+    if features is None:
+        features = like.new_empty(len(like), 0)
+        has_features = False
+    else:
+        has_features = True
     exact = bool(residual.square().sum() <= NEGLIGIBLE * goal.square().sum())
-    held_out = torch.arange(len(columns), device=columns.device) % HELD_OUT == 0
-    num_fit = int((~held_out).sum())
-    if exact or num_fit < 1 + columns.size(-1):
+    held_out = torch.arange(len(ones), device=ones.device) % HELD_OUT == 0
+    if exact or int((~held_out).sum()) < 1 + features.size(-1):
         return None
-    kept = _Normal.of(columns[~held_out], residual[~held_out])
-    judge = _Normal.of(columns[held_out], residual[held_out])
+    kept, judge = (
+        _Normal.of(features[rows], ones[rows], residual[rows])
+        for rows in (~held_out, held_out)
+    )
     if not judge.gain(kept.solve()) > 0:
         return None
     both = _Normal(kept.gram + judge.gram, kept.cross + judge.cross)
     change = both.solve().to(like)  # [G, F_out / G, F + 1]
     shift = change[..., -1].flatten()
-    return None if features is None else change[..., :-1].flatten(0, 1), shift
+    return change[..., :-1].flatten(0, 1) if has_features else None, shift
 
 
 def _row_weights(goal: Tensor) -> Tensor:
@@ -146,11 +147,24 @@ class _Normal:
     cross: Tensor  # [G, F, F_out / G]
 
     @classmethod
-    def of(cls, columns: Tensor, residual: Tensor) -> _Normal:
-        """Of columns :math:`(n, G, F)` and residuals :math:`(n, F_{out})`."""
-        phi = columns.transpose(0, 1)
-        wanted = residual.unflatten(1, (columns.size(1), -1)).transpose(0, 1)
-        return cls(phi.mT @ phi, phi.mT @ wanted)
+    def of(cls, features: Tensor, ones: Tensor, residual: Tensor) -> _Normal:
+        """Of features :math:`(n, F)` or :math:`(n, G, F)`, the roots of the rows'
+        weights :math:`(n, 1)` and weighted residuals :math:`(n, F_{out})`, by
+        parts: in float64, all rows of a wide layer fill the memory.
+        """
+        gram, cross = None, None
+        parts = zip(*(v.split(CHUNK) for v in (features, ones, residual)), strict=True)
+        for phi, one, missing in parts:
+            phi = (phi if phi.dim() == 3 else phi.unsqueeze(1)).double()
+            one = one.unsqueeze(1)
+            columns = torch.cat([one * phi, one.expand(-1, phi.size(1), 1)], dim=-1)
+            columns = columns.transpose(0, 1)
+            wanted = missing.unflatten(1, (len(columns), -1)).transpose(0, 1)
+            add = columns.mT @ columns, columns.mT @ wanted
+            gram = add[0] if gram is None else gram + add[0]
+            cross = add[1] if cross is None else cross + add[1]
+        assert gram is not None and cross is not None
+        return cls(gram, cross)
 
     def solve(self) -> Tensor:
         """The change of weights :math:`(G, F_{out} / G, F)`, by ridge regression."""

@@ -117,6 +117,11 @@ def _verify(
             pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
         )
         for a, b in pairs:
+            if isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any():
+                raise ValueError(
+                    f'Expected the output of {type(model).__name__} to be numbers (got '
+                    'NaN on the calibration data); look at its weights'
+                )
             if isinstance(a, Tensor) and not _agree(a, b):
                 differs = f'shape {tuple(b.shape)} for {tuple(a.shape)}'
                 if a.shape == b.shape:

@@ -63,19 +63,23 @@ def _split_windows(network: fx.GraphModule, signals: set[fx.Node]) -> None:
     """Pools each part of a concatenation by itself: windows do not reach across
     channels, and parts of different populations have different codes.
     """
-    for node in list(network.graph.nodes):
+    queue = list(network.graph.nodes)
+    while queue:
+        node = queue.pop(0)
         if node not in signals or node.op != 'call_module':
             continue
         gate = module_of(network, node)
         if not isinstance(gate, EarliestInWindow):
             continue
         joined: Any = node.args[0]
-        if joined.target not in (torch.cat, torch.concat):
+        if joined.target not in (torch.cat, torch.concat, torch.concatenate):
             continue
         given: dict[str, Any] = dict(zip(('tensors', 'dim'), joined.args, strict=False))
         given.update(joined.kwargs)
         if given.get('dim', 0) not in (1, -1 - gate.num_dims):
             continue
+        if not isinstance(given['tensors'], (list, tuple)):
+            continue  # Parts of one value.
         parts = []
         with network.graph.inserting_before(node):
             for i, part in enumerate(given['tensors']):
@@ -85,6 +89,7 @@ def _split_windows(network: fx.GraphModule, signals: set[fx.Node]) -> None:
                 parts[-1].meta.update(node.meta)
             whole = network.graph.call_function(torch.cat, (parts, given['dim']))
         signals.update((*parts, whole))
+        queue += parts  # Which may be joined themselves.
         node.replace_all_uses_with(whole)
         network.graph.erase_node(node)
 
@@ -200,9 +205,10 @@ def commutes_with_maximum(neuron: PhaseNeuron) -> bool:
     activation = neuron.activation
     if isinstance(activation, str):
         return True
-    zero = torch.zeros(1, 1)
     is_monotone = ACTIVATIONS.get(type(activation), ()) is None
-    return is_monotone and not bool(activation.cpu().to(zero)(zero).any())
+    like = next(activation.parameters(), torch.zeros(1))
+    zero = like.new_zeros(1, like.numel())  # One for each slope of a PReLU.
+    return is_monotone and not bool(activation(zero).any())
 
 
 def _tie(structure: Structure, values: list[fx.Node]) -> None:

@@ -53,8 +53,11 @@ class Structure:
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
     for node in list(graph.nodes):
-        if node.op == 'call_method' and node.target == 'view' and node in signals:
-            node.target = 'reshape'  # What made it contiguous may go.
+        if node.op == 'call_method' and node in signals:  # May not be contiguous.
+            target = str(node.target)
+            node.target = {'view': 'reshape', 'view_as': 'reshape_as'}.get(
+                target, target
+            )
         rule = rule_for(operation_of(network, node)) if node in signals else None
         if rule is not None and rule.kind == 'identity':
             node.replace_all_uses_with(node.all_input_nodes[0])
@@ -76,8 +79,8 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
             continue
         calls = [n for n in sums[before] if n.op == 'call_module']
         layers: list[Any] = [module_of(network, n) for n in calls]
-        if any(layer.num_channels not in (1, norm.num_features) for layer in layers):
-            continue  # It normalises another dimension than the last.
+        if any(layer.num_channels != norm.num_features for layer in layers):
+            continue  # It normalises another dimension, or one is broadcast.
         assert norm.running_mean is not None and norm.running_var is not None
         gain = (norm.running_var + norm.eps).rsqrt()
         gain = gain if norm.weight is None else gain * norm.weight

@@ -112,7 +112,7 @@ def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:
     options = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
     x = node.args[0] if node.args else options.pop('input')
     size, *_ = options.values()
-    if not any(isinstance(value, fx.Node) for value in pytree.tree_leaves(size)):
+    if not any(isinstance(v, fx.Node) for v in pytree.tree_leaves(options)):
         return EarliestInWindow(pool(**options)), (x,)  # type: ignore[arg-type]
     rest = {k: v for k, v in list(options.items())[1:] if v not in (None, 0, False)}
     if rest.pop('dilation', 1) != 1 or rest:

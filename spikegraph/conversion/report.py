@@ -72,7 +72,7 @@ class ConversionReport:
     @property
     def num_activations(self) -> int:
         """How many activations became populations, inputs not counted."""
-        return sum(not p.name.startswith('input_') for p in self.populations)
+        return sum(not p.replaced.startswith("input '") for p in self.populations)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""

@@ -35,7 +35,7 @@ from spikegraph.nn import (
 from spikegraph.nn.aggr import AGGREGATION_TWINS
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
 from spikegraph.nn.pool import MAX_POOLS
-from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
+from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS, of_length
 from spikegraph.nn.trim import SpikingTrimToLayer
 
 Kind = Literal[
@@ -218,10 +218,11 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *('add', 'sub', 'mul', 'div', 'neg', 'view', 'reshape', 'flatten', 't'),
         *('squeeze', 'unsqueeze', 'transpose', 'permute', 'mean', 'sum', 'matmul'),
         *('mm', 'index_select', 'chunk', 'split', 'expand', 'repeat', 'narrow'),
-        *('expand_as', 'view_as', 'repeat_interleave', 'unbind', 'flip', 'roll'),
+        *('expand_as', 'view_as', 'reshape_as', 'repeat_interleave', 'unbind'),
+        *('flip', 'roll', 'select', torch.concatenate, 'tensor_split', 'type'),
         *(torch.index_select, torch.narrow, torch.chunk, torch.split, torch.permute),
         *(torch.addmm, torch.unbind, torch.repeat_interleave, torch.flip, 'addmm'),
-        *(torch.t, 'float', 'double', 'to', 'type_as', *LEAF_FUNCTIONS),
+        *(torch.t, 'float', 'double', 'to', 'type_as', of_length, *LEAF_FUNCTIONS),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
         *IMAGE_OPERATIONS,
@@ -239,7 +240,7 @@ IN_PLACE = {
 BILINEAR = {
     *(operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div),
     *(torch.matmul, torch.mm, torch.sparse.mm, torch.spmm, F.linear),
-    *('mul', 'div', 'matmul', 'mm', torch.addmm, 'addmm'),
+    *('mul', 'div', 'matmul', 'mm', torch.addmm, 'addmm', F.batch_norm),
     *CONVOLUTIONS,
 }
 

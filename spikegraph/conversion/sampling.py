@@ -45,8 +45,10 @@ def sample(
 
 def as_rows(value: Tensor, channel_dim: int = -1) -> Tensor:
     """One row for each node, or each place of an image :math:`(n, C)`."""
-    if value.dim() < 2 or channel_dim == 0:
+    if value.dim() == 0 or channel_dim == 0:
         return value.reshape(-1, 1)
+    if value.dim() == 1:  # The channels of one sample.
+        return value.view(1, -1)
     return value.movedim(max(channel_dim, -value.dim()), -1).flatten(0, -2)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.utils import scatter
@@ -54,6 +56,8 @@ from spikegraph.nn import (
 GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
 # Features that enter as currents beside those of the nodes.
 CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
+# Attributes of a tensor that tell nothing about its values.
+_SHAPES = ('shape', 'dtype', 'device', 'ndim', 'layout', 'is_cuda', 'requires_grad')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 
 
@@ -278,11 +282,19 @@ class _Builder:
             return self._allow_max(node)
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
             return Rule('affine')
-        if rule.kind == 'metadata' and node.args[1:] == ('values',):
-            return Rule('affine')  # Of a maximum.
+        if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):
+            return Rule('affine')  # Of a maximum, or the tensor itself.
+        if node.target is getattr and node.args[1] not in _SHAPES:
+            return None
         if node.target is scatter and self._moving((node.args, node.kwargs)):
             self.refusal = 'it scatters along another dimension, or by products'
             return None
+        if node.target is F.batch_norm:
+            bound = inspect.signature(F.batch_norm).bind(*node.args, **node.kwargs)
+            given = bound.arguments
+            if given['running_mean'] is None or given.get('training', False):
+                self.refusal = 'it normalises by the statistics of the batch'
+                return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
             self.refusal = 'it multiplies two signals'
             return None
@@ -290,7 +302,8 @@ class _Builder:
             self.refusal = 'it rounds'
             return None
         if node.target in (operator.truediv, torch.div, 'div'):
-            return rule if not self._moving(node.args[1:]) else None
+            below = (node.args[1:], node.kwargs.get('other'))
+            return rule if not self._moving(below) else None
         if rule.kind == 'affine' and self._moves_index(node):
             self.refusal = 'its index depends on signals'
             return None

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch_geometric.nn as pyg_nn
@@ -34,6 +34,7 @@ from spikegraph.conversion.sizes import SizeProxy, UnknownSize
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS, traceable_functions
 from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.nn import SpikingTwin
+from spikegraph.nn.routing import of_length
 
 _VIEWS = {
     *(operator.getitem, torch.reshape, torch.flatten, torch.squeeze),
@@ -119,7 +120,10 @@ class _Tracer(fx.Tracer):
         try:
             return super().iter(obj)
         except fx.proxy.TraceError:
-            length, items = self.known_size(obj.node, 'length'), cast(Any, obj)
+            length = self.known_size(obj.node, 'length')
+            items: Any = self.create_proxy(
+                'call_function', of_length, (obj, length), {}
+            )
             return iter([items[i] for i in range(length)])
 
     def path_of_module(self, mod: nn.Module) -> str:
@@ -350,6 +354,9 @@ def _drop_unused_inputs(graph: fx.Graph, spec: CallSpec) -> None:
 def _make_functional(network: fx.GraphModule) -> None:
     """Lets readers of a tensor that was changed in place read the result."""
     order = {node: i for i, node in enumerate(network.graph.nodes)}
+    in_place = {m for m in network.modules() if getattr(m, 'inplace', False)}
+    for module in in_place:  # One may be called several times.
+        module.inplace = False  # type: ignore[assignment]
     for node in list(network.graph.nodes):
         changes = str(node.target).endswith('_') and node.op == 'call_method'
         if changes:
@@ -361,10 +368,7 @@ def _make_functional(network: fx.GraphModule) -> None:
             changes |= bool(node.kwargs.get('inplace', False))
             node.target = IN_PLACE.get(node.target, node.target)
         elif node.op == 'call_module':
-            module = module_of(network, node)
-            changes = bool(getattr(module, 'inplace', False))
-            if changes:
-                module.inplace = False  # type: ignore[assignment]
+            changes = module_of(network, node) in in_place
         if not changes or not node.all_input_nodes:
             continue
         changed = node.all_input_nodes[0]

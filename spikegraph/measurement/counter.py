@@ -32,10 +32,11 @@ from spikegraph.nn import (
     Operation,
     PhaseNeuron,
     SpikeGate,
+    SpikingConv,
     SpikingLayer,
 )
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.routing import gather_rows, trim_rows
+from spikegraph.nn.routing import gather_rows, of_length, trim_rows
 from spikegraph.nn.shift import GCNShift
 
 _ADDING = {
@@ -51,10 +52,12 @@ _PRODUCTS = {
 
 _SUMS = (operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub')
 _MOVES = {
-    *(torch.cat, torch.concat, gather_rows, trim_rows, operator.getitem),
+    *(of_length, torch.cat, torch.concat, gather_rows, trim_rows, operator.getitem),
     *(torch.flatten, torch.reshape, torch.index_select, torch.unsqueeze),
     *('view', 'reshape', 'flatten', 'index_select', 'unsqueeze', 'squeeze'),
     *('permute', 'transpose', torch.permute, torch.transpose, torch.squeeze),
+    *(torch.chunk, 'chunk', torch.split, 'split', torch.unbind, 'unbind', 'expand'),
+    *(torch.flip, 'flip', torch.narrow, 'narrow', 'repeat', 'expand_as'),
     *(f for f in MOVES if not isinstance(f, type) and f is not F.pad),
 }
 _VALUES = (Tensor, Spikes)
@@ -71,6 +74,7 @@ class Counter:
         self.rows: dict[str, LayerCounts] = {}
         self.uncounted: list[str] = []
         self.num_nodes = 0
+        self.num_images = 0  # That the first convolution sees.
         self.nonzero: dict[str, Tensor] = {}
         self.arrivals: dict[fx.Node, Tensor] = {}
         run_network_as_ann(ann, inputs, self._observe)
@@ -106,7 +110,7 @@ class Counter:
         if is_population(self.network, node):
             spikes: Spikes = env[node]
             return (spikes.spike_time != spikes.code.num_steps).to(torch.float64)
-        before = [n for n in node.all_input_nodes if isinstance(env[n], _VALUES)]
+        before = [n for n in node.all_input_nodes if _holds_values(env[n])]
         moved = [n for n in before if n in self.arrivals]
         if node.target is values_of:
             return self.arrivals.get(node.all_input_nodes[0])
@@ -115,7 +119,7 @@ class Counter:
         floats = [n for n in before if _is_real(env[n])]
         if self._moves(node) and floats and all(n in moved for n in floats):
             found = run_node(self.network, node, ChainMap(self.arrivals, env))
-            return found if isinstance(found, Tensor) else None
+            return found  # Of a split, a tuple.
         return None
 
     def _moves(self, node: fx.Node) -> bool:
@@ -292,6 +296,8 @@ class Counter:
         nonzero = self.nonzero.get(key)
         if nonzero is None:
             nonzero = torch.ones(sum(part.shape.numel() for part in parts))
+        if isinstance(layer, SpikingConv) and not self.num_images:
+            self.num_images = x.shape[: layer.channel_dim].numel()
         counts = self._row(node, 'layer')
         arrivals = self.arrivals.get(source) if len(parts) == 1 else None
         for item in layer.operations(*args, **kwargs):
@@ -300,7 +306,7 @@ class Counter:
             if arrivals is None and not isinstance(part, Spikes):
                 counts.analog_values += part.numel()
         if isinstance(x, Spikes) and self._needs_node_scale(source, layer):
-            counts.scalings += x.shape[0] * env[node].shape[-1]
+            counts.scalings += env[node].numel()
 
     def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:
         """Whether a node's own scale is a multiplication of its own, and not
@@ -363,5 +369,12 @@ def _items(name: str, value: Any) -> list[tuple[str, Any]]:
     return list(value.to_dict().items()) if is_data else [(name, value)]
 
 
+def _holds_values(value: Any) -> bool:
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    return bool(parts) and all(isinstance(part, _VALUES) for part in parts)
+
+
 def _is_real(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_real, value))
     return isinstance(value, Spikes) or value.is_floating_point()

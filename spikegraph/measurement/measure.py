@@ -176,7 +176,7 @@ def measure(
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
         uncounted.update(dict.fromkeys(counter.uncounted))
-        num_nodes += counter.num_nodes
+        num_nodes += counter.num_images or counter.num_nodes
     has_images = any(isinstance(m, SpikingConv) for m in snn.network.modules())
     return Measurement(
         list(rows.values()),

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
 
 from spikegraph.coding import Spikes
 from spikegraph.nn.layer import Operation, SpikingLayer, check_dtype, values_of
@@ -41,8 +42,17 @@ class SpikingConv(SpikingLayer):
 
     @classmethod
     def from_ann(cls, conv: _ConvNd) -> SpikingConv:
-        """Takes the parameters of a trained convolution."""
-        return cls(conv)
+        """Takes copies of the parameters of a trained convolution, computed ones
+        (weight norm) as numbers.
+        """
+        own: Any = nn.Module.__new__(parametrize.type_before_parametrizations(conv))
+        own.__dict__ = {**conv.__dict__, '_parameters': {}, '_modules': {}}
+        own.weight = nn.Parameter(conv.weight.detach().clone())
+        bias = conv.bias
+        own.register_parameter(
+            'bias', None if bias is None else nn.Parameter(bias.detach().clone())
+        )
+        return cls(own)
 
     @property
     def weight(self) -> nn.Parameter:  # type: ignore[override]
@@ -188,11 +198,12 @@ class SpikingConv(SpikingLayer):
 
     def _fan_out(self, shape: torch.Size, args: tuple[Any, ...]) -> tuple[Tensor, int]:
         """How many weights each input value meets, and the output values."""
-        with torch.enable_grad():
-            probe = self.weight.new_zeros(1, *shape, requires_grad=True)
-            parameters = {'weight': torch.ones_like(self.weight)}
+        with torch.inference_mode(False), torch.enable_grad():
+            like = torch.empty((), dtype=torch.float64, device=self.weight.device)
+            probe = like.new_zeros(1, *shape, requires_grad=True)
+            parameters = {'weight': like.new_ones(self.weight.shape)}
             if self.bias is not None:
-                parameters['bias'] = torch.zeros_like(self.bias)
+                parameters['bias'] = like.new_zeros(self.bias.shape)
             out = torch.func.functional_call(self.conv, parameters, (probe, *args))
             (fan_out,) = torch.autograd.grad(out.sum(), probe)
         return fan_out[0].round().long(), out.numel()
