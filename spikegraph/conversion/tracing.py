@@ -17,6 +17,7 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.call import CallSpec, parameters_of
+from spikegraph.conversion.formulas import recognise
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.replacement import (
     Originals,
@@ -236,6 +237,7 @@ def trace(
     network = fx.GraphModule(model, graph, type(model).__name__)
     _bind_arguments(network)
     _make_functional(network)
+    recognise(network)
     _drop_unused_inputs(graph, spec)
     network.recompile()
     return network
