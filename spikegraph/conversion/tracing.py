@@ -319,10 +319,16 @@ def describe(network: fx.GraphModule, node: fx.Node) -> str:
 
 
 def _layer_around(node: fx.Node) -> str:
-    """The message passing layer that a function is called in."""
-    for path, kind in node.meta.get('nn_module_stack', {}).values():
-        if isinstance(kind, type) and issubclass(kind, (MessagePassing, SpikingTwin)):
-            return f' in {path} ({kind.__name__.removeprefix("Spiking")})'
+    """The message passing layer, or else the module, that a function is called in."""
+    around = list(node.meta.get('nn_module_stack', {}).values())
+    layers = [
+        (path, kind)
+        for path, kind in around
+        if isinstance(kind, type) and issubclass(kind, (MessagePassing, SpikingTwin))
+    ]
+    for path, kind in layers[:1] or around[-1:]:
+        name = getattr(kind, '__name__', str(kind).rpartition('.')[2])
+        return f' in {path} ({name.removeprefix("Spiking")})'
     return ''
 
 
