@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ON, _OFF, _SILENT, _CHARGE = '#0b5394', '#c0392b', '#c8c8c8', '#f1efe8'
 _FIRE = '#dceaf7'
+_MAX_PANELS = 10  # More do not fit on a page.
 
 #: What :func:`plot_sweep` can draw: label and unit, number format.
 SWEEP_VALUES: dict[str, tuple[str, str]] = {
@@ -50,7 +51,8 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
 
     Returns:
         matplotlib.figure.Figure: Time step against neuron, one panel per
-        population, with its charge and fire window shaded.
+        population, with its charge and fire window shaded. Of more than 10
+        populations, 10 are drawn, evenly chosen; a title says so.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -59,12 +61,15 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
     if max_neurons < 1:
         raise ValueError(f"Expected 'max_neurons' to be at least 1 (got {max_neurons})")
     _check_any('simulation.spikes', simulation.spikes)
-    count = len(simulation.spikes)
-    figure = _figure(7.0, 0.9 + 1.9 * count)
+    shown_spikes = _evenly(simulation.spikes)
+    count = len(shown_spikes)
+    figure = _figure(7.0, 0.9 + _panel_height(count) * count)
+    _say_if_fewer(figure, count, len(simulation.spikes))
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (name, spikes) in zip(panels, simulation.spikes.items(), strict=True):
+    for axes, (name, spikes) in zip(panels, shown_spikes.items(), strict=True):
         num_steps, start = spikes.code.num_steps, simulation.start_step[name]
-        phase = spikes.phase().reshape(-1).cpu().numpy()
+        # Steps of the run do not fit into the bytes of spike times.
+        phase = spikes.phase().reshape(-1).cpu().numpy().astype(np.int64)
         sign = spikes.polarity().reshape(-1).cpu().numpy()
         drawn = np.arange(phase.size)
         if phase.size > max_neurons:
@@ -120,19 +125,20 @@ def plot_spike_times(spikes_by_name: Mapping[str, Spikes]) -> Figure:
 
     Returns:
         matplotlib.figure.Figure: Per population a histogram of the spike
-        times, and the silent share beside it.
+        times, and the silent share beside it. Of more than 10 populations, 10
+        are drawn, evenly chosen; a title says so.
 
     Raises:
         ImportError: If matplotlib is not installed.
         ValueError: If there is no population.
     """
     _check_any('spikes_by_name', spikes_by_name)
-    count = len(spikes_by_name)
-    figure = _figure(7.0, 0.5 + 1.8 * count)
+    shown = _evenly(spikes_by_name)
+    count = len(shown)
+    figure = _figure(7.0, 0.5 + _panel_height(count) * count)
+    _say_if_fewer(figure, count, len(spikes_by_name))
     panels = figure.subplots(count, 2, squeeze=False, width_ratios=[5, 1])
-    for (axes, side), (name, spikes) in zip(
-        panels, spikes_by_name.items(), strict=True
-    ):
+    for (axes, side), (name, spikes) in zip(panels, shown.items(), strict=True):
         num_steps = spikes.code.num_steps
         phase = spikes.phase().reshape(-1).cpu().numpy()
         is_off = spikes.polarity().reshape(-1).cpu().numpy() < 0
@@ -283,6 +289,26 @@ def _figure(width: float, height: float) -> Figure:
 
     # Not through pyplot, which would keep every figure alive.
     return Figure(figsize=(width, height), dpi=120, layout='constrained')
+
+
+def _evenly(spikes_by_name: Mapping[str, Spikes]) -> dict[str, Spikes]:
+    """As many populations as fit, the first and the last among them."""
+    names = list(spikes_by_name)
+    last = len(names) - 1
+    if last >= _MAX_PANELS:
+        places = [round(i * last / (_MAX_PANELS - 1)) for i in range(_MAX_PANELS)]
+        names = [names[place] for place in places]
+    return {name: spikes_by_name[name] for name in names}
+
+
+def _panel_height(count: int) -> float:
+    return min(1.9, max(1.15, 8.0 / count))
+
+
+def _say_if_fewer(figure: Figure, count: int, total: int) -> None:
+    if count < total:
+        title = f'{count} of {total} populations, evenly chosen'
+        figure.suptitle(title, x=0.01, ha='left', fontsize=9)
 
 
 def _check_any(name: str, values: Sequence[Any] | Mapping[str, Any]) -> None:

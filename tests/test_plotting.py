@@ -60,6 +60,41 @@ def test_raster_shows_the_spikes_of_the_simulation(snn, digits):
         assert name in axes.get_title(loc='left')
 
 
+def test_raster_beyond_step_255():
+    # Spike times are bytes; the steps of a run are not.
+    code = PhaseCode(100, 1.1)
+    torch.manual_seed(0)
+    simulation = Simulation(None, num_steps=400)
+    for i, name in enumerate(['input_x', 'relu', 'relu_1']):
+        spikes = Spikes.from_values(torch.rand(5, 7), code)
+        simulation.spikes[name], simulation.start_step[name] = spikes, 100 * i
+    axes = render(plot_raster(simulation)).axes[-1]
+    points = axes.collections[-1].get_offsets()
+    expected = 200 + spikes.phase().view(-1)[spikes.polarity().view(-1) != 0].long()
+    assert int(expected.max()) > 255
+    assert (points[:, 0] - 0.5).tolist() == expected.tolist()
+
+
+def test_many_populations_fit_on_a_page():
+    code = PhaseCode(4, 2.0)
+    spikes = {
+        f'relu_{i}': Spikes.from_values(torch.rand(3, 2), code) for i in range(20)
+    }
+    start = {name: 4 * i for i, name in enumerate(spikes)}
+    simulation = Simulation(None, spikes, {}, start, 84)
+    names = [f'relu_{i}' for i in (0, 2, 4, 6, 8, 11, 13, 15, 17, 19)]
+    for figure, panels in (
+        (render(plot_raster(simulation)), slice(None)),
+        (render(plot_spike_times(spikes)), slice(None, None, 2)),
+    ):
+        assert figure.get_figheight() < 14
+        assert figure.get_suptitle() == '10 of 20 populations, evenly chosen'
+        titles = [axes.get_title(loc='left') for axes in figure.axes[panels]]
+        assert [title.split(':')[0] for title in titles] == names
+    few = plot_raster(Simulation(None, {'relu_0': spikes['relu_0']}, {}, start, 8))
+    assert few.get_suptitle() == ''
+
+
 def test_raster_samples_large_populations(snn, digits):
     figure = render(plot_raster(simulate(snn, digits.data), max_neurons=7))
     assert [axes.get_ylim() for axes in figure.axes] == [(7, 0)] * 3
