@@ -144,17 +144,19 @@ class Counter:
         self, node: fx.Node, env: dict[fx.Node, Any], feeds: frozenset[fx.Node]
     ) -> None:
         spikes: Spikes = env[node]
-        counts = self._row(node, 'input encoding' if is_input(node) else 'neurons')
-        num_neurons = spikes.shape.numel()
-        counts.spikes = spikes.num_spikes
-        counts.neurons = num_neurons
         neuron = self.network.get_submodule(str(node.target))
+        num_neurons = spikes.shape.numel()
         if isinstance(neuron, SpikeGate):
+            counts = self._row(node, 'gate')
             args, kwargs = arguments(node, env)
+            counts.spikes = spikes.num_spikes
             counts.comparisons = _num_compared(neuron, args, kwargs) - num_neurons
             counts.ann_activations = num_neurons
             return
         assert isinstance(neuron, PhaseNeuron)
+        counts = self._row(node, 'input encoding' if is_input(node) else 'neurons')
+        counts.spikes = spikes.num_spikes
+        counts.neurons = num_neurons
         waited = spikes.phase().int().clamp(max=spikes.code.num_steps - 1) + 1
         fire_steps = int(waited.sum())
         counts.comparisons = fire_steps * neuron.comparisons_per_step

@@ -25,8 +25,8 @@ class Counts:
         scalings (int): Multiplications by per-node factors or constants.
         membrane_updates (int): Membrane state read, scaled and written.
         comparisons (int): Membranes compared with a threshold.
-        spikes (int): Spikes sent.
-        neurons (int): Neurons that could have sent one.
+        spikes (int): Spikes sent, by neurons, and passed on by gates.
+        neurons (int): Neurons that could have sent one; gates are none.
         adds (int): Elementwise additions, in both networks.
         analog_values (int): Real values passed between analog operations.
     """
@@ -59,7 +59,8 @@ class LayerCounts:
     Args:
         name (str): The layer or population.
         role (str): ``'input encoding'``, ``'layer'``, ``'neurons'``,
-            ``'read-out'``, ``'elementwise'`` or ``'analog'``.
+            ``'gate'`` (a maximum, which passes spikes on), ``'read-out'``,
+            ``'elementwise'`` or ``'analog'``.
         counts (Counts): Its counts.
     """
 

@@ -41,9 +41,12 @@ class Measurement:
 
     @property
     def spikes_per_neuron(self) -> float:
-        """Mean over all populations, input encoding included; at most 1."""
-        total = self.total
-        return total.spikes / max(1, total.neurons)
+        """Mean over all populations, input encoding included, gates left out; at
+        most 1.
+        """
+        rows = [layer.counts for layer in self.layers if layer.role != 'gate']
+        num_spikes = sum(counts.spikes for counts in rows)
+        return num_spikes / max(1, sum(counts.neurons for counts in rows))
 
     def energy_pj(self) -> dict[str, float]:
         """Energies in pJ per node or image: the ANN, dense and with zeros skipped, and

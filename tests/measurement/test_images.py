@@ -77,3 +77,25 @@ def test_average_pools_add_what_they_average():
     assert rows['_2'].adds == 2 * 4 * 36 * 9
     assert rows['_4'].snn_macs == 2 * 4 * 36 * 2  # Reads averages, not spikes.
     assert rows['_4'].synops == 0
+
+
+def test_gates_are_no_neurons():
+    """They pass spikes on, which costs what a spike costs, but send none."""
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        nn.Linear(4 * 49, 2),
+    ).double()
+    snn = convert(model, images(24))
+    x = images(2)
+    measurement, spikes = measure(model, snn, x), snn.spikes(x)
+    rows = {row.name: row for row in measurement.layers}
+    gate = rows['_2']
+    assert gate.role == 'gate' and gate.counts.neurons == 0
+    assert gate.counts.spikes == spikes['2'].num_spikes > 0
+    assert gate.counts.comparisons == 2 * 4 * 49 * 3  # Of windows of four.
+    senders = [spikes['input_input'], spikes['_1']]
+    num_neurons = sum(each.shape.numel() for each in senders)
+    expected = sum(each.num_spikes for each in senders) / num_neurons
+    assert measurement.spikes_per_neuron == expected
+    assert measurement.total.neurons == num_neurons
+    assert measurement.total.spikes == sum(s.num_spikes for s in spikes.values())
