@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikegraph.datasets import GraphDataset, ImageDataset
 from spikegraph.experiment import describe
+from spikegraph.experiment.evaluation import BATCH_SIZE
 from spikegraph.models import ImageRecipe
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ _METRICS = {
     'snn_accuracy': ('SNN accuracy', '%', 2),
     'loss_points': ('accuracy loss', 'points', 2),
     'agreement': ('agreement with the ANN', '%', 2),
-    'logit_relative_error': ('relative logit error', '', 4),
+    'logit_relative_error': ('relative logit error', '%', 2),
     'spikes_per_neuron': ('spikes per neuron', '', 4),
     'energy_ratio_compute': ('energy ratio, compute only', 'x', 2),
     'energy_ratio_compute_sparse_ann': ('  ANN skips zeros', 'x', 2),
     'energy_ratio_memory': ('energy ratio, with memory', 'x', 3),
     'energy_ratio_memory_sparse_ann': ('  ANN skips zeros', 'x', 3),
 }
+_FRACTIONS = {'logit_relative_error'}  # Printed in percent.
 _MODELS = {
     'gcn': 'GCN',
     'sage': 'GraphSAGE (mean)',
@@ -67,7 +69,6 @@ def format_experiment(result: Experiment) -> str:
     """The report of ``spikegraph run``."""
     summary, seconds = result.summary(), result.seconds()
     first, num_steps = result.runs[0], result.config.num_steps
-    steps, populations = summary['latency_steps'], summary['populations']
     lines = [*_headline(result), '']
     for name, (label, unit, digits) in _METRICS.items():
         if name not in summary:
@@ -76,23 +77,29 @@ def format_experiment(result: Experiment) -> str:
             unit = getattr(result.dataset, 'unit', '')
         if name == 'loss_points' and 'ann_rocauc' in summary:
             label = 'ROC-AUC loss'
-        lines.append(f'{label:<27}{_cell(summary[name], digits):>15} {unit}'.rstrip())
+        value = summary[name]
+        if name in _FRACTIONS:
+            value = {key: 100 * number for key, number in value.items()}
+        lines.append(f'{label:<27}{_cell(value, digits):>15} {unit}'.rstrip())
     lines += [
-        f'{"latency":<27}{steps:>15} steps ({populations} populations, windows of '
-        f'{num_steps} steps)',
+        f'{"latency":<27}{summary["latency_steps"]:>15} steps '
+        f'({_windows(summary, num_steps)})',
         f'{"  pipelined":<27}{num_steps:>15} steps from one result to the next',
     ]
     for name, label in _SECONDS.items():
-        lines.append(f'{label:<27}{_cell(seconds[name], 3):>15} s')
-    seed = f'seed {first.trained.seed}'
-    lines += ['', f'Conversion ({seed})', str(first.snn.report)]
+        if name == 'training' and result.weights is not None:
+            continue
+        over = f' ({_timed(result)})' if name.endswith('forward') else ''
+        lines.append(f'{label:<27}{_cell(seconds[name], 3):>15} s{over}')
+    seed = '' if result.weights is not None else f' (seed {first.trained.seed})'
+    lines += ['', f'Conversion{seed}', str(first.snn.report)]
     measurement = str(first.measurement)
     whole = 'one inference over the whole graph'
     for kind, thing in ((GraphDataset, 'graph'), (ImageDataset, 'image')):
         if isinstance(result.dataset, kind):
             whole = f'{first.measurement.num_nodes} test {thing}s'
             measurement = measurement.replace(' per node', f' per {thing}')
-    title = f'Operations of {whole} ({seed})'
+    title = f'Operations of {whole}{seed}'
     return '\n'.join([*lines, '', title, measurement])
 
 
@@ -138,12 +145,34 @@ def _headline(result: Experiment | Sweep) -> list[str]:
         network.append(f'{recipe.num_layers} {steps}')
         if recipe.hidden_channels > 0:
             network.append(f'{recipe.hidden_channels} hidden features')
-    seeds = f'{num_seeds} seed{"s" * (num_seeds != 1)}'
+    origin = f'{num_seeds} seed{"s" * (num_seeds != 1)}'
+    if result.weights is not None:
+        origin = f'weights from {result.weights}'
     return [
         f'{dataset.name}: {dataset.description}',
         *_sizes(result),
-        f'{", ".join(network)}; {seeds}',
+        f'{", ".join(network)}; {origin}',
     ]
+
+
+def _windows(summary: dict[str, Any], num_steps: int) -> str:
+    """What the steps of the latency are: a window for each population on the
+    longest path, and one in which the output charges.
+    """
+    total, depth = summary['populations'], summary['latency_steps'] // num_steps - 1
+    in_a_row = f'{total}' if depth == total else f'{depth} in a row of {total}'
+    noun = 'population' if total == 1 else 'populations'
+    return f'{in_a_row} {noun} and the read-out, {num_steps} steps each'
+
+
+def _timed(result: Experiment) -> str:
+    """What a forward pass is timed over: the first of the measured batches."""
+    dataset = result.dataset
+    if not isinstance(dataset, (GraphDataset, ImageDataset)):
+        return 'whole graph'
+    num = describe(dataset, result.recipe)['dataset']['num_measured']
+    things = 'graphs' if isinstance(dataset, GraphDataset) else 'images'
+    return f'batch of {min(num, BATCH_SIZE)} {things}'
 
 
 def _sizes(result: Experiment | Sweep) -> list[str]:

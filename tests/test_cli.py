@@ -35,13 +35,14 @@ def test_run_writes_report_json_and_pictures(tmp_path, capsys):
         'digits: handwritten digits',
         '1,797 nodes, 19,858 edges, 64 features, 10 classes',
         f'{accuracy:.2f} %',
-        '24 steps (2 populations, windows of 8 steps)',
+        '24 steps (2 populations and the read-out, 8 steps each)',
+        f'{100 * result["summary"]["logit_relative_error"]["mean"]:.2f} %\n',
         '8 steps from one result to the next',
         'population',  # The conversion.
         'energy, nJ per node',  # The measurement.
-        'training',
-        'ANN forward',
-        'SNN forward',
+        'hidden features; 1 seed\n',
+        '\ntraining ',
+        's (whole graph)\nSNN forward',
         str(folder),
     ]:
         assert text in report
@@ -54,6 +55,13 @@ def test_run_writes_report_json_and_pictures(tmp_path, capsys):
     again = json.loads(capsys.readouterr().out)
     assert again['summary'] == result['summary']
     assert again['per_seed'][0]['epochs'] == 0
+    assert main(['run', '--num-steps', '8', '--weights', weights]) == 0
+    report = capsys.readouterr().out
+    assert f'hidden features; weights from {weights}\n' in report
+    assert '\ntraining' not in report and 'seed' not in report
+    sweep = ['sweep', 'digits', '--num-steps', '4', '--base', '2']
+    assert main([*sweep, '--weights', weights]) == 0
+    assert f'; weights from {weights}\n' in capsys.readouterr().out
     model = RECIPES['digits'].build_model(64, 10)
     assert spikegraph.load(folder / 'snn.safetensors', model).config.num_steps == 8
 

@@ -154,6 +154,7 @@ def test_classification(calls, classification):
         'ANN ROC-AUC',
         'ROC-AUC loss',
         'agreement with the ANN',
+        's (batch of 128 graphs)\nSNN forward',
         'Operations of 270 test graphs (seed 0)',
         'energy, nJ per graph',
     ]:

@@ -113,6 +113,7 @@ def test_report_and_json(mlp):
         'ANN accuracy',
         'accuracy loss',
         'agreement with the ANN',
+        's (batch of 128 images)\nSNN forward',
         'Operations of 500 test images (seed 0)',
         'energy, nJ per image',
     ]:

@@ -69,12 +69,15 @@ class Experiment:
             built and trained.
         config (ConversionConfig): How they were converted.
         runs (List[Run]): One run per seed.
+        weights (str, optional): The file that the network was loaded from;
+            :obj:`None` if it was trained. (default: :obj:`None`)
     """
 
     dataset: Dataset
     recipe: Recipe
     config: ConversionConfig
     runs: list[Run]
+    weights: str | None = None
 
     def summary(self) -> dict[str, Any]:
         """Mean and sample standard deviation (0 for a single seed) of every
@@ -127,6 +130,8 @@ class Sweep:
         seeds (List[int]): The seeds.
         rows (List[Dict[str, Any]]): One entry per cell: ``num_steps``,
             ``base``, ``energy_pj`` and what :meth:`Experiment.summary` holds.
+        weights (str, optional): As in :class:`Experiment`.
+            (default: :obj:`None`)
     """
 
     dataset: Dataset
@@ -134,6 +139,7 @@ class Sweep:
     config: ConversionConfig
     seeds: list[int]
     rows: list[dict[str, Any]]
+    weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The sweep as JSON types."""

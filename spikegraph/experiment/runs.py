@@ -85,7 +85,7 @@ def run_experiment(
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
         trained = _network(dataset, recipe, seed, weights, progress)
         runs.append(run_conversion(trained, dataset, config, progress))
-    return Experiment(dataset, recipe, config, runs)
+    return Experiment(dataset, recipe, config, runs, _path(weights))
 
 
 def run_sweep(
@@ -139,7 +139,7 @@ def run_sweep(
         one = Experiment(dataset, recipe, cell, runs)
         row = {'num_steps': cell.num_steps, 'base': cell.base}
         rows.append({**row, **one.summary(), 'energy_pj': one.energy_pj()})
-    return Sweep(dataset, recipe, config, list(range(seeds)), rows)
+    return Sweep(dataset, recipe, config, list(range(seeds)), rows, _path(weights))
 
 
 def default_config(
@@ -169,6 +169,10 @@ def _network(
     if weights is None:
         return train(dataset, recipe, seed, progress)
     return load_weights(dataset, recipe, weights)
+
+
+def _path(weights: str | PathLike[str] | None) -> str | None:
+    return None if weights is None else str(weights)
 
 
 def run_conversion(
