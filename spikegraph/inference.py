@@ -53,7 +53,8 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
     Args:
         model (torch.nn.Module): A converted network, or the ANN.
         loader (Iterable): PyG batches, or tuples of forward arguments, of which
-            labels at the end are dropped. Of the mini-batches of a
+            labels at the end are dropped; a tensor or PyG data is one batch.
+            Of the mini-batches of a
             :class:`~torch_geometric.loader.NeighborLoader`, the outputs of the
             seed nodes are kept.
         progress (bool, optional): Whether a bar is shown.
@@ -64,8 +65,9 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
         tensors where the model returns one.
 
     Raises:
-        ValueError: If the loader is empty.
+        ValueError: If the loader is empty, or a batch does not fit.
     """
+    loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
     outputs = []
     for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
         if isinstance(model, SpikingModel):

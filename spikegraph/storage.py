@@ -37,7 +37,7 @@ def save(snn: SpikingModel, path: str | Path) -> None:
             'first'
         )
     spec = asdict(snn.spec)
-    del spec['defaults']  # The model brings its own.
+    del spec['defaults'], spec['integers']  # The model brings its own; for messages.
     spec['entries'] = [  # JSON has no keys that are tuples.
         [name, [[key, flat] for key, flat in entries.items()]]
         for name, entries in snn.spec.entries.items()

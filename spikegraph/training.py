@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, TypeAlias
@@ -145,16 +146,31 @@ def load_weights(
         ValueError: If it is no state dict, or that of another network.
     """
     model = build(dataset, recipe)
+    expected = f'the state dict of a {type(model).__name__}{_shape(recipe)}'
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"Expected '{path}' to be a file with {expected} (got no such file); "
+            "'torch.save(model.state_dict(), path)' writes one"
+        )
+    expected = f"Expected '{path}' to hold {expected}"
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-        model.load_state_dict(_state_dict(content))
-    except FileNotFoundError:
+    except OSError:
         raise
     except Exception as error:  # Unpickling foreign bytes raises nearly anything.
         raise ValueError(
-            f"Expected '{path}' to hold the state dict of a {type(model).__name__}"
-            f'{_shape(recipe)} (got {type(error).__name__}: {error})'
+            f'{expected} (got something else than tensors by name: other bytes, or a '
+            "whole module); 'torch.save(model.state_dict(), path)' writes one"
         ) from error
+    state = _state_dict(content)
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ValueError(
+            f'{expected} (got a {type(state).__name__}, not tensors by name)'
+        )
+    try:
+        model.load_state_dict(state)
+    except Exception as error:
+        raise ValueError(f'{expected} (got {error})') from error
     return TrainedModel(model.eval(), seed=seed, epochs=0, seconds=0.0)
 
 

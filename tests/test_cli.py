@@ -69,14 +69,22 @@ def test_run_writes_report_json_and_pictures(tmp_path, capsys):
 @pytest.mark.parametrize(
     'options, match',
     [
-        (['--weights', 'nowhere.pt'], 'nowhere.pt'),
+        (
+            ['--weights', 'nowhere.pt'],
+            r"'nowhere.pt' to be a file with the state dict of a GCN .*no such file",
+        ),
         (['--weights', __file__], r'to hold the state dict of a GCN with 2 layers'),
+        (['--weights', __file__], r'state_dict\(\), path\)'),
         (['--weights', 'nowhere.pt', '--seeds', '2'], r"'seeds' to be 1.*\(got 2\)"),
     ],
 )
 def test_weights_errors(options, match, capsys):
     assert main(['run', *options]) == 2
-    assert re.search(match, capsys.readouterr().err)
+    err = capsys.readouterr().err
+    assert re.search(match, err)
+    assert not re.search(
+        r'Errno|Unpickling|\w+Error:', err
+    )  # Of the program's insides.
 
 
 def test_json_on_standard_output(capsys):

@@ -9,11 +9,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
 from torch_geometric.nn import Sequential as PyGSequential
+
+from spikegraph.conversion.checks import (
+    check_calibration_data,
+    check_finite,
+    check_max_batches,
+    check_number,
+    check_tensor,
+    refuse_arrays,
+)
 
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
 DATA_NAMES = ('data', 'batch', 'graph')
@@ -43,6 +51,7 @@ class CallSpec:
             input that each key becomes; :obj:`None` where it held none.
         shapes (Dict[str, Tuple[int, ...]], optional): The shapes of the tensors
             that the first calibration call held, by input.
+        integers (Dict[str, str], optional): The types of its other tensors.
     """
 
     names: tuple[str, ...]
@@ -52,6 +61,7 @@ class CallSpec:
     data_keys: tuple[str, ...] | None = None
     entries: Entries = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    integers: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def flat_inputs(self) -> tuple[str, ...]:
@@ -68,14 +78,23 @@ class CallSpec:
         return () if self.data_keys is None else self.inputs
 
     def arguments(self, batch: Sequence[Any]) -> Sequence[Any]:
-        """The positional arguments in a batch of a loader, without labels."""
-        return without_labels(batch, len(self.names))
+        """The positional arguments in a batch of a loader, without labels.
+
+        Raises:
+            ValueError: If there are more than ``forward`` takes.
+        """
+        refuse_arrays(self.names, batch)
+        values = without_labels(batch, len(self.names))
+        required = [name for name in self.names if name not in self.defaults]
+        check_number(values, self.names, len(required))
+        return values
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Returns the inputs by name; the fixed arguments must be the same.
 
         Raises:
-            ValueError: If an argument differs from the one at conversion.
+            ValueError: If an argument differs from the one at conversion, or is
+                no tensor where that was one.
             TypeError: If the arguments do not fit ``forward``.
         """
         if len(args) > len(self.names):
@@ -96,6 +115,9 @@ class CallSpec:
                     f"Expected '{name}' to be {constant!r}, as in the calibration data "
                     f'(got {found}); convert again with calibration data that holds it'
                 )
+        for name in self.inputs:
+            if name in self.shapes and given.get(name) is not None:
+                check_tensor(name, given[name])
         missing = [name for name in self.inputs if given.get(name) is None]
         if missing:
             raise TypeError(
@@ -155,11 +177,13 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
     inputs, constants, data_keys = [], {}, None
     defaults = defaults_of(model)
     entries: Entries = {}
-    shapes = {}
+    shapes, integers = {}, {}
     for name in parameters:
         value = call.get(name, defaults.get(name))
         if isinstance(value, Tensor) and value.is_floating_point():
             shapes[name] = tuple(value.shape)
+        elif isinstance(value, Tensor):
+            integers[name] = str(value.dtype)
         if isinstance(value, BaseData):
             data_keys = tuple(value.keys())
             inputs.append(name)
@@ -183,6 +207,7 @@ def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
         data_keys,
         entries,
         shapes,
+        integers,
     )
 
 
@@ -217,13 +242,8 @@ def as_calls(
             features are not finite, or if :obj:`max_batches` is not positive.
     """
     single = isinstance(data, (BaseData, Tensor, tuple, Mapping))
-    if not single and not isinstance(data, Iterable):
-        raise ValueError(
-            "Expected 'calibration_data' to be PyG data, a tuple of forward arguments "
-            f'or an iterable of either (got {type(data).__name__})'
-        )
-    if max_batches is not None and max_batches < 1:
-        raise ValueError(f"Expected 'max_batches' to be at least 1 (got {max_batches})")
+    check_calibration_data(data, single)
+    check_max_batches(max_batches)
     samples = [data] if single else list(islice(data, max_batches))
     calls = [as_call(model, sample) for sample in samples]
     if not any(_num_values(call) for call in calls):
@@ -244,14 +264,14 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
         return _from_data(model, sample, parameters)
     if isinstance(sample, Mapping):
         arguments = dict(sample)
+        refuse_arrays(list(arguments), list(arguments.values()))
     else:
         given = sample if isinstance(sample, (tuple, list)) else (sample,)
+        refuse_arrays(list(parameters), given)
         values = without_labels(given, len(parameters))
-        if len(values) > len(parameters):
-            raise ValueError(
-                f'Expected at most {len(parameters)} forward arguments, '
-                f'{", ".join(parameters)} (got {len(values)})'
-            )
+        check_number(
+            values, list(parameters), len(parameters) - len(defaults_of(model))
+        )
         arguments = dict(zip(parameters, values, strict=False))
     for name, parameter in parameters.items():
         required = parameter.default is inspect.Parameter.empty
@@ -288,25 +308,6 @@ def copy_of(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: copy_of(item) for key, item in value.items()}
     return value.clone() if isinstance(value, (Tensor, BaseData)) else value
-
-
-def check_finite(name: str, value: Any) -> None:
-    """Raises ``ValueError`` if a tensor, or one inside PyG data, is not finite."""
-    if isinstance(value, BaseData):
-        for key, item in value.to_dict().items():
-            check_finite(f'{name}.{key}', item)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            check_finite(f'{name}[{key!r}]', item)
-    elif isinstance(value, Tensor) and value.is_floating_point():
-        values = value.values() if value.layout == torch.sparse_csr else value
-        values = values.coalesce().values() if values.is_sparse else values
-        if not bool(values.isfinite().all()):
-            bad = values[~values.isfinite()]
-            raise ValueError(
-                f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
-                'places); clean or impute the data first'
-            )
 
 
 def tensors_of(data: BaseData) -> dict[str, Tensor]:

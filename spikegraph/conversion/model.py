@@ -7,7 +7,8 @@ from torch import Tensor, fx, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.call import CallSpec, arguments_of, check_finite
+from spikegraph.conversion.call import CallSpec, arguments_of
+from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.interpretation import (
     is_population,

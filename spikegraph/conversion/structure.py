@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,7 +85,7 @@ def build_structure(
         ValueError: If the model has nothing to convert.
     """
     options = TraceOptions(config.allow_analog, frozenset(affine))
-    builder = _Builder(trace(model, spec, options), features, config)
+    builder = _Builder(trace(model, spec, options), features, config, spec.integers)
     builder.build()
     return builder.structure
 
@@ -96,6 +96,7 @@ class _Builder:
         network: fx.GraphModule,
         features: Sequence[str],
         config: ConversionConfig,
+        integers: Mapping[str, str],
     ) -> None:
         self.network = network
         self.graph = network.graph
@@ -106,6 +107,7 @@ class _Builder:
         self.refusal = ''
         self.last_input: fx.Node | None = None
         self.features = features
+        self.integers = integers
         self.sources = self._find_features(features)
 
     def build(self) -> None:
@@ -164,9 +166,14 @@ class _Builder:
             if name in features and self._is_feature(node, str(name)):
                 sources[node] = str(name)
         if not sources and not any(self._is_current(n) for n in self.graph.nodes):
+            found, remedy = ', '.join(features) or 'no floating point input', ''
+            if self.integers and not features:
+                kinds = [f"'{name}' of {kind}" for name, kind in self.integers.items()]
+                found += f', but {", ".join(kinds)}'
+                remedy = "; make features of numbers as in training, 'x.float() / 255'"
             raise ValueError(
                 "Expected the model to read floating point features, such as 'x' (got "
-                f'{", ".join(features) or "no floating point input"})'
+                f'{found}){remedy}'
             )
         return sources
 

@@ -160,6 +160,12 @@ def measure(
     Raises:
         ValueError: If model and spiking network do not belong together.
     """
+    if not isinstance(snn, SpikingModel) or isinstance(model, SpikingModel):
+        found = f'{type(model).__name__} and {type(snn).__name__}'
+        raise ValueError(
+            "Expected 'model' to be the ANN and 'snn' the SpikingModel converted from it "
+            f"(got {found}); call 'measure(model, snn, data)'"
+        )
     calls = [snn.bind(**_known(snn, call)) for call in as_calls(model, data)]
     ann = build_structure(
         model, snn.spec, snn.features, snn.config, snn.report.affine

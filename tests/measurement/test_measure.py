@@ -199,6 +199,19 @@ def test_another_model_is_refused(graph):
         measure(make('residual'), snn, graph)
 
 
+def test_swapped_networks_are_refused(graph):
+    model = make('F.relu')
+    snn = convert(model, graph)
+    for args, found in (
+        ((snn, model), f'SpikingModel and {type(model).__name__}'),
+        ((snn, snn), 'SpikingModel and SpikingModel'),
+        ((model, model), f'{type(model).__name__} and {type(model).__name__}'),
+    ):
+        match = rf"'model' to be the ANN .*\(got {found}\).*measure\(model, snn, data\)"
+        with pytest.raises(ValueError, match=match):
+            measure(*args, graph)
+
+
 def test_latency(graph):
     snn = convert(make('deep GCN'), graph, ConversionConfig(num_steps=10))
     result = latency(snn, step_us=2.0)

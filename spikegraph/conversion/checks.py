@@ -1,0 +1,102 @@
+"""What is refused in data and arguments, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data.data import BaseData
+
+
+def check_calibration_data(data: Any, single: bool) -> None:
+    """Raises ``ValueError`` if data are neither one sample nor an iterable."""
+    if isinstance(data, np.ndarray):
+        refuse_array('calibration_data', data)
+    if single or isinstance(data, Iterable):
+        return
+    found = type(data).__name__
+    if isinstance(data, Dataset):
+        raise ValueError(
+            "Expected 'calibration_data' to give batches (got the dataset "
+            f'{found}, which gives single samples); wrap it in a DataLoader: '
+            "'DataLoader(dataset, batch_size=128)'"
+        )
+    raise ValueError(
+        "Expected 'calibration_data' to be PyG data, a tuple of forward arguments "
+        f'or an iterable of either (got {found})'
+    )
+
+
+def check_max_batches(max_batches: Any) -> None:
+    """Raises ``ValueError`` if a number of batches is not whole and positive."""
+    if max_batches is None:
+        return
+    if not isinstance(max_batches, (int, np.integer)):
+        raise ValueError(
+            f"Expected 'max_batches' to be a whole number (got {max_batches!r})"
+        )
+    if max_batches < 1:
+        raise ValueError(f"Expected 'max_batches' to be at least 1 (got {max_batches})")
+
+
+def check_number(values: Sequence[Any], names: Sequence[str], required: int) -> None:
+    """Raises ``ValueError`` if a batch holds more than ``forward`` takes."""
+    if len(values) > len(names):
+        last = max(1, required)
+        raise ValueError(
+            f'Expected at most {len(names)} forward arguments, {", ".join(names)} (got '
+            f'{len(values)}). Labels are not needed; drop what is not an argument, as in '
+            f"'[batch[:{last}] for batch in loader]'"
+        )
+
+
+def check_tensor(name: str, value: Any) -> None:
+    """Raises ``ValueError`` if an argument is no tensor."""
+    if isinstance(value, np.ndarray):
+        refuse_array(name, value)
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"Expected '{name}' to be a tensor, as in the calibration data (got "
+            f'{type(value).__name__}); call the network once for each batch, or use '
+            "'spikegraph.predict' for a loader"
+        )
+
+
+def refuse_arrays(names: Sequence[str], values: Any) -> None:
+    """Raises ``ValueError`` if there is an array among the arguments."""
+    values = [values] if isinstance(values, np.ndarray) else values
+    for name, value in zip(names, values, strict=False):
+        if isinstance(value, np.ndarray):
+            refuse_array(name, value)
+
+
+def refuse_array(name: str, value: np.ndarray) -> NoReturn:
+    """Raises ``ValueError`` with the way from an array to a tensor."""
+    raise ValueError(
+        f"Expected '{name}' to be a tensor, or made of tensors (got numpy.ndarray of "
+        f"{value.dtype}); use 'torch.from_numpy(array)', in the type that the model "
+        'was trained with'
+    )
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ``ValueError`` if a tensor, or one inside PyG data, is not finite."""
+    if isinstance(value, BaseData):
+        for key, item in value.to_dict().items():
+            check_finite(f'{name}.{key}', item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_finite(f'{name}[{key!r}]', item)
+    elif isinstance(value, Tensor) and value.is_floating_point():
+        values = value.values() if value.layout == torch.sparse_csr else value
+        values = values.coalesce().values() if values.is_sparse else values
+        if not bool(values.isfinite().all()):
+            bad = values[~values.isfinite()]
+            raise ValueError(
+                f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
+                'places); clean or impute the data first'
+            )
