@@ -294,7 +294,9 @@ def _datasets(args: argparse.Namespace) -> None:
     print(f'\n{"name":<13}  {"images":>6}  {"pixels":>22}  {rest}')
     for info in IMAGE_DATASETS.values():
         size = ' x '.join(map(str, info.image_size))
-        print(f'{info.name:<13}  {info.num_images:>6,}  {size:>22}  {_split(info)}')
+        here = ' (in the folder: a subset)' if info.has_subset(default_root()) else ''
+        row = f'{info.name:<13}  {info.num_images:>6,}  {size:>22}  {_split(info)}'
+        print(row + here)
     print(f'\nfolder: {default_root()} (change it with --root or SPIKEGRAPH_ROOT)')
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikegraph.datasets import GraphDataset, ImageDataset
+from spikegraph.datasets import IMAGE_DATASETS, GraphDataset, ImageDataset
 from spikegraph.experiment import describe
 from spikegraph.experiment.evaluation import BATCH_SIZE
 from spikegraph.models import ImageRecipe
@@ -188,7 +188,7 @@ def _sizes(result: Experiment | Sweep) -> list[str]:
         size = ' x '.join(map(str, dataset.image_size))
         return [
             f'{sizes["num_train"]:,} training and {sizes["num_test"]:,} test images, '
-            f'{size} pixels, {dataset.num_classes} classes',
+            f'{size} pixels, {dataset.num_classes} classes{_subset(dataset)}',
             _calibration(sizes, 'images'),
         ]
     data = dataset.data
@@ -197,6 +197,13 @@ def _sizes(result: Experiment | Sweep) -> list[str]:
         f'features, {dataset.num_classes} classes; {int(data.train_mask.sum()):,} '
         f'training and {int(data.test_mask.sum()):,} test nodes',
     ]
+
+
+def _subset(dataset: ImageDataset) -> str:
+    info = IMAGE_DATASETS.get(dataset.name)
+    if info is None or len(dataset.train_x) + len(dataset.test_x) >= info.num_images:
+        return ''
+    return f'; a subset of the {info.num_images:,} images of {info.name}'
 
 
 def _calibration(sizes: dict[str, Any], things: str) -> str:

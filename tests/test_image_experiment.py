@@ -347,3 +347,31 @@ def test_listing(capsys):
     assert list(rows) == ['name', 'digits', 'mnist', 'cifar10']
     assert '70,000' in rows['mnist'] and '1 x 28 x 28' in rows['mnist']
     assert 'embedded' in rows['digits'] and '--model cnn' in rows['name']
+
+
+def test_subsets_are_called_so(capsys, monkeypatch, tmp_path, mlp):
+    monkeypatch.setenv('SPIKEGRAPH_ROOT', str(tmp_path))
+
+    def rows():
+        assert main(['datasets']) == 0
+        images = capsys.readouterr().out.split('\n\n')[1]
+        return {line.split()[0]: line for line in images.splitlines()}
+
+    assert not any('subset' in row for row in rows().values())
+    for file in ('train_20000.npz', 'test.npz'):
+        (tmp_path / 'mnist').mkdir(exist_ok=True)
+        (tmp_path / 'mnist' / file).touch()
+    found = rows()
+    assert found['mnist'].endswith('(in the folder: a subset)')
+    assert '70,000' in found['mnist']
+    assert 'subset' not in found['cifar10'] and 'subset' not in found['digits']
+    result = run()
+    assert 'subset' not in format_experiment(result)  # All digits.
+    for name, total in (('mnist', '70,000'), ('cifar10', '60,000')):
+        few = replace(result, dataset=random_images(name))
+        head = format_experiment(few).splitlines()[1]
+        assert head.startswith('150 training and 20 test images')
+        assert head.endswith(f'10 classes; a subset of the {total} images of {name}')
+    known = random_images('mnist')
+    other = replace(result, dataset=replace(known, name='mine'))
+    assert 'subset' not in format_experiment(other)

@@ -169,6 +169,8 @@ class DatasetInfo:
         num_images (int, optional): The number of images. (default: :obj:`0`)
         image_size (tuple[int, int, int], optional): Their channels, height and
             width. (default: :obj:`(0, 0, 0)`)
+        subset_files (tuple[str, ...], optional): Which of :obj:`other_files`
+            hold only some of the images. (default: :obj:`()`)
     """
 
     name: str
@@ -186,6 +188,12 @@ class DatasetInfo:
     other_files: tuple[tuple[str, ...], ...] = ()
     num_images: int = 0
     image_size: tuple[int, int, int] = (0, 0, 0)
+    subset_files: tuple[str, ...] = ()
+
+    def has_subset(self, root: Path) -> bool:
+        """Whether what is read from a folder is only a part of the dataset."""
+        subset = [root / file for file in self.subset_files]
+        return len(subset) > 0 and self.files(root) == subset
 
     def files(self, root: Path) -> list[Path]:
         """Returns the files that are read: of all sets the first that is complete,

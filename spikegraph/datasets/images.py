@@ -216,6 +216,7 @@ def _downloaded(
     loader: Callable[[Path], ImageDataset],
     raw_files: list[str],
     other_files: list[list[str]],
+    subset_files: list[str],
 ) -> DatasetInfo:
     return DatasetInfo(
         name=name,
@@ -229,7 +230,8 @@ def _downloaded(
         public_split=True,
         loader=loader,
         raw_files=tuple(raw_files),
-        other_files=tuple(map(tuple, other_files)),
+        other_files=(tuple(subset_files), *map(tuple, other_files)),
+        subset_files=tuple(subset_files),
     )
 
 
@@ -253,13 +255,11 @@ _MNIST = _downloaded(
     loader=_load_mnist,
     raw_files=[f'MNIST/raw/{file}' for file in _MNIST_MD5],
     other_files=[
-        ['mnist/train_20000.npz', 'mnist/test.npz'],
-        *(
-            [f'{folder}/{file.removesuffix(suffix)}' for file in _MNIST_MD5]
-            for folder in ('MNIST/raw', 'mnist')
-            for suffix in ('.gz', '')
-        ),
+        [f'{folder}/{file.removesuffix(suffix)}' for file in _MNIST_MD5]
+        for folder in ('MNIST/raw', 'mnist')
+        for suffix in ('.gz', '')
     ],
+    subset_files=['mnist/train_20000.npz', 'mnist/test.npz'],
 )
 _CIFAR = _downloaded(
     'cifar10',
@@ -269,11 +269,9 @@ _CIFAR = _downloaded(
     loader=_load_cifar,
     raw_files=['cifar10/cifar-10-binary.tar.gz'],
     other_files=[
-        ['cifar10/train_1020.npz', 'cifar10/test.npz'],
-        *(
-            [f'{folder}{_CIFAR_FOLDER}/{part}' for part in _CIFAR_PARTS]
-            for folder in ('cifar10/', '')
-        ),
+        [f'{folder}{_CIFAR_FOLDER}/{part}' for part in _CIFAR_PARTS]
+        for folder in ('cifar10/', '')
     ],
+    subset_files=['cifar10/train_1020.npz', 'cifar10/test.npz'],
 )
 ENTRIES = [_DIGITS, _MNIST, _CIFAR]
