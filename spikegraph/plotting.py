@@ -51,8 +51,9 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
 
     Returns:
         matplotlib.figure.Figure: Time step against neuron, one panel per
-        population, with its charge and fire window shaded. Of more than 10
-        populations, 10 are drawn, evenly chosen; a title says so.
+        population, with its charge and fire window shaded; gates have no charge
+        window. Of more than 10 populations, 10 are drawn, evenly chosen; a title
+        says so.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -75,7 +76,7 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
         if phase.size > max_neurons:
             drawn = np.random.default_rng(0).choice(phase.size, max_neurons, False)
             drawn.sort()
-        if start > 0:
+        if start > 0 and name in simulation.membrane:  # A gate does not charge.
             axes.axvspan(start - num_steps, start, color=_CHARGE, label='charge window')
         axes.axvspan(start, start + num_steps, color=_FIRE, label='fire window')
         for value, color, label in ((1, _ON, 'spike'), (-1, _OFF, 'OFF spike')):

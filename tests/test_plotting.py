@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from torch import nn
 
 from spikegraph import ConversionConfig, PhaseCode, Spikes, convert, simulate
 from spikegraph.models import GCN
@@ -93,6 +94,16 @@ def test_many_populations_fit_on_a_page():
         assert [title.split(':')[0] for title in titles] == names
     few = plot_raster(Simulation(None, {'relu_0': spikes['relu_0']}, {}, start, 8))
     assert few.get_suptitle() == ''
+
+
+def test_gates_have_no_charge_window():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    x = torch.rand(3, 1, 8, 8)
+    snn = convert(nn.Sequential(*layers, nn.Linear(18, 2)).eval(), x)
+    figure = render(plot_raster(simulate(snn, x)))
+    shaded = [len(axes.patches) for axes in figure.axes]
+    assert shaded == [1, 2, 1]  # Input, activation, pool.
 
 
 def test_raster_samples_large_populations(snn, digits):
