@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.rules import Rule, rule_for
+from spikegraph.conversion.sizes import SizeProxy
 from spikegraph.nn.conv.twin import ends
 from spikegraph.nn.routing import gather_rows
 
@@ -44,7 +45,7 @@ def call_traced(tracer: fx.Tracer, module: Any, *args: Any, **kwargs: Any) -> An
     def as_tensor(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(as_tensor(v) for v in value)
-        if type(value) is fx.Proxy:
+        if type(value) in (fx.Proxy, SizeProxy):
             return TensorProxy(value.node, tracer)
         return value
 

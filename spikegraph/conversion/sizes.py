@@ -51,24 +51,27 @@ class UnknownSize(UserError):
     """
 
     def __init__(self, node: fx.Node, what: str) -> None:
-        asked = 'the length' if what == 'length' else 'the value'
-        super().__init__(
-            NotImplementedError,
-            f"Cannot trace a forward that asks for {asked} of '{node.name}', which is "
-            'not fixed by the calibration data: only sizes are, other than the number '
-            "of samples. For that, write 'x.size(0)', not 'len(x)' or 'int(...)'; "
-            'control flow may not depend on the values of tensors',
-        )
+        super().__init__(NotImplementedError, f"the {what} of '{node.name}'")
         self.node = node
         self.what = what
 
     def find(self, root: nn.Module, spec: CallSpec) -> Any:
-        """Runs what leads to the node, with two numbers of samples."""
-        if self.what == 'value' and not _depends_on_sizes(self.node):
-            raise self
-        found = [self._run(root, spec, more) for more in (0, 1)]
+        """Runs what leads to the node, with two numbers of samples.
+
+        Raises:
+            UserError: If it is no size, or depends on the number of samples.
+        """
+        found = [None, None]
+        if self.what == 'length' or _depends_on_sizes(self.node):
+            found = [self._run(root, spec, more) for more in (0, 1)]
         if found[0] is None or found[1] not in (None, found[0]):
-            raise self
+            raise UserError(
+                NotImplementedError,
+                f'Cannot trace {type(root).__name__}.forward: it asks for {self}, which '
+                'is not fixed by the calibration data: only sizes are, other than the '
+                "number of samples. For that, write 'x.size(0)', not 'len(x)' or "
+                "'int(...)'; control flow may not depend on the values of tensors",
+            )
         return found[0]
 
     def _run(self, root: nn.Module, spec: CallSpec, more: int) -> Any:
@@ -85,10 +88,8 @@ class UnknownSize(UserError):
             elif node in needed:
                 try:
                     env[node] = run_node(root, node, env)  # type: ignore[arg-type]
-                except Exception:  # Another number of samples may not fit.
-                    if more:
-                        return None
-                    raise
+                except Exception:  # Nor may zeros fit as features.
+                    return None
         value = env[self.node]
         return len(value) if self.what == 'length' else value
 

@@ -162,7 +162,7 @@ class _Tracer(fx.Tracer):
                     m, partial(call_traced, self, m), args, kwargs
                 )
             except Exception as error:  # Whatever the layer does: keep it whole.
-                if isinstance(error, UserError):
+                if isinstance(error, UserError) and not isinstance(error, UnknownSize):
                     raise
                 self.whole[m] = f'{type(error).__name__}: {error}'
                 for node in reversed(list(self.graph.nodes)):
