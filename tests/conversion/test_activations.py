@@ -328,7 +328,7 @@ REFUSED = {
     'gated': (lambda: Net(nn.GLU()), r"'act' \(GLU\)"),
     'sine': (lambda: Net(torch.sin), r"'sin' \(sin\): no rule"),
     'swish by hand': (
-        lambda: Net(lambda x: x * torch.sigmoid(x)),
+        lambda: Net(lambda x: x * torch.sigmoid(1.702 * x)),
         'it multiplies two signals',
     ),
 }

@@ -135,6 +135,27 @@ def test_identity_and_layer_are_corrected_together():
     assert len(snn.report.compensated) == len(snn.report.layers) == 8
 
 
+def test_layer_makes_up_for_what_an_identity_loses():
+    """Its own weights are zero, so that all of the error is that of the identity."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+            nn.init.zeros_(self.conv.weight)
+
+        def forward(self, x):
+            x = self.stem(x).relu()
+            return self.conv(x) + x
+
+    torch.manual_seed(0)
+    model = Block().double()
+    config = ConversionConfig(num_steps=3, per_channel=True)
+    snn = convert(model, images(24), config)
+    assert 'conv' in snn.report.compensated
+    assert bool((snn.network.get_submodule('conv').weight != 0).any())
+
+
 def test_labels_of_a_loader_are_dropped():
     model, x = make_cnn('vgg'), images(24)
     loader = DataLoader(TensorDataset(x, torch.arange(24)), batch_size=8)
