@@ -36,7 +36,7 @@ def insert_gates(
     """
     network, graph = structure.network, structure.network.graph
     relays: dict[fx.Node, fx.Node] = {}
-    _split_windows(network, signals)
+    _split_windows(structure, signals)
     for node in list(graph.nodes):
         if node not in signals:
             continue
@@ -59,10 +59,12 @@ def insert_gates(
         _tie(structure, _compared(gate))
 
 
-def _split_windows(network: fx.GraphModule, signals: set[fx.Node]) -> None:
+def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
     """Pools each part of a concatenation by itself: windows do not reach across
-    channels, and parts of different populations have different codes.
+    channels, and parts of different populations have different codes. Potentials
+    that are joined, pooled and activated become one population in front.
     """
+    network = structure.network
     queue = list(network.graph.nodes)
     while queue:
         node = queue.pop(0)
@@ -80,6 +82,10 @@ def _split_windows(network: fx.GraphModule, signals: set[fx.Node]) -> None:
             continue
         if not isinstance(given['tensors'], (list, tuple)):
             continue  # Parts of one value.
+        if not any(_holds_spikes(part) for part in given['tensors']):
+            _move_activation(structure, node)
+            if node.args[0] is not joined:
+                continue
         parts = []
         with network.graph.inserting_before(node):
             for i, part in enumerate(given['tensors']):

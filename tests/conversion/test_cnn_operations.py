@@ -54,6 +54,10 @@ CONVERTS = {
         ),
         3,
     ),
+    'pool of joined potentials': (
+        lambda s, x: s.pool(torch.cat([s.conv(x), s.conv(-x)], 1)).relu(),
+        1,
+    ),
     'same view': (
         lambda s, x: (
             s.deep(s.conv(x).relu())
