@@ -24,7 +24,7 @@ from spikegraph.conversion.interpretation import (
     run_network_as_ann,
     run_node,
 )
-from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.rules import Rule, rule_for
 from spikegraph.conversion.tracing import operation_of
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.nn import (
@@ -217,16 +217,7 @@ class Counter:
             self._count_source(node, value, env)
         elif not isinstance(value, Tensor) or not feeds:
             return  # Graph preparation, the same in both networks.
-        elif (
-            target in MOVES
-            or type(target) in MOVES
-            or (
-                rule is not None
-                and rule.kind in ('readout', 'metadata', 'identity')
-                or target in MOVES
-                or type(target) in MOVES
-            )
-        ):
+        elif target in MOVES or type(target) in MOVES or _is_free(rule):
             return
         elif target in INTERPOLATIONS or type(target) in INTERPOLATIONS:
             mode = node.kwargs.get('mode', getattr(target, 'mode', ''))
@@ -369,6 +360,10 @@ def _items(name: str, value: Any) -> list[tuple[str, Any]]:
     """An input by name, or what the PyG data that it is holds."""
     is_data = isinstance(value, BaseData)
     return list(value.to_dict().items()) if is_data else [(name, value)]
+
+
+def _is_free(rule: Rule | None) -> bool:
+    return rule is not None and rule.kind in ('readout', 'metadata', 'identity')
 
 
 def _holds_values(value: Any) -> bool:

@@ -144,10 +144,9 @@ class SpikingConv(SpikingLayer):
     def _grouped(self, patches: Tensor, dim: int) -> Tensor:
         """Makes one dimension of channels and kernel, or two, with groups."""
         groups = self.conv.groups
-        shape = (
-            (*patches.shape[:dim], groups, -1) if groups > 1 else patches.shape[:dim]
-        )
-        return patches.reshape(*shape) if groups > 1 else patches.flatten(dim)
+        if groups == 1:
+            return patches.flatten(dim)
+        return patches.reshape(*patches.shape[:dim], groups, -1)
 
     def _windows(self, x: Spikes | Tensor) -> Tensor:
         """A view :math:`(N, C_{in}, *, K_1, K_2, \\ldots)` of what each output
