@@ -11,18 +11,17 @@ cell, so that an interrupted run goes on where it stopped.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from records import RESULTS, commit
+from records import RESULTS, origin, write
 from tqdm import tqdm
 
 from spikegraph import ConversionConfig, convert
-from spikegraph.experiment import evaluate_images, versions
+from spikegraph.experiment import evaluate_images
 from spikegraph.experiment.evaluation import calibration_batches
 from spikegraph.training import load_weights, prepare
 
@@ -80,7 +79,6 @@ def run(arguments):
     dataset = replace(dataset, test_x=dataset.test_x[:num], test_y=dataset.test_y[:num])
     model = load_weights(dataset, recipe, arguments.weights).model
     path = arguments.output / 'cnn_accuracy_cifar10_resnet20.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = json.loads(path.read_text()) if path.exists() else {'cells': {}}
     if record.setdefault('num_test', len(dataset.test_x)) != len(dataset.test_x):
         raise ValueError(
@@ -96,12 +94,8 @@ def run(arguments):
         if str(num_steps) in row:
             continue
         row[str(num_steps)] = run_cell(model, dataset, num_steps, options)
-        record |= {
-            'versions': versions(),
-            'device': f'cpu, {platform.machine()}, {torch.get_num_threads()} threads',
-            'commit': commit(),
-        }
-        path.write_text(json.dumps(record, indent=1) + '\n')
+        record |= origin(f'{torch.get_num_threads()} threads')
+        write(path, record)
     return record
 
 

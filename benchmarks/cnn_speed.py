@@ -9,17 +9,14 @@ them (channels_last). --output has a file with every figure.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import torch
-from records import RESULTS, commit
+from records import RESULTS, origin, time_in_turn, write
 
 from spikegraph import ConversionConfig, convert
-from spikegraph.experiment import versions
 from spikegraph.experiment.evaluation import calibration_batches
 from spikegraph.kernels import info
 from spikegraph.training import load_weights, prepare
@@ -63,14 +60,9 @@ def convert_network(arguments):
 
 
 def measure(operations, repeats):
-    seconds = {name: [] for name in operations}
-    for _ in range(repeats + 2):  # The first ones warm up.
-        for name, operation in operations.items():
-            start = time.perf_counter()
-            operation()
-            seconds[name].append(time.perf_counter() - start)
+    seconds = time_in_turn(operations, repeats, warm_up=2)
     return {
-        name: {'min': min(times[2:]), 'median': statistics.median(times[2:])}
+        name: {'min': min(times), 'median': statistics.median(times)}
         for name, times in seconds.items()
     }
 
@@ -112,13 +104,9 @@ def main():
         'batch_size': arguments.batch_size,
         'repeats': arguments.repeats,
         'kernels': info(),
-        'versions': versions(),
-        'device': f'cpu, {platform.machine()}',
-        'commit': commit(),
+        **origin(),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / 'cnn_speed.json'
-    path.write_text(json.dumps(record, indent=1) + '\n')
+    write(arguments.output / 'cnn_speed.json', record)
 
 
 if __name__ == '__main__':

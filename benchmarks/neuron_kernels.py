@@ -11,18 +11,15 @@ every figure.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from records import RESULTS, commit
+from records import RESULTS, origin, time_in_turn, write
 
 from spikegraph import PhaseCode, decode, encode
-from spikegraph.experiment import versions
 from spikegraph.kernels import decode_spikes, fire_spikes, info
 
 SIZES = {
@@ -66,16 +63,11 @@ def operations_of(x, code, scale):
 
 
 def measure(operations, num_values, repeats):
-    seconds = {name: [] for name in operations}
-    for _ in range(repeats + 1):  # The first is a warm-up.
-        for name, operation in operations.items():
-            start = time.perf_counter()
-            operation()
-            seconds[name].append(time.perf_counter() - start)
+    seconds = time_in_turn(operations, repeats, warm_up=1)
     return {
         name: {
-            'min_ns_per_value': 1e9 * min(times[1:]) / num_values,
-            'median_ns_per_value': 1e9 * statistics.median(times[1:]) / num_values,
+            'min_ns_per_value': 1e9 * min(times) / num_values,
+            'median_ns_per_value': 1e9 * statistics.median(times) / num_values,
         }
         for name, times in seconds.items()
     }
@@ -135,13 +127,9 @@ def main():
         'arguments': {'threads': arguments.threads, 'repeats': arguments.repeats},
         'rows': rows,
         'kernels': info(),
-        'versions': versions(),
-        'device': f'cpu, {platform.machine()}',
-        'commit': commit(),
+        **origin(),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / 'neuron_kernels.json'
-    path.write_text(json.dumps(record, indent=1) + '\n')
+    write(arguments.output / 'neuron_kernels.json', record)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import functools
 import json
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import torch
@@ -78,7 +79,6 @@ def prepared(name, model, root):
 def run_seeds(path, title, num_seeds, run_seed, *, summarize, **fields):
     """Goes on where an interrupted run has stopped; fields have to be those of the
     run before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
     for name, value in fields.items():
         if record.setdefault(name, value) != value:
@@ -92,17 +92,34 @@ def run_seeds(path, title, num_seeds, run_seed, *, summarize, **fields):
         record['seeds'][str(seed)] = run_seed(seed)
         record |= {
             'summary': summarize(record['seeds']),
-            'versions': versions(),
-            'device': f'cpu, {platform.machine()}, {torch.get_num_threads()} threads',
-            'commit': commit(),
+            **origin(f'{torch.get_num_threads()} threads'),
         }
-        path.write_text(json.dumps(record, indent=1) + '\n')
+        write(path, record)
     return record
 
 
-def commit():
+def origin(*details):
+    """What the figures of a record were found with."""
     command = ['git', 'rev-parse', '--short', 'HEAD']
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    device = ', '.join(['cpu', platform.machine(), *details])
+    return {'versions': versions(), 'device': device, 'commit': commit}
+
+
+def write(path, record):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + '\n')
+
+
+def time_in_turn(operations, repeats, *, warm_up):
+    """The seconds of every repeat of each operation, those of the warm-up left out."""
+    seconds = {name: [] for name in operations}
+    for _ in range(warm_up + repeats):
+        for name, operation in operations.items():
+            start = time.perf_counter()
+            operation()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: times[warm_up:] for name, times in seconds.items()}
 
 
 def print_table(records, columns):
