@@ -94,7 +94,9 @@ def check_finite(name: str, value: Any) -> None:
     elif isinstance(value, Tensor) and value.is_floating_point():
         values = value.values() if value.layout == torch.sparse_csr else value
         values = values.coalesce().values() if values.is_sparse else values
-        if not bool(values.isfinite().all()):
+        # One pass without a mask: this is done before every inference.
+        extremes = torch.stack(values.aminmax()) if values.numel() else values
+        if not bool(extremes.isfinite().all()):
             bad = values[~values.isfinite()]
             raise ValueError(
                 f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
