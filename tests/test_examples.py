@@ -49,45 +49,40 @@ def test_readme_names_the_commands_and_its_files():
     assert picture.stat().st_size < 200_000
 
 
-def test_convert_gcn(python_path, tmp_path):
-    script = ROOT / 'examples' / 'convert_gcn.py'
+def run_example(folder, name, *options):
     result = subprocess.run(
-        [sys.executable, str(script), '--epochs', '40', '--num-steps', '8'],
-        cwd=tmp_path,
+        [sys.executable, str(ROOT / 'examples' / name), *options],
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    accuracies = re.search(r'ANN (.*) %, SNN (.*) %', result.stdout)
-    ann, snn = map(float, accuracies.groups())
-    assert ann > 90 and abs(ann - snn) < 2
-    spikes, steps = re.search(r'([\d,]+) spikes in (\d+) time', result.stdout).groups()
-    assert int(steps) == 3 * 8 and 0 < int(spikes.replace(',', '')) < 2 * 1797 * 64
+    ann, snn = re.search(r'ANN (.*) %, SNN (.*) %', result.stdout).groups()
     assert 'the loaded network agrees: True' in result.stdout
+    return float(ann), float(snn), result.stdout
+
+
+def test_convert_gcn(python_path, tmp_path):
+    options = ['--epochs', '40', '--num-steps', '8']
+    ann, snn, out = run_example(tmp_path, 'convert_gcn.py', *options)
+    assert ann > 90 and abs(ann - snn) < 2
+    spikes, steps = re.search(r'([\d,]+) spikes in (\d+) time', out).groups()
+    assert int(steps) == 3 * 8 and 0 < int(spikes.replace(',', '')) < 2 * 1797 * 64
 
 
 def test_convert_cnn(python_path, tmp_path):
-    script = ROOT / 'examples' / 'convert_cnn.py'
-    result = subprocess.run(
-        [sys.executable, str(script), '--epochs', '10', '--num-steps', '12'],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    accuracies = re.search(r'ANN (.*) %, SNN (.*) %', result.stdout)
-    ann, snn = map(float, accuracies.groups())
+    options = ['--epochs', '10', '--num-steps', '12']
+    ann, snn, out = run_example(tmp_path, 'convert_cnn.py', *options)
     assert ann > 95 and abs(ann - snn) < 3
     found = re.search(
         r'([\d,]+) spikes of 8 images in (\d+) time steps; (\d+) spike times differ',
-        result.stdout,
+        out,
     )
     spikes, steps, num_other = (int(text.replace(',', '')) for text in found.groups())
     # The input, three convolutions and the output have a window each, at least.
     assert steps % 12 == 0 and steps >= 5 * 12
     assert num_other <= spikes / 1000
-    assert 'energy, nJ per' in result.stdout
-    assert 'the loaded network agrees: True' in result.stdout
+    assert 'energy, nJ per' in out
 
 
 def test_quickstart_notebook(python_path):

@@ -159,8 +159,7 @@ def test_number_of_parts_is_fixed():
         snn(torch.zeros(2, 3, 24, 16, dtype=torch.float64))
 
 
-@pytest.mark.parametrize('dim', [1, -1])
-def test_scores_that_are_no_matrix(dim):
+def test_scores_that_are_no_matrix():
     """As of a discriminator or a regressor."""
     model = Net(lambda s, x: s.deep(s.conv(x).relu()).mean((1, 2, 3)).squeeze())
     snn = convert(model, images(12), FINE)
