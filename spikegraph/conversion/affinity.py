@@ -14,6 +14,7 @@ from spikegraph.conversion.call import copy_of
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.nn import ACTIVATIONS
+from spikegraph.nn.analog import is_edge_index
 
 _SPREADS = (4.0, 4e4, 4.0)  # Of probes: wide ones reach far bounds.
 _MAX_CALLS = 16  # Calls that are looked at.
@@ -106,7 +107,7 @@ def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
     x, *rest = _double(bound.args)
     if not _is_affine_at(module, x, rest):
         return False
-    rewired = [_rewired(value) if _is_edge_index(value) else value for value in rest]
+    rewired = [_rewired(value) if is_edge_index(value) else value for value in rest]
     try:
         return _is_affine_at(module, x, rewired)
     except (ValueError, RuntimeError, IndexError, AssertionError):
@@ -135,15 +136,10 @@ def _is_affine_at(module: nn.Module, x: Any, rest: list[Any]) -> bool:
     return True
 
 
-def _is_edge_index(value: Any) -> bool:
-    is_index = isinstance(value, Tensor) and value.dtype == torch.long
-    return is_index and value.dim() == 2 and value.size(0) == 2
-
-
 def _has_edges(call: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
     """Whether there is an edge, or no edge index to tell."""
     values = [*call[0], *call[1].values()]
-    edges = [value for value in values if _is_edge_index(value)]
+    edges = [value for value in values if is_edge_index(value)]
     return not edges or any(value.numel() > 0 for value in edges)
 
 

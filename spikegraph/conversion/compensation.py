@@ -111,17 +111,13 @@ def compensate(
     residual, goal = residual.double(), goal.double()
     ones = _row_weights(goal).sqrt().view(-1, 1)
     residual = ones * residual
-    if features is None:
-        features = like.new_empty(len(like), 0)
-        has_features = False
-    else:
-        has_features = True
+    phi = like.new_empty(len(like), 0) if features is None else features
     exact = bool(residual.square().sum() <= NEGLIGIBLE * goal.square().sum())
     held_out = torch.arange(len(ones), device=ones.device) % HELD_OUT == 0
-    if exact or int((~held_out).sum()) < 1 + features.size(-1):
+    if exact or int((~held_out).sum()) < 1 + phi.size(-1):
         return None
     kept, judge = (
-        _Normal.of(features[rows], ones[rows], residual[rows])
+        _Normal.of(phi[rows], ones[rows], residual[rows])
         for rows in (~held_out, held_out)
     )
     if not judge.gain(kept.solve()) > 0:
@@ -129,7 +125,7 @@ def compensate(
     both = _Normal(kept.gram + judge.gram, kept.cross + judge.cross)
     change = both.solve().to(like)  # [G, F_out / G, F + 1]
     shift = change[..., -1].flatten()
-    return change[..., :-1].flatten(0, 1) if has_features else None, shift
+    return None if features is None else change[..., :-1].flatten(0, 1), shift
 
 
 def _row_weights(goal: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, fx
-from torch.fx import Node
 
 from spikegraph.nn import PhaseNeuron, SpikeGate
 
@@ -77,7 +76,7 @@ def population_name(node: fx.Node) -> str:
 def is_input(node: fx.Node) -> bool:
     """Whether a population encodes an input of the model."""
     source = node.args[0] if node.args else None
-    is_given = isinstance(source, Node) and (
+    is_given = isinstance(source, fx.Node) and (
         source.op == 'placeholder' or source.target is getattr
     )
     return str(node.target).startswith('neurons.input_') and is_given

@@ -13,7 +13,7 @@ from spikegraph.conversion.interpretation import run_node
 from spikegraph.conversion.replacement import UserError
 
 # What tells about a tensor without reading its values.
-_ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device', 'is_cuda', 'requires_grad'}
+ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device', 'is_cuda', 'requires_grad'}
 _METHODS = {'size', 'dim', 'ndimension', 'numel', 'nelement', 'is_floating_point'}
 _FUNCTIONS = {torch.numel, torch.is_floating_point}
 
@@ -22,7 +22,7 @@ class SizeProxy(fx.Proxy):
     """A symbolic value that is asked for its length, or to be a number."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in _ATTRIBUTES:  # At once, so that it can be asked the same.
+        if name in ATTRIBUTES:  # At once, so that it can be asked the same.
             return self.tracer.create_proxy('call_function', getattr, (self, name), {})
         return super().__getattr__(name)
 
@@ -108,7 +108,7 @@ def _depends_on_sizes(node: fx.Node) -> bool:
     """Whether no value of a tensor matters to a node."""
     if node.target in _METHODS or node.target in _FUNCTIONS:
         return True
-    if node.target is getattr and node.args[1] in _ATTRIBUTES:
+    if node.target is getattr and node.args[1] in ATTRIBUTES:
         return True
     if not isinstance(node.target, (str, Callable)) or node.op == 'call_module':  # type: ignore[arg-type]
         return False

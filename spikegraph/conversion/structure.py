@@ -39,6 +39,7 @@ from spikegraph.conversion.rules import (
     is_affine_call,
     rule_for,
 )
+from spikegraph.conversion.sizes import ATTRIBUTES
 from spikegraph.conversion.sources import (
     activations_on_weights,
     inputs_behind,
@@ -56,8 +57,6 @@ from spikegraph.nn import (
 GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
 # Features that enter as currents beside those of the nodes.
 CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
-# Attributes of a tensor that tell nothing about its values.
-_SHAPES = ('shape', 'dtype', 'device', 'ndim', 'layout', 'is_cuda', 'requires_grad')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 
 
@@ -291,7 +290,7 @@ class _Builder:
             return Rule('affine')
         if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):
             return Rule('affine')  # Of a maximum, or the tensor itself.
-        if node.target is getattr and node.args[1] not in _SHAPES:
+        if node.target is getattr and node.args[1] not in (*ATTRIBUTES, 'layout'):
             return None
         if node.target is scatter and self._moving((node.args, node.kwargs)):
             self.refusal = 'it scatters along another dimension, or by products'

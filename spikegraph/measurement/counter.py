@@ -39,18 +39,14 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, of_length, trim_rows
 from spikegraph.nn.shift import GCNShift
 
-_ADDING = {
-    *(operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub'),
-    *(torch.mean, torch.sum, 'mean', 'sum'),
-}
+_SUMS = (operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub')
+_ADDING = {*_SUMS, torch.mean, torch.sum, 'mean', 'sum'}
 _SCALING = {operator.mul, operator.truediv, torch.mul, torch.div, 'mul', 'div'}
 _PRODUCTS = {
     *(torch.matmul, torch.mm, operator.matmul, torch.sparse.mm, torch.spmm),
     *('matmul', 'mm', F.linear),
     *CONVOLUTIONS,
 }
-
-_SUMS = (operator.add, operator.sub, torch.add, torch.sub, 'add', 'sub')
 _MOVES = {
     *(of_length, torch.cat, torch.concat, gather_rows, trim_rows, operator.getitem),
     *(torch.flatten, torch.reshape, torch.index_select, torch.unsqueeze),

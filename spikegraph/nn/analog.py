@@ -53,7 +53,7 @@ class SpikingAffine(SpikingLayer):
         out = self.forward(x, *args, **kwargs)
         num_weights = sum(p.numel() for p in self.parameters() if p.dim() > 1)
         num_edges = max(
-            [0, *(v.size(-1) for v in args if _is_edge_index(v))],
+            [0, *(v.size(-1) for v in args if is_edge_index(v))],
         )
         num = out.size(0) * num_weights + num_edges * out.shape[1:].numel()
         return [Operation('weighted aggregation', max(num, num_values))]
@@ -63,6 +63,7 @@ def _is_pair(x: Any) -> bool:
     return isinstance(x, (tuple, list))
 
 
-def _is_edge_index(value: Any) -> bool:
+def is_edge_index(value: Any) -> bool:
+    """Whether a value looks like the edges of a graph :math:`(2, E)`."""
     is_index = isinstance(value, Tensor) and value.dtype == torch.long
     return is_index and value.dim() == 2 and value.size(0) == 2
