@@ -72,12 +72,71 @@ def fire(
     return raster, num_compared
 
 
-def aggregate(rowptr: Tensor, col: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
-    """See :func:`spikegraph.kernels.aggregate`."""
+def aggregate(
+    rowptr: Tensor,
+    col: Tensor,
+    weight: Tensor | None,
+    x: Tensor,
+    source_factor: Tensor | None = None,
+    target_factor: Tensor | None = None,
+) -> Tensor:
+    """Sums rows of values; see :func:`spikegraph.kernels.propagate`."""
     num_rows = rowptr.numel() - 1
     out = torch.zeros(num_rows, x.size(1), dtype=x.dtype)
     for i in range(num_rows):
         for e in range(int(rowptr[i]), int(rowptr[i + 1])):
-            w = 1.0 if weight is None else weight[e]
-            out[i] += w * x[col[e]]
+            j = int(col[e])
+            w = torch.ones((), dtype=x.dtype) if weight is None else weight[e]
+            if source_factor is not None:
+                w = w * source_factor.view(-1)[j]
+            out[i] += w * x[j]
+        if target_factor is not None:
+            out[i] *= target_factor.view(-1)[i]
+    return out
+
+
+def aggregate_spikes(
+    rowptr: Tensor,
+    col: Tensor,
+    weight: Tensor | None,
+    spike_time: Tensor,
+    table: Tensor,
+    source_factor: Tensor | None = None,
+    target_factor: Tensor | None = None,
+) -> Tensor:
+    """Sums the levels :obj:`table` holds for rows of spike times."""
+    x = torch.empty(spike_time.shape, dtype=table.dtype)
+    for i, times in enumerate(spike_time.tolist()):
+        for f, time in enumerate(times):
+            x[i, f] = table[time]
+    return aggregate(rowptr, col, weight, x, source_factor, target_factor)
+
+
+def earliest(
+    rowptr: Tensor, col: Tensor, rank: Tensor, silent: int, latest: bool = False
+) -> Tensor:
+    """The smallest (largest) rank among in-neighbours; ``silent`` without any."""
+    out = torch.full((rowptr.numel() - 1, rank.size(1)), silent, dtype=rank.dtype)
+    for i in range(rowptr.numel() - 1):
+        neighbors = [int(col[e]) for e in range(int(rowptr[i]), int(rowptr[i + 1]))]
+        for f in range(rank.size(1)):
+            ranks = [int(rank[j, f]) for j in neighbors]
+            if ranks:
+                out[i, f] = max(ranks) if latest else min(ranks)
+    return out
+
+
+def transform(
+    spike_time: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Adds up the rows of weights :math:`(F_{in}, F_{out})` of all neurons that
+    fire, times the level of their spike.
+    """
+    out = torch.zeros(spike_time.size(0), weight.size(1), dtype=weight.dtype)
+    for i, times in enumerate(spike_time.tolist()):
+        for f, time in enumerate(times):
+            if table[time] != 0:
+                out[i] += table[time] * weight[f]
+        if bias is not None:
+            out[i] += bias
     return out
