@@ -20,11 +20,14 @@ class Spikes:
         code (PhaseCode): The code that maps a spike time to a level.
         scale (torch.Tensor): The value of level 1: one number, or per channel
             :math:`(F)`, or per node :math:`(N, 1)`.
+        density (float, optional): The share of neurons that fire, as measured
+            by calibration; :obj:`None` if that is not known.
     """
 
     spike_time: Tensor
     code: PhaseCode
     scale: Tensor
+    density: float | None = None
 
     @classmethod
     def from_values(

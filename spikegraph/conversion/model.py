@@ -10,6 +10,7 @@ from spikegraph.coding import Spikes
 from spikegraph.conversion.call import CallSpec, arguments_of
 from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.execution import execute
 from spikegraph.conversion.interpretation import (
     is_population,
     population_name,
@@ -66,7 +67,7 @@ class SpikingModel(nn.Module):
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
         with torch.autocast(device, enabled=False):
-            return self.network(**inputs)
+            return execute(self.network, inputs)
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""

@@ -121,7 +121,7 @@ def summed_layers(
             usable = isinstance(layer, SpikingLayer) and layer.weight is not None
             if usable and calls[str(node.target)] == 1:
                 found[node] = [node]
-        elif _is_sum(node):
+        elif is_sum(node):
             before = node.all_input_nodes
             parts = [found.get(n, []) if len(n.users) == 1 else [] for n in before]
             if all(parts) or (with_others and any(parts)):
@@ -132,7 +132,8 @@ def summed_layers(
     return found
 
 
-def _is_sum(node: fx.Node) -> bool:
+def is_sum(node: fx.Node) -> bool:
+    """Whether a node adds two others up, as they are."""
     is_add = node.target in (operator.add, torch.add, 'add')
     return is_add and not node.kwargs and len(node.all_input_nodes) == 2
 

@@ -70,6 +70,7 @@ class _Tracer(fx.Tracer):
     ) -> None:
         super().__init__(autowrap_functions=GRAPH_FUNCTIONS)
         self.trace_asserts = True
+        self.thread = threading.get_ident()
         self.spec = spec
         self.originals = originals
         self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
@@ -146,6 +147,8 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if threading.get_ident() != self.thread:  # Another network, that runs.
+            return forward(*args, **kwargs)
         if isinstance(m, Unconvertible):
             raise m.error
         if id(m) in self.originals:  # Arguments in the order of its twin.

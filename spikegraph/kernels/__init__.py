@@ -6,20 +6,23 @@ from spikegraph.kernels.adjacency import (
     member_adjacency,
     neighbor_adjacency,
 )
-from spikegraph.kernels.aggregation import aggregate, propagate
+from spikegraph.kernels.aggregation import Messages, aggregate, propagate
+from spikegraph.kernels.backend import info
+from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
 from spikegraph.kernels.neurons import (
     decode,
     decode_spikes,
     fire,
     fire_spikes,
-    info,
 )
 
 __all__ = [
     'Adjacency',
+    'Messages',
     'aggregate',
     'decode',
     'decode_spikes',
+    'encode_transform',
     'fire',
     'fire_spikes',
     'gcn_adjacency',
@@ -27,4 +30,6 @@ __all__ = [
     'member_adjacency',
     'neighbor_adjacency',
     'propagate',
+    'row_peaks',
+    'transform_spikes',
 ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from torch_geometric.utils import (
     add_self_loops as add_self_loops_to,
 )
 
+from spikegraph.kernels.backend import cpu_kernels, is_fast
 from spikegraph.kernels.graph import check_index, edges_of, prepared
+from spikegraph.kernels.memory import empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +33,6 @@ class Adjacency:
             source, such as :math:`d_j^{-1/2}`, of shape :math:`(M, 1)`.
         target_factor (torch.Tensor, optional): The factor :math:`b_i` of each
             destination :math:`(N, 1)`.
-        order (torch.Tensor, optional): The position of each edge in the edge
-            indices it was made from, :math:`(E)`.
         num_sources (int): The number of source nodes :math:`M`.
     """
 
@@ -40,7 +41,6 @@ class Adjacency:
     weight: Tensor | None = None
     source_factor: Tensor | None = None
     target_factor: Tensor | None = None
-    order: Tensor | None = None
     num_sources: int = 0
 
     @property
@@ -52,6 +52,17 @@ class Adjacency:
     def num_edges(self) -> int:
         """The number of edges :math:`E`, self-loops included."""
         return self.col.numel()
+
+    @functools.cached_property
+    def edge_factor(self) -> Tensor | None:
+        """The weight of each edge times the factor of its source :math:`(E)`."""
+        if self.weight is None or self.source_factor is None:
+            return self.weight
+        return self.weight * self.source_factor.view(-1)[self.col]
+
+    def without_factors(self) -> Adjacency:
+        """The same edges and weights."""
+        return replace(self, source_factor=None, target_factor=None)
 
     @classmethod
     def from_edges(
@@ -65,17 +76,45 @@ class Adjacency:
         target_factor: Tensor | None = None,
     ) -> Adjacency:
         """Sorts edges by destination, those of one destination as given."""
-        order = target.sort(stable=True).indices
-        counts = torch.bincount(target, minlength=num_targets)
+        rowptr, col, order = sort_edges(source, target, num_sources, num_targets)
         return cls(
-            rowptr=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            col=source[order].contiguous(),
+            rowptr=rowptr,
+            col=col,
             weight=None if weight is None else weight.detach()[order],
             source_factor=source_factor,
             target_factor=target_factor,
-            order=order,
             num_sources=num_sources,
         )
+
+
+def sort_edges(
+    source: Tensor, target: Tensor, num_sources: int, num_targets: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sorts edges by destination, those of one destination as given.
+
+    Returns:
+        Tuple[torch.Tensor, torch.Tensor, torch.Tensor]: Where the edges of each
+        destination start :math:`(N + 1)`, their sources, int32 where that is
+        enough, and their positions before :math:`(E)`.
+    """
+    small = torch.iinfo(torch.int32).max
+    dtype = torch.int32 if num_sources <= small else torch.int64
+    kind = torch.int32 if target.numel() <= small else torch.int64
+    cpu = cpu_kernels()
+    integers = (torch.int32, torch.int64)
+    if cpu is None or not all(is_fast(t, *integers) for t in (source, target)):
+        order = target.sort(stable=True).indices
+        counts = torch.bincount(target, minlength=num_targets)
+        rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return rowptr, source[order].to(dtype), order
+    rowptr = torch.zeros(num_targets + 1, dtype=torch.int64)
+    col = empty(source.shape, dtype)
+    order = empty(source.shape, kind)
+    cpu.graph.sort_edges(
+        *(source.contiguous().numpy(), target.contiguous().numpy()),
+        *(rowptr.numpy(), col.numpy(), order.numpy()),
+    )
+    return rowptr, col, order
 
 
 def gcn_adjacency(

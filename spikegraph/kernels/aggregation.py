@@ -1,12 +1,28 @@
+"""Sums over neighbours: on the CPU by Numba, elsewhere by PyTorch."""
+
 from __future__ import annotations
 
+import functools
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels.adjacency import Adjacency
+from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
+from spikegraph.kernels.memory import columns_of, empty, flat
+from spikegraph.kernels.neurons import decode_spikes, fire_spikes, table_of
+from spikegraph.kernels.threads import share, share_rows
+
+_MAX_PACKED = 16  # Levels that four bits tell apart.
+_MIN_DEGREE = 3  # Mean number of edges for which packing is worthwhile.
 
 
-def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
+def aggregate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
     r"""Sums the (weighted) values of all in-neighbours, normalisation
     factors left out.
 
@@ -18,7 +34,7 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
 
     Args:
         adjacency (Adjacency): The prepared graph.
-        x (torch.Tensor): The values of the source nodes.
+        x (torch.Tensor or Spikes): The values of the source nodes.
 
     Returns:
         torch.Tensor: The sums.
@@ -30,32 +46,189 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
         - **input:** values :math:`(M, *)`
         - **output:** sums :math:`(N, *)`
     """
-    if x.size(0) != adjacency.num_sources:
-        raise ValueError(
-            f"Expected 'x' to have {adjacency.num_sources} rows, one for each source of "
-            f'the graph (got {x.size(0)})'
-        )
-    shape = (adjacency.num_targets, *x.shape[1:])
-    if adjacency.col.numel() == 0:
-        return x.new_zeros(shape)
-    weight = adjacency.weight
-    out = F.embedding_bag(
-        adjacency.col,
-        x.flatten(1),
-        adjacency.rowptr,
-        mode='sum',
-        per_sample_weights=None if weight is None else weight.to(x.dtype),
-        include_last_offset=True,
-    )
-    return out.view(shape)
+    return propagate(adjacency.without_factors(), x)
 
 
-def propagate(adjacency: Adjacency, x: Tensor) -> Tensor:
+def propagate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
     """Like :func:`aggregate`, with the factors of sources and destinations."""
-    shape = (-1, *[1] * (x.dim() - 1))
-    if adjacency.source_factor is not None:
-        x = adjacency.source_factor.to(x.dtype).view(shape) * x
-    out = aggregate(adjacency, x)
-    if adjacency.target_factor is not None:
-        out = adjacency.target_factor.to(x.dtype).view(shape) * out
-    return out
+    return Messages(adjacency, x).sums()
+
+
+class Messages:
+    r"""What nodes send along the edges, in the form that kernels read, so that
+    it is prepared once for all blocks of rows.
+
+    Args:
+        adjacency (Adjacency): The prepared graph.
+        x (torch.Tensor or Spikes): The values of the source nodes
+            :math:`(M, *)`.
+
+    Raises:
+        ValueError: If :obj:`x` has another number of rows than sources.
+    """
+
+    def __init__(self, adjacency: Adjacency, x: Tensor | Spikes) -> None:
+        if x.shape[0] != adjacency.num_sources:
+            raise ValueError(
+                f"Expected 'x' to have {adjacency.num_sources} rows, one for each source "
+                f'of the graph (got {x.shape[0]})'
+            )
+        self.adjacency = adjacency
+        self.shape = (adjacency.num_targets, *x.shape[1:])
+        self.dtype = x.dtype
+        self.scale: Tensor | None = None  # Of channels, multiplied last.
+        self._arguments: tuple[Any, ...] | None = None
+        if isinstance(x, Spikes):
+            self._take_spikes(x)
+        else:
+            self._take_values(x)
+
+    def _take_spikes(self, x: Spikes) -> None:
+        scale, is_flat = x.scale, len(x.shape) == 2
+        per_node = scale.dim() == 2 and scale.size(1) == 1 and scale.numel() > 1
+        per_channel = scale.dim() == 1 and scale.numel() > 1
+        usable = is_flat and (per_node or per_channel or scale.numel() == 1)
+        cpu = cpu_kernels()
+        if not (usable and is_fast(x.spike_time, torch.uint8) and cpu is not None):
+            return self._take_values(decode_spikes(x.spike_time, x.code, scale))
+        if not self._can_be_fast():
+            return self._take_values(decode_spikes(x.spike_time, x.code, scale))
+        table = table_of(x.code, scale, per_node or per_channel)
+        if per_channel:
+            self.scale = scale
+        spike_time, width = x.spike_time.contiguous(), x.shape[1]
+        way, stride = cpu.registers.way_of(len(x.code.table())), width
+        if table.dtype != torch.float32:
+            way = cpu.registers.TABLE
+        times = flat(spike_time)
+        degree = self.adjacency.num_edges / max(1, x.shape[0])
+        if way == cpu.registers.ONE and degree >= _MIN_DEGREE:
+            way, lanes = cpu.registers.PACKED, cpu.registers.LANES
+            stride = -(-width // (2 * lanes)) * lanes
+            packed = flat(empty((x.shape[0] * stride,), torch.uint8))
+            work = partial(cpu.graph.pack, times, width, packed)
+            share(work, x.shape[0], times.size, 1)
+            times = packed
+        factor = scale if per_node else None
+        self._set_arguments(times, stride, flat(table), way, factor)
+
+    def _take_values(self, x: Tensor) -> None:
+        self._values = x
+        needs_gradient = torch.is_grad_enabled() and x.requires_grad
+        if needs_gradient or not is_fast(x, *FAST_TYPES) or not self._can_be_fast():
+            return
+        cpu = cpu_kernels()
+        assert cpu is not None
+        values = x.detach().flatten(1).contiguous()
+        table = values.new_empty(1)
+        way = cpu.registers.VALUES
+        self._set_arguments(flat(values), values.size(1), flat(table), way, None)
+
+    def _can_be_fast(self) -> bool:
+        weight, dtype = self.adjacency.weight, self.dtype
+        fixed = weight is None or not (weight.requires_grad and torch.is_grad_enabled())
+        factors = (self.adjacency.source_factor, self.adjacency.target_factor)
+        given = [f for f in (weight, *factors) if f is not None]
+        return fixed and dtype in FAST_TYPES and all(f.dtype == dtype for f in given)
+
+    def _set_arguments(
+        self, x: Any, stride: int, table: Any, way: Any, scale: Tensor | None
+    ) -> None:
+        adjacency = self.adjacency
+        weight, factor = adjacency.edge_factor, adjacency.source_factor
+        by_edge, by_source = -1 if weight is not None else 0, 0
+        if scale is not None and weight is not None:
+            weight = weight * scale.view(-1)[adjacency.col]
+        elif weight is None and (factor is not None or scale is not None):
+            parts = [f.view(-1) for f in (factor, scale) if f is not None]
+            weight, by_source = functools.reduce(torch.mul, parts), -1
+        if weight is None:
+            weight = adjacency.rowptr.new_ones(1, dtype=self.dtype)
+        target = adjacency.target_factor
+        gain = table[:0] if target is None else flat(target.contiguous())
+        edges = (
+            *(flat(adjacency.rowptr), flat(adjacency.col), flat(weight.contiguous())),
+            *(by_edge, by_source, gain),
+        )
+        self._arguments = (*edges, x, stride, table)
+        self._way = way
+
+    @property
+    def width(self) -> int:
+        """The values of a row."""
+        return int(np.prod(self.shape[1:]))
+
+    def sums(
+        self, rows: tuple[int, int] | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """The sums of some rows, written to ``out`` if it is given."""
+        start, stop = rows or (0, self.shape[0])
+        is_new = out is None
+        if out is None:
+            out = empty((stop - start, *self.shape[1:]), self.dtype)
+        if self._arguments is None:
+            found = self._plain_sums(start, stop)
+            return found if is_new else out.copy_(found)
+        cpu = cpu_kernels()
+        assert cpu is not None
+        work = partial(
+            cpu.graph.aggregate, *self._arguments, flat(out), start, self.width, self._way
+        )
+        if stop > start and self.width > 0:
+            share_rows(work, self.adjacency.rowptr, (start, stop), self.width)
+        return out if self.scale is None else out.mul_(self.scale)
+
+    def _plain_sums(self, start: int, stop: int) -> Tensor:
+        adjacency, x = self.adjacency, self._values
+        shape = (-1, *[1] * (x.dim() - 1))
+        rowptr = adjacency.rowptr[start : stop + 1]
+        first, last = int(rowptr[0]), int(rowptr[-1])
+        out_shape = (stop - start, *x.shape[1:])
+        if last == first:
+            return x.new_zeros(out_shape)
+        if adjacency.source_factor is not None:
+            x = adjacency.source_factor.to(x.dtype).view(shape) * x
+        weight = adjacency.weight
+        col = adjacency.col[first:last]
+        out = F.embedding_bag(
+            col,
+            x.flatten(1),
+            (rowptr - first).to(col.dtype),
+            mode='sum',
+            per_sample_weights=None if weight is None else weight[first:last].to(x.dtype),
+            include_last_offset=True,
+        ).view(out_shape)
+        factor = adjacency.target_factor
+        return out if factor is None else factor[start:stop].to(x.dtype).view(shape) * out
+
+    def fire(
+        self, bias: Tensor | None, code: PhaseCode, scale: Tensor
+    ) -> Tensor:
+        """The spike times of neurons that the sums plus a bias charge; nothing but
+        bytes is written where kernels can.
+        """
+        cpu = cpu_kernels()
+        usable = scale.numel() == 1 or scale.dim() == 1
+        usable &= len(self.shape) == 2 and self.width > 0 and self.shape[0] > 0
+        if self._arguments is None or self.scale is not None or not usable:
+            potential = self.sums() if bias is None else self.sums() + bias
+            return fire_spikes(potential, code, scale)
+        assert cpu is not None
+        thresholds = code.thresholds.to(self.dtype)
+        num_padded = -(-code.num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
+        padded = thresholds.new_full((1, num_padded), float('nan'))
+        padded[0, : code.num_steps] = thresholds
+        scales = scale.detach().to(self.dtype).reshape(1, -1)
+        if scale.numel() > 1:
+            size = cpu.graph.ROWS * self.width
+            scales = columns_of(scales, 1, size)
+        offset = thresholds[:0] if bias is None else bias.detach().to(self.dtype)
+        out = empty(self.shape, torch.uint8)
+        work = partial(
+            cpu.graph.aggregate_fire,
+            *(*self._arguments, flat(offset.contiguous()), padded.numpy()),
+            *(flat(scales), flat(out), self.width, self._way),
+            *(code.num_steps, code.signed),
+        )
+        share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), self.width)
+        return out

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
-import warnings
 from functools import partial
-from types import ModuleType
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikegraph.coding import PhaseCode, encoding
 from spikegraph.coding.encoding import check_scale, count_reached
 from spikegraph.coding.phase_code import MAX_NUM_STEPS
+from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
 from spikegraph.kernels.memory import columns_of, dense, flat, runs_of
 from spikegraph.kernels.threads import share
 
 _MIN_RUN = 128  # Shorter runs of a channel are read by columns.
 _MIN_ROWS = 32  # What rows have to share for a table of their columns.
 _NUM_BYTES = 256
-_DTYPES = (torch.float32, torch.float64)
 
 
 def fire_spikes(
@@ -44,7 +39,7 @@ def fire_spikes(
         - **input:** potentials :math:`(*)`
         - **output:** spike times :math:`(*)`, uint8
     """
-    if _is_fast(potential, *_DTYPES):
+    if is_fast(potential, *FAST_TYPES):
         checked = check_scale(scale, potential)
         thresholds = code.thresholds.to(potential.dtype)
         spike_time = _fire(potential, thresholds, checked, code.signed)
@@ -84,7 +79,7 @@ def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
             f'(got shape {list(thresholds.shape)})'
         )
     thresholds = thresholds.to(potential)
-    if _is_fast(potential, *_DTYPES):
+    if is_fast(potential, *FAST_TYPES):
         spike_time = _fire(potential, thresholds, thresholds.new_ones(()), signed)
         if spike_time is not None:
             return spike_time
@@ -173,58 +168,19 @@ def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Te
     return table[spike_time.int()] * scale.to(table)
 
 
-def info() -> dict[str, Any]:
-    """How spikes are fired and decoded on this CPU: ``'path'`` (``'numba'`` or
-    ``'torch'``), ``'reason'``, ``'num_threads'`` and, with Numba, ``'numba'`` (its
-    version), ``'cpu'`` (what it compiles for) and ``'permute'`` (whether float32
-    levels are looked up in registers).
-    """
-    found: dict[str, Any] = {'num_threads': torch.get_num_threads()}
-    kernels = _kernels()
-    if kernels is None:
-        return {'path': 'torch', 'reason': 'Numba cannot be imported', **found}
-    codegen = kernels.cpu_target.target_context.codegen()
-    return {
-        'path': 'numba',
-        'reason': 'float32 and float64 on the CPU; PyTorch does the rest',
-        'numba': kernels.numba.__version__,
-        'cpu': codegen.magic_tuple()[1],
-        'permute': '+avx512f' in kernels.FEATURES,
-        **found,
-    }
-
-
-@functools.cache
-def _kernels() -> ModuleType | None:
-    try:
-        return importlib.import_module('spikegraph.kernels.cpu')
-    except Exception as error:  # Whatever a broken installation raises.
-        warnings.warn(
-            f'Numba cannot be imported ({error}): PyTorch fires and decodes spikes, '
-            "more slowly. Install it with 'pip install numba'",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return None
-
-
-def _is_fast(x: Tensor, *dtypes: torch.dtype) -> bool:
-    """Whether the kernels can read a tensor."""
-    return (
-        type(x) in (Tensor, nn.Parameter)
-        and x.dtype in dtypes
-        and x.device.type == 'cpu'
-        and x.layout == torch.strided
-        and x.numel() > 0
-        and not x.is_neg()
-        and not torch.compiler.is_compiling()
-        and _kernels() is not None
-    )
+def table_of(code: PhaseCode, scale: Tensor, is_unscaled: bool = False) -> Tensor:
+    """The value of every byte as a spike time, 0 for those that are none."""
+    table = code.table().to(scale)
+    if not is_unscaled:
+        table = scale.view(-1) * table
+    padded = table.new_zeros(_NUM_BYTES)
+    padded[: len(table)] = table
+    return padded
 
 
 def _is_table(table: Tensor) -> bool:
     is_fixed = not (table.requires_grad and torch.is_grad_enabled())
-    return is_fixed and table.device.type == 'cpu' and table.dtype in _DTYPES
+    return is_fixed and table.device.type == 'cpu' and table.dtype in FAST_TYPES
 
 
 def _fire(
@@ -233,7 +189,7 @@ def _fire(
     """Fires by thresholds :math:`(T)` times a scale, or :math:`(T, *)`; None if
     they differ along more than one dimension.
     """
-    cpu, x = _kernels(), dense(potential)
+    cpu, x = cpu_kernels(), dense(potential)
     runs = runs_of(scale.shape if thresholds.dim() == 1 else thresholds.shape[1:], x)
     if cpu is None or runs is None:
         return None
@@ -241,44 +197,44 @@ def _fire(
     num_steps, size = len(thresholds), x.numel()
     out = torch.empty_like(x, dtype=torch.uint8)
     value, time = flat(x), flat(out)
-    num_padded = -(-num_steps // cpu.GROUP) * cpu.GROUP
+    num_padded = -(-num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
     per_channel = thresholds.detach().reshape(num_steps, -1)
     is_short = num_channels > 1 and length < _MIN_RUN
     if is_short and thresholds.dim() > 1 and size >= _MIN_ROWS * length * num_channels:
         rows = columns_of(per_channel, length, size)
         period = rows.size(1)
-        num_blocks = -(-period // cpu.COLUMNS)
-        padded = rows.new_full((num_padded, num_blocks * cpu.COLUMNS), math.nan)
+        num_blocks = -(-period // cpu.neurons.COLUMNS)
+        padded = rows.new_full((num_padded, num_blocks * cpu.neurons.COLUMNS), math.nan)
         padded[:num_steps, :period] = rows
-        padded = padded.view(num_padded, num_blocks, cpu.COLUMNS).transpose(0, 1)
+        padded = padded.view(num_padded, num_blocks, cpu.neurons.COLUMNS).transpose(0, 1)
         blocks = padded.reshape(num_blocks, -1).numpy()
-        work = partial(cpu.fire_table, value, time, blocks, period, num_steps, signed)
-        share(work, -(-size // period), size, cpu.ROWS)
+        work = partial(cpu.neurons.fire_table, value, time, blocks, period, num_steps, signed)
+        share(work, -(-size // period), size, cpu.neurons.ROWS)
         return out
     padded = per_channel.new_full((per_channel.size(1), num_padded), math.nan)
     padded[:, :num_steps] = per_channel.t()
     table, factors = padded.numpy(), scale.detach().reshape(1, -1)
     if is_short and thresholds.dim() == 1:
         scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(cpu.fire_columns, value, time, table[0], scales)
+        work = partial(cpu.neurons.fire_columns, value, time, table[0], scales)
         share(partial(work, num_steps, signed), -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
-        work = partial(cpu.fire_runs, value, time, table, scales, num_channels, length)
+        work = partial(cpu.neurons.fire_runs, value, time, table, scales, num_channels, length)
         share(partial(work, num_steps, signed), size, size, 64)
     return out
 
 
 def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor | None:
     """Looks spike times up; None if the kernels cannot, or one is not there."""
-    if not _is_fast(spike_time, torch.uint8) or not _is_table(table):
+    if not is_fast(spike_time, torch.uint8) or not _is_table(table):
         return None
     table = table.detach()
     if isinstance(scale, Tensor):
         if scale.requires_grad and torch.is_grad_enabled():
             return None
         scale = scale.detach().to(table)
-    cpu, x = _kernels(), dense(spike_time)
+    cpu, x = cpu_kernels(), dense(spike_time)
     factors = table.new_ones(1)
     if not isinstance(scale, Tensor) or scale.numel() == 1:
         table = scale.view(-1) * table if isinstance(scale, Tensor) else scale * table
@@ -296,10 +252,10 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     factors = factors.reshape(1, -1)
     if num_channels > 1 and length < _MIN_RUN:
         scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(cpu.decode_columns, time, value, levels, len(table), scales)
+        work = partial(cpu.neurons.decode_columns, time, value, levels, len(table), scales)
         largest = share(work, -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
-        work = partial(cpu.decode_runs, time, value, levels, len(table), scales)
+        work = partial(cpu.neurons.decode_runs, time, value, levels, len(table), scales)
         largest = share(partial(work, num_channels, length), size, size, 64)
     return out if max(largest) < len(table) else None

@@ -4,12 +4,15 @@ interpreter lock.
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
+from torch import Tensor
 
 MIN_SIZE = 1 << 16  # Fewer values are not worth waking a thread.
 _PIECES_PER_THREAD = 4  # Evens out threads that do not get a core at once.
@@ -26,20 +29,58 @@ def share(work: Callable[[int, int], Any], num: int, size: int, unit: int) -> li
         size (int): The number of values in all items together.
         unit (int): Pieces start at multiples of this number of items.
     """
-    num_threads = torch.get_num_threads()
-    if num_threads == 1 or size < MIN_SIZE:
-        return [work(0, num)]
-    num_pieces = min(_PIECES_PER_THREAD * num_threads, 2 * size // MIN_SIZE)
+    num_pieces = 1
+    if torch.get_num_threads() > 1 and size >= MIN_SIZE:
+        num_pieces = min(
+            _PIECES_PER_THREAD * torch.get_num_threads(), 2 * size // MIN_SIZE
+        )
     num_units = -(-num // unit)
     step = unit * max(1, -(-num_units // num_pieces))
-    pieces = iter(range(0, num, step))
+    return share_pieces(work, [*range(0, num, step), num] if num > 0 else [0, 0])
+
+
+def share_rows(
+    work: Callable[[int, int], Any], rowptr: Tensor, rows: tuple[int, int], width: int
+) -> list[Any]:
+    """:func:`share` for rows of a graph: pieces have equal numbers of edges.
+
+    Args:
+        work (Callable): Works on rows ``start`` to ``stop``.
+        rowptr (torch.Tensor): Where the edges of each row start.
+        rows (Tuple[int, int]): The first row, and the one after the last.
+        width (int): The values of a row.
+    """
+    start, stop = rows
+    first, last = int(rowptr[start]), int(rowptr[stop])
+    num_pieces, num_threads = 1, torch.get_num_threads()
+    size = (last - first + stop - start) * width
+    if num_threads > 1 and size >= MIN_SIZE:
+        num_pieces = min(_PIECES_PER_THREAD * num_threads, 2 * size // MIN_SIZE)
+    edges = torch.linspace(first, last, num_pieces + 1)[1:-1].to(rowptr.dtype)
+    cuts = start + torch.searchsorted(rowptr[start:stop], edges)
+    return share_pieces(work, sorted({start, *cuts.tolist(), stop}))
+
+
+def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:
+    """Calls ``work`` on the range between each two bounds, in as many threads as
+    PyTorch uses, and returns what the calls return.
+    """
+    num_threads = min(torch.get_num_threads(), len(bounds) - 1)
+    if num_threads <= 1:
+        return [work(*piece) for piece in itertools.pairwise(bounds)]
+    pieces = itertools.pairwise(bounds)
     results: list[Any] = []
+    lock = threading.Lock()
 
     def take() -> None:
-        for start in pieces:  # Each piece goes to one thread only.
-            results.append(work(start, min(start + step, num)))
+        while True:
+            with lock:  # Each piece goes to one thread only.
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            results.append(work(*piece))
 
-    futures = _submit(take, min(num_threads, -(-num // step)) - 1)
+    futures = _submit(take, num_threads - 1)
     try:
         take()
     finally:

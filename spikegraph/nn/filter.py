@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Adjacency, propagate
+from spikegraph.kernels import Adjacency, Messages, propagate
+from spikegraph.nn.charge import Charge, Potential, Product, Sums, density_of, transform
+from spikegraph.nn.encoding import Encoding, fired
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
+from spikegraph.nn.order import Choice, Order, choose
 
 Shift = Callable[..., Adjacency]
 
@@ -63,6 +66,7 @@ class GraphFilter(SpikingLayer):
         self.shift = shift
         self.coefficients = [[float(h) for h in row] for row in coefficients]
         self.cached = cached
+        self.order: Order = 'auto'
         self._cached_adjacency: Adjacency | None = None
         # It moves rows of any shape, also once it has taken the weights of a layer.
         self._takes_any_rank = weight is None
@@ -80,22 +84,64 @@ class GraphFilter(SpikingLayer):
 
     def forward(self, x: Spikes | Tensor, *graph: Any) -> Tensor:
         """Returns the potentials that the input leaves behind."""
-        values, adjacency = self._prepare(x, graph)
+        if self.weight is None and len(x.shape) != 2:
+            self._check(x)
+            out = self._combine(self.adjacency(x, graph), [values_of(x)])
+            return out if self.bias is None else out + self.bias
+        return self.charge(x, *graph).potential()
+
+    def charge(self, x: Spikes | Encoding | Tensor, *graph: Any) -> Charge:
+        """The same, in rows."""
+        self._check(x)
+        adjacency = self.adjacency(x, graph)
+        terms: list[Any] = []
         if self.weight is None:
-            out = self._combine(adjacency, [values])
-        elif self.weight.size(0) > self.weight.size(1):  # Narrower before.
-            out = self._features(adjacency, values) @ self.weight.t()
+            terms = [fired(x)]
         else:
-            weights = self.weight.chunk(len(self.coefficients), dim=1)
-            out = self._combine(adjacency, [values @ w.t() for w in weights])
-        return out if self.bias is None else out + self.bias
+            if self._choose(x, adjacency).order == 'aggregate':
+                given = fired(x)
+                if self.num_hops <= 1:
+                    messages = Messages(adjacency, given)
+                    return Product(
+                        given, messages, self.coefficients, self.weight, self.bias
+                    )
+                seen = self._features(adjacency, values_of(given))
+                return Product(seen, None, ((1.0,),), self.weight, self.bias)
+            num_terms = len(self.coefficients)
+            weights = torch.cat(self.weight.chunk(num_terms, dim=1))
+            terms = list(transform(x, weights).chunk(num_terms, dim=1))
+        if self.coefficients == [[0.0, 1.0]]:
+            return Sums(Messages(adjacency, terms[0]), self.bias)
+        out = self._combine(adjacency, [values_of(term) for term in terms])
+        return Potential(out if self.bias is None else out + self.bias)
+
+    def choice(self, x: Spikes | Encoding | Tensor, *graph: Any) -> Choice:
+        """Which comes first on this input, the transform or the aggregation, and
+        the bytes that either moves.
+        """
+        return self._choose(x, self.adjacency(x, graph))
+
+    def _choose(self, x: Spikes | Encoding | Tensor, adjacency: Adjacency) -> Choice:
+        return choose(
+            self.order,
+            num_sources=adjacency.num_sources,
+            num_targets=adjacency.num_targets,
+            num_edges=adjacency.num_edges,
+            num_inputs=x.shape[-1],
+            num_outputs=0 if self.weight is None else self.weight.size(0),
+            num_terms=len(self.coefficients),
+            num_hops=self.num_hops,
+            real_size=x.dtype.itemsize,
+            spike_size=None if isinstance(x, Tensor) else 1,
+            density=density_of(x),
+        )
 
     def features(self, x: Spikes | Tensor, *graph: Any) -> Tensor:
         r"""The filtered input, one block of columns for each weight, as
         :math:`S (X W) = (S X) W`.
         """
-        values, adjacency = self._prepare(x, graph)
-        return self._features(adjacency, values)
+        self._check(x)
+        return self._features(self.adjacency(x, graph), values_of(x))
 
     def operations(self, x: Spikes | Tensor, *graph: Any) -> list[Operation]:
         """A transform, and an aggregation for each hop, with the scalings
@@ -153,9 +199,7 @@ class GraphFilter(SpikingLayer):
         """Forgets the graph that :obj:`cached` kept."""
         self._cached_adjacency = None
 
-    def _prepare(
-        self, x: Spikes | Tensor, graph: tuple[Any, ...]
-    ) -> tuple[Tensor, Adjacency]:
+    def _check(self, x: Spikes | Encoding | Tensor) -> None:
         if len(x.shape) < 2 or (len(x.shape) > 2 and not self._takes_any_rank):
             raise ValueError(
                 "Expected 'x' to have shape [num_nodes, in_channels] "
@@ -164,7 +208,6 @@ class GraphFilter(SpikingLayer):
         if self.weight is not None:
             num_terms = len(self.coefficients)
             check_width(x, self.weight.size(1) // num_terms, self)
-        return values_of(x), self.adjacency(x, graph)
 
     def _features(self, adjacency: Adjacency, x: Tensor) -> Tensor:
         terms: list[Tensor | None] = [None] * len(self.coefficients)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
-from spikegraph.kernels import fire_spikes
+from spikegraph.kernels import fire_spikes, row_peaks
 from spikegraph.nn.activation import (
     PreActivationThresholds,
     bracket_of,
@@ -154,6 +154,7 @@ class PhaseNeuron(nn.Module):
                 f'{activation!r})'
             )
         self.activation = activation
+        self.density: float | None = None  # Measured by calibration.
         self._cached: tuple[Any, list[Tensor], PreActivationThresholds] | None = None
         scale = torch.as_tensor(scale)
         if not scale.is_floating_point():
@@ -251,14 +252,14 @@ class PhaseNeuron(nn.Module):
         tables = self.thresholds_for(potential)
         if tables is None:
             spike_time = fire_spikes(potential, self.code, scale)
-            return Spikes(spike_time, self.code, scale.to(potential))
+            return Spikes(spike_time, self.code, scale.to(potential), self.density)
         if factor is not None:
             raise ValueError(
                 "Expected 'factor' to be None where an activation is folded into the "
                 f'thresholds (got a factor for {self.activation})'
             )
         scale = check_scale(scale, potential)
-        return Spikes(tables.encode(potential), self.code, scale)
+        return Spikes(tables.encode(potential), self.code, scale, self.density)
 
     def get_extra_state(self) -> Tensor:
         """The code as float64 numbers, so that ``state_dict`` is complete."""
@@ -297,6 +298,8 @@ class PhaseNeuron(nn.Module):
 
 def peaks(values: Tensor, channel_dim: int) -> Tensor:
     """The largest size of a value in each node or image, 1 if all are zero."""
+    if values.dim() == 2 and channel_dim in (0, -1):
+        return row_peaks(values)
     first = max(channel_dim, -values.dim()) if channel_dim else 1 - values.dim()
     dims = list(range(first, 0))
     peak = values.abs().amax(dim=dims, keepdim=True)

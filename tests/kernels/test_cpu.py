@@ -12,7 +12,7 @@ from torch import nn
 from spikegraph.coding import PhaseCode, decode, encode
 from spikegraph.kernels import decode as look_up
 from spikegraph.kernels import decode_spikes, fire, fire_spikes, info, reference
-from spikegraph.kernels import neurons as neurons_module
+from spikegraph.kernels import backend
 from spikegraph.kernels import threads as threads_module
 
 CODES = [
@@ -58,10 +58,11 @@ def num_threads(monkeypatch):
 @pytest.fixture
 def without_numba(monkeypatch):
     monkeypatch.setitem(sys.modules, 'numba', None)
-    monkeypatch.delitem(sys.modules, 'spikegraph.kernels.cpu', raising=False)
-    neurons_module._kernels.cache_clear()
+    for name in [n for n in sys.modules if n.startswith('spikegraph.kernels.cpu')]:
+        monkeypatch.delitem(sys.modules, name)
+    backend.cpu_kernels.cache_clear()
     yield
-    neurons_module._kernels.cache_clear()
+    backend.cpu_kernels.cache_clear()
 
 
 def test_numba_is_used():
@@ -281,7 +282,8 @@ def test_without_numba(without_numba):
 
 def test_cache_folder_that_cannot_be_written(monkeypatch):
     numba, cpu = (
-        importlib.import_module(n) for n in ('numba', 'spikegraph.kernels.cpu')
+        importlib.import_module(n)
+        for n in ('numba', 'spikegraph.kernels.cpu.compilation')
     )
     njit = numba.njit
 

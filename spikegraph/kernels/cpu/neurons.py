@@ -1,36 +1,20 @@
-"""Numba kernels over a range of a dense block of memory; they release the
-interpreter lock, so that threads share the range. Channels either come in runs
-of equal ones (images) or repeat with a period (features last).
+"""Firing and decoding a range of a dense block of memory. Channels either come in
+runs of equal ones (images) or repeat with a period (features last).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic
+
+from spikegraph.kernels.cpu.compilation import compiled
+from spikegraph.kernels.cpu.registers import WORD, differing, look_up, lowest
 
 GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it.
 BLOCK = 2048  # Values that stay in the first cache over several passes.
 COLUMNS = 256  # Columns whose thresholds stay in the first cache.
 STRIDES = tuple(np.uintp(k * COLUMNS) for k in range(GROUP))
+FEW = 8  # One of so many.
 ROWS = 8  # Rows that share them before the next columns are read.
-PERMUTED = 64  # Levels that fit into the registers of AVX-512,
-LANES = 16  # from which one instruction takes so many.
-FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(',')
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compiles on first use, kept on disk where a folder can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # No folder for the cache.
-        return numba.njit(nogil=True)(function)
 
 
 @compiled
@@ -59,6 +43,8 @@ def fire_runs(
         for low in range(start, end, BLOCK):
             high = min(low + BLOCK, end)
             value, out = potential[low:high], spike_time[low:high]
+            if _fire_few(value, out, table, scale, num_steps, signed):
+                continue
             out[:] = num_steps
             for first in range(0, table.size, GROUP):
                 near = _take(table, first, scale)
@@ -166,7 +152,7 @@ def decode_runs(
         for low in range(start, end, BLOCK):
             high = min(low + BLOCK, end)
             time, out = spike_time[low:high], value[low:high]
-            largest = max(largest, _look_up(time, out, table, num_levels))
+            largest = max(largest, look_up(time, out, table, num_levels))
             if scale != 1:
                 for j in range(out.size):
                     out[j] *= scale
@@ -194,80 +180,69 @@ def decode_columns(
             high, column = min(low + BLOCK, end), low - row * scales.size
             time, out = spike_time[low:high], value[low:high]
             scale = scales[column : column + out.size]
-            largest = max(largest, _look_up(time, out, table, num_levels))
+            largest = max(largest, look_up(time, out, table, num_levels))
             for j in range(out.size):
                 out[j] *= scale[j]
     return largest
 
 
 @compiled
-def _look_up(
-    time: np.ndarray, out: np.ndarray, table: np.ndarray, num_levels: int
+def _fire_few(
+    value: np.ndarray,
+    out: np.ndarray,
+    table: np.ndarray,
+    scale: float,
+    num_steps: int,
+    signed: bool,
+) -> bool:
+    """Fires a block of which hardly anything reaches the last threshold."""
+    silent, last, num = np.uint8(num_steps), table[num_steps - 1] * scale, 0
+    for j in range(value.size):
+        fires = (value[j] >= last) | (signed & (-value[j] >= last))
+        out[j] = silent - np.uint8(fires)
+        num += fires
+    if num > value.size // FEW:
+        return False
+    for first in range(0, value.size - WORD + 1, WORD):
+        bits = differing(out, first, silent)  # type: ignore[call-arg]
+        while bits != 0:
+            j = first + lowest(bits)  # type: ignore[call-arg]
+            out[j] = _fire_one(value[j], table, scale, num_steps, signed)
+            bits &= bits - np.uint64(1)
+    for j in range(value.size - value.size % WORD, value.size):
+        if out[j] != silent:
+            out[j] = _fire_one(value[j], table, scale, num_steps, signed)
+    return True
+
+
+@compiled
+def _fire_one(
+    value: float, table: np.ndarray, scale: float, num_steps: int, signed: bool
 ) -> int:
-    largest = np.uint8(0)
-    for j in range(time.size):
-        largest = max(largest, time[j])
-    first = 0
-    if num_levels <= PERMUTED and _can_permute(out):  # type: ignore[call-arg]
-        first = time.size - time.size % LANES
-        for j in range(0, first, LANES):
-            _permute(time, out, table, j)
-    for j in range(first, time.size):
-        out[j] = table[time[j]]
-    return largest
+    size, time = abs(value) if signed else value, num_steps
+    for t in range(num_steps):
+        time -= size >= table[t] * scale
+    return np.uint8(time + (num_steps + 1) * (value < 0) * signed)
 
 
-@intrinsic
-def _can_permute(typing: Any, out: Any) -> Any:
-    """Whether there is an instruction for :func:`_permute`."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.boolean, _has_permute(out))
-
-    return types.boolean(out), generate
-
-
-@intrinsic
-def _permute(typing: Any, time: Any, out: Any, table: Any, j: Any) -> Any:
-    """Looks values ``j`` to ``j + 15`` up in a table held in four registers."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if not _has_permute(out):
-            return context.get_dummy_value()
-        floats = ir.VectorType(ir.FloatType(), LANES)
-        integers = ir.VectorType(ir.IntType(32), LANES)
-        octets = ir.VectorType(ir.IntType(8), LANES)
-
-        def address(k: int, index: Any, vector: Any) -> Any:
-            array = context.make_array(signature.args[k])(
-                context, builder, arguments[k]
-            )
-            start = builder.gep(array.data, [index])
-            return builder.bitcast(start, vector.as_pointer())
-
-        def level(k: int) -> Any:
-            index = ir.Constant(ir.IntType(64), k * LANES)
-            return builder.load(address(2, index, floats), align=4)
-
-        permute = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(floats, [floats, integers, floats]),
-            'llvm.x86.avx512.vpermi2var.ps.512',
-        )
-        index = builder.load(address(0, arguments[3], octets), align=1)
-        index = builder.zext(index, integers)  # The lowest five bits count.
-        near = builder.call(permute, [level(0), index, level(1)])
-        far = builder.call(permute, [level(2), index, level(3)])
-        is_near = builder.icmp_unsigned('<', index, integers([2 * LANES] * LANES))
-        found = builder.select(is_near, near, far)
-        builder.store(found, address(1, arguments[3], floats), align=4)
-        return context.get_dummy_value()
-
-    return types.void(time, out, table, j), generate
-
-
-def _has_permute(out: Any) -> bool:
-    return '+avx512f' in FEATURES and out.dtype == types.float32
+@compiled
+def peaks(
+    x: np.ndarray, width: int, scale: float, out: np.ndarray, start: int, stop: int
+) -> None:
+    """Writes the largest size in each row, 1 for zeros, times a scale."""
+    best = np.empty(WORD, x.dtype)
+    for i in range(start, stop):
+        row = x[i * width : (i + 1) * width]
+        best[:] = 0
+        whole = width - width % WORD
+        for first in range(0, whole, WORD):
+            part = row[first : first + WORD]
+            for j in range(WORD):
+                best[j] = abs(part[j]) if abs(part[j]) > best[j] else best[j]
+        largest = best.max()
+        for j in range(whole, width):
+            largest = abs(row[j]) if abs(row[j]) > largest else largest
+        out[i] = scale * (largest if largest > 0 else x.dtype.type(1))
 
 
 @compiled

@@ -1,0 +1,159 @@
+"""How a converted network runs: potentials are computed block by block where a
+population fires on them, inputs are encoded where they are read, and nothing is
+kept longer than it is needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikegraph.coding import Spikes
+from spikegraph.conversion.interpretation import (
+    arguments,
+    is_input,
+    is_population,
+    run_node,
+)
+from spikegraph.conversion.passes import is_sum
+from spikegraph.conversion.tracing import module_of
+from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
+from spikegraph.nn.charge import Charge, Decoded, Total, fire
+from spikegraph.nn.encoding import Encoding
+from spikegraph.nn.layer import values_of
+
+_CHARGING = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
+_PLANS: WeakKeyDictionary[fx.Graph, _Plan] = WeakKeyDictionary()
+
+
+def execute(network: fx.GraphModule, inputs: dict[str, Any]) -> Any:
+    """The output of a converted network.
+
+    Args:
+        network (torch.fx.GraphModule): The graph of populations and layers.
+        inputs (Dict[str, Any]): Its inputs by name.
+    """
+    graph = network.graph
+    plan = _PLANS.get(graph)
+    if plan is None or plan.num_nodes != len(graph.nodes):
+        plan = _PLANS[graph] = _Plan(network)
+    env: dict[fx.Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            env[node] = inputs[str(node.target)]
+        else:
+            env[node] = plan.run(network, node, env)
+        if node.op == 'output':
+            return _plain(env[node])
+        for source in plan.last_reads[node]:
+            del env[source]
+    raise AssertionError('a graph ends with its output')
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries and lists as users know them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return tuple(map(_plain, value)) if type(value) is tuple else value
+
+
+class _Plan:
+    """What may stay rows, or an encoding, until it is read."""
+
+    def __init__(self, network: fx.GraphModule) -> None:
+        nodes = list(network.graph.nodes)
+        self.num_nodes = len(nodes)
+        last = {source: node for node in nodes for source in node.all_input_nodes}
+        last = {**{node: node for node in nodes}, **last}
+        self.last_reads: dict[fx.Node, list[fx.Node]] = {node: [] for node in nodes}
+        for source, node in last.items():
+            self.last_reads[node].append(source)
+        self.in_rows: set[fx.Node] = set()
+        for node in reversed(nodes):
+            user = next(iter(node.users)) if len(node.users) == 1 else None
+            if user is None or not _may_be_rows(network, node):
+                continue
+            if (user in self.in_rows and is_sum(user)) or _fires_on(network, user, node):
+                self.in_rows.add(node)
+        self.encodings = {
+            node
+            for node in nodes
+            if len(node.users) == 1 and _is_read_once(network, node)
+        }
+
+    def run(
+        self, network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]
+    ) -> Any:
+        if node in self.in_rows:
+            return _charge(network, node, env)
+        if node in self.encodings:
+            neuron, value = _module(network, node), env[node.all_input_nodes[0]]
+            if isinstance(value, Tensor) and value.dim() == 2 and not _has_hooks(neuron):
+                return Encoding(neuron, value)
+        elif node.op == 'call_module' and node.all_input_nodes:
+            charge = env[node.all_input_nodes[0]]
+            if isinstance(charge, Charge):
+                neuron = _module(network, node)
+                if not _has_hooks(neuron):
+                    return fire(neuron, charge)
+                return neuron(charge.potential())
+        return run_node(network, node, env)
+
+
+def _charge(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+    """The value of a node, in rows where that can be done."""
+    args, kwargs = arguments(node, env)
+    if node.op == 'call_module':
+        layer = _module(network, node)
+        x = args[0] if args else None
+        if kwargs:
+            bound = inspect.signature(layer.forward).bind(*args, **kwargs)
+            args = bound.args
+        if _has_hooks(layer) or x is None or len(x.shape) != 2:
+            return run_node(network, node, env)
+        return layer.charge(*args)
+    if node.target is values_of:
+        x = args[0]
+        is_flat = isinstance(x, Spikes) and len(x.shape) == 2
+        return Decoded(x) if is_flat else values_of(x)
+    parts = [p for p in args if isinstance(p, Charge)]
+    if len(parts) == 2 and parts[0].shape == parts[1].shape:
+        return Total(parts)
+    values = (p.potential() if isinstance(p, Charge) else p for p in args)
+    return torch.add(*values)
+
+
+def _may_be_rows(network: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == 'call_module':
+        return type(_module(network, node)) in _CHARGING
+    return node.target is values_of or is_sum(node)
+
+
+def _fires_on(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
+    if user.op != 'call_module' or user.args != (node,) or user.kwargs:
+        return False
+    return isinstance(_module(network, user), PhaseNeuron)
+
+
+def _is_read_once(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether it encodes an input for a single layer."""
+    if not is_population(network, node) or not is_input(node) or len(node.args) != 1:
+        return False
+    user = next(iter(node.users))
+    if user.op != 'call_module' or user.args[:1] != (node,):
+        return False
+    return node not in user.args[1:] and type(_module(network, user)) in _CHARGING
+
+
+def _module(network: fx.GraphModule, node: fx.Node) -> Any:
+    return module_of(network, node)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -1,0 +1,67 @@
+"""Which kernels run: Numba's on the CPU where it works, else PyTorch."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import warnings
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FAST_TYPES = (torch.float32, torch.float64)
+
+
+def info() -> dict[str, Any]:
+    """How spikes are fired, sent and decoded on this CPU: ``'path'`` (``'numba'``
+    or ``'torch'``), ``'reason'``, ``'num_threads'`` and, with Numba, ``'numba'``
+    (its version), ``'cpu'`` (what it compiles for) and ``'levels'`` (where float32
+    levels are looked up: in the registers of ``'avx512'`` or ``'avx2'``, or in
+    ``'memory'``).
+    """
+    found: dict[str, Any] = {'num_threads': torch.get_num_threads()}
+    kernels = cpu_kernels()
+    if kernels is None:
+        return {'path': 'torch', 'reason': 'Numba cannot be imported', **found}
+    compilation = kernels.compilation
+    codegen = compilation.cpu_target.target_context.codegen()
+    levels = 'avx2' if compilation.HAS_AVX2 else 'memory'
+    return {
+        'path': 'numba',
+        'reason': 'float32 and float64 on the CPU; PyTorch does the rest',
+        'numba': compilation.numba.__version__,
+        'cpu': codegen.magic_tuple()[1],
+        'levels': 'avx512' if compilation.HAS_AVX512 else levels,
+        **found,
+    }
+
+
+@functools.cache
+def cpu_kernels() -> ModuleType | None:
+    """The kernels of the CPU; None, with a warning, where Numba does not work."""
+    try:
+        return importlib.import_module('spikegraph.kernels.cpu')
+    except Exception as error:  # Whatever a broken installation raises.
+        warnings.warn(
+            f'Numba cannot be imported ({error}): PyTorch does the work of the '
+            "kernels, more slowly. Install it with 'pip install numba'",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+def is_fast(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether the kernels of the CPU can read a tensor."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.dtype in dtypes
+        and x.device.type == 'cpu'
+        and x.layout == torch.strided
+        and x.numel() > 0
+        and not x.is_neg()
+        and not torch.compiler.is_compiling()
+        and cpu_kernels() is not None
+    )

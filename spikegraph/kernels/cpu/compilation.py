@@ -1,0 +1,23 @@
+"""How kernels are compiled, and for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core.registry import cpu_target
+
+FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(',')
+HAS_AVX512 = '+avx512f' in FEATURES and '+avx512bw' in FEATURES
+HAS_AVX2 = '+avx2' in FEATURES
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compiles on first use, kept on disk where a folder can be written; the
+    interpreter lock is released, so that threads share the work.
+    """
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # No folder for the cache.
+        return numba.njit(nogil=True)(function)

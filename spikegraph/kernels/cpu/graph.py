@@ -1,0 +1,175 @@
+"""Sums, maxima and transforms over a range of rows of a graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikegraph.kernels.cpu.compilation import compiled
+from spikegraph.kernels.cpu.neurons import fire_columns, fire_runs
+from spikegraph.kernels.cpu.registers import LANES, sum_rows
+
+ROWS = 32  # Rows whose sums stay in the first cache.
+
+
+@compiled
+def aggregate(
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    coefficient: np.ndarray,
+    by_edge: int,
+    by_source: int,
+    target_factor: np.ndarray,
+    x: np.ndarray,
+    stride: int,
+    table: np.ndarray,
+    out: np.ndarray,
+    offset: int,
+    width: int,
+    way: tuple[int, ...],
+    start: int,
+    stop: int,
+) -> None:
+    """Writes the sums of rows ``start`` to ``stop``, times the factor of each if
+    there are any; the first row of ``out`` is row ``offset``.
+    """
+    end = rowptr[stop]
+    edges = (rowptr, col, coefficient, by_edge, by_source)
+    for low in range(start, stop, ROWS):
+        high = min(low + ROWS, stop)
+        position = (low - offset) * width
+        sum_rows(
+            *(x, stride, *edges, low, high, end, table, out, position, width, way)
+        )
+        if target_factor.size > 0:
+            for i in range(low, high):
+                factor, position = target_factor[i], (i - offset) * width
+                row = out[position : position + width]
+                for j in range(width):
+                    row[j] *= factor
+
+
+@compiled
+def pack(
+    spike_time: np.ndarray, width: int, packed: np.ndarray, start: int, stop: int
+) -> None:
+    """Writes rows of spike times below 16 as two a byte, 16 columns apart."""
+    stride = (width + 2 * LANES - 1) // (2 * LANES) * LANES
+    for i in range(start, stop):
+        row = spike_time[i * width : (i + 1) * width]
+        out = packed[i * stride : (i + 1) * stride]
+        for k in range(stride // LANES):
+            low = row[2 * k * LANES : 2 * k * LANES + LANES]
+            high = row[(2 * k + 1) * LANES : (2 * k + 2) * LANES]
+            both = out[k * LANES : (k + 1) * LANES]
+            if high.size == LANES:
+                for j in range(LANES):
+                    both[j] = low[j] | (high[j] << np.uint8(4))
+            else:
+                both[:] = 0
+                for j in range(low.size):
+                    both[j] = low[j]
+                for j in range(high.size):
+                    both[j] |= high[j] << np.uint8(4)
+
+
+@compiled
+def aggregate_fire(
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    coefficient: np.ndarray,
+    by_edge: int,
+    by_source: int,
+    target_factor: np.ndarray,
+    x: np.ndarray,
+    stride: int,
+    table: np.ndarray,
+    bias: np.ndarray,
+    thresholds: np.ndarray,
+    scales: np.ndarray,
+    spike_time: np.ndarray,
+    width: int,
+    way: tuple[int, ...],
+    num_steps: int,
+    signed: bool,
+    start: int,
+    stop: int,
+) -> None:
+    """Fires the sums of :func:`aggregate` plus a bias, by thresholds ``[1, K]``
+    times one scale or one for each column of a few rows.
+    """
+    potential = np.empty(ROWS * width, table.dtype)
+    for low in range(start, stop, ROWS):
+        high = min(low + ROWS, stop)
+        aggregate(
+            *(rowptr, col, coefficient, by_edge, by_source, target_factor),
+            *(x, stride, table, potential, low, width, way, low, high),
+        )
+        num = (high - low) * width
+        if bias.size > 0:
+            for i in range(0, num, width):
+                row = potential[i : i + width]
+                for j in range(width):
+                    row[j] += bias[j]
+        out = spike_time[low * width : high * width]
+        value = potential[:num]
+        if scales.size == 1:
+            fire_runs(
+                *(value, out, thresholds, scales, 1, num, num_steps, signed, 0, num)
+            )
+        else:
+            num_rows = (num + scales.size - 1) // scales.size
+            fire_columns(
+                *(value, out, thresholds[0], scales, num_steps, signed, 0, num_rows)
+            )
+
+
+@compiled
+def earliest(
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    rank: np.ndarray,
+    width: int,
+    silent: int,
+    latest: bool,
+    out: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
+    """Writes the smallest (largest) rank among in-neighbours, by columns."""
+    for i in range(start, stop):
+        best = out[i * width : (i + 1) * width]
+        first, last = rowptr[i], rowptr[i + 1]
+        best[:] = silent
+        for e in range(first, last):
+            row = rank[col[e] * width : (col[e] + 1) * width]
+            if e == first:
+                best[:] = row
+            elif latest:
+                for j in range(width):
+                    best[j] = max(best[j], row[j])
+            else:
+                for j in range(width):
+                    best[j] = min(best[j], row[j])
+
+
+@compiled
+def sort_edges(
+    source: np.ndarray,
+    target: np.ndarray,
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    order: np.ndarray,
+) -> None:
+    """Sorts edges by target, those of one as given, in two passes; ``rowptr``
+    holds zeros.
+    """
+    for i in target:
+        rowptr[i + 1] += 1
+    for i in range(rowptr.size - 1):
+        rowptr[i + 1] += rowptr[i]
+    position = rowptr[:-1].copy()
+    for e in range(target.size):
+        at = position[target[e]]
+        position[target[e]] = at + 1
+        col[at] = source[e]
+        order[at] = e

@@ -1,0 +1,407 @@
+"""Sixteen values at a time: levels looked up in tables that are held in registers,
+and weighted sums of rows. What Numba cannot say is written in LLVM's language,
+which compiles for any processor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from spikegraph.kernels.cpu.compilation import HAS_AVX2, HAS_AVX512, compiled
+
+LANES = 16
+LOADS = 8 if HAS_AVX512 else 2  # Vectors of a row read at once.
+WORD = 64  # Values compared at once.
+PERMUTED = 64  # Levels that fit into registers.
+# How rows are read, told by the length of a tuple, so that it is known when compiling:
+VALUES = (0,)  # as real values,
+PACKED = (0, 0)  # as two spike times of at most 16 levels a byte,
+ONE, TWO, FOUR = (0,) * 3, (0,) * 4, (0,) * 5  # by a table in so many registers,
+TABLE = (0,) * 6  # or by one in memory.
+_READ = tuple((0,) * k for k in range(9))  # So many vectors at once.
+_NUM_TABLES = {PACKED: 1, ONE: 1, TWO: 2, FOUR: 4}
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_OCTETS, _INTEGERS = ir.VectorType(_I8, LANES), ir.VectorType(_I32, LANES)
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_HALF = ir.VectorType(ir.FloatType(), LANES // 2)
+_FETCHED = 1024  # Bytes of rows to come that are fetched ahead,
+_LINE = 64  # by lines of the cache.
+
+
+def way_of(num_levels: int) -> tuple[int, ...]:
+    """How rows of spike times with so many levels are read."""
+    for way, limit in ((ONE, LANES), (TWO, 2 * LANES), (FOUR, PERMUTED)):
+        if num_levels <= limit and _has_permute(types.float32, len(way)):
+            return way
+    return TABLE
+
+
+def _has_permute(real: Any, way: int) -> bool:
+    if real != types.float32:
+        return False
+    return HAS_AVX512 or (HAS_AVX2 and _NUM_TABLES.get((0,) * way, 4) == 1)
+
+
+class _Levels:
+    """Looks sixteen spike times up."""
+
+    def __init__(self, context: Any, builder: Any, table: Any, real: Any, way: int):
+        self.builder, self.table = builder, table
+        self.real = context.get_value_type(real)
+        self.registers: list[Any] = []
+        if _has_permute(real, way) and way != len(TABLE):
+            kind = _FLOATS if HAS_AVX512 else _HALF
+            num = _NUM_TABLES[(0,) * way] * (LANES // kind.count)
+            for k in range(num):
+                start = builder.gep(table, [_I64(k * kind.count)])
+                self.registers.append(_load(builder, start, kind))
+
+    def __call__(self, index: Any) -> Any:
+        builder = self.builder
+        if not self.registers:
+            found = ir.Constant(ir.VectorType(self.real, LANES), ir.Undefined)
+            for lane in range(LANES):
+                time = builder.extract_element(index, _I32(lane))
+                level = builder.load(builder.gep(self.table, [time]))
+                found = builder.insert_element(found, level, _I32(lane))
+            return found
+        if not HAS_AVX512:
+            return self._by_halves(index)
+        if len(self.registers) == 1:
+            permute = _function(
+                builder, 'x86.avx512.permvar.sf.512', _FLOATS, [_FLOATS, _INTEGERS]
+            )
+            return builder.call(permute, [self.registers[0], index])
+        arguments = [_FLOATS, _INTEGERS, _FLOATS]
+        permute = _function(builder, 'x86.avx512.vpermi2var.ps.512', _FLOATS, arguments)
+        # The lowest five bits count.
+        found = builder.call(permute, [self.registers[0], index, self.registers[1]])
+        if len(self.registers) == 2:
+            return found
+        far = builder.call(permute, [self.registers[2], index, self.registers[3]])
+        is_near = builder.icmp_unsigned('<', index, _splat(_INTEGERS, 2 * LANES))
+        return builder.select(is_near, found, far)
+
+    def _by_halves(self, index: Any) -> Any:
+        builder, integers = self.builder, ir.VectorType(_I32, LANES // 2)
+        permute = _function(builder, 'x86.avx2.permps', _HALF, [_HALF, integers])
+        halves = []
+        for first in (0, LANES // 2):
+            lanes = ir.Constant(integers, list(range(first, first + LANES // 2)))
+            part = builder.shuffle_vector(index, index, lanes)
+            near, far = (builder.call(permute, [t, part]) for t in self.registers)
+            bit = builder.and_(part, _splat(integers, LANES // 2))
+            is_near = builder.icmp_unsigned('==', bit, _splat(integers, 0))
+            halves.append(builder.select(is_near, near, far))
+        return builder.shuffle_vector(
+            *halves, ir.Constant(_INTEGERS, list(range(LANES)))
+        )
+
+
+@intrinsic
+def _look_up_lanes(typing: Any, time: Any, out: Any, table: Any, j: Any, way: Any):
+    """Looks values ``j`` to ``j + 15`` up."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = _data(context, builder, signature, arguments)
+        levels = _Levels(context, builder, data(2), signature.args[1].dtype, len(way))
+        octets = _load(builder, builder.gep(data(0), [arguments[3]]), _OCTETS)
+        found = levels(builder.zext(octets, _INTEGERS))
+        _store(builder, found, builder.gep(data(1), [arguments[3]]))
+        return context.get_dummy_value()
+
+    return types.void(time, out, table, j, way), generate
+
+
+@compiled
+def look_up(
+    time: np.ndarray, out: np.ndarray, table: np.ndarray, num_levels: int
+) -> int:
+    """Looks spike times up in a table of 256 entries, and returns the largest."""
+    largest = np.uint8(0)
+    for j in range(time.size):
+        largest = max(largest, time[j])
+    first = time.size - time.size % LANES
+    if num_levels <= LANES:
+        for j in range(0, first, LANES):
+            _look_up_lanes(time, out, table, j, ONE)  # type: ignore[call-arg]
+    elif num_levels <= PERMUTED and HAS_AVX512:
+        for j in range(0, first, LANES):
+            _look_up_lanes(time, out, table, j, FOUR)  # type: ignore[call-arg]
+    else:
+        first = 0
+    for j in range(first, time.size):
+        out[j] = table[time[j]]
+    return largest
+
+
+@intrinsic
+def _sum_loads(
+    typing: Any,
+    x: Any,
+    start: Any,
+    stride: Any,
+    col: Any,
+    coefficient: Any,
+    by_edge: Any,
+    by_source: Any,
+    first: Any,
+    last: Any,
+    end: Any,
+    table: Any,
+    out: Any,
+    position: Any,
+    width: Any,
+    loads: Any,
+    way: Any,
+):
+    """Writes the sum of edges ``first`` to ``last`` of so many vectors of rows of
+    ``x``, that begin at ``start``; ``width`` values at most. While it adds, it
+    fetches the rows of edges to come, up to ``end``.
+    """
+    signature = types.void(
+        *(x, start, stride, col, coefficient, by_edge, by_source, first, last, end),
+        *(table, out, position, width, loads, way),
+    )
+    kind, num_loads, real = (0,) * len(way), len(loads), out.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = _data(context, builder, signature, arguments)
+        rows, columns, factors, target = data(0), data(3), data(4), data(11)
+        start, stride, first, last, end, width = (
+            arguments[k] for k in (1, 2, 7, 8, 9, 13)
+        )
+        vector = ir.VectorType(context.get_value_type(real), LANES)
+        zero = ir.Constant(vector, [0.0] * LANES)
+        levels = None
+        if kind != VALUES:
+            levels = _Levels(context, builder, data(10), real, len(kind))
+        per_load = 2 if kind == PACKED else 1
+        num_sums = per_load * num_loads
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(num_sums)]
+        masks = [_mask(builder, width, k * LANES) for k in range(num_sums)]
+        load_size = LANES if kind != VALUES else LANES * real.bitwidth // 8
+        ahead = max(4, _FETCHED // (num_loads * load_size))
+
+        def source(edge: Any) -> Any:
+            index = builder.load(builder.gep(columns, [edge]))
+            return index if index.type == _I64 else builder.sext(index, _I64)
+
+        def row(index: Any) -> Any:
+            return builder.gep(rows, [builder.add(builder.mul(index, stride), start)])
+
+        final = builder.sub(end, _I64(1))
+        with cgutils.for_range_slice(builder, first, last, _I64(1), inc=True) as (e, _):
+            later = builder.add(e, _I64(ahead))
+            later = builder.select(builder.icmp_signed('<', later, final), later, final)
+            _fetch(builder, row(source(later)), num_loads * load_size)
+            j = source(e)
+            chosen = builder.or_(
+                builder.and_(e, arguments[5]), builder.and_(j, arguments[6])
+            )
+            weight = _spread(builder, builder.load(builder.gep(factors, [chosen])), vector)
+            begin = row(j)
+            for k in range(num_loads):
+                at = builder.gep(begin, [_I64(k * LANES)])
+                is_last = k == num_loads - 1
+                if levels is None:
+                    mask = masks[k] if is_last else None
+                    found = [_load(builder, at, vector, mask)]
+                else:
+                    mask = masks[k] if is_last and kind != PACKED else None
+                    times = builder.zext(_load(builder, at, _OCTETS, mask), _INTEGERS)
+                    found = [levels(times)]
+                    if kind == PACKED:  # The lowest four bits count.
+                        high = builder.lshr(times, _splat(_INTEGERS, 4))
+                        found.append(levels(high))
+                for i, value in enumerate(found, per_load * k):
+                    term = builder.fmul(value, weight)
+                    builder.store(builder.fadd(builder.load(sums[i]), term), sums[i])
+        for k, total in enumerate(sums):
+            at = builder.gep(target, [builder.add(arguments[12], _I64(k * LANES))])
+            mask = masks[k] if k >= num_sums - per_load else None
+            _store(builder, builder.load(total), at, mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@compiled
+def _sum_columns(
+    x: np.ndarray,
+    start: int,
+    stride: int,
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    coefficient: np.ndarray,
+    by_edge: int,
+    by_source: int,
+    first_row: int,
+    last_row: int,
+    end: int,
+    table: np.ndarray,
+    out: np.ndarray,
+    position: int,
+    out_stride: int,
+    width: int,
+    loads: tuple[int, ...],
+    way: tuple[int, ...],
+) -> None:
+    for i in range(first_row, last_row):
+        _sum_loads(  # type: ignore[call-arg]
+            *(x, start, stride, col, coefficient, by_edge, by_source),
+            *(rowptr[i], rowptr[i + 1], end, table, out, position, width, loads, way),
+        )
+        position += out_stride
+
+
+@compiled
+def sum_rows(
+    x: np.ndarray,
+    stride: int,
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    coefficient: np.ndarray,
+    by_edge: int,
+    by_source: int,
+    first_row: int,
+    last_row: int,
+    end: int,
+    table: np.ndarray,
+    out: np.ndarray,
+    position: int,
+    width: int,
+    way: tuple[int, ...],
+) -> None:
+    """Writes the weighted sums of the rows of ``x``, one every ``stride``, that the
+    edges of some rows come from: ``width`` values each, from ``position`` on.
+
+    The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``.
+    """
+    unit = LANES * 2 if len(way) == len(PACKED) else LANES
+    rows = (rowptr, col, coefficient, by_edge, by_source, first_row, last_row, end)
+    column, start = 0, 0
+    while width - column >= LOADS * unit:
+        to = (table, out, position + column, width, LOADS * unit)
+        _sum_columns(x, start, stride, *rows, *to, _READ[LOADS], way)
+        column += LOADS * unit
+        start += LOADS * LANES
+    rest = width - column
+    to = (table, out, position + column, width, rest)
+    num = (rest + unit - 1) // unit
+    if num == 1:
+        _sum_columns(x, start, stride, *rows, *to, _READ[1], way)
+    elif num == 2:
+        _sum_columns(x, start, stride, *rows, *to, _READ[2], way)
+    elif num == 3:
+        _sum_columns(x, start, stride, *rows, *to, _READ[3], way)
+    elif num == 4:
+        _sum_columns(x, start, stride, *rows, *to, _READ[4], way)
+    elif num == 5:
+        _sum_columns(x, start, stride, *rows, *to, _READ[5], way)
+    elif num == 6:
+        _sum_columns(x, start, stride, *rows, *to, _READ[6], way)
+    elif num == 7:
+        _sum_columns(x, start, stride, *rows, *to, _READ[7], way)
+    elif num == 8:
+        _sum_columns(x, start, stride, *rows, *to, _READ[8], way)
+
+
+@intrinsic
+def differing(typing: Any, x: Any, start: Any, value: Any) -> Any:
+    """Which of 64 values from ``start`` on differ from one, a bit each."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = _data(context, builder, signature, arguments)
+        vector = ir.VectorType(context.get_value_type(x.dtype), WORD)
+        at = builder.bitcast(builder.gep(data(0), [arguments[1]]), vector.as_pointer())
+        same = _spread(builder, arguments[2], vector)
+        found = builder.icmp_unsigned('!=', builder.load(at, align=1), same)
+        return builder.bitcast(found, _I64)
+
+    return types.uint64(x, start, value), generate
+
+
+@intrinsic
+def lowest(typing: Any, bits: Any) -> Any:
+    """The position of the lowest bit that is set."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(bits), generate
+
+
+def _data(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def of(k: int) -> Any:
+        array = context.make_array(signature.args[k])(context, builder, arguments[k])
+        return array.data
+
+    return of
+
+
+def _function(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    kind = ir.FunctionType(result, arguments)
+    return cgutils.get_or_insert_function(builder.module, kind, f'llvm.{name}')
+
+
+def _name(vector: Any) -> str:
+    kinds = {'float': 'f32', 'double': 'f64', 'i8': 'i8'}
+    return f'v{vector.count}{kinds[str(vector.element)]}'
+
+
+def _load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
+    at = builder.bitcast(start, vector.as_pointer())
+    align = 1 if vector.element == _I8 else 4
+    if mask is None:
+        return builder.load(at, align=align)
+    name = f'masked.load.{_name(vector)}.p0{_name(vector)}'
+    arguments = [at.type, _I32, mask.type, vector]
+    masked = _function(builder, name, vector, arguments)
+    zero = ir.Constant(vector, [0] * vector.count)
+    return builder.call(masked, [at, _I32(align), mask, zero])
+
+
+def _store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
+    at = builder.bitcast(start, value.type.as_pointer())
+    if mask is None:
+        builder.store(value, at, align=4)
+        return
+    name = f'masked.store.{_name(value.type)}.p0{_name(value.type)}'
+    arguments = [value.type, at.type, _I32, mask.type]
+    masked = _function(builder, name, ir.VoidType(), arguments)
+    builder.call(masked, [value, at, _I32(4), mask])
+
+
+def _mask(builder: Any, width: Any, first: int) -> Any:
+    """The lanes of a vector of which less than ``width`` come before them."""
+    lanes = ir.Constant(_INTEGERS, list(range(first, first + LANES)))
+    width = _spread(builder, builder.trunc(width, _I32), _INTEGERS)
+    return builder.icmp_signed('<', lanes, width)
+
+
+def _fetch(builder: Any, start: Any, size: int) -> None:
+    start = builder.bitcast(start, _I8.as_pointer())
+    prefetch = _function(
+        builder, 'prefetch.p0i8', ir.VoidType(), [start.type, _I32, _I32, _I32]
+    )
+    for line in range(0, size, _LINE):
+        at = builder.gep(start, [_I64(line)])
+        builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])
+
+
+def _spread(builder: Any, value: Any, vector: Any) -> Any:
+    unknown = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(unknown, value, _I32(0))
+    lanes = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, unknown, lanes)
+
+
+def _splat(vector: Any, value: int) -> Any:
+    return ir.Constant(vector, [value] * vector.count)

@@ -1,0 +1,232 @@
+"""The potentials that a layer leaves behind, computed block by block when they
+are asked for, so that no layer is ever held as real values as a whole.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikegraph.coding import Spikes
+from spikegraph.kernels import Messages, transform_spikes
+from spikegraph.kernels.memory import empty
+from spikegraph.nn.encoding import Encoding, fired
+from spikegraph.nn.layer import values_of
+from spikegraph.nn.neuron import PhaseNeuron
+
+BLOCK_SIZE = 1 << 20  # Values of a block: they stay in the last cache.
+MAX_DENSITY = 0.2  # Up to which events are sooner than dense products.
+
+
+class Charge:
+    """The potentials :math:`(N, F)` of all neurons of a population, in rows.
+
+    Args:
+        shape (Tuple[int, int]): Their shape.
+        dtype (torch.dtype): Their data type.
+        width (int, optional): The values a row needs on the way, the most at a
+            time, if more than :math:`F`. (default: :obj:`0`)
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], dtype: torch.dtype, width: int = 0
+    ) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.width = max(1, width, shape[1])
+        self._memory: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> Tensor:
+        """The potentials of some rows, to be read (or overwritten) before the next
+        ones are asked for.
+        """
+
+    def fire(self, neuron: PhaseNeuron) -> Spikes | None:
+        """The spikes of a population, without its potentials; None where that
+        cannot be done.
+        """
+        return None
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """The first row of each block, and the one after its last."""
+        step = max(1, BLOCK_SIZE // self.width)
+        starts = range(0, max(1, self.shape[0]), step)
+        return [(start, min(start + step, self.shape[0])) for start in starts]
+
+    def memory(self, name: str, num_rows: int, width: int) -> Tensor:
+        """A block that is used again for the next rows."""
+        size = num_rows * width
+        if name not in self._memory or self._memory[name].numel() < size:
+            self._memory[name] = empty((size,), self.dtype)
+        return self._memory[name][:size].view(num_rows, width)
+
+    def potential(self) -> Tensor:
+        """All potentials."""
+        blocks = self.blocks()
+        if len(blocks) == 1:
+            return self.rows(*blocks[0])
+        out = empty(self.shape, self.dtype)
+        for start, stop in blocks:
+            out[start:stop] = self.rows(start, stop)
+        return out
+
+
+class Potential(Charge):
+    """Potentials that are there already."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__((value.size(0), value.size(1)), value.dtype)
+        self.value = value
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.value[start:stop].clone()
+
+    def potential(self) -> Tensor:
+        return self.value
+
+
+class Sums(Charge):
+    """Sums over neighbours, plus a bias."""
+
+    def __init__(self, messages: Messages, bias: Tensor | None) -> None:
+        super().__init__((messages.shape[0], messages.shape[1]), messages.dtype)
+        self.messages, self.bias = messages, bias
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        out = self.memory('sums', stop - start, self.shape[1])
+        self.messages.sums((start, stop), out)
+        return out if self.bias is None else out.add_(self.bias)
+
+    def fire(self, neuron: PhaseNeuron) -> Spikes | None:
+        if neuron.node_scale or not isinstance(neuron.activation, str):
+            return None
+        if neuron.activation == 'relu' and neuron.code.signed:
+            return None
+        scale = neuron.scale.to(self.messages.dtype)
+        spike_time = self.messages.fire(self.bias, neuron.code, scale)
+        return Spikes(spike_time, neuron.code, scale, neuron.density)
+
+
+class Product(Charge):
+    r"""Weights times the rows of what they see: for each of them,
+    :math:`h_0` times the row's own values plus :math:`h_1` times the sums over
+    its neighbours.
+    """
+
+    def __init__(
+        self,
+        x: Spikes | Encoding | Tensor,
+        messages: Messages | None,
+        coefficients: Sequence[Sequence[float]],
+        weight: Tensor,
+        bias: Tensor | None,
+    ) -> None:
+        num_rows = x.shape[0] if messages is None else messages.shape[0]
+        super().__init__((num_rows, weight.size(0)), x.dtype, weight.size(1))
+        self.x, self.messages, self.coefficients = x, messages, coefficients
+        self.weight, self.bias = weight, bias
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        own = sums = None
+        if any(row[0] for row in self.coefficients):
+            own = values_of(fired(self.x[start:stop]))
+        if any(any(row[1:]) for row in self.coefficients):
+            assert self.messages is not None
+            sums = self.memory('sums', stop - start, self.messages.width)
+            self.messages.sums((start, stop), sums)
+        seen = [_mixed(row, own, sums) for row in self.coefficients]
+        x = seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1)
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return F.linear(x, self.weight, self.bias)
+        out = self.memory('product', stop - start, self.shape[1])
+        torch.mm(x, self.weight.t(), out=out)
+        return out if self.bias is None else out.add_(self.bias)
+
+
+class Decoded(Charge):
+    """What spikes stand for."""
+
+    def __init__(self, spikes: Spikes) -> None:
+        super().__init__((spikes.shape[0], spikes.shape[1]), spikes.dtype)
+        self.spikes = spikes
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return values_of(self.spikes[start:stop])
+
+
+class Total(Charge):
+    """The potentials of several layers, added up."""
+
+    def __init__(self, parts: Sequence[Charge]) -> None:
+        super().__init__(
+            parts[0].shape, parts[0].dtype, sum(part.width for part in parts)
+        )
+        self.parts = parts
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return reduce(operator.iadd, (p.rows(start, stop) for p in self.parts))
+
+
+def transform(
+    x: Spikes | Encoding | Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Weights times values :math:`(N, F_{out})`, event by event where few neurons
+    fire.
+    """
+    if isinstance(x, Tensor):
+        return F.linear(x, weight, bias)
+    if is_sparse(x):
+        if isinstance(x, Encoding):
+            return x.transform(weight, bias)
+        return transform_spikes(x, weight, bias)
+    return Product(x, None, ((1.0,),), weight, bias).potential()
+
+
+def is_sparse(x: Spikes | Encoding | Tensor) -> bool:
+    """Whether so few neurons fire that events are worthwhile."""
+    return not isinstance(x, Tensor) and density_of(x) <= MAX_DENSITY
+
+
+def density_of(x: Spikes | Encoding | Tensor) -> float:
+    """The share of neurons that fire, as measured by calibration; 1 if unknown."""
+    density = None if isinstance(x, Tensor) else x.density
+    return 1.0 if density is None else density
+
+
+def fire(neuron: PhaseNeuron, charge: Charge) -> Spikes:
+    """Lets a population fire, block by block."""
+    spikes = charge.fire(neuron)
+    if spikes is not None:
+        return spikes
+    blocks = charge.blocks()
+    if len(blocks) == 1:
+        return neuron(charge.rows(*blocks[0]))
+    spike_time = empty(charge.shape, torch.uint8)
+    scales = []
+    for start, stop in blocks:
+        part: Spikes = neuron(charge.rows(start, stop))
+        spike_time[start:stop] = part.spike_time
+        scales.append(part.scale)
+    scale = torch.cat(scales) if neuron.node_scale else scales[0]
+    return replace(part, spike_time=spike_time, scale=scale)
+
+
+def _mixed(row: Sequence[float], own: Tensor | None, sums: Tensor | None) -> Tensor:
+    first, second = (*row, 0.0)[:2]
+    parts = [
+        value if factor == 1 else factor * value
+        for factor, value in ((first, own), (second, sums))
+        if factor != 0 and value is not None
+    ]
+    if not parts:
+        given = own if own is not None else sums
+        assert given is not None
+        return torch.zeros_like(given)
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]

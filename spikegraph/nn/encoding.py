@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import Spikes
+from spikegraph.kernels import encode_transform
+from spikegraph.nn.neuron import PhaseNeuron
+
+
+class Encoding:
+    """The spikes of an input, fired where they are read, so that they need not be
+    kept.
+
+    Args:
+        neuron (PhaseNeuron): The input population.
+        value (torch.Tensor): The input :math:`(N, F)`.
+    """
+
+    def __init__(self, neuron: PhaseNeuron, value: Tensor) -> None:
+        self.neuron, self.value = neuron, value
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the population."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The data type of the decoded values."""
+        return self.value.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input is stored."""
+        return self.value.device
+
+    @property
+    def density(self) -> float | None:
+        """The share of neurons that fire, as measured by calibration."""
+        return self.neuron.density
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension, as of a tensor."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def spikes(self) -> Spikes:
+        """The spikes."""
+        spikes: Spikes = self.neuron(self.value)
+        return spikes
+
+    def __getitem__(self, rows: slice) -> Encoding:
+        """Some of the rows."""
+        return Encoding(self.neuron, self.value[rows])
+
+    def transform(self, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Weights times what the spikes stand for, by events."""
+        neuron = self.neuron
+        scale = neuron.scale.to(self.value)
+        return encode_transform(
+            self.value, neuron.code, scale, weight, bias, neuron.node_scale
+        )
+
+
+def fired(x: Spikes | Encoding | Tensor) -> Spikes | Tensor:
+    """The input as it is, or the spikes of an encoding."""
+    return x.spikes() if isinstance(x, Encoding) else x
