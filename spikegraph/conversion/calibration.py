@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,10 +26,11 @@ from spikegraph.conversion.passes import (
     summed_layers,
 )
 from spikegraph.conversion.sampling import as_rows, sample, tied_samples
-from spikegraph.nn import Analog, PhaseNeuron, SpikeGate, SpikingLayer
+from spikegraph.nn import Analog, GraphFilter, PhaseNeuron, SpikeGate, SpikingLayer
 from spikegraph.nn.activation import check_activation
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import peaks
+from spikegraph.nn.order import Choice
 
 
 @dataclass
@@ -52,14 +53,16 @@ class PopulationStats:
 
 @dataclass
 class Calibration:
-    """The outcome of :func:`calibrate`: statistics, and the outputs of the
-    ANN and of the spiking network on every calibration call.
+    """The outcome of :func:`calibrate`: statistics, the outputs of the ANN and of
+    the spiking network on every calibration call, and what graph layers do first
+    on the first one.
     """
 
     populations: dict[str, PopulationStats]
     compensated: list[str]
     ann_outputs: list[Any]
     snn_outputs: list[Any]
+    choices: dict[str, Choice] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -138,6 +141,9 @@ def calibrate(
             elif _is_foreign(module, structure, node):
                 args, _ = arguments(node, analog[0])
                 check_claim(str(node.target), module, args, analog[0][node])
+            elif isinstance(module, GraphFilter) and module.weight is not None:
+                args, kwargs = arguments(node, spiking[0])
+                result.choices[str(node.target)] = module.choice(*args, **kwargs)
         for s in spiking:
             s[node] = run_node(network, node, s)
         if node in sums:
@@ -150,6 +156,8 @@ def calibrate(
         if is_population(network, node) and str(node.target) in result.populations:
             stats = result.populations[str(node.target)]
             _count(stats, network, node, analog, spiking)
+            for s in spiking:
+                s[node] = replace(s[node], density=stats.spikes_per_neuron)
         for source in (*reads[node], *sums.get(node, [])[:-1]):
             if last_use[source] is node:
                 for a, s in zip(analog, spiking, strict=True):

@@ -45,6 +45,11 @@ class ConversionConfig:
         fold_degree (bool, optional): Whether GCN's degree normalisation moves
             into per-node thresholds where the graph of layers allows it.
             (default: :obj:`False`)
+        order (str, optional): What graph layers do first,
+            :obj:`"transform"` or :obj:`"aggregate"`; :obj:`"auto"` takes what
+            moves fewer bytes on each graph, see
+            :func:`~spikegraph.nn.order.choose`. Results differ by rounding only.
+            (default: :obj:`"auto"`)
         compensate (str, optional): How later weights make up for the coding
             error, in closed form and without labels: :obj:`None`,
             :obj:`"bias"` (mean error) or :obj:`"ridge"` (ridge regression of
@@ -67,6 +72,7 @@ class ConversionConfig:
     input_scale: Literal['auto', 'layer', 'node'] = 'auto'
     encode_input: bool = True
     fold_degree: bool = False
+    order: Literal['auto', 'transform', 'aggregate'] = 'auto'
     compensate: Literal['bias', 'ridge'] | None = 'ridge'
     allow_analog: bool = False
 
@@ -83,6 +89,7 @@ class ConversionConfig:
         _check_scale(self.scale)
         _check_choice('levels', self.levels, ('geometric', 'fitted'))
         _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
+        _check_choice('order', self.order, ('auto', 'transform', 'aggregate'))
         _check_choice('compensate', self.compensate, (None, 'bias', 'ridge'))
         for name in ('per_channel', 'encode_input', 'fold_degree', 'allow_analog'):
             _check_choice(name, getattr(self, name), (True, False))

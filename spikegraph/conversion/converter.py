@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -193,6 +193,7 @@ def _report(
         analog=structure.analog,
         currents=structure.currents,
         affine=[name for name in layers if name in affine],
+        orders={name: asdict(c) for name, c in calibration.choices.items()},
         logit_relative_error=error,
         agreement=agreement,
     )

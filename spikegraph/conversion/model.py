@@ -53,6 +53,8 @@ class SpikingModel(nn.Module):
         self.report = report
         self.features = features
         self._has_images = any(isinstance(m, nn.Conv2d) for m in network.modules())
+        for population in report.populations:
+            self.neurons[population.name].density = population.spikes_per_neuron
         self.eval()
 
     @torch.no_grad()

@@ -52,6 +52,8 @@ class ConversionReport:
         currents (List[str]): Inputs that enter as analog currents.
         affine (List[str]): Layers without a rule, found to be affine by a
             numerical check.
+        orders (Dict[str, Dict[str, Any]]): What each graph layer does first on the
+            first calibration call, and the bytes that either order moves.
         logit_relative_error (float): Norm of the output error over the norm
             of the ANN's output.
         agreement (float): Rows whose largest output is the ANN's, percent.
@@ -66,6 +68,7 @@ class ConversionReport:
     analog: dict[str, str] = field(default_factory=dict)
     currents: list[str] = field(default_factory=list)
     affine: list[str] = field(default_factory=list)
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     logit_relative_error: float = float('nan')
     agreement: float = float('nan')
 
@@ -114,6 +117,7 @@ class ConversionReport:
         lines += [
             f'layers        {", ".join(layers) or "none"}',
             f'compensated   {", ".join(compensated) or "none"}',
+            f'first         {", ".join(self._first()) or "none"}',
             f'degree folded {", ".join(self.degree_folded) or "none"}',
             f'analog        {", ".join(self.analog.values()) or "none"}',
             f'currents      {", ".join(self.currents) or "none"}',
@@ -122,3 +126,19 @@ class ConversionReport:
             f'agreement with the ANN {self.agreement:.2f} %',
         ]
         return '\n'.join(lines)
+
+    def _first(self) -> list[str]:
+        """What comes first in each graph layer, and the megabytes moved."""
+        if len(self.orders) > _MANY:
+            counts = Counter(choice['order'] for choice in self.orders.values())
+            return [f'{order} in {number} layers' for order, number in counts.items()]
+        found = []
+        for name, choice in self.orders.items():
+            own, other = choice['transform_bytes'], choice['aggregate_bytes']
+            if choice['order'] == 'aggregate':
+                own, other = other, own
+            found.append(
+                f'{choice["order"]} in {name} ({own / 1e6:.3g} MB moved, '
+                f'{other / 1e6:.3g} otherwise)'
+            )
+        return found

@@ -49,6 +49,7 @@ from spikegraph.conversion.sources import (
 from spikegraph.conversion.tracing import describe, module_of, trace
 from spikegraph.nn import (
     Analog,
+    GraphFilter,
     PhaseNeuron,
     SpikeGate,
     SpikingLayer,
@@ -86,6 +87,9 @@ def build_structure(
     options = TraceOptions(config.allow_analog, frozenset(affine))
     builder = _Builder(trace(model, spec, options), features, config, spec.integers)
     builder.build()
+    for module in builder.network.modules():
+        if isinstance(module, GraphFilter):
+            module.order = config.order
     return builder.structure
 
 

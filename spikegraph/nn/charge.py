@@ -22,7 +22,7 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import PhaseNeuron
 
 BLOCK_SIZE = 1 << 20  # Values of a block: they stay in the last cache.
-MAX_DENSITY = 0.2  # Up to which events are sooner than dense products.
+MAX_DENSITY = 0.4  # Up to which events are sooner than dense products.
 
 
 class Charge:

@@ -115,11 +115,11 @@ class GraphFilter(SpikingLayer):
         out = self._combine(adjacency, [values_of(term) for term in terms])
         return Potential(out if self.bias is None else out + self.bias)
 
-    def choice(self, x: Spikes | Encoding | Tensor, *graph: Any) -> Choice:
+    def choice(self, x: Spikes | Encoding | Tensor, *graph: Any, **named: Any) -> Choice:
         """Which comes first on this input, the transform or the aggregation, and
         the bytes that either moves.
         """
-        return self._choose(x, self.adjacency(x, graph))
+        return self._choose(x, self.shift(x, *graph, **named))
 
     def _choose(self, x: Spikes | Encoding | Tensor, adjacency: Adjacency) -> Choice:
         return choose(

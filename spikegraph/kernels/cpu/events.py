@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
-from spikegraph.kernels.cpu.neurons import fire_runs, peaks
-from spikegraph.kernels.cpu.registers import VALUES, WORD, differing, lowest, sum_rows
+from spikegraph.kernels.cpu.neurons import collect, fire_runs, mark, peaks
+from spikegraph.kernels.cpu.registers import VALUES, sum_rows
 
 
 @compiled
@@ -29,7 +29,9 @@ def transform(
     rowptr = np.zeros(2, np.int64)
     for i in range(start, stop):
         times = spike_time[i * num_inputs : (i + 1) * num_inputs]
-        num = _events(times, silent, table, index, level)
+        num = collect(times, times, silent, index, level)
+        for e in range(num):
+            level[e] = table[times[index[e]]]
         _add_up(rowptr, index, level, num, weight, bias, out, width, i)
 
 
@@ -54,47 +56,22 @@ def encode_transform(
     the largest of the row or not; spike times are stored nowhere.
     """
     index, level = np.empty(num_inputs, np.int64), np.empty(num_inputs, table.dtype)
-    rowptr = np.zeros(2, np.int64)
-    times, scale = np.empty(num_inputs, np.uint8), scales.copy()
+    times, rowptr = np.empty(num_inputs, np.uint8), np.zeros(2, np.int64)
+    scale = scales.copy()
     for i in range(start, stop):
         row = x[i * num_inputs : (i + 1) * num_inputs]
         if is_relative:
             peaks(row, num_inputs, scales[0], scale, 0, 1)
+        last = thresholds[0, num_steps - 1] * scale[0]
+        mark(row, times, last, num_steps, signed)
+        num = collect(row, times, num_steps, index, level)
         fire_runs(
-            *(row, times, thresholds, scale, 1, num_inputs, num_steps, signed),
-            *(0, num_inputs),
+            *(level, times, thresholds, scale, 1, num_inputs, num_steps, signed),
+            *(0, num),
         )
-        num = _events(times, num_steps, table, index, level)
         for e in range(num):
-            level[e] *= scale[0]
+            level[e] = table[times[e]] * scale[0]
         _add_up(rowptr, index, level, num, weight, bias, out, width, i)
-
-
-@compiled
-def _events(
-    times: np.ndarray,
-    silent: int,
-    table: np.ndarray,
-    index: np.ndarray,
-    level: np.ndarray,
-) -> int:
-    """Lists who fires in a row, and the levels of their spikes."""
-    num = 0
-    whole = times.size - times.size % WORD
-    for first in range(0, whole, WORD):
-        bits = differing(times, first, np.uint8(silent))  # type: ignore[call-arg]
-        while bits != 0:
-            j = first + lowest(bits)  # type: ignore[call-arg]
-            index[num] = j
-            level[num] = table[times[j]]
-            num += 1
-            bits &= bits - np.uint64(1)
-    for j in range(whole, times.size):
-        if times[j] != silent:
-            index[num] = j
-            level[num] = table[times[j]]
-            num += 1
-    return num
 
 
 @compiled

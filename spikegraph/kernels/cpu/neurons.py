@@ -13,7 +13,7 @@ GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it.
 BLOCK = 2048  # Values that stay in the first cache over several passes.
 COLUMNS = 256  # Columns whose thresholds stay in the first cache.
 STRIDES = tuple(np.uintp(k * COLUMNS) for k in range(GROUP))
-FEW = 8  # One of so many.
+FEW = 4  # One of so many.
 ROWS = 8  # Rows that share them before the next columns are read.
 
 
@@ -33,6 +33,9 @@ def fire_runs(
     """Fires values ``start`` to ``stop``, where ``length`` neighbours share a
     channel: thresholds ``[C or 1, K]`` times scales ``[C or 1]``.
     """
+    size = min(BLOCK, stop - start)
+    index, found = np.empty(size, np.int64), np.empty(size, potential.dtype)
+    times = np.empty(size, np.uint8)
     run = start // length
     while start < stop:
         channel = run % num_channels
@@ -43,20 +46,82 @@ def fire_runs(
         for low in range(start, end, BLOCK):
             high = min(low + BLOCK, end)
             value, out = potential[low:high], spike_time[low:high]
-            if _fire_few(value, out, table, scale, num_steps, signed):
-                continue
-            out[:] = num_steps
-            for first in range(0, table.size, GROUP):
-                near = _take(table, first, scale)
-                if signed:
-                    for j in range(value.size):
-                        out[j] -= _reached(abs(value[j]), near)
-                else:
-                    for j in range(value.size):
-                        out[j] -= _reached(value[j], near)
-            if signed:
-                _turn_off(value, out, num_steps)
+            last = table[num_steps - 1] * scale
+            num = mark(value, out, last, num_steps, signed)
+            if num * FEW > value.size:
+                _fire_block(value, out, table, scale, num_steps, signed)
+            elif num > 0:
+                collect(value, out, num_steps, index, found)
+                _fire_block(found[:num], times, table, scale, num_steps, signed)
+                for k in range(num):
+                    out[index[k]] = times[k]
         start = end
+
+
+@compiled
+def _fire_block(
+    value: np.ndarray,
+    out: np.ndarray,
+    table: np.ndarray,
+    scale: float,
+    num_steps: int,
+    signed: bool,
+) -> None:
+    out[:] = num_steps
+    for first in range(0, table.size, GROUP):
+        near = _take(table, first, scale)
+        if signed:
+            for j in range(value.size):
+                out[j] -= _reached(abs(value[j]), near)
+        else:
+            for j in range(value.size):
+                out[j] -= _reached(value[j], near)
+    if signed:
+        _turn_off(value, out, num_steps)
+
+
+@compiled
+def mark(
+    value: np.ndarray, out: np.ndarray, last: float, num_steps: int, signed: bool
+) -> int:
+    """Writes ``num_steps`` for what stays silent, another time for what reaches the
+    last threshold, and returns how many do.
+    """
+    num, silent = 0, np.uint8(num_steps)
+    if signed:
+        for j in range(value.size):
+            out[j] = silent - np.uint8(abs(value[j]) >= last)
+    else:
+        for j in range(value.size):
+            out[j] = silent - np.uint8(value[j] >= last)
+    for j in range(value.size):
+        num += out[j] != silent
+    return num
+
+
+@compiled
+def collect(
+    value: np.ndarray,
+    times: np.ndarray,
+    num_steps: int,
+    index: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """Lists the positions and values of all that fire, and returns their number."""
+    num, silent = 0, np.uint8(num_steps)
+    whole = times.size - times.size % WORD
+    for first in range(0, whole, WORD):
+        bits = differing(times, first, silent)
+        while bits != 0:
+            j = first + lowest(bits)
+            index[num], found[num] = j, value[j]
+            num += 1
+            bits &= bits - np.uint64(1)
+    for j in range(whole, times.size):
+        if times[j] != silent:
+            index[num], found[num] = j, value[j]
+            num += 1
+    return num
 
 
 @compiled
@@ -184,45 +249,6 @@ def decode_columns(
             for j in range(out.size):
                 out[j] *= scale[j]
     return largest
-
-
-@compiled
-def _fire_few(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: float,
-    num_steps: int,
-    signed: bool,
-) -> bool:
-    """Fires a block of which hardly anything reaches the last threshold."""
-    silent, last, num = np.uint8(num_steps), table[num_steps - 1] * scale, 0
-    for j in range(value.size):
-        fires = (value[j] >= last) | (signed & (-value[j] >= last))
-        out[j] = silent - np.uint8(fires)
-        num += fires
-    if num > value.size // FEW:
-        return False
-    for first in range(0, value.size - WORD + 1, WORD):
-        bits = differing(out, first, silent)  # type: ignore[call-arg]
-        while bits != 0:
-            j = first + lowest(bits)  # type: ignore[call-arg]
-            out[j] = _fire_one(value[j], table, scale, num_steps, signed)
-            bits &= bits - np.uint64(1)
-    for j in range(value.size - value.size % WORD, value.size):
-        if out[j] != silent:
-            out[j] = _fire_one(value[j], table, scale, num_steps, signed)
-    return True
-
-
-@compiled
-def _fire_one(
-    value: float, table: np.ndarray, scale: float, num_steps: int, signed: bool
-) -> int:
-    size, time = abs(value) if signed else value, num_steps
-    for t in range(num_steps):
-        time -= size >= table[t] * scale
-    return np.uint8(time + (num_steps + 1) * (value < 0) * signed)
 
 
 @compiled
