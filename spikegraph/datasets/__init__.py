@@ -1,4 +1,4 @@
-"""The graphs and images of the examples and benchmarks, by name."""
+"""The graphs and images of the examples and benchmarks, by name or generated."""
 
 from spikegraph.datasets.entries import (
     DatasetInfo,
@@ -7,6 +7,7 @@ from spikegraph.datasets.entries import (
     NodeDataset,
 )
 from spikegraph.datasets.files import default_root
+from spikegraph.datasets.generated import power_law_graph
 from spikegraph.datasets.registry import (
     DATASETS,
     IMAGE_DATASETS,
@@ -24,4 +25,5 @@ __all__ = [
     'default_root',
     'load_dataset',
     'load_images',
+    'power_law_graph',
 ]
