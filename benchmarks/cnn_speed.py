@@ -9,12 +9,11 @@ them (channels_last). --output has a file with every figure.
 """
 
 import argparse
-import statistics
 import time
 from pathlib import Path
 
 import torch
-from records import RESULTS, origin, time_in_turn, write
+from records import RESULTS, measure_in_turn, origin, write
 
 from spikegraph import ConversionConfig, convert
 from spikegraph.experiment.evaluation import calibration_batches
@@ -59,14 +58,6 @@ def convert_network(arguments):
     return model, snn, images, seconds
 
 
-def measure(operations, repeats):
-    seconds = time_in_turn(operations, repeats, warm_up=2)
-    return {
-        name: {'min': min(times), 'median': statistics.median(times)}
-        for name, times in seconds.items()
-    }
-
-
 @torch.no_grad()
 def main():
     arguments = parse_arguments()
@@ -78,10 +69,8 @@ def main():
         torch.set_num_threads(num_threads)
         for layout, memory_format in LAYOUTS.items():
             x = images.contiguous(memory_format=memory_format)
-            found = measure(
-                {'ann': lambda x=x: model(x), 'snn': lambda x=x: snn(x)},
-                arguments.repeats,
-            )
+            operations = {'ann': lambda x=x: model(x), 'snn': lambda x=x: snn(x)}
+            found = measure_in_turn(operations, arguments.repeats, warm_up=2)
             ann, spiking = found['ann'], found['snn']
             ratio = {key: spiking[key] / ann[key] for key in ann}
             rows.append(

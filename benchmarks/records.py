@@ -1,9 +1,10 @@
-"""What the accuracy benchmarks share: results on disk, written seed by seed."""
+"""What the benchmarks share: results on disk, written seed by seed, and times."""
 
 import argparse
 import functools
 import json
 import platform
+import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from spikegraph import ConversionConfig
 from spikegraph.experiment import run_conversion, summarize, versions
+from spikegraph.kernels import info
 from spikegraph.training import load_weights, prepare, train
 
 RESULTS = Path(__file__).parent / 'results'
@@ -34,6 +36,25 @@ def add_arguments(parser, *, datasets, models, seeds):
     )
     parser.add_argument('--root', help='folder of the datasets')
     parser.add_argument('--output', type=Path, default=RESULTS)
+
+
+def add_speed_arguments(parser, *, graphs, repeats):
+    parser.add_argument('--graphs', nargs='+', choices=graphs, default=graphs)
+    parser.add_argument(
+        '--shrink', type=int, default=1, help='divides generated graphs'
+    )
+    parser.add_argument('--num-steps', type=int, default=15)
+    parser.add_argument('--threads', type=int, nargs='+', default=[2])
+    parser.add_argument('--repeats', type=int, default=repeats)
+    parser.add_argument('--root', help='folder of the datasets')
+    parser.add_argument('--output', type=Path, default=RESULTS)
+
+
+def write_speed(name, arguments, **fields):
+    """Writes what was measured, with the arguments and what it was measured with."""
+    known = {k: v for k, v in vars(arguments).items() if k not in ('root', 'output')}
+    record = {'arguments': known, **fields, 'kernels': info(), **origin()}
+    write(arguments.output / f'{name}.json', record)
 
 
 def run_networks(prefix, arguments):
@@ -120,6 +141,36 @@ def time_in_turn(operations, repeats, *, warm_up):
             operation()
             seconds[name].append(time.perf_counter() - start)
     return {name: times[warm_up:] for name, times in seconds.items()}
+
+
+def measure_in_turn(operations, repeats, *, warm_up):
+    """The shortest and the median time of each operation, in seconds."""
+    seconds = time_in_turn(operations, repeats, warm_up=warm_up)
+    return {
+        name: {'min': min(times), 'median': statistics.median(times)}
+        for name, times in seconds.items()
+    }
+
+
+def ratios_to(name, seconds):
+    """How many times the seconds of one operation each other takes."""
+    return {
+        other: {key: value[key] / seconds[name][key] for key in value}
+        for other, value in seconds.items()
+        if other != name
+    }
+
+
+def print_seconds(seconds, ratios):
+    """Prints a row per operation: shortest (and median) time, and ratio."""
+    for name, found in seconds.items():
+        row = (
+            f'  {name:<28} {1e3 * found["min"]:>10.2f} ({1e3 * found["median"]:.2f}) ms'
+        )
+        if name in ratios:
+            ratio = ratios[name]
+            row += f'{ratio["min"]:>10.2f} ({ratio["median"]:.2f}) times'
+        print(row)
 
 
 def print_table(records, columns):
