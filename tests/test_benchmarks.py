@@ -1,13 +1,18 @@
 import importlib
+import json
 import sys
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch_geometric.nn import GCNConv
 
+from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
+from spikegraph.datasets import power_law_graph
 from spikegraph.models import IMAGE_MODELS, NODE_MODELS, RECIPES
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
@@ -20,6 +25,19 @@ def benchmark(monkeypatch):
     yield importlib.import_module
     for path in FOLDER.glob('*.py'):
         sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def run(benchmark, monkeypatch, tmp_path):
+    """Returns a function that runs a script and returns what it has written."""
+
+    def run_script(name, *arguments):
+        argv = [name, *arguments, '--threads', '1', '--output', str(tmp_path)]
+        monkeypatch.setattr(sys, 'argv', argv)
+        benchmark(name).main()
+        return json.loads((tmp_path / f'{name}.json').read_text())
+
+    return run_script
 
 
 def test_models_of_the_command_line():
@@ -82,3 +100,64 @@ def test_trained_and_loaded_networks_give_the_same(
     records.print_table(found, node_accuracy.COLUMNS)
     accuracy = f'{summaries[0]["ann_accuracy"]["mean"]:.2f} ± '
     assert accuracy in capsys.readouterr().out
+
+
+def test_competitors_sum_like_a_convolution(benchmark):
+    competitors = benchmark('competitors')
+    edge_index, code = power_law_graph(200, 900), PhaseCode(15, 2**0.5)
+    spikes = Spikes.from_values(torch.randn(200, 20).relu(), code, 3.0)
+    graph, x = competitors.Graph.from_edges(edge_index, 200), spikes.decode()
+    conv = GCNConv(20, 20, bias=False)
+    torch.nn.init.eye_(conv.lin.weight)
+    with torch.no_grad():
+        expected = conv(x, edge_index)
+    rows, sums = competitors.sums_of_some(edge_index, spikes)
+    torch.testing.assert_close(sums.float(), expected[rows])
+    assert set(range(200)) == set(rows.tolist())
+    for name, variants in competitors.sums(graph, x).items():
+        tolerance = 0.02 if name.startswith('8-bit') else 1e-5
+        for variant, (operation, _) in variants.items():
+            error = (operation() - expected).norm() / expected.norm()
+            assert error < tolerance, (name, variant)
+    with pytest.raises(AssertionError):
+        competitors.relative_error(1.001 * expected, rows, sums)
+
+
+def test_too_large_competitors_are_left_out(benchmark, monkeypatch):
+    competitors = benchmark('competitors')
+    monkeypatch.setattr(competitors, 'available_memory', lambda: 2e9)
+    variants = {'small': (lambda: 1, 1.5e9), 'large': (lambda: 2, 1.7e9)}
+    best, error, seconds, skipped = competitors.pick(variants, lambda found: 10 * found)
+    assert (best, error, list(seconds)) == ('small', 10, ['small'])
+    assert skipped == {'large': 'takes 1.7 GB; 2.0 GB are available'}
+    assert competitors.pick({'large': variants['large']}, float)[0] is None
+
+
+def test_peak_memory(benchmark):
+    memory = benchmark('memory')
+    held = np.ones(30_000_000)  # 240 MB.
+    del held
+    before = memory.process_peak()
+    peak, result = memory.peak_memory(lambda: np.ones(12_500_000).sum())
+    assert peak == pytest.approx(100e6, rel=0.1) and result == 12_500_000
+    assert memory.process_peak() >= before
+    assert memory.in_fresh_process(memory.process_peak) < before
+
+
+def test_aggregation_speed(run, benchmark, monkeypatch):
+    script = benchmark('aggregation_speed')
+    monkeypatch.setattr(script, 'GENERATED', {'arxiv-128': (4000, 20_000, 24)})
+    monkeypatch.setattr(script, 'copied_bytes_per_second', lambda: 1e9)
+    arguments = ['--graphs', 'arxiv-128', '--shrink', '10', '--repeats', '2']
+    record = run('aggregation_speed', *arguments)
+    (row,) = record['rows']
+    assert (row['nodes'], row['edges_with_loops'], row['width']) == (400, 4400, 24)
+    assert row['bytes_moved'] == 4400 * (24 + 12) + 400 * (4 * 24 + 12)
+    assert row['seconds'].keys() == {'spikes', *row['ratios']}
+    assert row['variants'].keys() == row['ratios'].keys() and len(row['ratios']) == 5
+    assert row['skipped'] == {} and row['relative_errors']['spikes'] < 1e-5
+    for name, ratio in row['ratios'].items():
+        expected = row['seconds'][name]['min'] / row['seconds']['spikes']['min']
+        assert ratio['min'] == pytest.approx(expected)
+    assert {'versions', 'device', 'commit', 'kernels'} <= record.keys()
+    assert record['arguments']['num_steps'] == 15
