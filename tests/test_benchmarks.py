@@ -133,6 +133,18 @@ def test_too_large_competitors_are_left_out(benchmark, monkeypatch):
     assert competitors.pick({'large': variants['large']}, float)[0] is None
 
 
+def test_networks_are_the_same_in_every_form(benchmark):
+    networks = benchmark('networks')
+    x, edge_index = torch.randn(100, 12), power_law_graph(100, 400)
+    with torch.no_grad():
+        model = networks.untrained_gcn((12, 16, 16, 5), x, edge_index)
+        expected = model(x, edge_index)
+        for make in networks.PASSES.values():
+            forward = make(model, model, x, edge_index)
+            for _ in range(2):
+                torch.testing.assert_close(forward(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_peak_memory(benchmark):
     memory = benchmark('memory')
     held = np.ones(30_000_000)  # 240 MB.
@@ -161,3 +173,27 @@ def test_aggregation_speed(run, benchmark, monkeypatch):
         assert ratio['min'] == pytest.approx(expected)
     assert {'versions', 'device', 'commit', 'kernels'} <= record.keys()
     assert record['arguments']['num_steps'] == 15
+
+
+def test_gcn_speed(run, benchmark):
+    arguments = ['--graphs', 'arxiv', '--shrink', '200', '--repeats', '1']
+    record = run('gcn_speed', *arguments, '--no-memory')
+    (row,) = record['rows']
+    assert row['sizes'] == [128, 256, 256, 40] and row['nodes'] == 846
+    (found,) = row['by_threads']
+    names = set(benchmark('networks').PASSES)
+    assert found['seconds'].keys() == names
+    assert found['ratios'].keys() == names - {'SNN, edge_index'}
+    assert row['errors']['logit_relative_error'] < 0.15
+
+
+@pytest.mark.slow
+def test_memory_of_a_forward_pass(benchmark, tmp_path):
+    script, memory = benchmark('gcn_speed'), benchmark('memory')
+    model, graph, _ = script.generated(200)
+    snn = script.spikegraph.convert(model, graph)
+    script.leave(tmp_path, model, snn, graph)
+    peaks = memory.in_fresh_process(script.memory_of, 'ANN, edge_index', tmp_path, 1)
+    # A message and a weighted one, 256 wide, for each edge and self-loop.
+    least = 4 * 256 * 2 * (graph[1].size(1) + 846)
+    assert least < peaks['first'] < 2 * least and least < peaks['second'] < 2 * least

@@ -1,0 +1,97 @@
+"""GCNs of the benchmarks, in every form that users run, each as fast as it can be."""
+
+import copy
+
+import torch
+from competitors import Graph, adjacency_matrix, embedding_bag
+from torch import nn
+
+from spikegraph.models import GCN
+
+
+def untrained_gcn(sizes, x, edge_index):
+    """A GCN with batch norm as training leaves it, but not trained: their weights are
+    drawn, and their statistics are those of a pass in training over a graph."""
+    model = GCN(sizes[0], sizes[1], sizes[-1], num_layers=len(sizes) - 1, norm=True)
+    for norm in model.norms:
+        norm.momentum = None  # Averages over passes: of one, they are its own.
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.5)
+    model(x, adjacency_matrix(edge_index, len(x)))
+    return model.eval()
+
+
+def cached(model):
+    """Normalises the adjacency in the first pass only."""
+    model = copy.deepcopy(model)
+    for conv in model.convs:
+        conv.cached = True
+    return model
+
+
+class BagGCN(nn.Module):
+    """A trained GCN as one would write it for speed: batch norms folded into
+    weights, features summed where they are narrower, by an embedding bag."""
+
+    def __init__(self, model, graph, dtype):
+        super().__init__()
+        self.col, self.rowptr = graph.col.to(dtype), graph.rowptr.to(dtype)
+        self.edge_weight = graph.sorted_weight
+        self.layers = []
+        for i, conv in enumerate(model.convs):
+            weight, bias = conv.lin.weight.detach(), conv.bias.detach()
+            if i < len(model.norms):
+                norm = model.norms[i]
+                scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+                weight = scale.view(-1, 1) * weight
+                bias = scale * (bias - norm.running_mean) + norm.bias.detach()
+            self.layers.append((weight.t().contiguous(), bias))
+
+    def forward(self, x):
+        for i, (weight, bias) in enumerate(self.layers):
+            if i > 0:
+                x = x.relu_()
+            if weight.size(1) < weight.size(0):
+                x = self.sum(x @ weight).add_(bias)
+            else:
+                x = torch.addmm(bias, self.sum(x), weight)
+        return x
+
+    def sum(self, x):
+        return embedding_bag(x, self.col, self.rowptr, self.edge_weight)
+
+
+def _on_edges(network, x, edge_index):
+    return lambda: network(x, edge_index)
+
+
+def _on_matrix(network, x, edge_index):
+    adj = adjacency_matrix(edge_index, len(x))
+    return lambda: network(x, adj)
+
+
+def _on_new_edges(network, x, edge_index):
+    return lambda: network(x, edge_index.clone())
+
+
+def _as_bags(model, x, edge_index, dtype):
+    network = BagGCN(model, Graph.from_edges(edge_index, len(x)), dtype)
+    return lambda: network(x)
+
+
+# Each takes the ANN, the SNN, features and edge indices, and returns a forward pass.
+PASSES = {
+    'SNN, edge_index': lambda ann, snn, *graph: _on_edges(snn, *graph),
+    'SNN, edge_index, new graph': lambda ann, snn, *graph: _on_new_edges(snn, *graph),
+    'SNN, CSR': lambda ann, snn, *graph: _on_matrix(snn, *graph),
+    'ANN, edge_index': lambda ann, snn, *graph: _on_edges(ann, *graph),
+    'ANN, edge_index, cached': lambda ann, snn, *graph: _on_edges(cached(ann), *graph),
+    'ANN, CSR': lambda ann, snn, *graph: _on_matrix(ann, *graph),
+    'ANN, CSR, cached': lambda ann, snn, *graph: _on_matrix(cached(ann), *graph),
+    'ANN, embedding_bag, int64': lambda ann, snn, *graph: _as_bags(
+        ann, *graph, torch.int64
+    ),
+    'ANN, embedding_bag, int32': lambda ann, snn, *graph: _as_bags(
+        ann, *graph, torch.int32
+    ),
+}
