@@ -187,6 +187,29 @@ def test_gcn_speed(run, benchmark):
     assert row['errors']['logit_relative_error'] < 0.15
 
 
+def test_exponents(benchmark):
+    sizes, exponent_of = [1e4, 1e5, 1e6, 1e7], benchmark('scaling').exponent_of
+    # A fixed cost of 1 second, and a share of it that shrinks.
+    found = exponent_of(sizes, [1 + 1e-5 * n for n in sizes])
+    assert found['exponent'] is None and found['fitted_sizes'] == [1e6, 1e7]
+    found = exponent_of(sizes, [1e-9 * n**1.05 for n in sizes])
+    assert found['exponent'] == pytest.approx(1.05)
+    assert found['local_slopes'] == pytest.approx([1.05] * 3)
+    assert exponent_of(sizes, [0, 0, 0, 0])['local_slopes'] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_scaling(run, benchmark, monkeypatch):
+    monkeypatch.setattr(benchmark('scaling'), 'CALIBRATION', 500)
+    record = run('scaling', '--edges', '1e4', '2e3', '--degree', '10', '--repeats', '1')
+    assert [row['edges'] for row in record['rows']] == [2000, 10_000]
+    for row in record['rows']:
+        assert row['relative_error'] < 1e-5
+        assert row['seconds'].keys() == {'draw', 'prepare', 'aggregate', 'forward'}
+        assert row['process_bytes'] > max(1e8, row['peak_bytes']['all'])
+    assert record['exponents']['seconds']['forward']['fitted_sizes'] in ([], [10_000])
+
+
 @pytest.mark.slow
 def test_memory_of_a_forward_pass(benchmark, tmp_path):
     script, memory = benchmark('gcn_speed'), benchmark('memory')
