@@ -220,3 +220,14 @@ def test_memory_of_a_forward_pass(benchmark, tmp_path):
     # A message and a weighted one, 256 wide, for each edge and self-loop.
     least = 4 * 256 * 2 * (graph[1].size(1) + 846)
     assert least < peaks['first'] < 2 * least and least < peaks['second'] < 2 * least
+
+
+@pytest.mark.slow
+def test_first_call(run):
+    cases = run('first_call')['cases']
+    assert list(cases) == ['compiled', 'cached', 'without Numba']
+    for name, case in cases.items():
+        assert len(case['warnings']) == (name == 'without Numba')
+        assert case['relative_error'] < 1e-2
+    first, cached = (cases[k]['seconds']['first call'] for k in ('compiled', 'cached'))
+    assert cached < first
