@@ -79,7 +79,9 @@ class _Plan:
             user = next(iter(node.users)) if len(node.users) == 1 else None
             if user is None or not _may_be_rows(network, node):
                 continue
-            if (user in self.in_rows and is_sum(user)) or _fires_on(network, user, node):
+            if (user in self.in_rows and is_sum(user)) or _fires_on(
+                network, user, node
+            ):
                 self.in_rows.add(node)
         self.encodings = {
             node
@@ -94,7 +96,11 @@ class _Plan:
             return _charge(network, node, env)
         if node in self.encodings:
             neuron, value = _module(network, node), env[node.all_input_nodes[0]]
-            if isinstance(value, Tensor) and value.dim() == 2 and not _has_hooks(neuron):
+            if (
+                isinstance(value, Tensor)
+                and value.dim() == 2
+                and not _has_hooks(neuron)
+            ):
                 return Encoding(neuron, value)
         elif node.op == 'call_module' and node.all_input_nodes:
             charge = env[node.all_input_nodes[0]]

@@ -5,8 +5,9 @@ from spikegraph.kernels.adjacency import (
     gcn_adjacency,
     member_adjacency,
     neighbor_adjacency,
+    own_adjacency,
 )
-from spikegraph.kernels.aggregation import Messages, aggregate, propagate
+from spikegraph.kernels.aggregation import Messages, Weights, aggregate, propagate
 from spikegraph.kernels.backend import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
 from spikegraph.kernels.neurons import (
@@ -19,6 +20,7 @@ from spikegraph.kernels.neurons import (
 __all__ = [
     'Adjacency',
     'Messages',
+    'Weights',
     'aggregate',
     'decode',
     'decode_spikes',
@@ -29,6 +31,7 @@ __all__ = [
     'info',
     'member_adjacency',
     'neighbor_adjacency',
+    'own_adjacency',
     'propagate',
     'row_peaks',
     'transform_spikes',

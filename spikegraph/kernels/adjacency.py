@@ -117,6 +117,12 @@ def sort_edges(
     return rowptr, col, order
 
 
+def own_adjacency(num_nodes: int, device: torch.device) -> Adjacency:
+    """Every node as its only neighbour."""
+    rowptr = torch.arange(num_nodes + 1, device=device)
+    return Adjacency(rowptr, rowptr[:-1].int(), num_sources=num_nodes)
+
+
 def gcn_adjacency(
     edge_index: Tensor,
     edge_weight: Tensor | None,

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels.adjacency import Adjacency
-from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
+from spikegraph.kernels.backend import FAST_TYPES, are_fast, cpu_kernels, is_fast
 from spikegraph.kernels.memory import columns_of, empty, flat
-from spikegraph.kernels.neurons import decode_spikes, fire_spikes, table_of
+from spikegraph.kernels.neurons import decode_spikes, padded_thresholds, table_of
 from spikegraph.kernels.threads import share, share_rows
 
 _MAX_PACKED = 16  # Levels that four bits tell apart.
+_MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 _MIN_DEGREE = 3  # Mean number of edges for which packing is worthwhile.
 
 
@@ -172,7 +173,12 @@ class Messages:
         cpu = cpu_kernels()
         assert cpu is not None
         work = partial(
-            cpu.graph.aggregate, *self._arguments, flat(out), start, self.width, self._way
+            cpu.graph.aggregate,
+            *self._arguments,
+            flat(out),
+            start,
+            self.width,
+            self._way,
         )
         if stop > start and self.width > 0:
             share_rows(work, self.adjacency.rowptr, (start, stop), self.width)
@@ -195,40 +201,113 @@ class Messages:
             x.flatten(1),
             (rowptr - first).to(col.dtype),
             mode='sum',
-            per_sample_weights=None if weight is None else weight[first:last].to(x.dtype),
+            per_sample_weights=None
+            if weight is None
+            else weight[first:last].to(x.dtype),
             include_last_offset=True,
         ).view(out_shape)
         factor = adjacency.target_factor
-        return out if factor is None else factor[start:stop].to(x.dtype).view(shape) * out
+        return (
+            out if factor is None else factor[start:stop].to(x.dtype).view(shape) * out
+        )
+
+    def products(self, weights: Weights, rows: tuple[int, int], out: Tensor) -> Tensor:
+        """Weights times the sums of some rows, plus the bias; written to ``out``
+        :math:`(n, F_{out})` where there is a kernel for that.
+        """
+        start, stop = rows
+        arguments = self._with_weights(weights)
+        if arguments is None:
+            return F.linear(self.sums(rows), weights.weight, weights.bias)
+        cpu = cpu_kernels()
+        assert cpu is not None
+        work = partial(
+            cpu.products.product, *arguments, flat(out), start, weights.num_outputs
+        )
+        share_rows(work, self.adjacency.rowptr, rows, weights.num_outputs)
+        return out
 
     def fire(
-        self, bias: Tensor | None, code: PhaseCode, scale: Tensor
-    ) -> Tensor:
-        """The spike times of neurons that the sums plus a bias charge; nothing but
-        bytes is written where kernels can.
+        self,
+        bias: Tensor | None,
+        code: PhaseCode,
+        scale: Tensor,
+        weights: Weights | None = None,
+    ) -> Tensor | None:
+        """The spike times of neurons that the sums charge, plus a bias or as
+        multiplied by weights, of which nothing but bytes is written; None where
+        there is no kernel for that.
         """
+        arguments = self._arguments if self.scale is None else None
+        width, size = self.width, 0
+        if weights is not None:
+            arguments, width = self._with_weights(weights), weights.num_outputs
+        usable = scale.numel() == 1 or (scale.dim() == 1 and scale.numel() == width)
+        usable &= len(self.shape) == 2 and width > 0 and self.shape[0] > 0
         cpu = cpu_kernels()
-        usable = scale.numel() == 1 or scale.dim() == 1
-        usable &= len(self.shape) == 2 and self.width > 0 and self.shape[0] > 0
-        if self._arguments is None or self.scale is not None or not usable:
-            potential = self.sums() if bias is None else self.sums() + bias
-            return fire_spikes(potential, code, scale)
-        assert cpu is not None
-        thresholds = code.thresholds.to(self.dtype)
-        num_padded = -(-code.num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
-        padded = thresholds.new_full((1, num_padded), float('nan'))
-        padded[0, : code.num_steps] = thresholds
+        if arguments is None or not usable or cpu is None:
+            return None
+        thresholds = padded_thresholds(code, self.dtype)
+        size = cpu.graph.ROWS * width
         scales = scale.detach().to(self.dtype).reshape(1, -1)
-        if scale.numel() > 1:
-            size = cpu.graph.ROWS * self.width
-            scales = columns_of(scales, 1, size)
-        offset = thresholds[:0] if bias is None else bias.detach().to(self.dtype)
-        out = empty(self.shape, torch.uint8)
-        work = partial(
-            cpu.graph.aggregate_fire,
-            *(*self._arguments, flat(offset.contiguous()), padded.numpy()),
-            *(flat(scales), flat(out), self.width, self._way),
-            *(code.num_steps, code.signed),
-        )
-        share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), self.width)
+        scales = columns_of(scales, 1, size) if scale.numel() > 1 else scales
+        out = empty((self.shape[0], width), torch.uint8)
+        to = (flat(thresholds), flat(scales), flat(out), width)
+        to = (thresholds.numpy(), *to[1:])
+        how = (code.num_steps, code.signed)
+        if weights is not None:
+            work = partial(cpu.products.product_fire, *arguments, *to, *how)
+        else:
+            given = thresholds.new_empty(0) if bias is None else bias.detach()
+            given = flat(given.to(self.dtype).contiguous())
+            work = partial(
+                cpu.graph.aggregate_fire, *arguments, given, *to, self._way, *how
+            )
+        share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), width)
         return out
+
+    def _with_weights(self, weights: Weights) -> tuple[Any, ...] | None:
+        """What the kernels of products read; None if there are none."""
+        if self._arguments is None or len(self.shape) != 2:
+            return None
+        panels = weights.panels(self.scale)
+        if panels is None:
+            return None
+        return (*self._arguments, self.width, self._way, *panels)
+
+
+class Weights:
+    r"""The weights and bias of a layer, as kernels read them.
+
+    Args:
+        weight (torch.Tensor): The weights :math:`(F_{out}, F_{in})`.
+        bias (torch.Tensor, optional): The bias :math:`(F_{out})`.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of outputs."""
+        return self.weight.size(0)
+
+    def panels(self, scale: Tensor | None) -> tuple[Any, Any] | None:
+        """The weights, times the scale of each input, in panels of columns, and the
+        bias, padded alike; None if kernels cannot read them.
+        """
+        cpu, weight, bias = cpu_kernels(), self.weight, self.bias
+        if cpu is None or not are_fast(weight, bias) or weight.size(1) > _MAX_DEPTH:
+            return None
+        unit = cpu.products.TILE_VECTORS * cpu.registers.LANES
+        num_outputs, depth = weight.shape
+        padded = -(-num_outputs // cpu.registers.LANES) * cpu.registers.LANES
+        columns = weight.new_zeros(depth, padded)
+        columns[:, :num_outputs] = weight.detach().t()
+        if scale is not None:
+            columns *= scale.view(-1, 1)
+        offset = weight.new_zeros(padded)
+        if bias is not None:
+            offset[:num_outputs] = bias.detach()
+        panels = torch.cat([panel.flatten() for panel in columns.split(unit, dim=1)])
+        return flat(panels), flat(offset)

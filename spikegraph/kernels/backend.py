@@ -65,3 +65,10 @@ def is_fast(x: Tensor, *dtypes: torch.dtype) -> bool:
         and not torch.compiler.is_compiling()
         and cpu_kernels() is not None
     )
+
+
+def are_fast(weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the kernels of the CPU can read weights, which need no gradient."""
+    given = [weight] if bias is None else [weight, bias]
+    fixed = not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
+    return fixed and is_fast(weight, *FAST_TYPES)

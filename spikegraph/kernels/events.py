@@ -10,9 +10,14 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
-from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
+from spikegraph.kernels.backend import FAST_TYPES, are_fast, cpu_kernels, is_fast
 from spikegraph.kernels.memory import empty, flat
-from spikegraph.kernels.neurons import decode_spikes, fire_spikes, table_of
+from spikegraph.kernels.neurons import (
+    decode_spikes,
+    fire_spikes,
+    padded_thresholds,
+    table_of,
+)
 from spikegraph.kernels.threads import share
 
 
@@ -39,7 +44,7 @@ def transform_spikes(
     """
     _check_width(spikes.shape, weight)
     scale, cpu = spikes.scale, cpu_kernels()
-    usable = is_fast(spikes.spike_time, torch.uint8) and _are_fast(weight, bias)
+    usable = is_fast(spikes.spike_time, torch.uint8) and are_fast(weight, bias)
     if cpu is None or not usable or scale.dim() > 1 or len(spikes.shape) != 2:
         x = decode_spikes(spikes.spike_time, spikes.code, scale)
         return F.linear(x, weight, bias)
@@ -87,7 +92,7 @@ def encode_transform(
     """
     _check_width(x.shape, weight)
     scale, cpu = check_scale(scale, x), cpu_kernels()
-    usable = is_fast(x, *FAST_TYPES) and _are_fast(weight, bias) and scale.numel() == 1
+    usable = is_fast(x, *FAST_TYPES) and are_fast(weight, bias) and scale.numel() == 1
     if cpu is None or not usable or x.dim() != 2:
         if is_relative:
             scale = scale * row_peaks(x)
@@ -95,16 +100,18 @@ def encode_transform(
         return F.linear(x, weight, bias)
     weight = weight.detach().t().contiguous()
     table = table_of(code, scale, is_unscaled=True)
-    thresholds = code.thresholds.to(x.dtype)
-    num_padded = -(-code.num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
-    padded = thresholds.new_full((1, num_padded), float('nan'))
-    padded[0, : code.num_steps] = thresholds
+    thresholds = padded_thresholds(code, x.dtype)
     num_rows, width = x.size(0), weight.size(1)
     out = empty((num_rows, width), x.dtype)
     work = partial(
         cpu.events.encode_transform,
         *(flat(x.detach().contiguous()), x.size(1), is_relative),
-        *(flat(scale.detach().reshape(1)), padded.numpy(), code.num_steps, code.signed),
+        *(
+            flat(scale.detach().reshape(1)),
+            thresholds.numpy(),
+            code.num_steps,
+            code.signed,
+        ),
         *(flat(table), flat(weight), _flat_bias(bias, weight), flat(out), width),
     )
     share(work, num_rows, x.numel(), 1)
@@ -132,12 +139,6 @@ def _check_width(shape: torch.Size, weight: Tensor) -> None:
             f"Expected 'weight' to have a column for each of {list(shape)[-1:]} inputs "
             f'(got shape {list(weight.shape)})'
         )
-
-
-def _are_fast(weight: Tensor, bias: Tensor | None) -> bool:
-    given = [weight] if bias is None else [weight, bias]
-    fixed = not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
-    return fixed and is_fast(weight, *FAST_TYPES)
 
 
 def _flat_bias(bias: Tensor | None, weight: Tensor) -> object:

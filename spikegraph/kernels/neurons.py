@@ -178,6 +178,16 @@ def table_of(code: PhaseCode, scale: Tensor, is_unscaled: bool = False) -> Tenso
     return padded
 
 
+def padded_thresholds(code: PhaseCode, dtype: torch.dtype) -> Tensor:
+    """The thresholds :math:`(1, K)`, followed by some that are never reached."""
+    cpu = cpu_kernels()
+    assert cpu is not None
+    num_padded = -(-code.num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
+    padded = torch.full((1, num_padded), math.nan, dtype=dtype)
+    padded[0, : code.num_steps] = code.thresholds
+    return padded
+
+
 def _is_table(table: Tensor) -> bool:
     is_fixed = not (table.requires_grad and torch.is_grad_enabled())
     return is_fixed and table.device.type == 'cpu' and table.dtype in FAST_TYPES
@@ -206,9 +216,13 @@ def _fire(
         num_blocks = -(-period // cpu.neurons.COLUMNS)
         padded = rows.new_full((num_padded, num_blocks * cpu.neurons.COLUMNS), math.nan)
         padded[:num_steps, :period] = rows
-        padded = padded.view(num_padded, num_blocks, cpu.neurons.COLUMNS).transpose(0, 1)
+        padded = padded.view(num_padded, num_blocks, cpu.neurons.COLUMNS).transpose(
+            0, 1
+        )
         blocks = padded.reshape(num_blocks, -1).numpy()
-        work = partial(cpu.neurons.fire_table, value, time, blocks, period, num_steps, signed)
+        work = partial(
+            cpu.neurons.fire_table, value, time, blocks, period, num_steps, signed
+        )
         share(work, -(-size // period), size, cpu.neurons.ROWS)
         return out
     padded = per_channel.new_full((per_channel.size(1), num_padded), math.nan)
@@ -220,7 +234,9 @@ def _fire(
         share(partial(work, num_steps, signed), -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
-        work = partial(cpu.neurons.fire_runs, value, time, table, scales, num_channels, length)
+        work = partial(
+            cpu.neurons.fire_runs, value, time, table, scales, num_channels, length
+        )
         share(partial(work, num_steps, signed), size, size, 64)
     return out
 
@@ -252,7 +268,9 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     factors = factors.reshape(1, -1)
     if num_channels > 1 and length < _MIN_RUN:
         scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(cpu.neurons.decode_columns, time, value, levels, len(table), scales)
+        work = partial(
+            cpu.neurons.decode_columns, time, value, levels, len(table), scales
+        )
         largest = share(work, -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Messages, transform_spikes
+from spikegraph.kernels import Messages, Weights, own_adjacency, transform_spikes
 from spikegraph.kernels.memory import empty
 from spikegraph.nn.encoding import Encoding, fired
 from spikegraph.nn.layer import values_of
@@ -105,24 +105,33 @@ class Sums(Charge):
         return out if self.bias is None else out.add_(self.bias)
 
     def fire(self, neuron: PhaseNeuron) -> Spikes | None:
-        if neuron.node_scale or not isinstance(neuron.activation, str):
-            return None
-        if neuron.activation == 'relu' and neuron.code.signed:
-            return None
-        scale = neuron.scale.to(self.messages.dtype)
-        spike_time = self.messages.fire(self.bias, neuron.code, scale)
-        return Spikes(spike_time, neuron.code, scale, neuron.density)
+        return _fire_at_once(neuron, self.messages, self.bias)
 
 
 class Product(Charge):
-    r"""Weights times the rows of what they see: for each of them,
-    :math:`h_0` times the row's own values plus :math:`h_1` times the sums over
-    its neighbours.
+    """Weights times the sums over neighbours, plus a bias."""
+
+    def __init__(self, messages: Messages, weight: Tensor, bias: Tensor | None) -> None:
+        shape = (messages.shape[0], weight.size(0))
+        super().__init__(shape, messages.dtype, weight.size(1))
+        self.messages, self.weights = messages, Weights(weight, bias)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        out = self.memory('product', stop - start, self.shape[1])
+        return self.messages.products(self.weights, (start, stop), out)
+
+    def fire(self, neuron: PhaseNeuron) -> Spikes | None:
+        return _fire_at_once(neuron, self.messages, None, self.weights)
+
+
+class Mixture(Charge):
+    r"""Weights times what they see in each row: :math:`h_0` times its own values
+    plus :math:`h_1` times the sums over its neighbours, for each of the weights.
     """
 
     def __init__(
         self,
-        x: Spikes | Encoding | Tensor,
+        x: Spikes | Tensor,
         messages: Messages | None,
         coefficients: Sequence[Sequence[float]],
         weight: Tensor,
@@ -136,14 +145,14 @@ class Product(Charge):
     def rows(self, start: int, stop: int) -> Tensor:
         own = sums = None
         if any(row[0] for row in self.coefficients):
-            own = values_of(fired(self.x[start:stop]))
+            own = values_of(self.x[start:stop])
         if any(any(row[1:]) for row in self.coefficients):
             assert self.messages is not None
             sums = self.memory('sums', stop - start, self.messages.width)
-            self.messages.sums((start, stop), sums)
+            sums = self.messages.sums((start, stop), sums)
         seen = [_mixed(row, own, sums) for row in self.coefficients]
         x = seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1)
-        if torch.is_grad_enabled() and self.weight.requires_grad:
+        if torch.is_grad_enabled():
             return F.linear(x, self.weight, self.bias)
         out = self.memory('product', stop - start, self.shape[1])
         torch.mm(x, self.weight.t(), out=out)
@@ -176,17 +185,19 @@ class Total(Charge):
 
 def transform(
     x: Spikes | Encoding | Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
+) -> Charge:
     """Weights times values :math:`(N, F_{out})`, event by event where few neurons
     fire.
     """
     if isinstance(x, Tensor):
-        return F.linear(x, weight, bias)
-    if is_sparse(x):
-        if isinstance(x, Encoding):
-            return x.transform(weight, bias)
-        return transform_spikes(x, weight, bias)
-    return Product(x, None, ((1.0,),), weight, bias).potential()
+        return Mixture(x, None, ((1.0,),), weight, bias)
+    if not is_sparse(x):
+        given = fired(x)
+        messages = Messages(own_adjacency(x.shape[0], given.device), given)
+        return Product(messages, weight, bias)
+    if isinstance(x, Encoding):
+        return Potential(x.transform(weight, bias))
+    return Potential(transform_spikes(x, weight, bias))
 
 
 def is_sparse(x: Spikes | Encoding | Tensor) -> bool:
@@ -216,6 +227,23 @@ def fire(neuron: PhaseNeuron, charge: Charge) -> Spikes:
         scales.append(part.scale)
     scale = torch.cat(scales) if neuron.node_scale else scales[0]
     return replace(part, spike_time=spike_time, scale=scale)
+
+
+def _fire_at_once(
+    neuron: PhaseNeuron,
+    messages: Messages,
+    bias: Tensor | None,
+    weights: Weights | None = None,
+) -> Spikes | None:
+    if neuron.node_scale or not isinstance(neuron.activation, str):
+        return None
+    if neuron.activation == 'relu' and neuron.code.signed:
+        return None
+    scale = neuron.scale.to(messages.dtype)
+    spike_time = messages.fire(bias, neuron.code, scale, weights)
+    if spike_time is None:
+        return None
+    return Spikes(spike_time, neuron.code, scale, neuron.density)
 
 
 def _mixed(row: Sequence[float], own: Tensor | None, sums: Tensor | None) -> Tensor:

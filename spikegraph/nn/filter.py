@@ -8,7 +8,15 @@ from torch import Tensor
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency, Messages, propagate
-from spikegraph.nn.charge import Charge, Potential, Product, Sums, density_of, transform
+from spikegraph.nn.charge import (
+    Charge,
+    Mixture,
+    Potential,
+    Product,
+    Sums,
+    density_of,
+    transform,
+)
 from spikegraph.nn.encoding import Encoding, fired
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
 from spikegraph.nn.order import Choice, Order, choose
@@ -94,28 +102,30 @@ class GraphFilter(SpikingLayer):
         """The same, in rows."""
         self._check(x)
         adjacency = self.adjacency(x, graph)
-        terms: list[Any] = []
-        if self.weight is None:
-            terms = [fired(x)]
-        else:
-            if self._choose(x, adjacency).order == 'aggregate':
-                given = fired(x)
-                if self.num_hops <= 1:
-                    messages = Messages(adjacency, given)
-                    return Product(
-                        given, messages, self.coefficients, self.weight, self.bias
-                    )
+        weight, bias, num_terms = self.weight, self.bias, len(self.coefficients)
+        is_plain = self.coefficients == [[0.0, 1.0]]
+        if weight is not None and self._choose(x, adjacency).order == 'aggregate':
+            given = fired(x)
+            if self.num_hops > 1:
                 seen = self._features(adjacency, values_of(given))
-                return Product(seen, None, ((1.0,),), self.weight, self.bias)
-            num_terms = len(self.coefficients)
-            weights = torch.cat(self.weight.chunk(num_terms, dim=1))
-            terms = list(transform(x, weights).chunk(num_terms, dim=1))
-        if self.coefficients == [[0.0, 1.0]]:
-            return Sums(Messages(adjacency, terms[0]), self.bias)
+                return transform(seen, weight, bias)
+            messages = Messages(adjacency, given)
+            if is_plain:
+                return Product(messages, weight, bias)
+            return Mixture(given, messages, self.coefficients, weight, bias)
+        if weight is None:
+            terms: Any = [fired(x)]
+        else:
+            weights = torch.cat(weight.chunk(num_terms, dim=1))
+            terms = transform(x, weights).potential().chunk(num_terms, dim=1)
+        if is_plain:
+            return Sums(Messages(adjacency, terms[0]), bias)
         out = self._combine(adjacency, [values_of(term) for term in terms])
-        return Potential(out if self.bias is None else out + self.bias)
+        return Potential(out if bias is None else out + bias)
 
-    def choice(self, x: Spikes | Encoding | Tensor, *graph: Any, **named: Any) -> Choice:
+    def choice(
+        self, x: Spikes | Encoding | Tensor, *graph: Any, **named: Any
+    ) -> Choice:
         """Which comes first on this input, the transform or the aggregation, and
         the bytes that either moves.
         """

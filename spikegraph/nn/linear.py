@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
-from spikegraph.nn.charge import Charge, Potential, Product, is_sparse, transform
+from spikegraph.nn.charge import Charge, transform
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
 
@@ -72,14 +72,12 @@ class SpikingLinear(SpikingLayer):
         check_width(x, self.in_channels, self)
         if isinstance(x, Tensor) or len(x.shape) != 2:
             return F.linear(values_of(x), self.weight, self.bias)
-        return transform(x, self.weight, self.bias)
+        return self.charge(x).potential()
 
     def charge(self, x: Spikes | Encoding | Tensor) -> Charge:
         """The same, in rows."""
         check_width(x, self.in_channels, self)
-        if is_sparse(x):
-            return Potential(transform(x, self.weight, self.bias))
-        return Product(x, None, ((1.0,),), self.weight, self.bias)
+        return transform(x, self.weight, self.bias)
 
     def features(self, x: Spikes | Tensor) -> Tensor:
         """The decoded input itself."""

@@ -10,9 +10,15 @@ import torch
 from torch import nn
 
 from spikegraph.coding import PhaseCode, decode, encode
+from spikegraph.kernels import (
+    backend,
+    decode_spikes,
+    fire,
+    fire_spikes,
+    info,
+    reference,
+)
 from spikegraph.kernels import decode as look_up
-from spikegraph.kernels import decode_spikes, fire, fire_spikes, info, reference
-from spikegraph.kernels import backend
 from spikegraph.kernels import threads as threads_module
 
 CODES = [

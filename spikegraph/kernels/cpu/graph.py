@@ -37,9 +37,7 @@ def aggregate(
     for low in range(start, stop, ROWS):
         high = min(low + ROWS, stop)
         position = (low - offset) * width
-        sum_rows(
-            *(x, stride, *edges, low, high, end, table, out, position, width, way)
-        )
+        sum_rows(*(x, stride, *edges, low, high, end, table, out, position, width, way))
         if target_factor.size > 0:
             for i in range(low, high):
                 factor, position = target_factor[i], (i - offset) * width
@@ -94,9 +92,7 @@ def aggregate_fire(
     start: int,
     stop: int,
 ) -> None:
-    """Fires the sums of :func:`aggregate` plus a bias, by thresholds ``[1, K]``
-    times one scale or one for each column of a few rows.
-    """
+    """Fires the sums of :func:`aggregate` plus a bias, see :func:`fire_rows`."""
     potential = np.empty(ROWS * width, table.dtype)
     for low in range(start, stop, ROWS):
         high = min(low + ROWS, stop)
@@ -111,16 +107,33 @@ def aggregate_fire(
                 for j in range(width):
                     row[j] += bias[j]
         out = spike_time[low * width : high * width]
-        value = potential[:num]
-        if scales.size == 1:
-            fire_runs(
-                *(value, out, thresholds, scales, 1, num, num_steps, signed, 0, num)
-            )
-        else:
-            num_rows = (num + scales.size - 1) // scales.size
-            fire_columns(
-                *(value, out, thresholds[0], scales, num_steps, signed, 0, num_rows)
-            )
+        fire_rows(potential[:num], out, thresholds, scales, num_steps, signed)
+
+
+@compiled
+def fire_rows(
+    potential: np.ndarray,
+    spike_time: np.ndarray,
+    thresholds: np.ndarray,
+    scales: np.ndarray,
+    num_steps: int,
+    signed: bool,
+) -> None:
+    """Fires whole rows, by thresholds ``[1, K]`` times one scale or one for each
+    column of a few rows.
+    """
+    num = potential.size
+    if scales.size == 1:
+        fire_runs(
+            *(potential, spike_time, thresholds, scales, 1, num, num_steps, signed),
+            *(0, num),
+        )
+    else:
+        num_rows = (num + scales.size - 1) // scales.size
+        fire_columns(
+            *(potential, spike_time, thresholds[0], scales, num_steps, signed),
+            *(0, num_rows),
+        )
 
 
 @compiled

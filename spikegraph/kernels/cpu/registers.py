@@ -60,7 +60,7 @@ class _Levels:
             num = _NUM_TABLES[(0,) * way] * (LANES // kind.count)
             for k in range(num):
                 start = builder.gep(table, [_I64(k * kind.count)])
-                self.registers.append(_load(builder, start, kind))
+                self.registers.append(load(builder, start, kind))
 
     def __call__(self, index: Any) -> Any:
         builder = self.builder
@@ -109,11 +109,11 @@ def _look_up_lanes(typing: Any, time: Any, out: Any, table: Any, j: Any, way: An
     """Looks values ``j`` to ``j + 15`` up."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = _data(context, builder, signature, arguments)
+        data = access(context, builder, signature, arguments)
         levels = _Levels(context, builder, data(2), signature.args[1].dtype, len(way))
-        octets = _load(builder, builder.gep(data(0), [arguments[3]]), _OCTETS)
+        octets = load(builder, builder.gep(data(0), [arguments[3]]), _OCTETS)
         found = levels(builder.zext(octets, _INTEGERS))
-        _store(builder, found, builder.gep(data(1), [arguments[3]]))
+        store(builder, found, builder.gep(data(1), [arguments[3]]))
         return context.get_dummy_value()
 
     return types.void(time, out, table, j, way), generate
@@ -172,7 +172,7 @@ def _sum_loads(
     kind, num_loads, real = (0,) * len(way), len(loads), out.dtype
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = _data(context, builder, signature, arguments)
+        data = access(context, builder, signature, arguments)
         rows, columns, factors, target = data(0), data(3), data(4), data(11)
         start, stride, first, last, end, width = (
             arguments[k] for k in (1, 2, 7, 8, 9, 13)
@@ -205,17 +205,19 @@ def _sum_loads(
             chosen = builder.or_(
                 builder.and_(e, arguments[5]), builder.and_(j, arguments[6])
             )
-            weight = _spread(builder, builder.load(builder.gep(factors, [chosen])), vector)
+            weight = spread(
+                builder, builder.load(builder.gep(factors, [chosen])), vector
+            )
             begin = row(j)
             for k in range(num_loads):
                 at = builder.gep(begin, [_I64(k * LANES)])
                 is_last = k == num_loads - 1
                 if levels is None:
                     mask = masks[k] if is_last else None
-                    found = [_load(builder, at, vector, mask)]
+                    found = [load(builder, at, vector, mask)]
                 else:
                     mask = masks[k] if is_last and kind != PACKED else None
-                    times = builder.zext(_load(builder, at, _OCTETS, mask), _INTEGERS)
+                    times = builder.zext(load(builder, at, _OCTETS, mask), _INTEGERS)
                     found = [levels(times)]
                     if kind == PACKED:  # The lowest four bits count.
                         high = builder.lshr(times, _splat(_INTEGERS, 4))
@@ -226,7 +228,7 @@ def _sum_loads(
         for k, total in enumerate(sums):
             at = builder.gep(target, [builder.add(arguments[12], _I64(k * LANES))])
             mask = masks[k] if k >= num_sums - per_load else None
-            _store(builder, builder.load(total), at, mask)
+            store(builder, builder.load(total), at, mask)
         return context.get_dummy_value()
 
     return signature, generate
@@ -318,10 +320,10 @@ def differing(typing: Any, x: Any, start: Any, value: Any) -> Any:
     """Which of 64 values from ``start`` on differ from one, a bit each."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = _data(context, builder, signature, arguments)
+        data = access(context, builder, signature, arguments)
         vector = ir.VectorType(context.get_value_type(x.dtype), WORD)
         at = builder.bitcast(builder.gep(data(0), [arguments[1]]), vector.as_pointer())
-        same = _spread(builder, arguments[2], vector)
+        same = spread(builder, arguments[2], vector)
         found = builder.icmp_unsigned('!=', builder.load(at, align=1), same)
         return builder.bitcast(found, _I64)
 
@@ -338,7 +340,7 @@ def lowest(typing: Any, bits: Any) -> Any:
     return types.int64(bits), generate
 
 
-def _data(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def access(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     def of(k: int) -> Any:
         array = context.make_array(signature.args[k])(context, builder, arguments[k])
         return array.data
@@ -356,7 +358,7 @@ def _name(vector: Any) -> str:
     return f'v{vector.count}{kinds[str(vector.element)]}'
 
 
-def _load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
+def load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
     at = builder.bitcast(start, vector.as_pointer())
     align = 1 if vector.element == _I8 else 4
     if mask is None:
@@ -368,7 +370,7 @@ def _load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
     return builder.call(masked, [at, _I32(align), mask, zero])
 
 
-def _store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
+def store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
     at = builder.bitcast(start, value.type.as_pointer())
     if mask is None:
         builder.store(value, at, align=4)
@@ -382,7 +384,7 @@ def _store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
 def _mask(builder: Any, width: Any, first: int) -> Any:
     """The lanes of a vector of which less than ``width`` come before them."""
     lanes = ir.Constant(_INTEGERS, list(range(first, first + LANES)))
-    width = _spread(builder, builder.trunc(width, _I32), _INTEGERS)
+    width = spread(builder, builder.trunc(width, _I32), _INTEGERS)
     return builder.icmp_signed('<', lanes, width)
 
 
@@ -396,7 +398,7 @@ def _fetch(builder: Any, start: Any, size: int) -> None:
         builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])
 
 
-def _spread(builder: Any, value: Any, vector: Any) -> Any:
+def spread(builder: Any, value: Any, vector: Any) -> Any:
     unknown = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(unknown, value, _I32(0))
     lanes = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)

@@ -1,0 +1,214 @@
+"""Sums over neighbours times weights, a few rows at a time, so that real values
+never leave the caches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled
+from spikegraph.kernels.cpu.graph import aggregate, fire_rows
+from spikegraph.kernels.cpu.registers import LANES, access, load, spread, store
+
+# Rows and vectors of columns whose products are held in registers.
+TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
+CHUNK = 8 * TILE_ROWS  # Rows at a time.
+ONE, TWO, THREE, ALL = (0,), (0, 0), (0, 0, 0), (0,) * TILE_VECTORS
+
+
+@intrinsic
+def _multiply_tile(
+    typing: Any,
+    x: Any,
+    row: Any,
+    depth: Any,
+    panel: Any,
+    first: Any,
+    bias: Any,
+    column: Any,
+    out: Any,
+    position: Any,
+    stride: Any,
+    vectors: Any,
+) -> Any:
+    """Writes a bias plus the products of a few rows of ``x`` and one panel of
+    weights.
+    """
+    signature = types.void(
+        *(x, row, depth, panel, first, bias, column, out, position, stride, vectors)
+    )
+    num_vectors, real = len(vectors), out.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = access(context, builder, signature, arguments)
+        row, depth, first, column, position, stride = (
+            arguments[k] for k in (1, 2, 4, 6, 8, 9)
+        )
+        vector = ir.VectorType(context.get_value_type(real), LANES)
+        integer = depth.type
+        offsets = builder.gep(data(5), [column])
+        begin = [
+            load(builder, builder.gep(offsets, [integer(k * LANES)]), vector)
+            for k in range(num_vectors)
+        ]
+        sums = [
+            [cgutils.alloca_once_value(builder, value) for value in begin]
+            for _ in range(TILE_ROWS)
+        ]
+        rows = []
+        for r in range(TILE_ROWS):
+            offset = builder.mul(depth, integer(r))
+            rows.append(builder.gep(data(0), [builder.add(row, offset)]))
+        weights = builder.gep(data(3), [first])
+        add = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f'llvm.fmuladd.v{LANES}f{real.bitwidth}',
+        )
+        with cgutils.for_range(builder, depth) as loop:
+            at = builder.mul(loop.index, integer(num_vectors * LANES))
+            start = builder.gep(weights, [at])
+            columns = [
+                load(builder, builder.gep(start, [integer(k * LANES)]), vector)
+                for k in range(num_vectors)
+            ]
+            for r in range(TILE_ROWS):
+                value = builder.load(builder.gep(rows[r], [loop.index]))
+                value = spread(builder, value, vector)
+                for k, column in enumerate(columns):
+                    total = builder.load(sums[r][k])
+                    total = builder.call(add, [value, column, total])
+                    builder.store(total, sums[r][k])
+        for r in range(TILE_ROWS):
+            for k in range(num_vectors):
+                at = builder.add(position, builder.mul(stride, integer(r)))
+                at = builder.add(at, integer(k * LANES))
+                total = builder.load(sums[r][k])
+                store(builder, total, builder.gep(data(7), [at]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@compiled
+def _multiply(
+    x: np.ndarray,
+    num_rows: int,
+    depth: int,
+    panels: np.ndarray,
+    bias: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Writes rows of products, in whole tiles, as wide as the bias."""
+    unit, padded = TILE_VECTORS * LANES, bias.size
+    for column in range(0, padded, unit):
+        num = min(TILE_VECTORS, (padded - column) // LANES)
+        panel = (depth, panels, column * depth, bias, column, out)
+        for i in range(0, num_rows, TILE_ROWS):
+            row, position = i * depth, i * padded + column
+            if num == TILE_VECTORS:
+                _multiply_tile(x, row, *panel, position, padded, ALL)  # type: ignore
+            elif num == 1:
+                _multiply_tile(x, row, *panel, position, padded, ONE)  # type: ignore
+            elif num == 2:
+                _multiply_tile(x, row, *panel, position, padded, TWO)  # type: ignore
+            elif num == 3:
+                _multiply_tile(x, row, *panel, position, padded, THREE)  # type: ignore
+
+
+@compiled
+def _narrow(
+    x: np.ndarray, num_rows: int, padded: int, width: int, out: np.ndarray
+) -> None:
+    """Copies rows without what pads them."""
+    for i in range(num_rows):
+        source = x[i * padded : i * padded + width]
+        target = out[i * width : (i + 1) * width]
+        for j in range(width):
+            target[j] = source[j]
+
+
+@compiled
+def product(
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    coefficient: np.ndarray,
+    by_edge: int,
+    by_source: int,
+    target_factor: np.ndarray,
+    x: np.ndarray,
+    stride: int,
+    table: np.ndarray,
+    depth: int,
+    way: tuple[int, ...],
+    panels: np.ndarray,
+    bias: np.ndarray,
+    out: np.ndarray,
+    offset: int,
+    width: int,
+    start: int,
+    stop: int,
+) -> None:
+    """Writes the sums of :func:`~spikegraph.kernels.cpu.graph.aggregate`, ``depth``
+    wide, times weights plus a bias; the first row of ``out`` is row ``offset``.
+    """
+    sums = np.zeros(CHUNK * depth, table.dtype)
+    found = np.empty(CHUNK * bias.size, table.dtype)
+    for low in range(start, stop, CHUNK):
+        high = min(low + CHUNK, stop)
+        aggregate(
+            *(rowptr, col, coefficient, by_edge, by_source, target_factor),
+            *(x, stride, table, sums, low, depth, way, low, high),
+        )
+        _multiply(sums, high - low, depth, panels, bias, found)
+        to = out[(low - offset) * width : (high - offset) * width]
+        _narrow(found, high - low, bias.size, width, to)
+
+
+@compiled
+def product_fire(
+    rowptr: np.ndarray,
+    col: np.ndarray,
+    coefficient: np.ndarray,
+    by_edge: int,
+    by_source: int,
+    target_factor: np.ndarray,
+    x: np.ndarray,
+    stride: int,
+    table: np.ndarray,
+    depth: int,
+    way: tuple[int, ...],
+    panels: np.ndarray,
+    bias: np.ndarray,
+    thresholds: np.ndarray,
+    scales: np.ndarray,
+    spike_time: np.ndarray,
+    width: int,
+    num_steps: int,
+    signed: bool,
+    start: int,
+    stop: int,
+) -> None:
+    """Fires what :func:`product` would write, see
+    :func:`~spikegraph.kernels.cpu.graph.fire_rows`.
+    """
+    sums = np.zeros(CHUNK * depth, table.dtype)
+    found = np.empty(CHUNK * bias.size, table.dtype)
+    potential = found if bias.size == width else np.empty(CHUNK * width, table.dtype)
+    for low in range(start, stop, CHUNK):
+        high = min(low + CHUNK, stop)
+        aggregate(
+            *(rowptr, col, coefficient, by_edge, by_source, target_factor),
+            *(x, stride, table, sums, low, depth, way, low, high),
+        )
+        _multiply(sums, high - low, depth, panels, bias, found)
+        if bias.size != width:
+            _narrow(found, high - low, bias.size, width, potential)
+        num = (high - low) * width
+        out = spike_time[low * width : high * width]
+        fire_rows(potential[:num], out, thresholds, scales, num_steps, signed)
