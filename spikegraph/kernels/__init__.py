@@ -7,7 +7,14 @@ from spikegraph.kernels.adjacency import (
     neighbor_adjacency,
     own_adjacency,
 )
-from spikegraph.kernels.aggregation import Messages, Weights, aggregate, propagate
+from spikegraph.kernels.aggregation import (
+    Messages,
+    Weights,
+    aggregate,
+    earliest,
+    propagate,
+    sent_size,
+)
 from spikegraph.kernels.backend import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
 from spikegraph.kernels.neurons import (
@@ -24,6 +31,7 @@ __all__ = [
     'aggregate',
     'decode',
     'decode_spikes',
+    'earliest',
     'encode_transform',
     'fire',
     'fire_spikes',
@@ -34,5 +42,6 @@ __all__ = [
     'own_adjacency',
     'propagate',
     'row_peaks',
+    'sent_size',
     'transform_spikes',
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,6 @@ from spikegraph.kernels.memory import columns_of, empty, flat
 from spikegraph.kernels.neurons import decode_spikes, padded_thresholds, table_of
 from spikegraph.kernels.threads import share, share_rows
 
-_MAX_PACKED = 16  # Levels that four bits tell apart.
 _MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 _MIN_DEGREE = 3  # Mean number of edges for which packing is worthwhile.
 
@@ -53,6 +53,46 @@ def aggregate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
 def propagate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
     """Like :func:`aggregate`, with the factors of sources and destinations."""
     return Messages(adjacency, x).sums()
+
+
+def earliest(
+    adjacency: Adjacency, rank: Tensor, silent: int, latest: bool = False
+) -> Tensor:
+    """The smallest rank among the in-neighbours of each node.
+
+    Args:
+        adjacency (Adjacency): The prepared graph; its weights are not used.
+        rank (torch.Tensor): The ranks of spikes, by time, uint8.
+        silent (int): The rank where there are no neighbours.
+        latest (bool, optional): Whether the largest rank passes.
+            (default: :obj:`False`)
+
+    Shapes:
+        - **input:** ranks :math:`(M, *)`
+        - **output:** ranks :math:`(N, *)`
+    """
+    num_rows, width = adjacency.num_targets, math.prod(rank.shape[1:])
+    out_shape = (num_rows, *rank.shape[1:])
+    cpu = cpu_kernels()
+    if cpu is None or not is_fast(rank, torch.uint8) or num_rows == 0:
+        counts = adjacency.rowptr.diff()
+        index = torch.arange(num_rows, device=counts.device).repeat_interleave(counts)
+        picked = rank.flatten(1).index_select(0, adjacency.col)
+        return (
+            rank.new_full((num_rows, width), silent)
+            .scatter_reduce(
+                *(0, index.view(-1, 1).expand_as(picked), picked),
+                reduce='amax' if latest else 'amin',
+                include_self=False,
+            )
+            .view(out_shape)
+        )
+    out = empty(out_shape, torch.uint8)
+    times = flat(rank.contiguous())
+    edges = (flat(adjacency.rowptr), flat(adjacency.col))
+    work = partial(cpu.graph.earliest, *edges, times, width, silent, latest, flat(out))
+    share_rows(work, adjacency.rowptr, (0, num_rows), width)
+    return out
 
 
 class Messages:
@@ -102,8 +142,7 @@ class Messages:
         if table.dtype != torch.float32:
             way = cpu.registers.TABLE
         times = flat(spike_time)
-        degree = self.adjacency.num_edges / max(1, x.shape[0])
-        if way == cpu.registers.ONE and degree >= _MIN_DEGREE:
+        if _is_packed(x.code, x.dtype, self.adjacency):
             way, lanes = cpu.registers.PACKED, cpu.registers.LANES
             stride = -(-width // (2 * lanes)) * lanes
             packed = flat(empty((x.shape[0] * stride,), torch.uint8))
@@ -274,6 +313,24 @@ class Messages:
         if panels is None:
             return None
         return (*self._arguments, self.width, self._way, *panels)
+
+
+def sent_size(x: Tensor | Spikes, adjacency: Adjacency) -> float:
+    """The bytes of a value as it is sent along the edges: half a one for a spike
+    time that is packed.
+    """
+    if isinstance(x, Tensor):
+        return x.dtype.itemsize
+    return 0.5 if _is_packed(x.code, x.dtype, adjacency) else 1.0
+
+
+def _is_packed(code: PhaseCode, dtype: torch.dtype, adjacency: Adjacency) -> bool:
+    cpu = cpu_kernels()
+    if cpu is None or dtype != torch.float32:
+        return False
+    is_short = cpu.registers.way_of(len(code.table())) == cpu.registers.ONE
+    degree = adjacency.num_edges / max(1, adjacency.num_sources)
+    return is_short and degree >= _MIN_DEGREE
 
 
 class Weights:

@@ -101,7 +101,11 @@ class Sums(Charge):
 
     def rows(self, start: int, stop: int) -> Tensor:
         out = self.memory('sums', stop - start, self.shape[1])
-        self.messages.sums((start, stop), out)
+        out = self.messages.sums((start, stop), out)
+        return out if self.bias is None else out.add_(self.bias)
+
+    def potential(self) -> Tensor:
+        out = self.messages.sums()
         return out if self.bias is None else out.add_(self.bias)
 
     def fire(self, neuron: PhaseNeuron) -> Spikes | None:
@@ -119,6 +123,10 @@ class Product(Charge):
     def rows(self, start: int, stop: int) -> Tensor:
         out = self.memory('product', stop - start, self.shape[1])
         return self.messages.products(self.weights, (start, stop), out)
+
+    def potential(self) -> Tensor:
+        out = empty(self.shape, self.dtype)
+        return self.messages.products(self.weights, (0, self.shape[0]), out)
 
     def fire(self, neuron: PhaseNeuron) -> Spikes | None:
         return _fire_at_once(neuron, self.messages, None, self.weights)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegraph.coding import Spikes
+from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import encode_transform
 from spikegraph.nn.neuron import PhaseNeuron
 
@@ -41,6 +41,11 @@ class Encoding:
     def density(self) -> float | None:
         """The share of neurons that fire, as measured by calibration."""
         return self.neuron.density
+
+    @property
+    def code(self) -> PhaseCode:
+        """The code of the population."""
+        return self.neuron.code
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension, as of a tensor."""

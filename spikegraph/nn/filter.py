@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Adjacency, Messages, propagate
+from spikegraph.kernels import Adjacency, Messages, propagate, sent_size
 from spikegraph.nn.charge import (
     Charge,
     Mixture,
@@ -142,7 +142,7 @@ class GraphFilter(SpikingLayer):
             num_terms=len(self.coefficients),
             num_hops=self.num_hops,
             real_size=x.dtype.itemsize,
-            spike_size=None if isinstance(x, Tensor) else 1,
+            input_size=sent_size(x, adjacency),
             density=density_of(x),
         )
 

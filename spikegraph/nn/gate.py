@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import aggregate
+from spikegraph.kernels import Adjacency, aggregate, earliest
 from spikegraph.nn.shift import MemberShift, NeighborShift, groups_of
 
 
@@ -110,8 +110,8 @@ class EarliestMember(SpikeGate):
     ) -> Spikes:
         """Returns the largest value of each group :math:`(G, F)`."""
         _check_comparable(x)
-        index, num_groups = groups_of(x, index, num_groups)
-        return from_rank(_reduce(ranks_of(x), index, num_groups, self.smallest, x), x)
+        members = MemberShift()(x, index, num_groups)
+        return from_rank(_reduce(members, x, self.smallest), x)
 
     def analog(
         self,
@@ -152,19 +152,19 @@ class EarliestNeighbor(SpikeGate):
     ) -> Spikes:
         """Returns the largest value among in-neighbours :math:`(N, F)`."""
         _check_comparable(x)
-        source, target, num = self._edges(x, edge_index, num_targets)
-        ranks = ranks_of(x).index_select(0, source)
-        return from_rank(_reduce(ranks, target, num, self.smallest, x), x)
+        adjacency = self._adjacency(x, edge_index, num_targets)
+        return from_rank(_reduce(adjacency, x, self.smallest), x)
 
     def analog(
         self, x: Tensor, edge_index: Tensor, num_targets: int | None = None
     ) -> Tensor:
         """PyG's maximum (minimum) aggregation."""
-        source, target, num = self._edges(x, edge_index, num_targets)
+        adjacency = self._adjacency(x, edge_index, num_targets)
+        counts, num = adjacency.rowptr.diff(), adjacency.num_targets
+        target = torch.arange(num, device=counts.device).repeat_interleave(counts)
         how = 'min' if self.smallest else 'max'
-        return scatter(
-            x.index_select(0, source), target, dim=0, dim_size=num, reduce=how
-        )
+        values = x.index_select(0, adjacency.col)
+        return scatter(values, target, dim=0, dim_size=num, reduce=how)
 
     def count(
         self, x: Tensor, edge_index: Tensor, num_targets: int | None = None
@@ -172,9 +172,9 @@ class EarliestNeighbor(SpikeGate):
         """The sum over the in-neighbours."""
         return aggregate(self.shift(x, edge_index, None, num_targets), x)
 
-    def _edges(
+    def _adjacency(
         self, x: Any, edge_index: Tensor, num_targets: int | None
-    ) -> tuple[Tensor, Tensor, int]:
+    ) -> Adjacency:
         adjacency = self.shift(x, edge_index, None, num_targets)
         if adjacency.weight is not None:
             raise ValueError(
@@ -182,9 +182,7 @@ class EarliestNeighbor(SpikeGate):
                 'neighbours, whose spikes arrive as they are (got weights); use '
                 'edge indices'
             )
-        counts = adjacency.rowptr.diff()
-        target = torch.arange(counts.numel(), device=counts.device)
-        return adjacency.col, target.repeat_interleave(counts), adjacency.num_targets
+        return adjacency
 
 
 def _check_comparable(x: Spikes) -> None:
@@ -215,15 +213,5 @@ def from_rank(rank: Tensor, like: Spikes) -> Spikes:
     return Spikes(rank, like.code, like.scale)
 
 
-def _reduce(
-    rank: Tensor, index: Tensor, num_groups: int, smallest: bool, x: Spikes
-) -> Tensor:
-    out = rank.new_full((num_groups, *rank.shape[1:]), x.code.num_steps)
-    shape = (-1, *[1] * (rank.dim() - 1))
-    return out.scatter_reduce(
-        0,
-        index.view(shape).expand_as(rank),
-        rank,
-        reduce='amax' if smallest else 'amin',
-        include_self=False,
-    )
+def _reduce(adjacency: Adjacency, x: Spikes, smallest: bool) -> Tensor:
+    return earliest(adjacency, ranks_of(x), x.code.num_steps, smallest)

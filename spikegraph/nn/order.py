@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ROWS = 6  # That share the weights in the registers of a CPU.
 Order = Literal['auto', 'transform', 'aggregate']
 
 
@@ -34,16 +35,18 @@ def choose(
     num_terms: int,
     num_hops: int,
     real_size: int,
-    spike_size: int | None,
+    input_size: float,
     density: float,
 ) -> Choice:
-    r"""Counts the bytes that a layer reads and writes, weights left out:
+    r"""Counts the bytes that a layer reads and writes:
 
-    * Transform first: inputs are read once, as spikes, and written and read as
-      real values unless they are so few that events are looked up; real values
-      of all outputs are written, and read along the edges at each hop.
-    * Aggregation first: spikes are read along the edges at the first hop, real
-      values at the others, and the sums are written and read once.
+    * Transform first: inputs are read once; real values of all outputs are
+      written, and read along the edges at each hop.
+    * Aggregation first: inputs are read along the edges at the first hop; real
+      values of all inputs are written and read only at further hops, as sums of
+      the last one stay in the caches.
+    * Weights are read once for every few rows, or for every neuron that fires
+      if that is less and the transform comes first.
 
     Args:
         order (str): What to take, or :obj:`"auto"` for the order of fewer bytes.
@@ -55,17 +58,20 @@ def choose(
         num_terms (int): Weights that see different powers of the graph.
         num_hops (int): How many edges a spike passes at most.
         real_size (int): Bytes of a real value.
-        spike_size (int, optional): Bytes of a spike; :obj:`None` for real inputs.
-        density (float): The share of inputs that spike.
+        input_size (float): Bytes of an input as it is sent along edges.
+        density (float): The share of inputs that spike; 1 if they are real.
     """
-    first = real_size if spike_size is None else spike_size
-    decoded = 0 if spike_size is None else 2 * real_size
-    by_events = density * real_size * num_outputs * num_terms
-    transform = num_sources * num_inputs * (first + min(decoded, by_events))
-    transform += 2 * real_size * num_sources * num_outputs * num_terms
+    num_wide = num_outputs * num_terms
+    weight_size = real_size * num_inputs * num_wide
+    transform = num_sources * num_inputs * input_size
+    transform += num_sources * weight_size * min(1 / ROWS, density)
+    transform += 2 * real_size * num_sources * num_wide
     transform += real_size * num_edges * num_outputs * num_hops
-    aggregate = num_edges * num_inputs * (first + real_size * max(0, num_hops - 1))
-    aggregate += 2 * real_size * num_targets * num_inputs * num_terms
+    transform += 2 * real_size * num_targets * num_outputs * max(0, num_hops - 1)
+    aggregate = num_edges * num_inputs * input_size
+    aggregate += real_size * num_edges * num_inputs * max(0, num_hops - 1)
+    aggregate += 2 * real_size * num_targets * num_inputs * max(0, num_hops - 1)
+    aggregate += num_targets * weight_size / ROWS
     if order == 'auto':
         order = 'transform' if transform <= aggregate else 'aggregate'
     return Choice(order, int(transform), int(aggregate))
