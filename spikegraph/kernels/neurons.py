@@ -179,12 +179,27 @@ def table_of(code: PhaseCode, scale: Tensor, is_unscaled: bool = False) -> Tenso
 
 
 def padded_thresholds(code: PhaseCode, dtype: torch.dtype) -> Tensor:
-    """The thresholds :math:`(1, K)`, followed by some that are never reached."""
+    """The thresholds :math:`(1, K)`, as kernels read them."""
+    return _padded(code.thresholds.to(dtype).view(1, -1))
+
+
+def _padded(thresholds: Tensor) -> Tensor:
+    """Thresholds :math:`(C, T)`, followed by minus infinity where they can be
+    searched in registers, else by some that are never reached.
+    """
     cpu = cpu_kernels()
     assert cpu is not None
-    num_padded = -(-code.num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
-    padded = torch.full((1, num_padded), math.nan, dtype=dtype)
-    padded[0, : code.num_steps] = code.thresholds
+    num_steps, lanes = thresholds.size(1), cpu.registers.LANES
+    before, after = thresholds[:, :-1], thresholds[:, 1:]
+    decreases = bool(((before >= after) | before.isnan()).all())
+    fits = num_steps < 2 * lanes and thresholds.dtype == torch.float32
+    if cpu.compilation.HAS_AVX512 and fits and decreases:
+        size, value = lanes * (1 + num_steps // lanes), -math.inf
+    else:
+        group = cpu.neurons.GROUP
+        size, value = -(-num_steps // group) * group, math.nan
+    padded = thresholds.new_full((len(thresholds), size), value)
+    padded[:, :num_steps] = thresholds
     return padded
 
 
@@ -225,8 +240,7 @@ def _fire(
         )
         share(work, -(-size // period), size, cpu.neurons.ROWS)
         return out
-    padded = per_channel.new_full((per_channel.size(1), num_padded), math.nan)
-    padded[:, :num_steps] = per_channel.t()
+    padded = _padded(per_channel.t())
     table, factors = padded.numpy(), scale.detach().reshape(1, -1)
     if is_short and thresholds.dim() == 1:
         scales = columns_of(factors, length, size).view(-1).numpy()

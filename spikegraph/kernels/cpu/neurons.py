@@ -7,13 +7,15 @@ from __future__ import annotations
 import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
-from spikegraph.kernels.cpu.registers import WORD, differing, look_up, lowest
+from spikegraph.kernels.cpu.registers import WORD, differing, look_up, lowest, search
 
-GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it.
+GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it, or with
+# minus infinity to 16 or 32 for a search.
 BLOCK = 2048  # Values that stay in the first cache over several passes.
 COLUMNS = 256  # Columns whose thresholds stay in the first cache.
 STRIDES = tuple(np.uintp(k * COLUMNS) for k in range(GROUP))
-FEW = 4  # One of so many.
+FEW = 4  # One of so many,
+PROBE = 256  # as told by the first ones.
 ROWS = 8  # Rows that share them before the next columns are read.
 
 
@@ -47,8 +49,12 @@ def fire_runs(
             high = min(low + BLOCK, end)
             value, out = potential[low:high], spike_time[low:high]
             last = table[num_steps - 1] * scale
-            num = mark(value, out, last, num_steps, signed)
-            if num * FEW > value.size:
+            num = mark(value[:PROBE], out[:PROBE], last, num_steps, signed)
+            is_dense = num * FEW > min(PROBE, value.size)
+            if not is_dense:
+                num = mark(value, out, last, num_steps, signed)
+                is_dense = num * FEW > value.size
+            if is_dense:
                 _fire_block(value, out, table, scale, num_steps, signed)
             elif num > 0:
                 collect(value, out, num_steps, index, found)
@@ -67,6 +73,11 @@ def _fire_block(
     num_steps: int,
     signed: bool,
 ) -> None:
+    if table[-1] == -np.inf:
+        whole = search(value, out, table, scale, num_steps, signed)
+        for j in range(whole, value.size):
+            out[j] = _fire_one(value[j], table, scale, num_steps, signed)
+        return
     out[:] = num_steps
     for first in range(0, table.size, GROUP):
         near = _take(table, first, scale)
@@ -78,6 +89,17 @@ def _fire_block(
                 out[j] -= _reached(value[j], near)
     if signed:
         _turn_off(value, out, num_steps)
+
+
+@compiled
+def _fire_one(
+    value: float, table: np.ndarray, scale: float, num_steps: int, signed: bool
+) -> int:
+    size, time = abs(value) if signed else value, num_steps
+    for t in range(num_steps):
+        time -= size >= table[t] * scale
+    is_off = signed and value < 0 and time < num_steps
+    return np.uint8(time + (num_steps + 1 if is_off else 0))
 
 
 @compiled
@@ -145,6 +167,13 @@ def fire_columns(
             high, column = min(low + BLOCK, end), low - row * scales.size
             value, out = potential[low:high], spike_time[low:high]
             scale = scales[column : column + value.size]
+            if thresholds[-1] == -np.inf:
+                whole = search(value, out, thresholds, scale, num_steps, signed)
+                for j in range(whole, value.size):
+                    out[j] = _fire_one(
+                        value[j], thresholds, scale[j], num_steps, signed
+                    )
+                continue
             out[:] = num_steps
             for first in range(0, thresholds.size, GROUP):
                 table = _take(thresholds, first, one)

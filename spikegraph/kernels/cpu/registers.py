@@ -105,7 +105,9 @@ class _Levels:
 
 
 @intrinsic
-def _look_up_lanes(typing: Any, time: Any, out: Any, table: Any, j: Any, way: Any):
+def _look_up_lanes(
+    typing: Any, time: Any, out: Any, table: Any, j: Any, way: Any
+) -> Any:
     """Looks values ``j`` to ``j + 15`` up."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -142,6 +144,82 @@ def look_up(
 
 
 @intrinsic
+def _search_lanes(
+    typing: Any,
+    value: Any,
+    out: Any,
+    table: Any,
+    scale: Any,
+    num_steps: Any,
+    signed: Any,
+    j: Any,
+    way: Any,
+) -> Any:
+    """Fires values ``j`` to ``j + 15`` by bisection of a table of decreasing
+    thresholds, times one scale or one for each value.
+    """
+    num_levels = LANES * _NUM_TABLES[(0,) * len(way)]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = access(context, builder, signature, arguments)
+        j, real = arguments[6], signature.args[0].dtype
+        levels = _Levels(context, builder, data(2), real, len(way))
+        vector = ir.VectorType(context.get_value_type(real), LANES)
+        value = load(builder, builder.gep(data(0), [j]), vector)
+        if isinstance(signature.args[3], types.Array):
+            gain = load(builder, builder.gep(data(3), [j]), vector)
+        else:
+            gain = spread(builder, arguments[3], vector)
+        is_signed = builder.trunc(arguments[5], ir.IntType(1))
+        absolute = _function(builder, f'fabs.{_name(vector)}', vector, [vector])
+        size = builder.select(is_signed, builder.call(absolute, [value]), value)
+        time, step = _splat(_INTEGERS, 0), num_levels // 2
+        while step > 0:  # How many thresholds are not reached.
+            index = builder.add(time, _splat(_INTEGERS, step - 1))
+            threshold = builder.fmul(levels(index), gain)
+            waits = builder.fcmp_unordered('<', size, threshold)
+            later = builder.add(time, _splat(_INTEGERS, step))
+            time = builder.select(waits, later, time)
+            step //= 2
+        last = spread(builder, builder.trunc(arguments[4], _I32), _INTEGERS)
+        is_late = builder.icmp_signed('>', time, last)
+        time = builder.select(is_late, last, time)
+        zero = ir.Constant(vector, [0.0] * LANES)
+        is_off = builder.fcmp_ordered('<', value, zero)
+        is_off = builder.and_(is_off, builder.icmp_signed('!=', time, last))
+        off = builder.add(time, builder.add(last, _splat(_INTEGERS, 1)))
+        both = builder.select(is_off, off, time)
+        time = builder.select(is_signed, both, time)
+        store(builder, builder.trunc(time, _OCTETS), builder.gep(data(1), [j]))
+        return context.get_dummy_value()
+
+    arguments = (value, out, table, scale, num_steps, signed, j, way)
+    return types.void(*arguments), generate
+
+
+@compiled
+def search(
+    value: np.ndarray,
+    out: np.ndarray,
+    table: np.ndarray,
+    scale: Any,
+    num_steps: int,
+    signed: bool,
+) -> int:
+    """Fires values by a table of decreasing thresholds, as many at a time as there
+    are lanes, and returns how many it has fired.
+    """
+    whole = value.size - value.size % LANES
+    if table.size == LANES:
+        for j in range(0, whole, LANES):
+            _search_lanes(value, out, table, scale, num_steps, signed, j, ONE)  # type: ignore
+    else:
+        for j in range(0, whole, LANES):
+            _search_lanes(value, out, table, scale, num_steps, signed, j, TWO)  # type: ignore
+    return whole
+
+
+@intrinsic
 def _sum_loads(
     typing: Any,
     x: Any,
@@ -160,7 +238,7 @@ def _sum_loads(
     width: Any,
     loads: Any,
     way: Any,
-):
+) -> Any:
     """Writes the sum of edges ``first`` to ``last`` of so many vectors of rows of
     ``x``, that begin at ``start``; ``width`` values at most. While it adds, it
     fetches the rows of edges to come, up to ``end``.
@@ -373,7 +451,7 @@ def load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
 def store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
     at = builder.bitcast(start, value.type.as_pointer())
     if mask is None:
-        builder.store(value, at, align=4)
+        builder.store(value, at, align=1 if value.type.element == _I8 else 4)
         return
     name = f'masked.store.{_name(value.type)}.p0{_name(value.type)}'
     arguments = [value.type, at.type, _I32, mask.type]
