@@ -7,16 +7,21 @@ import math
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.coding.encoding import check_scale
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.backend import FAST_TYPES, are_fast, cpu_kernels, is_fast
 from spikegraph.kernels.memory import columns_of, empty, flat
-from spikegraph.kernels.neurons import decode_spikes, padded_thresholds, table_of
+from spikegraph.kernels.neurons import (
+    decode_spikes,
+    fire_spikes,
+    padded_thresholds,
+    table_of,
+)
 from spikegraph.kernels.threads import share, share_rows
 
 _MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
@@ -125,14 +130,13 @@ class Messages:
             self._take_values(x)
 
     def _take_spikes(self, x: Spikes) -> None:
-        scale, is_flat = x.scale, len(x.shape) == 2
-        per_node = scale.dim() == 2 and scale.size(1) == 1 and scale.numel() > 1
-        per_channel = scale.dim() == 1 and scale.numel() > 1
-        usable = is_flat and (per_node or per_channel or scale.numel() == 1)
-        cpu = cpu_kernels()
-        if not (usable and is_fast(x.spike_time, torch.uint8) and cpu is not None):
-            return self._take_values(decode_spikes(x.spike_time, x.code, scale))
-        if not self._can_be_fast():
+        scale, cpu = x.scale, cpu_kernels()
+        per_node = scale.shape == (x.shape[0], 1) and scale.numel() > 1
+        per_channel = scale.shape == x.shape[1:] and scale.numel() > 1
+        usable = len(x.shape) == 2 and is_fast(x.spike_time, torch.uint8)
+        usable &= per_node or per_channel or scale.numel() == 1
+        usable &= not _needs_gradient(scale) and self._can_be_fast()
+        if cpu is None or not usable:
             return self._take_values(decode_spikes(x.spike_time, x.code, scale))
         table = table_of(x.code, scale, per_node or per_channel)
         if per_channel:
@@ -154,22 +158,22 @@ class Messages:
 
     def _take_values(self, x: Tensor) -> None:
         self._values = x
-        needs_gradient = torch.is_grad_enabled() and x.requires_grad
-        if needs_gradient or not is_fast(x, *FAST_TYPES) or not self._can_be_fast():
+        usable = is_fast(x, *FAST_TYPES) and self._can_be_fast()
+        if not usable or _needs_gradient(x):
             return
         cpu = cpu_kernels()
         assert cpu is not None
-        values = x.detach().flatten(1).contiguous()
+        values = x.detach().reshape(x.shape[0], self.width).contiguous()
         table = values.new_empty(1)
         way = cpu.registers.VALUES
         self._set_arguments(flat(values), values.size(1), flat(table), way, None)
 
     def _can_be_fast(self) -> bool:
-        weight, dtype = self.adjacency.weight, self.dtype
-        fixed = weight is None or not (weight.requires_grad and torch.is_grad_enabled())
-        factors = (self.adjacency.source_factor, self.adjacency.target_factor)
-        given = [f for f in (weight, *factors) if f is not None]
-        return fixed and dtype in FAST_TYPES and all(f.dtype == dtype for f in given)
+        adjacency, dtype = self.adjacency, self.dtype
+        factors = (adjacency.weight, adjacency.source_factor, adjacency.target_factor)
+        given = [f for f in factors if f is not None]
+        fixed = all(f.dtype == dtype and not _needs_gradient(f) for f in given)
+        return fixed and dtype in FAST_TYPES
 
     def _set_arguments(
         self, x: Any, stride: int, table: Any, way: Any, scale: Tensor | None
@@ -196,16 +200,17 @@ class Messages:
     @property
     def width(self) -> int:
         """The values of a row."""
-        return int(np.prod(self.shape[1:]))
+        return math.prod(self.shape[1:])
 
     def sums(
         self, rows: tuple[int, int] | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """The sums of some rows, written to ``out`` if it is given."""
+        """The sums of some rows, written to ``out`` without gaps if it is given."""
         start, stop = rows or (0, self.shape[0])
         is_new = out is None
         if out is None:
             out = empty((stop - start, *self.shape[1:]), self.dtype)
+        assert out.is_contiguous() and out.shape == (stop - start, *self.shape[1:])
         if self._arguments is None:
             found = self._plain_sums(start, stop)
             return found if is_new else out.copy_(found)
@@ -224,31 +229,33 @@ class Messages:
         return out if self.scale is None else out.mul_(self.scale)
 
     def _plain_sums(self, start: int, stop: int) -> Tensor:
-        adjacency, x = self.adjacency, self._values
-        shape = (-1, *[1] * (x.dim() - 1))
+        adjacency, x = self.adjacency, self._sent
         rowptr = adjacency.rowptr[start : stop + 1]
         first, last = int(rowptr[0]), int(rowptr[-1])
-        out_shape = (stop - start, *x.shape[1:])
-        if last == first:
+        out_shape = (stop - start, *self.shape[1:])
+        if last == first or self.width == 0:
             return x.new_zeros(out_shape)
-        if adjacency.source_factor is not None:
-            x = adjacency.source_factor.to(x.dtype).view(shape) * x
-        weight = adjacency.weight
-        col = adjacency.col[first:last]
+        weight, col = adjacency.weight, adjacency.col[first:last]
+        if weight is not None:
+            weight = weight[first:last].to(x.dtype)
         out = F.embedding_bag(
             col,
-            x.flatten(1),
+            x,
             (rowptr - first).to(col.dtype),
             mode='sum',
-            per_sample_weights=None
-            if weight is None
-            else weight[first:last].to(x.dtype),
+            per_sample_weights=weight,
             include_last_offset=True,
-        ).view(out_shape)
-        factor = adjacency.target_factor
-        return (
-            out if factor is None else factor[start:stop].to(x.dtype).view(shape) * out
         )
+        if adjacency.target_factor is not None:
+            out = adjacency.target_factor[start:stop].to(x.dtype).view(-1, 1) * out
+        return out.view(out_shape)
+
+    @functools.cached_property
+    def _sent(self) -> Tensor:
+        """The values times the factors of their nodes, in rows."""
+        x, factor = self._values, self.adjacency.source_factor
+        x = x.reshape(x.shape[0], self.width)
+        return x if factor is None else factor.to(x.dtype).view(-1, 1) * x
 
     def products(self, weights: Weights, rows: tuple[int, int], out: Tensor) -> Tensor:
         """Weights times the sums of some rows, plus the bias; written to ``out``
@@ -272,35 +279,54 @@ class Messages:
         code: PhaseCode,
         scale: Tensor,
         weights: Weights | None = None,
-    ) -> Tensor | None:
+    ) -> Tensor:
         """The spike times of neurons that the sums charge, plus a bias or as
-        multiplied by weights, of which nothing but bytes is written; None where
+        multiplied by weights.
+        """
+        spike_time = self.fire_at_once(bias, code, scale, weights)
+        if spike_time is not None:
+            return spike_time
+        if weights is not None:
+            num_rows = self.shape[0]
+            potential = empty((num_rows, weights.num_outputs), self.dtype)
+            potential = self.products(weights, (0, num_rows), potential)
+        else:
+            potential = self.sums() if bias is None else self.sums() + bias
+        return fire_spikes(potential, code, scale)
+
+    def fire_at_once(
+        self,
+        bias: Tensor | None,
+        code: PhaseCode,
+        scale: Tensor,
+        weights: Weights | None = None,
+    ) -> Tensor | None:
+        """What :meth:`fire` returns, with nothing but bytes written; None where
         there is no kernel for that.
         """
         arguments = self._arguments if self.scale is None else None
-        width, size = self.width, 0
+        width, cpu = self.width, cpu_kernels()
         if weights is not None:
             arguments, width = self._with_weights(weights), weights.num_outputs
-        usable = scale.numel() == 1 or (scale.dim() == 1 and scale.numel() == width)
-        usable &= len(self.shape) == 2 and width > 0 and self.shape[0] > 0
-        cpu = cpu_kernels()
+        usable = len(self.shape) == 2 and width > 0 and self.shape[0] > 0
+        usable &= scale.numel() == 1 or scale.shape == (width,)
+        if bias is not None:
+            usable &= bias.shape == (width,) and bias.dtype == self.dtype
         if arguments is None or not usable or cpu is None:
             return None
         thresholds = padded_thresholds(code, self.dtype)
-        size = cpu.graph.ROWS * width
-        scales = scale.detach().to(self.dtype).reshape(1, -1)
-        scales = columns_of(scales, 1, size) if scale.numel() > 1 else scales
+        scales = check_scale(scale, thresholds.new_empty(width)).detach().reshape(1, -1)
+        if scale.numel() > 1:
+            scales = columns_of(scales, 1, cpu.graph.ROWS * width)
         out = empty((self.shape[0], width), torch.uint8)
-        to = (flat(thresholds), flat(scales), flat(out), width)
-        to = (thresholds.numpy(), *to[1:])
+        to = (thresholds.numpy(), flat(scales), flat(out), width)
         how = (code.num_steps, code.signed)
         if weights is not None:
             work = partial(cpu.products.product_fire, *arguments, *to, *how)
         else:
-            given = thresholds.new_empty(0) if bias is None else bias.detach()
-            given = flat(given.to(self.dtype).contiguous())
+            given = thresholds.new_empty(0) if bias is None else bias.contiguous()
             work = partial(
-                cpu.graph.aggregate_fire, *arguments, given, *to, self._way, *how
+                cpu.graph.aggregate_fire, *arguments, flat(given), *to, self._way, *how
             )
         share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), width)
         return out
@@ -315,7 +341,7 @@ class Messages:
         return (*self._arguments, self.width, self._way, *panels)
 
 
-def sent_size(x: Tensor | Spikes, adjacency: Adjacency) -> float:
+def sent_size(x: Any, adjacency: Adjacency) -> float:
     """The bytes of a value as it is sent along the edges: half a one for a spike
     time that is packed.
     """
@@ -368,3 +394,7 @@ class Weights:
             offset[:num_outputs] = bias.detach()
         panels = torch.cat([panel.flatten() for panel in columns.split(unit, dim=1)])
         return flat(panels), flat(offset)
+
+
+def _needs_gradient(x: Tensor) -> bool:
+    return x.requires_grad and torch.is_grad_enabled()

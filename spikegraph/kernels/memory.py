@@ -41,7 +41,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 def flat(x: Tensor) -> Any:
     """The memory of a dense tensor as an array."""
-    return x.as_strided((x.numel(),), (1,)).numpy()
+    return x.detach().as_strided((x.numel(),), (1,)).numpy()
 
 
 def runs_of(shape: torch.Size, x: Tensor) -> tuple[int, int] | None:

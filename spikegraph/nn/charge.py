@@ -248,7 +248,7 @@ def _fire_at_once(
     if neuron.activation == 'relu' and neuron.code.signed:
         return None
     scale = neuron.scale.to(messages.dtype)
-    spike_time = messages.fire(bias, neuron.code, scale, weights)
+    spike_time = messages.fire_at_once(bias, neuron.code, scale, weights)
     if spike_time is None:
         return None
     return Spikes(spike_time, neuron.code, scale, neuron.density)

@@ -188,7 +188,9 @@ class GraphFilter(SpikingLayer):
             return 0  # Part of the weights.
         return sum(h not in (0.0, 1.0) for row in self.coefficients for h in row)
 
-    def adjacency(self, x: Spikes | Tensor, graph: tuple[Any, ...]) -> Adjacency:
+    def adjacency(
+        self, x: Spikes | Encoding | Tensor, graph: tuple[Any, ...]
+    ) -> Adjacency:
         """The prepared graph this layer aggregates over."""
         num_sources = x.shape[0]
         cached = self._cached_adjacency

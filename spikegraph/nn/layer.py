@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import decode_spikes
+
+if TYPE_CHECKING:
+    from spikegraph.nn.encoding import Encoding
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ def _parameter(value: Tensor | None) -> nn.Parameter | None:
     return None if value is None else nn.Parameter(value.detach().clone())
 
 
-def check_width(x: Spikes | Tensor, in_channels: int, layer: SpikingLayer) -> None:
+def check_width(
+    x: Spikes | Encoding | Tensor, in_channels: int, layer: SpikingLayer
+) -> None:
     """Raises ``ValueError`` if the last dimension is not ``in_channels``, or the
     data type not that of the weights.
     """
@@ -135,7 +140,7 @@ def check_width(x: Spikes | Tensor, in_channels: int, layer: SpikingLayer) -> No
         )
 
 
-def check_dtype(x: Spikes | Tensor, layer: SpikingLayer) -> None:
+def check_dtype(x: Spikes | Encoding | Tensor, layer: SpikingLayer) -> None:
     """Raises ``ValueError`` if the data type is not that of the weights."""
     assert layer.weight is not None
     if x.dtype != layer.weight.dtype:

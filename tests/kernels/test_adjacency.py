@@ -7,6 +7,7 @@ from torch_geometric.utils import to_dense_adj, to_torch_coo_tensor
 
 from spikegraph.kernels import aggregate, gcn_adjacency, reference
 from spikegraph.kernels import graph as graph_module
+from spikegraph.kernels.adjacency import sort_edges
 
 EDGES = torch.tensor([[0, 1, 2, 2, 3, 3, 1], [1, 0, 0, 2, 1, 1, 3]])  # Loop, twin.
 
@@ -112,16 +113,29 @@ def test_int32_edges():
     assert torch.equal(dense(found), dense(expected))
 
 
-@pytest.mark.parametrize('num_threads', [1, 2])
-def test_sums_do_not_depend_on_threads(num_threads):
-    torch.manual_seed(0)
-    edges = torch.randint(500, (2, 20000))
-    x = torch.randn(500, 33)
-    found = gcn_adjacency(edges, None, 500, torch.float32)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    expected = aggregate(found, x)
-    torch.set_num_threads(num_threads)
-    result = aggregate(found, x)
-    torch.set_num_threads(before)
-    assert torch.equal(result, expected)
+@pytest.mark.parametrize('index', [torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    'num_sources, num_targets, num_edges',
+    [(9, 7, 0), (0, 0, 0), (1, 1, 5), (7, 9, 40), (40, 3, 1000), (63, 500, 501)],
+)
+def test_sort_is_stable(index, num_sources, num_targets, num_edges):
+    edges = torch.randint(max(1, num_sources), (num_edges, 2), dtype=index)
+    edges[:, 1] = torch.randint(max(1, num_targets), (num_edges,))
+    source, target = edges.t()  # With gaps in memory.
+    before = edges.clone()
+    rowptr, col, order = sort_edges(source, target, num_sources, num_targets)
+    expected = target.sort(stable=True).indices
+    assert torch.equal(order.long(), expected)
+    assert torch.equal(col.long(), source[expected].long())
+    assert col.dtype == torch.int32 and rowptr.dtype == torch.int64
+    counts = torch.bincount(target, minlength=num_targets)
+    assert rowptr[0] == 0 and torch.equal(rowptr.diff(), counts)
+    assert torch.equal(edges, before)
+
+
+def test_without_numba(without_numba):
+    with pytest.warns(RuntimeWarning, match='Numba cannot be imported'):
+        found = gcn_adjacency(EDGES.clone(), None, 5, torch.float64)
+    assert found.rowptr.tolist() == [0, 3, 7, 8, 10, 11]
+    assert found.col.tolist() == [1, 2, 0, 0, 3, 3, 1, 2, 1, 3, 4]
+    assert found.col.dtype == torch.int32 and found.rowptr.dtype == torch.int64

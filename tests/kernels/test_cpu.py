@@ -10,16 +10,14 @@ import torch
 from torch import nn
 
 from spikegraph.coding import PhaseCode, decode, encode
+from spikegraph.kernels import decode as look_up
 from spikegraph.kernels import (
-    backend,
     decode_spikes,
     fire,
     fire_spikes,
     info,
     reference,
 )
-from spikegraph.kernels import decode as look_up
-from spikegraph.kernels import threads as threads_module
 
 CODES = [
     PhaseCode(num_steps, base, signed=signed)
@@ -50,25 +48,6 @@ def assert_equals_coding(x, code, scale=1.0):
     found, expected = decode_spikes(fired, code, scale), decode(spike_time, code, scale)
     assert found.dtype == expected.dtype and torch.equal(found, expected)
     return fired, found
-
-
-@pytest.fixture
-def num_threads(monkeypatch):
-    """Returns a function that sets the number of threads, of small tensors too."""
-    monkeypatch.setattr(threads_module, 'MIN_SIZE', 64)
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def without_numba(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'numba', None)
-    for name in [n for n in sys.modules if n.startswith('spikegraph.kernels.cpu')]:
-        monkeypatch.delitem(sys.modules, name)
-    backend.cpu_kernels.cache_clear()
-    yield
-    backend.cpu_kernels.cache_clear()
 
 
 def test_numba_is_used():

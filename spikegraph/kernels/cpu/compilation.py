@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba import extending
 from numba.core.registry import cpu_target
 
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(',')
@@ -21,3 +22,8 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # No folder for the cache.
         return numba.njit(nogil=True)(function)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Generates LLVM's language where kernels call it."""
+    return extending.intrinsic(function)

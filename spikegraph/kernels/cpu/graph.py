@@ -6,7 +6,7 @@ import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
 from spikegraph.kernels.cpu.neurons import fire_columns, fire_runs
-from spikegraph.kernels.cpu.registers import LANES, sum_rows
+from spikegraph.kernels.cpu.registers import LANES, pack_lanes, sum_rows
 
 ROWS = 32  # Rows whose sums stay in the first cache.
 
@@ -52,22 +52,18 @@ def pack(
 ) -> None:
     """Writes rows of spike times below 16 as two a byte, 16 columns apart."""
     stride = (width + 2 * LANES - 1) // (2 * LANES) * LANES
+    full = width // (2 * LANES)  # Bytes that hold two spike times, by sixteen.
     for i in range(start, stop):
-        row = spike_time[i * width : (i + 1) * width]
-        out = packed[i * stride : (i + 1) * stride]
-        for k in range(stride // LANES):
-            low = row[2 * k * LANES : 2 * k * LANES + LANES]
-            high = row[(2 * k + 1) * LANES : (2 * k + 2) * LANES]
-            both = out[k * LANES : (k + 1) * LANES]
-            if high.size == LANES:
-                for j in range(LANES):
-                    both[j] = low[j] | (high[j] << np.uint8(4))
-            else:
-                both[:] = 0
-                for j in range(low.size):
-                    both[j] = low[j]
-                for j in range(high.size):
-                    both[j] |= high[j] << np.uint8(4)
+        for k in range(full):
+            pack_lanes(
+                spike_time, i * width + 2 * k * LANES, packed, i * stride + k * LANES
+            )
+        rest = spike_time[i * width + 2 * full * LANES : (i + 1) * width]
+        out = packed[i * stride + full * LANES : (i + 1) * stride]
+        out[:] = 0
+        for j in range(rest.size):
+            shift = np.uint8(4 if j >= LANES else 0)
+            out[j % LANES] |= rest[j] << shift
 
 
 @compiled

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled
+from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled, intrinsic
 from spikegraph.kernels.cpu.graph import aggregate, fire_rows
 from spikegraph.kernels.cpu.registers import LANES, access, load, spread, store
 
@@ -112,13 +111,13 @@ def _multiply(
         for i in range(0, num_rows, TILE_ROWS):
             row, position = i * depth, i * padded + column
             if num == TILE_VECTORS:
-                _multiply_tile(x, row, *panel, position, padded, ALL)  # type: ignore
+                _multiply_tile(x, row, *panel, position, padded, ALL)
             elif num == 1:
-                _multiply_tile(x, row, *panel, position, padded, ONE)  # type: ignore
+                _multiply_tile(x, row, *panel, position, padded, ONE)
             elif num == 2:
-                _multiply_tile(x, row, *panel, position, padded, TWO)  # type: ignore
+                _multiply_tile(x, row, *panel, position, padded, TWO)
             elif num == 3:
-                _multiply_tile(x, row, *panel, position, padded, THREE)  # type: ignore
+                _multiply_tile(x, row, *panel, position, padded, THREE)
 
 
 @compiled

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX2, HAS_AVX512, compiled
+from spikegraph.kernels.cpu.compilation import HAS_AVX2, HAS_AVX512, compiled, intrinsic
 
 LANES = 16
 LOADS = 8 if HAS_AVX512 else 2  # Vectors of a row read at once.
@@ -23,13 +22,13 @@ VALUES = (0,)  # as real values,
 PACKED = (0, 0)  # as two spike times of at most 16 levels a byte,
 ONE, TWO, FOUR = (0,) * 3, (0,) * 4, (0,) * 5  # by a table in so many registers,
 TABLE = (0,) * 6  # or by one in memory.
-_READ = tuple((0,) * k for k in range(9))  # So many vectors at once.
 _NUM_TABLES = {PACKED: 1, ONE: 1, TWO: 2, FOUR: 4}
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _OCTETS, _INTEGERS = ir.VectorType(_I8, LANES), ir.VectorType(_I32, LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _HALF = ir.VectorType(ir.FloatType(), LANES // 2)
+_PAIR = _I64(0), _I64(LANES)
 _FETCHED = 1024  # Bytes of rows to come that are fetched ahead,
 _LINE = 64  # by lines of the cache.
 
@@ -132,15 +131,30 @@ def look_up(
     first = time.size - time.size % LANES
     if num_levels <= LANES:
         for j in range(0, first, LANES):
-            _look_up_lanes(time, out, table, j, ONE)  # type: ignore[call-arg]
+            _look_up_lanes(time, out, table, j, ONE)
     elif num_levels <= PERMUTED and HAS_AVX512:
         for j in range(0, first, LANES):
-            _look_up_lanes(time, out, table, j, FOUR)  # type: ignore[call-arg]
+            _look_up_lanes(time, out, table, j, FOUR)
     else:
         first = 0
     for j in range(first, time.size):
         out[j] = table[time[j]]
     return largest
+
+
+@intrinsic
+def pack_lanes(typing: Any, time: Any, start: Any, packed: Any, position: Any) -> Any:
+    """Writes sixteen spike times and the sixteen behind them as two a byte."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = access(context, builder, signature, arguments)
+        at = builder.gep(data(0), [arguments[1]])
+        low, high = (load(builder, builder.gep(at, [k]), _OCTETS) for k in _PAIR)
+        both = builder.or_(low, builder.shl(high, _splat(_OCTETS, 4)))
+        store(builder, both, builder.gep(data(2), [arguments[3]]))
+        return context.get_dummy_value()
+
+    return types.void(time, types.int64, packed, types.int64), generate
 
 
 @intrinsic
@@ -212,185 +226,153 @@ def search(
     whole = value.size - value.size % LANES
     if table.size == LANES:
         for j in range(0, whole, LANES):
-            _search_lanes(value, out, table, scale, num_steps, signed, j, ONE)  # type: ignore
+            _search_lanes(value, out, table, scale, num_steps, signed, j, ONE)
     else:
         for j in range(0, whole, LANES):
-            _search_lanes(value, out, table, scale, num_steps, signed, j, TWO)  # type: ignore
+            _search_lanes(value, out, table, scale, num_steps, signed, j, TWO)
     return whole
 
 
+class _Sums:
+    """Adds up the rows of ``x`` that the edges of each row come from."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any):
+        self.builder = builder
+        data = access(context, builder, signature, arguments)
+        self.x, self.rowptr, self.col, self.factors = (data(k) for k in (0, 2, 3, 4))
+        self.out = data(11)
+        self.stride, self.by_edge, self.by_source = (arguments[k] for k in (1, 5, 6))
+        self.first, self.last, end, self.position, self.width = (
+            arguments[k] for k in (7, 8, 9, 12, 13)
+        )
+        self.final = builder.sub(end, _I64(1))
+        self.way, real = (0,) * len(signature.args[14]), signature.args[11].dtype
+        self.vector = ir.VectorType(context.get_value_type(real), LANES)
+        self.load_size = LANES * real.bitwidth // 8 if self.way == VALUES else LANES
+        self.per_load = 2 if self.way == PACKED else 1
+        self.levels: Any = None
+        if self.way != VALUES:
+            self.levels = _Levels(context, builder, data(10), real, len(self.way))
+
+    def columns(self, column: Any, rest: Any, num_loads: int) -> None:
+        """Writes ``rest`` columns from one on, read by so many vectors."""
+        builder, num_sums = self.builder, self.per_load * num_loads
+        start = builder.udiv(column, _I64(self.per_load))
+        masks = [_mask(builder, rest, k * LANES) for k in range(num_sums)]
+        zero = ir.Constant(self.vector, [0.0] * LANES)
+        sums = [cgutils.alloca_once(builder, self.vector) for _ in range(num_sums)]
+        rows = cgutils.for_range_slice(
+            builder, self.first, self.last, _I64(1), inc=True
+        )
+        with rows as (i, _):
+            for total in sums:
+                builder.store(zero, total)
+            first = self._integer(self.rowptr, i)
+            last = self._integer(self.rowptr, builder.add(i, _I64(1)))
+            edges = cgutils.for_range_slice(builder, first, last, _I64(1), inc=True)
+            with edges as (e, _):
+                self._fetch(e, start, num_loads)
+                self._add(e, start, num_loads, sums, masks)
+            row = builder.mul(builder.sub(i, self.first), self.width)
+            begin = builder.add(builder.add(self.position, column), row)
+            for k, total in enumerate(sums):
+                at = builder.gep(self.out, [builder.add(begin, _I64(k * LANES))])
+                mask = masks[k] if k >= num_sums - self.per_load else None
+                store(builder, builder.load(total), at, mask)
+
+    def _add(
+        self, edge: Any, start: Any, num_loads: int, sums: list[Any], masks: list[Any]
+    ) -> None:
+        builder, source = self.builder, self._integer(self.col, edge)
+        chosen = builder.or_(
+            builder.and_(edge, self.by_edge), builder.and_(source, self.by_source)
+        )
+        factor = builder.load(builder.gep(self.factors, [chosen]))
+        weight, begin = spread(builder, factor, self.vector), self._row(source, start)
+        for k in range(num_loads):
+            at = builder.gep(begin, [_I64(k * LANES)])
+            # Packed rows are padded.
+            mask = None if k < num_loads - 1 or self.way == PACKED else masks[k]
+            if self.levels is None:
+                found = [load(builder, at, self.vector, mask)]
+            else:
+                times = builder.zext(load(builder, at, _OCTETS, mask), _INTEGERS)
+                found = [self.levels(times)]
+                if self.way == PACKED:  # The lowest four bits count.
+                    high = builder.lshr(times, _splat(_INTEGERS, 4))
+                    found.append(self.levels(high))
+            for total, value in zip(sums[self.per_load * k :], found, strict=False):
+                term = builder.fmul(value, weight)
+                builder.store(builder.fadd(builder.load(total), term), total)
+
+    def _fetch(self, edge: Any, start: Any, num_loads: int) -> None:
+        builder, size = self.builder, num_loads * self.load_size
+        later = builder.add(edge, _I64(max(4, _FETCHED // size)))
+        is_there = builder.icmp_signed('<', later, self.final)
+        later = builder.select(is_there, later, self.final)
+        _fetch(builder, self._row(self._integer(self.col, later), start), size)
+
+    def _row(self, source: Any, start: Any) -> Any:
+        at = self.builder.add(self.builder.mul(source, self.stride), start)
+        return self.builder.gep(self.x, [at])
+
+    def _integer(self, array: Any, index: Any) -> Any:
+        value = self.builder.load(self.builder.gep(array, [index]))
+        return value if value.type == _I64 else self.builder.sext(value, _I64)
+
+
 @intrinsic
-def _sum_loads(
+def sum_rows(
     typing: Any,
     x: Any,
-    start: Any,
     stride: Any,
+    rowptr: Any,
     col: Any,
     coefficient: Any,
     by_edge: Any,
     by_source: Any,
-    first: Any,
-    last: Any,
+    first_row: Any,
+    last_row: Any,
     end: Any,
     table: Any,
     out: Any,
     position: Any,
     width: Any,
-    loads: Any,
     way: Any,
 ) -> Any:
-    """Writes the sum of edges ``first`` to ``last`` of so many vectors of rows of
-    ``x``, that begin at ``start``; ``width`` values at most. While it adds, it
-    fetches the rows of edges to come, up to ``end``.
-    """
-    signature = types.void(
-        *(x, start, stride, col, coefficient, by_edge, by_source, first, last, end),
-        *(table, out, position, width, loads, way),
-    )
-    kind, num_loads, real = (0,) * len(way), len(loads), out.dtype
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = access(context, builder, signature, arguments)
-        rows, columns, factors, target = data(0), data(3), data(4), data(11)
-        start, stride, first, last, end, width = (
-            arguments[k] for k in (1, 2, 7, 8, 9, 13)
-        )
-        vector = ir.VectorType(context.get_value_type(real), LANES)
-        zero = ir.Constant(vector, [0.0] * LANES)
-        levels = None
-        if kind != VALUES:
-            levels = _Levels(context, builder, data(10), real, len(kind))
-        per_load = 2 if kind == PACKED else 1
-        num_sums = per_load * num_loads
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(num_sums)]
-        masks = [_mask(builder, width, k * LANES) for k in range(num_sums)]
-        load_size = LANES if kind != VALUES else LANES * real.bitwidth // 8
-        ahead = max(4, _FETCHED // (num_loads * load_size))
-
-        def source(edge: Any) -> Any:
-            index = builder.load(builder.gep(columns, [edge]))
-            return index if index.type == _I64 else builder.sext(index, _I64)
-
-        def row(index: Any) -> Any:
-            return builder.gep(rows, [builder.add(builder.mul(index, stride), start)])
-
-        final = builder.sub(end, _I64(1))
-        with cgutils.for_range_slice(builder, first, last, _I64(1), inc=True) as (e, _):
-            later = builder.add(e, _I64(ahead))
-            later = builder.select(builder.icmp_signed('<', later, final), later, final)
-            _fetch(builder, row(source(later)), num_loads * load_size)
-            j = source(e)
-            chosen = builder.or_(
-                builder.and_(e, arguments[5]), builder.and_(j, arguments[6])
-            )
-            weight = spread(
-                builder, builder.load(builder.gep(factors, [chosen])), vector
-            )
-            begin = row(j)
-            for k in range(num_loads):
-                at = builder.gep(begin, [_I64(k * LANES)])
-                is_last = k == num_loads - 1
-                if levels is None:
-                    mask = masks[k] if is_last else None
-                    found = [load(builder, at, vector, mask)]
-                else:
-                    mask = masks[k] if is_last and kind != PACKED else None
-                    times = builder.zext(load(builder, at, _OCTETS, mask), _INTEGERS)
-                    found = [levels(times)]
-                    if kind == PACKED:  # The lowest four bits count.
-                        high = builder.lshr(times, _splat(_INTEGERS, 4))
-                        found.append(levels(high))
-                for i, value in enumerate(found, per_load * k):
-                    term = builder.fmul(value, weight)
-                    builder.store(builder.fadd(builder.load(sums[i]), term), sums[i])
-        for k, total in enumerate(sums):
-            at = builder.gep(target, [builder.add(arguments[12], _I64(k * LANES))])
-            mask = masks[k] if k >= num_sums - per_load else None
-            store(builder, builder.load(total), at, mask)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@compiled
-def _sum_columns(
-    x: np.ndarray,
-    start: int,
-    stride: int,
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    coefficient: np.ndarray,
-    by_edge: int,
-    by_source: int,
-    first_row: int,
-    last_row: int,
-    end: int,
-    table: np.ndarray,
-    out: np.ndarray,
-    position: int,
-    out_stride: int,
-    width: int,
-    loads: tuple[int, ...],
-    way: tuple[int, ...],
-) -> None:
-    for i in range(first_row, last_row):
-        _sum_loads(  # type: ignore[call-arg]
-            *(x, start, stride, col, coefficient, by_edge, by_source),
-            *(rowptr[i], rowptr[i + 1], end, table, out, position, width, loads, way),
-        )
-        position += out_stride
-
-
-@compiled
-def sum_rows(
-    x: np.ndarray,
-    stride: int,
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    coefficient: np.ndarray,
-    by_edge: int,
-    by_source: int,
-    first_row: int,
-    last_row: int,
-    end: int,
-    table: np.ndarray,
-    out: np.ndarray,
-    position: int,
-    width: int,
-    way: tuple[int, ...],
-) -> None:
     """Writes the weighted sums of the rows of ``x``, one every ``stride``, that the
-    edges of some rows come from: ``width`` values each, from ``position`` on.
+    edges of some rows come from: ``width`` values each, from ``position`` on. While
+    it adds, it fetches the rows of edges to come, up to ``end``.
 
     The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``.
     """
-    unit = LANES * 2 if len(way) == len(PACKED) else LANES
-    rows = (rowptr, col, coefficient, by_edge, by_source, first_row, last_row, end)
-    column, start = 0, 0
-    while width - column >= LOADS * unit:
-        to = (table, out, position + column, width, LOADS * unit)
-        _sum_columns(x, start, stride, *rows, *to, _READ[LOADS], way)
-        column += LOADS * unit
-        start += LOADS * LANES
-    rest = width - column
-    to = (table, out, position + column, width, rest)
-    num = (rest + unit - 1) // unit
-    if num == 1:
-        _sum_columns(x, start, stride, *rows, *to, _READ[1], way)
-    elif num == 2:
-        _sum_columns(x, start, stride, *rows, *to, _READ[2], way)
-    elif num == 3:
-        _sum_columns(x, start, stride, *rows, *to, _READ[3], way)
-    elif num == 4:
-        _sum_columns(x, start, stride, *rows, *to, _READ[4], way)
-    elif num == 5:
-        _sum_columns(x, start, stride, *rows, *to, _READ[5], way)
-    elif num == 6:
-        _sum_columns(x, start, stride, *rows, *to, _READ[6], way)
-    elif num == 7:
-        _sum_columns(x, start, stride, *rows, *to, _READ[7], way)
-    elif num == 8:
-        _sum_columns(x, start, stride, *rows, *to, _READ[8], way)
+    signature = types.void(
+        *(x, types.int64, rowptr, col, coefficient, types.int64, types.int64),
+        *(types.int64, types.int64, types.int64, table, out, types.int64, types.int64),
+        way,
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, width = _Sums(context, builder, signature, arguments), arguments[13]
+        unit = LANES * sums.per_load
+        most = _I64(LOADS * unit)
+        rest = builder.srem(width, most)
+        full = builder.sub(width, rest)
+        with cgutils.for_range_slice(builder, _I64(0), full, most, inc=True) as (at, _):
+            sums.columns(at, most, LOADS)
+        num_loads = builder.udiv(builder.add(rest, _I64(unit - 1)), _I64(unit))
+        done = builder.append_basic_block('done')
+        ways = builder.switch(num_loads, done)
+        for num in range(1, LOADS + 1):
+            block = builder.append_basic_block(f'loads_{num}')
+            ways.add_case(_I64(num), block)
+            with builder.goto_block(block):
+                sums.columns(full, rest, num)
+                builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic
@@ -438,7 +420,7 @@ def _name(vector: Any) -> str:
 
 def load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
     at = builder.bitcast(start, vector.as_pointer())
-    align = 1 if vector.element == _I8 else 4
+    align = _alignment(vector)
     if mask is None:
         return builder.load(at, align=align)
     name = f'masked.load.{_name(vector)}.p0{_name(vector)}'
@@ -451,12 +433,16 @@ def load(builder: Any, start: Any, vector: Any, mask: Any = None) -> Any:
 def store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
     at = builder.bitcast(start, value.type.as_pointer())
     if mask is None:
-        builder.store(value, at, align=1 if value.type.element == _I8 else 4)
+        builder.store(value, at, align=_alignment(value.type))
         return
     name = f'masked.store.{_name(value.type)}.p0{_name(value.type)}'
     arguments = [value.type, at.type, _I32, mask.type]
     masked = _function(builder, name, ir.VoidType(), arguments)
     builder.call(masked, [value, at, _I32(4), mask])
+
+
+def _alignment(vector: Any) -> int:
+    return 1 if vector.element == _I8 else 4
 
 
 def _mask(builder: Any, width: Any, first: int) -> Any:
