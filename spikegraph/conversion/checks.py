@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data.data import BaseData
 
+from spikegraph.kernels.graph import prepared
+
 
 def check_calibration_data(data: Any, single: bool) -> None:
     """Raises ``ValueError`` if data are neither one sample nor an iterable."""
@@ -83,6 +85,18 @@ def refuse_array(name: str, value: np.ndarray) -> NoReturn:
     )
 
 
+def _check_values(name: str, value: Tensor) -> None:
+    values = value.values() if value.layout == torch.sparse_csr else value
+    values = values.coalesce().values() if values.is_sparse else values
+    extremes = torch.stack(values.aminmax()) if values.numel() else values
+    if not bool(extremes.isfinite().all()):  # One pass without a mask.
+        bad = values[~values.isfinite()]
+        raise ValueError(
+            f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
+            'places); clean or impute the data first'
+        )
+
+
 def check_finite(name: str, value: Any) -> None:
     """Raises ``ValueError`` if a tensor, or one inside PyG data, is not finite."""
     if isinstance(value, BaseData):
@@ -92,13 +106,5 @@ def check_finite(name: str, value: Any) -> None:
         for key, item in value.items():
             check_finite(f'{name}[{key!r}]', item)
     elif isinstance(value, Tensor) and value.is_floating_point():
-        values = value.values() if value.layout == torch.sparse_csr else value
-        values = values.coalesce().values() if values.is_sparse else values
-        # One pass without a mask: this is done before every inference.
-        extremes = torch.stack(values.aminmax()) if values.numel() else values
-        if not bool(extremes.isfinite().all()):
-            bad = values[~values.isfinite()]
-            raise ValueError(
-                f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
-                'places); clean or impute the data first'
-            )
+        # Once for features that stay as they are: this precedes every inference.
+        prepared(value, None, ('finite', name), lambda: _check_values(name, value))

@@ -22,9 +22,9 @@ from spikegraph.conversion.interpretation import (
 from spikegraph.conversion.passes import is_sum
 from spikegraph.conversion.tracing import module_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
-from spikegraph.nn.charge import Charge, Decoded, Total, fire
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.potentials import Charge, Decoded, Total, fire
 
 _CHARGING = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
 _PLANS: WeakKeyDictionary[fx.Graph, _Plan] = WeakKeyDictionary()

@@ -14,6 +14,7 @@ from spikegraph.conversion.config import ConversionConfig
 BASES = tuple(1 + 0.02 * 1.12**i for i in range(42))
 NUM_SCALES = 16
 NUM_BINS = 512  # Borders that fitted levels may have.
+_BELOW = 1 - 2**-20
 NUM_ROUNDS = 8  # Of fitting levels and scales in turn.
 NEARBY = torch.linspace(-0.3, 0.3, 25, dtype=torch.float64).exp()
 
@@ -156,6 +157,8 @@ def _fit_scale(data: SortedValues, code: PhaseCode, config: ConversionConfig) ->
     largest = data.values[:, -1]
     fallback = largest.max().clamp(min=torch.finfo(torch.float32).tiny)
     largest = torch.where(largest > 0, largest, fallback)  # Dead channels.
+    # A value just on a threshold would be at the mercy of the order of sums.
+    largest = _BELOW * largest
     if config.scale == 'max':
         return largest
     if config.scale != 'mse':
@@ -177,7 +180,7 @@ def _percentile(data: SortedValues, percent: float, largest: Tensor) -> Tensor:
     num_positive = (data.values > 0).sum(-1)
     rank = num - num_positive + (num_positive * percent / 100).ceil().long() - 1
     rank = rank.clamp(num - num_positive.clamp(min=1), torch.tensor(num - 1))
-    value = data.values.gather(1, rank.view(-1, 1)).view(-1)
+    value = _BELOW * data.values.gather(1, rank.view(-1, 1)).view(-1)
     return torch.where(value > 0, value, largest)
 
 

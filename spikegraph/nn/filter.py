@@ -8,7 +8,10 @@ from torch import Tensor
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency, Messages, propagate, sent_size
-from spikegraph.nn.charge import (
+from spikegraph.nn.encoding import Encoding, fired
+from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
+from spikegraph.nn.order import Choice, Order, choose
+from spikegraph.nn.potentials import (
     Charge,
     Mixture,
     Potential,
@@ -17,9 +20,6 @@ from spikegraph.nn.charge import (
     density_of,
     transform,
 )
-from spikegraph.nn.encoding import Encoding, fired
-from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
-from spikegraph.nn.order import Choice, Order, choose
 
 Shift = Callable[..., Adjacency]
 

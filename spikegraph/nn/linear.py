@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
-from spikegraph.nn.charge import Charge, transform
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
+from spikegraph.nn.potentials import Charge, transform
 
 
 class SpikingLinear(SpikingLayer):

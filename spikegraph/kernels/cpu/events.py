@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
-from spikegraph.kernels.cpu.neurons import collect, fire_runs, mark, peaks
-from spikegraph.kernels.cpu.registers import VALUES, sum_rows
+from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
+from spikegraph.kernels.cpu.registers import VALUES
+from spikegraph.kernels.cpu.sums import sum_rows
+from spikegraph.kernels.cpu.vectors import LANES
 
 
 @compiled
@@ -25,7 +27,8 @@ def transform(
     """Writes the sums of the rows of weights ``[num_inputs, width]`` of all inputs
     that fire, times their levels, plus the bias.
     """
-    index, level = np.empty(num_inputs, np.int64), np.empty(num_inputs, table.dtype)
+    size = num_inputs + LANES
+    index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
     rowptr = np.zeros(2, np.int64)
     for i in range(start, stop):
         times = spike_time[i * num_inputs : (i + 1) * num_inputs]
@@ -55,7 +58,8 @@ def encode_transform(
     """:func:`transform` of values, encoded row by row with one scale, relative to
     the largest of the row or not; spike times are stored nowhere.
     """
-    index, level = np.empty(num_inputs, np.int64), np.empty(num_inputs, table.dtype)
+    size = num_inputs + LANES
+    index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
     times, rowptr = np.empty(num_inputs, np.uint8), np.zeros(2, np.int64)
     scale = scales.copy()
     for i in range(start, stop):
@@ -63,12 +67,8 @@ def encode_transform(
         if is_relative:
             peaks(row, num_inputs, scales[0], scale, 0, 1)
         last = thresholds[0, num_steps - 1] * scale[0]
-        mark(row, times, last, num_steps, signed)
-        num = collect(row, times, num_steps, index, level)
-        fire_runs(
-            *(level, times, thresholds, scale, 1, num_inputs, num_steps, signed),
-            *(0, num),
-        )
+        num = select(row, times, last, num_steps, signed, index, level)
+        fire_block(level[:num], times, thresholds[0], scale[0], num_steps, signed)
         for e in range(num):
             level[e] = table[times[e]] * scale[0]
         _add_up(rowptr, index, level, num, weight, bias, out, width, i)

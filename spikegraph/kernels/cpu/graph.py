@@ -6,7 +6,9 @@ import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
 from spikegraph.kernels.cpu.neurons import fire_columns, fire_runs
-from spikegraph.kernels.cpu.registers import LANES, pack_lanes, sum_rows
+from spikegraph.kernels.cpu.registers import pack_lanes
+from spikegraph.kernels.cpu.sums import sum_rows
+from spikegraph.kernels.cpu.vectors import LANES
 
 ROWS = 32  # Rows whose sums stay in the first cache.
 

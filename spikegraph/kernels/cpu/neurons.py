@@ -7,7 +7,17 @@ from __future__ import annotations
 import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
-from spikegraph.kernels.cpu.registers import WORD, differing, look_up, lowest, search
+from spikegraph.kernels.cpu.registers import (
+    LANES,
+    WORD,
+    can_select,
+    differing,
+    largest,
+    look_up,
+    lowest,
+    search,
+    select_lanes,
+)
 
 GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it, or with
 # minus infinity to 16 or 32 for a search.
@@ -55,17 +65,17 @@ def fire_runs(
                 num = mark(value, out, last, num_steps, signed)
                 is_dense = num * FEW > value.size
             if is_dense:
-                _fire_block(value, out, table, scale, num_steps, signed)
+                fire_block(value, out, table, scale, num_steps, signed)
             elif num > 0:
                 collect(value, out, num_steps, index, found)
-                _fire_block(found[:num], times, table, scale, num_steps, signed)
+                fire_block(found[:num], times, table, scale, num_steps, signed)
                 for k in range(num):
                     out[index[k]] = times[k]
         start = end
 
 
 @compiled
-def _fire_block(
+def fire_block(
     value: np.ndarray,
     out: np.ndarray,
     table: np.ndarray,
@@ -73,6 +83,7 @@ def _fire_block(
     num_steps: int,
     signed: bool,
 ) -> None:
+    """Fires values that share a scale."""
     if table[-1] == -np.inf:
         whole = search(value, out, table, scale, num_steps, signed)
         for j in range(whole, value.size):
@@ -141,6 +152,32 @@ def collect(
             bits &= bits - np.uint64(1)
     for j in range(whole, times.size):
         if times[j] != silent:
+            index[num], found[num] = j, value[j]
+            num += 1
+    return num
+
+
+@compiled
+def select(
+    value: np.ndarray,
+    times: np.ndarray,
+    last: float,
+    num_steps: int,
+    signed: bool,
+    index: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """Lists the positions and values of all that reach the last threshold, in lists
+    with room for some more, and returns their number.
+    """
+    if not can_select(value):
+        mark(value, times, last, num_steps, signed)
+        return collect(value, times, num_steps, index, found)
+    num, whole = 0, value.size - value.size % LANES
+    for j in range(0, whole, LANES):
+        num = select_lanes(value, j, last, signed, index, found, num)
+    for j in range(whole, value.size):
+        if (abs(value[j]) if signed else value[j]) >= last:
             index[num], found[num] = j, value[j]
             num += 1
     return num
@@ -285,19 +322,13 @@ def peaks(
     x: np.ndarray, width: int, scale: float, out: np.ndarray, start: int, stop: int
 ) -> None:
     """Writes the largest size in each row, 1 for zeros, times a scale."""
-    best = np.empty(WORD, x.dtype)
     for i in range(start, stop):
-        row = x[i * width : (i + 1) * width]
-        best[:] = 0
-        whole = width - width % WORD
-        for first in range(0, whole, WORD):
-            part = row[first : first + WORD]
-            for j in range(WORD):
-                best[j] = abs(part[j]) if abs(part[j]) > best[j] else best[j]
-        largest = best.max()
-        for j in range(whole, width):
-            largest = abs(row[j]) if abs(row[j]) > largest else largest
-        out[i] = scale * (largest if largest > 0 else x.dtype.type(1))
+        first, last = i * width, (i + 1) * width
+        whole = last - width % WORD
+        size = largest(x, first, whole)
+        for j in range(whole, last):
+            size = abs(x[j]) if abs(x[j]) > size else size
+        out[i] = scale * (size if size > 0 else x.dtype.type(1))
 
 
 @compiled

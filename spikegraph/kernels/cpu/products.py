@@ -12,7 +12,7 @@ from numba.core import cgutils, types
 
 from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled, intrinsic
 from spikegraph.kernels.cpu.graph import aggregate, fire_rows
-from spikegraph.kernels.cpu.registers import LANES, access, load, spread, store
+from spikegraph.kernels.cpu.vectors import LANES, access, load, spread, store
 
 # Rows and vectors of columns whose products are held in registers.
 TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
