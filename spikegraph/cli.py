@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         help="ratio of neighbouring levels, above 1; 'auto' searches the best for each "
         'population (default: auto)',
     )
+    run.add_argument(
+        '--profile',
+        action='store_true',
+        help='measure the peak memory of a forward pass, too; in JSON in bytes',
+    )
     _add_common(run)
 
     sweep = commands.add_parser(
@@ -251,7 +256,9 @@ def _run(args: argparse.Namespace) -> None:
     from spikegraph.experiment import run_experiment
     from spikegraph.formatting import format_experiment
 
-    result = run_experiment(args.dataset, config, **_options(args))
+    result = run_experiment(
+        args.dataset, config, profile=args.profile, **_options(args)
+    )
     print(format_experiment(result), file=report)
     _write_json(result.to_dict(), args.json, output)
     if output is not None:

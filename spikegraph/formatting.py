@@ -52,6 +52,7 @@ _SECONDS = {
     'ann_forward': 'ANN forward',
     'snn_forward': 'SNN forward',
 }
+_MEMORY = {'ann_forward': 'ANN peak memory', 'snn_forward': 'SNN peak memory'}
 _COLUMNS = {
     'loss_points': ('loss, points', 2),
     'loss_percent': ('loss, %', 2),
@@ -91,6 +92,13 @@ def format_experiment(result: Experiment) -> str:
             continue
         over = f' ({_timed(result)})' if name.endswith('forward') else ''
         lines.append(f'{label:<27}{_cell(seconds[name], 3):>15} s{over}')
+    for name, value in (result.peak_memory_bytes() or {}).items():
+        start = f'{_MEMORY[name]:<27}'
+        if value is None:
+            lines.append(f'{start}{"not available":>15} (Linux tells it, or a GPU)')
+            continue
+        megabytes = {key: number / 1e6 for key, number in value.items()}
+        lines.append(f'{start}{_cell(megabytes, 1):>15} MB ({_timed(result)})')
     seed = '' if result.weights is not None else f' (seed {first.trained.seed})'
     lines += ['', f'Conversion{seed}', str(first.snn.report)]
     measurement = str(first.measurement)

@@ -11,6 +11,7 @@ import pytest
 import spikegraph
 from spikegraph.cli import main
 from spikegraph.datasets import DATASETS
+from spikegraph.measurement import memory
 from spikegraph.models import RECIPES
 
 PNG = b'\x89PNG\r\n\x1a\n'
@@ -46,6 +47,7 @@ def test_run_writes_report_json_and_pictures(tmp_path, capsys):
         str(folder),
     ]:
         assert text in report
+    assert 'peak' not in report and 'peak' not in file.read_text()  # No --profile.
     for name in ['raster.png', 'spike_times.png', 'coding_error.png']:
         content = (folder / name).read_bytes()
         assert content.startswith(PNG) and 5_000 < len(content) < 200_000
@@ -99,6 +101,36 @@ def test_json_on_standard_output(capsys):
     assert all(0 <= value['mean'] <= 100 for value in result['seconds'].values())
     assert isinstance(summary['latency_steps'], int)
     assert f'± {summary["ann_accuracy"]["std"]:.2f} %' in err
+
+
+@pytest.mark.skipif(
+    not Path('/proc/self/clear_refs').exists(), reason='the system does not tell'
+)
+def test_profile(tmp_path, capsys):
+    file = tmp_path / 'out.json'
+    assert main(['run', '--seeds', '2', '--profile', '--json', str(file)]) == 0
+    result, report = json.loads(file.read_text()), capsys.readouterr().out
+    found = result['peak_memory_bytes']
+    assert found.keys() == {'ann_forward', 'snn_forward'}
+    assert all(0 <= value['mean'] < 200e6 for value in found.values())
+    sizes = [run['peak_memory_bytes']['ann_forward'] for run in result['per_seed']]
+    assert found['ann_forward']['mean'] == pytest.approx(sum(sizes) / 2)
+    for name, label in (('ann_forward', 'ANN'), ('snn_forward', 'SNN')):
+        text = rf'^{label} peak memory +{found[name]["mean"] / 1e6:.1f} .*MB \(whole'
+        assert re.search(text, report, re.MULTILINE)
+
+
+def test_profile_where_the_system_does_not_tell(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(memory, '_STATUS', tmp_path / 'none')
+    file = tmp_path / 'out.json'
+    assert main(['run', '--profile', '--json', str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r'ANN peak memory +not available', out)
+    assert re.search(r'SNN peak memory +not available', out) and err == ''
+    missing = {'ann_forward': None, 'snn_forward': None}
+    result = json.loads(file.read_text())
+    assert result['peak_memory_bytes'] == missing
+    assert result['per_seed'][0]['peak_memory_bytes'] == missing
 
 
 def test_options_reach_the_conversion(capsys):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from spikegraph.conversion import SpikingModel
 from spikegraph.datasets import GraphDataset, ImageDataset
+from spikegraph.measurement import peak_memory
 from spikegraph.models import predict
 
 _TIMED_CALLS = 3
@@ -195,9 +196,7 @@ def _relative_error(ann: Tensor, snn: Tensor) -> float:
 @torch.no_grad()
 def time_forward(model: nn.Module, data: Data | Tensor) -> float:
     """The median wall-clock time of an inference over a graph or batch."""
-    inputs = [data] if isinstance(data, Tensor) else [data.x, data.edge_index]
-    if isinstance(data, Batch):
-        inputs += [data.edge_attr, data.batch]
+    inputs = _inputs(data)
     model(*inputs)  # Compiles kernels, fills caches.
     times = []
     for _ in range(_TIMED_CALLS):
@@ -205,3 +204,22 @@ def time_forward(model: nn.Module, data: Data | Tensor) -> float:
         model(*inputs)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+@torch.no_grad()
+def forward_memory(model: nn.Module, data: Data | Tensor) -> int | None:
+    """The bytes by which memory grows at its peak in an inference over a graph or
+    batch, after one that prepares it; :obj:`None` where the system does not tell."""
+    inputs = _inputs(data)
+    model(*inputs)  # Compiles kernels, fills caches.
+    try:
+        return peak_memory(lambda: model(*inputs), inputs[0].device)[0]
+    except NotImplementedError:
+        return None
+
+
+def _inputs(data: Data | Tensor) -> list[Tensor]:
+    inputs = [data] if isinstance(data, Tensor) else [data.x, data.edge_index]
+    if isinstance(data, Batch):
+        inputs += [data.edge_attr, data.batch]
+    return inputs

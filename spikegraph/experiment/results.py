@@ -36,6 +36,10 @@ class Run:
             neuron and energy ratios.
         seconds (Dict[str, float]): Wall-clock times of training, conversion
             and the two forward passes.
+        peak_memory_bytes (Dict[str, int], optional): By how much memory grows at
+            its peak in each of the two forward passes; :obj:`None` in place of a
+            number where the system does not tell.
+            (default: :obj:`None`, not measured)
     """
 
     trained: TrainedModel
@@ -43,15 +47,18 @@ class Run:
     measurement: Measurement
     metrics: dict[str, float]
     seconds: dict[str, float]
+    peak_memory_bytes: dict[str, int | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The run as JSON types, in the units of :class:`Experiment`."""
+        memory = self.peak_memory_bytes
         return {
             'seed': self.trained.seed,
             'epochs': self.trained.epochs,
             **self.metrics,
             'energy_pj': self.measurement.energy_pj(),
             'seconds': self.seconds,
+            **({} if memory is None else {'peak_memory_bytes': memory}),
             'conversion': self.snn.report.to_dict(),
         }
 
@@ -61,7 +68,7 @@ class Experiment:
     """The runs of several seeds on one dataset. Accuracies, ROC-AUC and
     agreement are in percent, the loss is in points, or for regression in the
     unit of the property; energies are in pJ per node, or per graph or image
-    where these are classified; times in seconds.
+    where these are classified; times in seconds, memory in bytes.
 
     Args:
         dataset (NodeDataset, GraphDataset or ImageDataset): The dataset.
@@ -99,16 +106,31 @@ class Experiment:
         """Mean and standard deviation of the wall-clock times."""
         return summarize([run.seconds for run in self.runs])
 
+    def peak_memory_bytes(self) -> dict[str, dict[str, float] | None] | None:
+        """Mean and standard deviation of the bytes that the forward passes take at
+        their peak, :obj:`None` for those not available; :obj:`None` if nothing was
+        measured."""
+        if self.runs[0].peak_memory_bytes is None:
+            return None
+        result: dict[str, dict[str, float] | None] = {}
+        for name in self.runs[0].peak_memory_bytes:
+            sizes = [(run.peak_memory_bytes or {}).get(name) for run in self.runs]
+            known = [{name: float(size)} for size in sizes if size is not None]
+            result[name] = summarize(known)[name] if known else None
+        return result
+
     def to_dict(self) -> dict[str, Any]:
         """The experiment as JSON types; ``layers`` holds the operation counts
         of the first seed.
         """
         measurement = self.runs[0].measurement.to_dict()
+        memory = self.peak_memory_bytes()
         return {
             **describe(self.dataset, self.recipe),
             'summary': self.summary(),
             'energy_pj': self.energy_pj(),
             'seconds': self.seconds(),
+            **({} if memory is None else {'peak_memory_bytes': memory}),
             'seeds': [run.trained.seed for run in self.runs],
             'config': self.config.to_dict(),
             'versions': versions(),

@@ -18,6 +18,7 @@ from spikegraph.experiment.evaluation import (
     evaluate,
     evaluate_graphs,
     evaluate_images,
+    forward_memory,
     measured_batches,
     time_forward,
 )
@@ -44,6 +45,7 @@ def run_experiment(
     seeds: int = 1,
     root: str | PathLike[str] | None = None,
     weights: str | PathLike[str] | None = None,
+    profile: bool = False,
     progress: bool = True,
 ) -> Experiment:
     """Trains networks on a dataset, converts them, and finds what that cost.
@@ -68,6 +70,8 @@ def run_experiment(
             (default: :func:`~spikegraph.datasets.default_root`)
         weights (str or os.PathLike, optional): The state dict of the network,
             which is then not trained. (default: :obj:`None`)
+        profile (bool, optional): Whether the peak memory of a forward pass is
+            measured, too. (default: :obj:`False`)
         progress (bool, optional): Whether bars are shown. (default: :obj:`True`)
 
     Returns:
@@ -84,7 +88,7 @@ def run_experiment(
     runs = []
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
         trained = _network(dataset, recipe, seed, weights, progress)
-        runs.append(run_conversion(trained, dataset, config, progress))
+        runs.append(run_conversion(trained, dataset, config, progress, profile))
     return Experiment(dataset, recipe, config, runs, _path(weights))
 
 
@@ -180,13 +184,15 @@ def run_conversion(
     dataset: Dataset,
     config: ConversionConfig,
     progress: bool = False,
+    profile: bool = False,
 ) -> Run:
     """Converts a network, calibrated on no label, evaluates it on the test nodes,
     graphs or images and measures it.
 
     A node classifier is calibrated on the features of the whole graph and measured
     on all nodes; a network for molecules or images is calibrated on some training
-    graphs or images and measured on some for testing.
+    graphs or images and measured on some for testing. With :obj:`profile`, the peak
+    memory of a forward pass of each network is measured, too.
     """
     model = trained.model
     bar = partial(tqdm, desc='Converting', leave=False) if progress else iter
@@ -203,6 +209,12 @@ def run_conversion(
         'ann_forward': time_forward(model, measured[0]),
         'snn_forward': time_forward(snn, measured[0]),
     }
+    memory: dict[str, int | None] | None = None
+    if profile:
+        memory = {
+            'ann_forward': forward_memory(model, measured[0]),
+            'snn_forward': forward_memory(snn, measured[0]),
+        }
     measurement = measure(model, snn, measured)
     if isinstance(dataset, GraphDataset):
         found = evaluate_graphs(model, snn, dataset, progress)
@@ -215,4 +227,4 @@ def run_conversion(
         'spikes_per_neuron': measurement.spikes_per_neuron,
         **measurement.energy_ratios(),
     }
-    return Run(trained, snn, measurement, metrics, seconds)
+    return Run(trained, snn, measurement, metrics, seconds, memory)

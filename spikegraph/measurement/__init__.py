@@ -1,4 +1,4 @@
-"""Operation counts, energies and latency of a network and its spiking twin."""
+"""Operation counts, energies, latency and memory of a network and its twin."""
 
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import (
@@ -9,6 +9,7 @@ from spikegraph.measurement.energy import (
 )
 from spikegraph.measurement.latency import Latency, latency
 from spikegraph.measurement.measure import Measurement, measure
+from spikegraph.measurement.memory import peak_memory
 
 __all__ = [
     'HOROWITZ_45NM_FP32',
@@ -21,4 +22,5 @@ __all__ = [
     'Measurement',
     'latency',
     'measure',
+    'peak_memory',
 ]
