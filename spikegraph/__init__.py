@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     )
     from spikegraph.inference import layerwise, predict
     from spikegraph.measurement import EnergyTable, Measurement, measure
+    from spikegraph.reordering import reorder
     from spikegraph.simulation import Simulation, simulate
     from spikegraph.storage import load, save
 else:
@@ -25,6 +26,7 @@ else:
             'conversion': 'ConversionConfig SpikingModel convert register_rule',
             'inference': 'layerwise predict',
             'measurement': 'EnergyTable Measurement measure',
+            'reordering': 'reorder',
             'simulation': 'Simulation simulate',
             'storage': 'load save',
         }
@@ -53,6 +55,7 @@ __all__ = [
     'measure',
     'predict',
     'register_rule',
+    'reorder',
     'save',
     'simulate',
 ]

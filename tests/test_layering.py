@@ -13,7 +13,7 @@ ORDER = [
     ('kernels',),
     ('nn',),
     ('conversion',),
-    ('simulation', 'storage', 'inference'),
+    ('simulation', 'storage', 'inference', 'reordering'),
     ('measurement',),
     ('plotting',),
     ('training',),
