@@ -14,7 +14,13 @@ from torch import Tensor
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
 from spikegraph.kernels.adjacency import Adjacency
-from spikegraph.kernels.backend import FAST_TYPES, are_fast, cpu_kernels, is_fast
+from spikegraph.kernels.backend import (
+    FAST_TYPES,
+    are_fast,
+    cpu_kernels,
+    is_fast,
+    needs_gradient,
+)
 from spikegraph.kernels.memory import columns_of, empty, flat
 from spikegraph.kernels.neurons import (
     decode_spikes,
@@ -82,16 +88,12 @@ def earliest(
     if cpu is None or not is_fast(rank, torch.uint8) or num_rows == 0:
         counts = adjacency.rowptr.diff()
         index = torch.arange(num_rows, device=counts.device).repeat_interleave(counts)
-        picked = rank.flatten(1).index_select(0, adjacency.col)
-        return (
-            rank.new_full((num_rows, width), silent)
-            .scatter_reduce(
-                *(0, index.view(-1, 1).expand_as(picked), picked),
-                reduce='amax' if latest else 'amin',
-                include_self=False,
-            )
-            .view(out_shape)
-        )
+        rows = rank.reshape(rank.shape[0], width)
+        picked = rows.index_select(0, adjacency.col)
+        out = rank.new_full((num_rows, width), silent)
+        index, how = index.view(-1, 1).expand_as(picked), 'amax' if latest else 'amin'
+        out = out.scatter_reduce(0, index, picked, reduce=how, include_self=False)
+        return out.view(out_shape)
     out = empty(out_shape, torch.uint8)
     times = flat(rank.contiguous())
     edges = (flat(adjacency.rowptr), flat(adjacency.col))
@@ -135,7 +137,7 @@ class Messages:
         per_channel = scale.shape == x.shape[1:] and scale.numel() > 1
         usable = len(x.shape) == 2 and is_fast(x.spike_time, torch.uint8)
         usable &= per_node or per_channel or scale.numel() == 1
-        usable &= not _needs_gradient(scale) and self._can_be_fast()
+        usable &= not needs_gradient(scale) and self._can_be_fast()
         if cpu is None or not usable:
             return self._take_values(decode_spikes(x.spike_time, x.code, scale))
         table = table_of(x.code, scale, per_node or per_channel)
@@ -159,7 +161,7 @@ class Messages:
     def _take_values(self, x: Tensor) -> None:
         self._values = x
         usable = is_fast(x, *FAST_TYPES) and self._can_be_fast()
-        if not usable or _needs_gradient(x):
+        if not usable or needs_gradient(x):
             return
         cpu = cpu_kernels()
         assert cpu is not None
@@ -172,7 +174,7 @@ class Messages:
         adjacency, dtype = self.adjacency, self.dtype
         factors = (adjacency.weight, adjacency.source_factor, adjacency.target_factor)
         given = [f for f in factors if f is not None]
-        fixed = all(f.dtype == dtype and not _needs_gradient(f) for f in given)
+        fixed = all(f.dtype == dtype and not needs_gradient(f) for f in given)
         return fixed and dtype in FAST_TYPES
 
     def _set_arguments(
@@ -333,7 +335,9 @@ class Messages:
 
     def _with_weights(self, weights: Weights) -> tuple[Any, ...] | None:
         """What the kernels of products read; None if there are none."""
-        if self._arguments is None or len(self.shape) != 2:
+        weight = weights.weight
+        fits = weight.dtype == self.dtype and weight.size(1) == self.width
+        if self._arguments is None or len(self.shape) != 2 or not fits:
             return None
         panels = weights.panels(self.scale)
         if panels is None:
@@ -394,7 +398,3 @@ class Weights:
             offset[:num_outputs] = bias.detach()
         panels = torch.cat([panel.flatten() for panel in columns.split(unit, dim=1)])
         return flat(panels), flat(offset)
-
-
-def _needs_gradient(x: Tensor) -> bool:
-    return x.requires_grad and torch.is_grad_enabled()

@@ -68,7 +68,16 @@ def is_fast(x: Tensor, *dtypes: torch.dtype) -> bool:
 
 
 def are_fast(weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the kernels of the CPU can read weights, which need no gradient."""
-    given = [weight] if bias is None else [weight, bias]
-    fixed = not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
+    """Whether the kernels of the CPU can read weights and a bias for each output,
+    which need no gradient.
+    """
+    if bias is not None:
+        if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
+            return False
+    fixed = not any(needs_gradient(t) for t in (weight, bias) if t is not None)
     return fixed and is_fast(weight, *FAST_TYPES)
+
+
+def needs_gradient(x: Tensor) -> bool:
+    """Whether PyTorch has to record what is done to a tensor."""
+    return x.requires_grad and torch.is_grad_enabled()

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
-from spikegraph.kernels.backend import FAST_TYPES, are_fast, cpu_kernels, is_fast
+from spikegraph.kernels.backend import (
+    FAST_TYPES,
+    are_fast,
+    cpu_kernels,
+    is_fast,
+    needs_gradient,
+)
 from spikegraph.kernels.memory import empty, flat
 from spikegraph.kernels.neurons import (
     decode_spikes,
@@ -44,8 +50,9 @@ def transform_spikes(
     """
     _check_width(spikes.shape, weight)
     scale, cpu = spikes.scale, cpu_kernels()
-    usable = is_fast(spikes.spike_time, torch.uint8) and are_fast(weight, bias)
-    if cpu is None or not usable or scale.dim() > 1 or len(spikes.shape) != 2:
+    usable = is_fast(spikes.spike_time, torch.uint8) and len(spikes.shape) == 2
+    usable &= scale.numel() == 1 or scale.shape == spikes.shape[1:]
+    if cpu is None or not usable or not _fit(scale, weight, bias):
         x = decode_spikes(spikes.spike_time, spikes.code, scale)
         return F.linear(x, weight, bias)
     weight = weight.detach().t()
@@ -92,8 +99,8 @@ def encode_transform(
     """
     _check_width(x.shape, weight)
     scale, cpu = check_scale(scale, x), cpu_kernels()
-    usable = is_fast(x, *FAST_TYPES) and are_fast(weight, bias) and scale.numel() == 1
-    if cpu is None or not usable or x.dim() != 2:
+    usable = is_fast(x, *FAST_TYPES) and x.dim() == 2 and scale.numel() == 1
+    if cpu is None or not usable or not _fit(scale, weight, bias):
         if is_relative:
             scale = scale * row_peaks(x)
         x = decode_spikes(fire_spikes(x, code, scale), code, scale)
@@ -106,12 +113,7 @@ def encode_transform(
     work = partial(
         cpu.events.encode_transform,
         *(flat(x.detach().contiguous()), x.size(1), is_relative),
-        *(
-            flat(scale.detach().reshape(1)),
-            thresholds.numpy(),
-            code.num_steps,
-            code.signed,
-        ),
+        *(flat(scale), thresholds.numpy(), code.num_steps, code.signed),
         *(flat(table), flat(weight), _flat_bias(bias, weight), flat(out), width),
     )
     share(work, num_rows, x.numel(), 1)
@@ -141,6 +143,10 @@ def _check_width(shape: torch.Size, weight: Tensor) -> None:
         )
 
 
+def _fit(scale: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    is_fixed = scale.dtype == weight.dtype and not needs_gradient(scale)
+    return is_fixed and are_fast(weight, bias)
+
+
 def _flat_bias(bias: Tensor | None, weight: Tensor) -> object:
-    bias = weight.new_empty(0) if bias is None else bias.detach().to(weight)
-    return flat(bias.contiguous())
+    return flat(weight.new_empty(0) if bias is None else bias.contiguous())

@@ -3,13 +3,16 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from spikegraph.coding import PhaseCode, Spikes, encode
 from spikegraph.kernels import (
     Adjacency,
     Messages,
+    Weights,
     aggregate,
     backend,
+    earliest,
     neighbor_adjacency,
     propagate,
     reference,
@@ -298,12 +301,9 @@ def test_fire_equals_encode(code, width):
         for j, scale in enumerate(scales_of(width, dtype)):
             x = spikes_of(code, width, scale)
             sums, bias = propagate(adjacency, x), torch.randn(width, dtype=dtype)
-            one, many = (
-                torch.tensor(0.5, dtype=dtype),
-                torch.rand(width, dtype=dtype) + 0.3,
-            )
+            one, many = torch.tensor(0.5), torch.rand(width) + 0.3
             for s, b in ((one, bias), (many, bias), (one, None), (many, None)):
-                target = fired[(i + j) % 4]
+                target, s = fired[(i + j) % 4], s.to(dtype)
                 found = Messages(adjacency, x).fire(b, target, s)
                 expected = encode(sums if b is None else sums + b, target, s)
                 assert found.dtype == torch.uint8 and torch.equal(found, expected)
@@ -320,6 +320,83 @@ def test_fire_in_blocks_of_rows(dtype, num_targets):
         for s in (scale, scale[:1], scale[0]):
             found = Messages(adjacency, x).fire(bias, code, s)
             assert torch.equal(found, encode(propagate(adjacency, x) + bias, code, s))
+
+
+DEPTHS, OUTPUTS = [1, 15, 17, 40, 130], [1, 15, 16, 17, 33, 64, 65, 130]
+
+
+@pytest.mark.parametrize('depth', DEPTHS)
+@pytest.mark.parametrize('num_outputs', OUTPUTS)
+def test_products(depth, num_outputs):
+    for i, dtype in enumerate((torch.float32, torch.float64)):
+        adjacency = adjacency_of(weighted=i, factors=True, dtype=dtype)
+        weight = torch.randn(num_outputs, depth, dtype=dtype)
+        bias = torch.randn(num_outputs, dtype=dtype)
+        one, many = torch.tensor(0.5), torch.rand(num_outputs) + 0.3
+        inputs = [spikes_of(CODES[1], depth, s) for s in scales_of(depth, dtype)]
+        inputs += [spikes_of(CODES[-1], depth, scales_of(depth, dtype)[0])]
+        inputs += [torch.randn(M, depth, dtype=dtype)]
+        for j, x in enumerate(inputs):
+            weights = Weights(weight, None if j == 1 else bias)
+            messages = Messages(adjacency, x)
+            out = torch.empty(N, num_outputs, dtype=dtype)
+            found = messages.products(weights, (0, N), out)
+            assert found is out
+            offset = None if j == 1 else bias.double()
+            expected = F.linear(messages.sums().double(), weight.double(), offset)
+            close = 1e-4 if dtype == torch.float32 else 1e-12
+            assert torch.allclose(found.double(), expected, rtol=close, atol=close)
+            for start, stop in ((0, 1), (3, 9), (5, 5), (N - 1, N)):
+                out = torch.empty(stop - start, num_outputs, dtype=dtype)
+                part = messages.products(weights, (start, stop), out)
+                assert torch.equal(part, found[start:stop])
+            code, s = CODES[(0, 1, 3, -1, -3)[j]], (one, many)[j % 2].to(dtype)
+            spike_time = messages.fire(None, code, s, weights)
+            assert torch.equal(spike_time, encode(found, code, s))
+
+
+@pytest.mark.parametrize('num_targets', [1, 5, 6, 7, 47, 48, 49, 100])
+def test_products_of_any_number_of_rows(num_targets):
+    edges = torch.stack([torch.arange(M), torch.arange(M) % num_targets])
+    adjacency = neighbor_adjacency(edges, None, M, num_targets, torch.float32)
+    weights = Weights(torch.randn(20, 7), torch.randn(20))
+    x = spikes_of(CODES[1], 7, torch.tensor(0.7))
+    messages, out = Messages(adjacency, x), torch.empty(num_targets, 20)
+    found = messages.products(weights, (0, num_targets), out)
+    expected = F.linear(messages.sums(), weights.weight, weights.bias)
+    assert torch.allclose(found, expected, atol=1e-5)
+    scale = torch.rand(20) + 0.3
+    spike_time = messages.fire(None, CODES[1], scale, weights)
+    assert torch.equal(spike_time, encode(found, CODES[1], scale))
+
+
+def test_products_that_kernels_leave_to_pytorch():
+    adjacency = adjacency_of(weighted=True, factors=True)
+    x = spikes_of(CODES[1], 6, torch.tensor(0.7))
+    weight, bias = torch.randn(5, 6), torch.randn(5)
+    for w, b, given in (
+        (weight.clone().requires_grad_(), bias, x),
+        (weight, bias.clone().requires_grad_(), x),
+        (weight.double(), bias.double(), x.to(torch.float64)),
+        (weight.bfloat16(), bias.bfloat16(), x.to(torch.bfloat16)),
+        (weight.t().contiguous().t(), bias.repeat_interleave(2)[::2], x),
+    ):
+        weights, messages = Weights(w, b), Messages(adjacency, given)
+        out = torch.empty(N, 5, dtype=given.dtype)
+        found = messages.products(weights, (0, N), out)
+        expected = F.linear(messages.sums(), w, b)
+        assert torch.allclose(found, expected, rtol=0.01, atol=1e-4)
+        assert found.requires_grad == (w.requires_grad or b.requires_grad)
+        with torch.no_grad():
+            found = messages.products(weights, (0, N), out)
+            assert torch.allclose(found, expected, rtol=0.01, atol=1e-4)
+    messages, out, one = Messages(adjacency, x), torch.empty(N, 5), torch.randn(1)
+    found = messages.products(Weights(weight, one), (0, N), out)  # It broadcasts.
+    assert torch.allclose(found, F.linear(messages.sums(), weight) + one, atol=1e-4)
+    with pytest.raises(RuntimeError, match='dtype'):
+        messages.products(Weights(weight.double(), None), (0, N), out)
+    with pytest.raises(RuntimeError, match='shapes'):
+        messages.products(Weights(weight[:, :5], None), (0, N), out)
 
 
 def test_ties_fire():
@@ -339,21 +416,39 @@ def test_what_does_not_fire_at_once():
     adjacency = adjacency_of(weighted=False, factors=True)
     code, one = CODES[1], torch.tensor(0.5)
     x, bias = torch.randn(M, 6), torch.randn(6)
-    potential = propagate(adjacency, x)
+    messages, potential = Messages(adjacency, x), propagate(adjacency, x)
+    learned = bias.clone().requires_grad_()
+    for s, b in ((one, bias), (one.clone().requires_grad_(), learned)):
+        found = messages.fire_at_once(b, code, s)
+        assert torch.equal(found, encode(potential + bias, code, one))
     for s, b in (
         (torch.rand(N, 1) + 0.5, bias),
+        (torch.rand(1, 6) + 0.5, bias),
         (one, torch.tensor(0.3)),
         (one, torch.randn(1)),
         (one, torch.randn(N, 1)),
         (one, bias.double()),
     ):
-        found = Messages(adjacency, x).fire(b, code, s)
+        assert messages.fire_at_once(b, code, s) is None
+        found = messages.fire(b, code, s)
         assert torch.equal(found, encode(potential + b, code, s))
-    found = Messages(adjacency, x.view(M, 2, 3)).fire(bias[:3], code, one)
-    assert torch.equal(found, encode(potential.view(N, 2, 3) + bias[:3], code, one))
-    learned = bias.clone().requires_grad_()
-    found = Messages(adjacency, x).fire(learned, code, one.clone().requires_grad_())
-    assert torch.equal(found, encode(potential + bias, code, one))
+    cube, half = Messages(adjacency, x.view(M, 2, 3)), Messages(adjacency, x.half())
+    assert cube.fire_at_once(bias[:3], code, one) is None
+    expected = encode(potential.view(N, 2, 3) + bias[:3], code, one)
+    assert torch.equal(cube.fire(bias[:3], code, one), expected)
+    assert half.fire_at_once(bias.half(), code, one) is None
+    expected = encode(half.sums() + bias.half(), code, one)
+    assert torch.equal(half.fire(bias.half(), code, one), expected)
+    weight = torch.randn(5, 6)
+    for w, b in (
+        (weight.clone().requires_grad_(), None),
+        (weight, torch.randn(1)),
+        (weight[:0], None),
+    ):
+        weights = Weights(w, b)
+        assert messages.fire_at_once(None, code, one, weights) is None
+        expected = encode(F.linear(potential, w, b), code, one)
+        assert torch.equal(messages.fire(None, code, one, weights), expected)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +456,7 @@ def test_what_does_not_fire_at_once():
     [
         (torch.tensor(-0.5), r'positive and finite \(got -0.5\)'),
         (torch.zeros(6), r'positive and finite \(got 0\)'),
-        (torch.ones(5), r'broadcast to the values .*\(got \(5,\)\)'),
+        (torch.tensor([math.inf]), r'positive and finite \(got inf\)'),
     ],
 )
 def test_scales_that_do_not_fire(scale, match):
@@ -373,15 +468,27 @@ def test_scales_that_do_not_fire(scale, match):
 @pytest.mark.parametrize('width', [1, 17, 300])
 @pytest.mark.parametrize('latest', [False, True])
 def test_earliest_equals_reference(width, latest):
-    adjacency = adjacency_of(weighted=False, factors=False)
-    rank = torch.randint(30, (M, width), dtype=torch.uint8)
+    adjacency = adjacency_of(weighted=False, factors=True)
+    rank = torch.randint(30, (M, 2 * width), dtype=torch.uint8)[:, ::2]
     expected = reference.earliest(adjacency.rowptr, adjacency.col, rank, 15, latest)
-    out = torch.full((N, width), 99, dtype=torch.uint8)
-    arguments = (adjacency.rowptr.numpy(), adjacency.col.numpy(), rank.view(-1).numpy())
-    kernel = backend.cpu_kernels().graph.earliest
-    for start, stop in ((0, 7), (7, 7), (7, N)):
-        kernel(*arguments, width, 15, latest, out.view(-1).numpy(), start, stop)
-    assert torch.equal(out, expected)
+    assert torch.equal(earliest(adjacency, rank, 15, latest), expected)
+    assert torch.equal(earliest(adjacency, rank.int(), 15, latest), expected.int())
+    cube = rank.reshape(M, 1, width, 1)
+    found = earliest(adjacency, cube, 15, latest)
+    assert torch.equal(found, expected.view(N, 1, width, 1))
+    for like in (rank, rank.int()):
+        found = earliest(adjacency, like[:, 0], 15, latest)
+        assert torch.equal(found.byte(), expected[:, 0])
+
+
+@pytest.mark.parametrize('num_sources, num_targets', [(31, 23), (31, 0), (0, 23)])
+@pytest.mark.parametrize('width', [0, 1, 17])
+def test_earliest_without_edges(num_sources, num_targets, width):
+    edges = torch.zeros(2, 0, dtype=torch.long)
+    adjacency = neighbor_adjacency(edges, None, num_sources, num_targets, torch.float32)
+    rank = torch.ones(num_sources, width, dtype=torch.uint8)
+    expected = torch.full((num_targets, width), 15, dtype=torch.uint8)
+    assert torch.equal(earliest(adjacency, rank, 15), expected)
 
 
 def uneven_adjacency(dtype):
@@ -403,6 +510,7 @@ def test_threads_do_not_matter(num_threads, width, uneven):
             edges = torch.randint(200, (2, 3000))
             adjacency = neighbor_adjacency(edges, None, 200, 200, dtype)
         bias = torch.randn(width, dtype=dtype)
+        weights = Weights(torch.randn(width, width, dtype=dtype), bias)
         for code in (CODES[1], CODES[-1]):
             scale = torch.rand(width, dtype=dtype) + 0.5
             spikes = spikes_of(code, width, scale[0], 200)
@@ -415,6 +523,11 @@ def test_threads_do_not_matter(num_threads, width, uneven):
                         propagate(adjacency, spikes.decode()),
                         Messages(adjacency, spikes).sums((3, 117)),
                         Messages(adjacency, spikes).fire(bias, code, scale),
+                        Messages(adjacency, spikes).fire(None, code, scale, weights),
+                        Messages(adjacency, spikes).products(
+                            weights, (3, 117), torch.empty(114, width, dtype=dtype)
+                        ),
+                        earliest(adjacency, spikes.spike_time, code.num_steps),
                     ]
                 )
             found.append(results)
@@ -447,8 +560,19 @@ def test_without_numba(without_numba):
                 assert torch.allclose(messages.sums((3, 9)), expected[3:9], atol=1e-4)
                 plain = expected_sums(adjacency.without_factors(), x)
                 assert torch.allclose(aggregate(adjacency, x), plain, atol=1e-4)
-                bias = torch.randn(17)
-                spike_time = messages.fire(bias, CODES[1], torch.tensor(0.5))
-                potential = messages.sums() + bias
-                assert torch.equal(spike_time, encode(potential, CODES[1], 0.5))
+                weights, out = Weights(torch.randn(5, 17), None), torch.empty(6, 5)
+                found = messages.products(weights, (3, 9), out)
+                product = F.linear(expected[3:9], weights.weight)
+                assert torch.allclose(found, product, atol=1e-3)
+                potential, scale = messages.sums(), torch.rand(5) + 0.5
+                spike_time = messages.fire(potential[0], CODES[1], scale[0])
+                potential = potential + potential[0]
+                assert torch.equal(spike_time, encode(potential, CODES[1], scale[0]))
+                spike_time = messages.fire(None, CODES[1], scale, weights)
+                product = messages.products(weights, (0, N), torch.empty(N, 5))
+                assert torch.equal(spike_time, encode(product, CODES[1], scale))
+        rank, edges = spikes.spike_time, (adjacency.rowptr, adjacency.col)
+        expected = reference.earliest(*edges, rank, 15)
+        for like in (rank, rank.view(M, 17, 1)):
+            assert torch.equal(earliest(adjacency, like, 15).view(N, 17), expected)
     assert backend.info()['path'] == 'torch'
