@@ -6,7 +6,7 @@ import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled
 from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
-from spikegraph.kernels.cpu.registers import VALUES
+from spikegraph.kernels.cpu.registers import NEAR
 from spikegraph.kernels.cpu.sums import sum_rows
 from spikegraph.kernels.cpu.vectors import LANES
 
@@ -89,7 +89,7 @@ def _add_up(
     rowptr[1] = num
     sum_rows(
         *(weight, width, rowptr, index, level, -1, 0, 0, 1, num, level, out),
-        *(i * width, width, VALUES),
+        *(i * width, width, NEAR),
     )
     if bias.size > 0:
         row = out[i * width : (i + 1) * width]

@@ -35,7 +35,8 @@ PERMUTED = 64  # Levels that fit into registers.
 VALUES = (0,)  # as real values,
 PACKED = (0, 0)  # as two spike times of at most 16 levels a byte,
 ONE, TWO, FOUR = (0,) * 3, (0,) * 4, (0,) * 5  # by a table in so many registers,
-TABLE = (0,) * 6  # or by one in memory.
+TABLE = (0,) * 6  # or by one in memory; or as
+NEAR = (0,) * 7  # real values that are in the caches already.
 _NUM_TABLES = {PACKED: 1, ONE: 1, TWO: 2, FOUR: 4}
 
 _PAIR = I64(0), I64(LANES)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from spikegraph.kernels.cpu.compilation import HAS_AVX512, intrinsic
-from spikegraph.kernels.cpu.registers import PACKED, VALUES, Levels
+from spikegraph.kernels.cpu.registers import NEAR, PACKED, VALUES, Levels
 from spikegraph.kernels.cpu.vectors import (
     I64,
     INTEGERS,
@@ -40,7 +40,8 @@ class _Sums:
             arguments[k] for k in (7, 8, 9, 12, 13)
         )
         self.final = builder.sub(end, I64(1))
-        self.way, real = (0,) * len(signature.args[14]), signature.args[11].dtype
+        way, real = (0,) * len(signature.args[14]), signature.args[11].dtype
+        self.way, self.is_far = (VALUES if way == NEAR else way), way != NEAR
         self.vector = ir.VectorType(context.get_value_type(real), LANES)
         self.load_size = LANES * real.bitwidth // 8 if self.way == VALUES else LANES
         self.per_load = 2 if self.way == PACKED else 1
@@ -63,7 +64,8 @@ class _Sums:
             last = self._integer(self.rowptr, builder.add(i, I64(1)))
             edges = cgutils.for_range_slice(builder, first, last, I64(1), inc=True)
             with edges as (e, _):
-                self._fetch(e, start, num_loads)
+                if self.is_far:
+                    self._fetch(e, start, num_loads)
                 self._add(e, start, num_loads, sums, masks)
             row = builder.mul(builder.sub(i, self.first), self.width)
             begin = builder.add(builder.add(self.position, column), row)
