@@ -122,7 +122,7 @@ def test_blocks_are_one(name, kind, monkeypatch):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('size', [1, 100, 1 << 20])
+@pytest.mark.parametrize('size', [7, 100, 1 << 20])
 def test_totals(size, monkeypatch):
     monkeypatch.setattr(potentials_module, 'BLOCK_SIZE', size)
     x = input_of('spikes')
@@ -140,8 +140,8 @@ def test_totals(size, monkeypatch):
 
     expected = first(x, EDGES) + second(x) + values.decode() + real
     before = real.clone()
-    for order in itertools.permutations(range(4)):
-        chosen = [parts()[i] for i in order]
+    for first_part in range(4):
+        chosen = parts()[first_part:] + parts()[:first_part]
         for total in (
             Total(chosen),
             Total([Total(chosen[:2]), Total(chosen[2:])]),
@@ -172,10 +172,8 @@ def test_gradients_in_blocks(name, monkeypatch):
             monkeypatch.setattr(potentials_module, 'BLOCK_SIZE', size)
             out = layer(x, *graph)
             found.append([out, *torch.autograd.grad(out.square().sum(), given)])
-        assert all(
-            torch.allclose(a, b, rtol=1e-4, atol=1e-3)
-            for a, b in zip(*found, strict=True)
-        )
+        for one, many in zip(*found, strict=True):
+            assert torch.allclose(one, many, rtol=1e-4, atol=1e-3)
     if layer.weight is None:
         return
     monkeypatch.setattr(potentials_module, 'BLOCK_SIZE', 1 << 20)
