@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+# Without a GPU, Triton's kernels are interpreted. Triton, which torch-geometric
+# imports, reads this only once.
+os.environ['TRITON_INTERPRET'] = '0' if torch.cuda.is_available() else '1'
+
 from torch_geometric.data import Data
 
 from spikegraph.datasets import DATASETS, NodeDataset, load_dataset

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spikegraph.coding.phase_code import PhaseCode
+from spikegraph.coding.phase_code import MAX_NUM_STEPS, PhaseCode
 
 
 def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
@@ -134,3 +134,16 @@ def check_scale(scale: float | Tensor, x: Tensor) -> Tensor:
             f'(got {tuple(scale.shape)})'
         )
     return scale
+
+
+def check_thresholds(thresholds: Tensor) -> int:
+    """Returns how many steps thresholds :math:`(T, *)` are for, if a byte can
+    hold their spike times.
+    """
+    num_steps = len(thresholds) if thresholds.dim() else 0
+    if not 1 <= num_steps <= MAX_NUM_STEPS:
+        raise ValueError(
+            f"Expected 'thresholds' to hold 1 to {MAX_NUM_STEPS} steps "
+            f'(got shape {list(thresholds.shape)})'
+        )
+    return num_steps

@@ -9,7 +9,6 @@ from spikegraph.kernels.adjacency import (
 )
 from spikegraph.kernels.aggregation import (
     Messages,
-    Weights,
     aggregate,
     earliest,
     propagate,
@@ -23,6 +22,7 @@ from spikegraph.kernels.neurons import (
     fire,
     fire_spikes,
 )
+from spikegraph.kernels.weights import Weights
 
 __all__ = [
     'Adjacency',

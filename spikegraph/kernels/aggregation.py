@@ -1,4 +1,6 @@
-"""Sums over neighbours: on the CPU by Numba, elsewhere by PyTorch."""
+"""Sums over neighbours: on the CPU by Numba, on CUDA by Triton, elsewhere by
+PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
+from spikegraph.kernels import triton
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.backend import (
     FAST_TYPES,
-    are_fast,
     cpu_kernels,
     is_fast,
     needs_gradient,
@@ -29,8 +31,8 @@ from spikegraph.kernels.neurons import (
     table_of,
 )
 from spikegraph.kernels.threads import share, share_rows
+from spikegraph.kernels.weights import Weights
 
-_MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 _MIN_DEGREE = 3  # Mean number of edges for which packing is worthwhile.
 
 
@@ -84,6 +86,10 @@ def earliest(
     """
     num_rows, width = adjacency.num_targets, math.prod(rank.shape[1:])
     out_shape = (num_rows, *rank.shape[1:])
+    if rank.numel() > 0 and triton.is_available(rank):
+        ranks = rank.reshape(rank.size(0), width)
+        found = triton.earliest(adjacency.rowptr, adjacency.col, ranks, silent, latest)
+        return found.view(out_shape)
     cpu = cpu_kernels()
     if cpu is None or not is_fast(rank, torch.uint8) or num_rows == 0:
         counts = adjacency.rowptr.diff()
@@ -125,7 +131,8 @@ class Messages:
         self.shape = (adjacency.num_targets, *x.shape[1:])
         self.dtype = x.dtype
         self.scale: Tensor | None = None  # Of channels, multiplied last.
-        self._arguments: tuple[Any, ...] | None = None
+        self._arguments: tuple[Any, ...] | None = None  # What is sent, on the CPU,
+        self._on_cuda: tuple[Tensor, Tensor | None, Tensor | None] | None = None
         if isinstance(x, Spikes):
             self._take_spikes(x)
         else:
@@ -135,14 +142,20 @@ class Messages:
         scale, cpu = x.scale, cpu_kernels()
         per_node = scale.shape == (x.shape[0], 1) and scale.numel() > 1
         per_channel = scale.shape == x.shape[1:] and scale.numel() > 1
-        usable = len(x.shape) == 2 and is_fast(x.spike_time, torch.uint8)
+        on_cuda = triton.is_available(x.spike_time)
+        usable = on_cuda or (cpu is not None and is_fast(x.spike_time, torch.uint8))
+        usable &= len(x.shape) == 2 and x.spike_time.numel() > 0
         usable &= per_node or per_channel or scale.numel() == 1
         usable &= not needs_gradient(scale) and self._can_be_fast()
-        if cpu is None or not usable:
+        if not usable:
             return self._take_values(decode_spikes(x.spike_time, x.code, scale))
         table = table_of(x.code, scale, per_node or per_channel)
         if per_channel:
             self.scale = scale
+        factor = scale if per_node else None
+        if on_cuda or cpu is None:
+            self._on_cuda = (x.spike_time, table, factor)
+            return
         spike_time, width = x.spike_time.contiguous(), x.shape[1]
         way, stride = cpu.registers.way_of(len(x.code.table())), width
         if table.dtype != torch.float32:
@@ -155,13 +168,14 @@ class Messages:
             work = partial(cpu.graph.pack, times, width, packed)
             share(work, x.shape[0], times.size, 1)
             times = packed
-        factor = scale if per_node else None
         self._set_arguments(times, stride, flat(table), way, factor)
 
     def _take_values(self, x: Tensor) -> None:
         self._values = x
-        usable = is_fast(x, *FAST_TYPES) and self._can_be_fast()
-        if not usable or needs_gradient(x):
+        usable = self._can_be_fast() and not needs_gradient(x) and x.numel() > 0
+        if usable and triton.is_available(x):
+            self._on_cuda = (x.reshape(x.shape[0], self.width), None, None)
+        if not usable or not is_fast(x, *FAST_TYPES):
             return
         cpu = cpu_kernels()
         assert cpu is not None
@@ -209,6 +223,10 @@ class Messages:
     ) -> Tensor:
         """The sums of some rows, written to ``out`` without gaps if it is given."""
         start, stop = rows or (0, self.shape[0])
+        if self._on_cuda is not None:
+            found = self._cuda_sums(start, stop)
+            found = found if self.scale is None else found.mul_(self.scale)
+            return found if out is None else out.copy_(found)
         is_new = out is None
         if out is None:
             out = empty((stop - start, *self.shape[1:]), self.dtype)
@@ -229,6 +247,33 @@ class Messages:
         if stop > start and self.width > 0:
             share_rows(work, self.adjacency.rowptr, (start, stop), self.width)
         return out if self.scale is None else out.mul_(self.scale)
+
+    def _cuda_sums(self, start: int, stop: int) -> Tensor:
+        graph, x, table, source, target = self._cuda_arguments(start, stop)
+        if table is None:
+            found = triton.aggregate(*graph, x, source, target)
+        else:
+            found = triton.aggregate_spikes(*graph, x, table, source, target)
+        return found.view(stop - start, *self.shape[1:])
+
+    def _cuda_arguments(
+        self, start: int, stop: int
+    ) -> tuple[
+        tuple[Tensor, Tensor, Tensor | None],
+        Tensor,
+        Tensor | None,
+        Tensor | None,
+        Tensor | None,
+    ]:
+        """Graph, what is sent, its table and the factors of nodes."""
+        assert self._on_cuda is not None
+        adjacency, (x, table, scale) = self.adjacency, self._on_cuda
+        source, target = adjacency.source_factor, adjacency.target_factor
+        if scale is not None:
+            source = scale if source is None else source * scale
+        target = None if target is None else target[start:stop]
+        graph = (adjacency.rowptr[start : stop + 1], adjacency.col, adjacency.weight)
+        return graph, x, table, source, target
 
     def _plain_sums(self, start: int, stop: int) -> Tensor:
         adjacency, x = self.adjacency, self._sent
@@ -314,6 +359,11 @@ class Messages:
         usable &= scale.numel() == 1 or scale.shape == (width,)
         if bias is not None:
             usable &= bias.shape == (width,) and bias.dtype == self.dtype
+        if self._on_cuda is not None and weights is None and self.scale is None:
+            graph, x, table, source, target = self._cuda_arguments(0, self.shape[0])
+            limits = code.thresholds.to(x.device, self.dtype)
+            neuron = (bias, limits, scale, code.signed)
+            return triton.aggregate_fire(*graph, x, table, source, target, *neuron)
         if arguments is None or not usable or cpu is None:
             return None
         thresholds = padded_thresholds(code, self.dtype)
@@ -361,40 +411,3 @@ def _is_packed(code: PhaseCode, dtype: torch.dtype, adjacency: Adjacency) -> boo
     is_short = cpu.registers.way_of(len(code.table())) == cpu.registers.ONE
     degree = adjacency.num_edges / max(1, adjacency.num_sources)
     return is_short and degree >= _MIN_DEGREE
-
-
-class Weights:
-    r"""The weights and bias of a layer, as kernels read them.
-
-    Args:
-        weight (torch.Tensor): The weights :math:`(F_{out}, F_{in})`.
-        bias (torch.Tensor, optional): The bias :math:`(F_{out})`.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight, bias
-
-    @property
-    def num_outputs(self) -> int:
-        """The number of outputs."""
-        return self.weight.size(0)
-
-    def panels(self, scale: Tensor | None) -> tuple[Any, Any] | None:
-        """The weights, times the scale of each input, in panels of columns, and the
-        bias, padded alike; None if kernels cannot read them.
-        """
-        cpu, weight, bias = cpu_kernels(), self.weight, self.bias
-        if cpu is None or not are_fast(weight, bias) or weight.size(1) > _MAX_DEPTH:
-            return None
-        unit = cpu.products.TILE_VECTORS * cpu.registers.LANES
-        num_outputs, depth = weight.shape
-        padded = -(-num_outputs // cpu.registers.LANES) * cpu.registers.LANES
-        columns = weight.new_zeros(depth, padded)
-        columns[:, :num_outputs] = weight.detach().t()
-        if scale is not None:
-            columns *= scale.view(-1, 1)
-        offset = weight.new_zeros(padded)
-        if bias is not None:
-            offset[:num_outputs] = bias.detach()
-        panels = torch.cat([panel.flatten() for panel in columns.split(unit, dim=1)])
-        return flat(panels), flat(offset)

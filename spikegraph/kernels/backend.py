@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from spikegraph.kernels.memory import is_plain
 
 FAST_TYPES = (torch.float32, torch.float64)
 
@@ -56,13 +58,10 @@ def cpu_kernels() -> ModuleType | None:
 def is_fast(x: Tensor, *dtypes: torch.dtype) -> bool:
     """Whether the kernels of the CPU can read a tensor."""
     return (
-        type(x) in (Tensor, nn.Parameter)
+        is_plain(x)
         and x.dtype in dtypes
         and x.device.type == 'cpu'
-        and x.layout == torch.strided
         and x.numel() > 0
-        and not x.is_neg()
-        and not torch.compiler.is_compiling()
         and cpu_kernels() is not None
     )
 

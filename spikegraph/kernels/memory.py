@@ -10,11 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _HUGE = 1 << 23  # Bytes; smaller tensors are as fast in small pages.
 _MIN_PERIOD = 512  # Shorter rows of columns are repeated,
 _WIDTH = 16  # to a multiple of what a processor compares at once.
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether kernels can read a tensor: no subclass, not sparse, not negated
+    lazily, not traced.
+    """
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.layout == torch.strided
+        and not x.is_neg()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def dense(x: Tensor) -> Tensor:

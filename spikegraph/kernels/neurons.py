@@ -1,4 +1,6 @@
-"""Firing and decoding: on the CPU by Numba, elsewhere by PyTorch."""
+"""Firing and decoding: on the CPU by Numba, on CUDA by Triton, elsewhere by
+PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode, encoding
-from spikegraph.coding.encoding import check_scale, count_reached
-from spikegraph.coding.phase_code import MAX_NUM_STEPS
+from spikegraph.coding.encoding import check_scale, check_thresholds, count_reached
+from spikegraph.kernels import triton
 from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
 from spikegraph.kernels.memory import columns_of, dense, flat, runs_of
 from spikegraph.kernels.threads import share
@@ -39,9 +41,9 @@ def fire_spikes(
         - **input:** potentials :math:`(*)`
         - **output:** spike times :math:`(*)`, uint8
     """
-    if is_fast(potential, *FAST_TYPES):
+    if _has_kernels(potential, *FAST_TYPES):
         checked = check_scale(scale, potential)
-        thresholds = code.thresholds.to(potential.dtype)
+        thresholds = code.thresholds.to(potential)
         spike_time = _fire(potential, thresholds, checked, code.signed)
         if spike_time is not None:
             return spike_time
@@ -72,14 +74,9 @@ def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
         - **input:** potentials :math:`(*)`
         - **output:** spike times :math:`(*)`, uint8
     """
-    num_steps = len(thresholds) if thresholds.dim() else 0
-    if not 1 <= num_steps <= MAX_NUM_STEPS:
-        raise ValueError(
-            f"Expected 'thresholds' to hold 1 to {MAX_NUM_STEPS} steps "
-            f'(got shape {list(thresholds.shape)})'
-        )
+    num_steps = check_thresholds(thresholds)
     thresholds = thresholds.to(potential)
-    if is_fast(potential, *FAST_TYPES):
+    if _has_kernels(potential, *FAST_TYPES):
         spike_time = _fire(potential, thresholds, thresholds.new_ones(()), signed)
         if spike_time is not None:
             return spike_time
@@ -120,7 +117,8 @@ def decode_spikes(
     if dtype is None:
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
         dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
-    value = _decode(spike_time, code.table().to(dtype), scale)
+    table = code.table().to(device=spike_time.device, dtype=dtype)
+    value = _decode(spike_time, table, scale)
     return (
         value if value is not None else encoding.decode(spike_time, code, scale, dtype)
     )
@@ -203,9 +201,14 @@ def _padded(thresholds: Tensor) -> Tensor:
     return padded
 
 
-def _is_table(table: Tensor) -> bool:
-    is_fixed = not (table.requires_grad and torch.is_grad_enabled())
-    return is_fixed and table.device.type == 'cpu' and table.dtype in FAST_TYPES
+def _has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether there are kernels that read a tensor, on the CPU or on CUDA."""
+    on_cuda = x.dtype in dtypes and x.numel() > 0 and triton.is_available(x.detach())
+    return on_cuda or is_fast(x, *dtypes)
+
+
+def _has_gradient(x: Tensor) -> bool:
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def _fire(
@@ -214,9 +217,13 @@ def _fire(
     """Fires by thresholds :math:`(T)` times a scale, or :math:`(T, *)`; None if
     they differ along more than one dimension.
     """
-    cpu, x = cpu_kernels(), dense(potential)
+    x = dense(potential)
     runs = runs_of(scale.shape if thresholds.dim() == 1 else thresholds.shape[1:], x)
-    if cpu is None or runs is None:
+    if runs is None:
+        return None
+    if triton.is_available(x):
+        return triton.fire(x, None, thresholds, scale, signed)
+    if (cpu := cpu_kernels()) is None:
         return None
     num_channels, length = runs
     num_steps, size = len(thresholds), x.numel()
@@ -257,21 +264,28 @@ def _fire(
 
 def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor | None:
     """Looks spike times up; None if the kernels cannot, or one is not there."""
-    if not is_fast(spike_time, torch.uint8) or not _is_table(table):
+    if table.device != spike_time.device or table.dtype not in FAST_TYPES:
+        return None
+    if not _has_kernels(spike_time, torch.uint8) or _has_gradient(table):
         return None
     table = table.detach()
     if isinstance(scale, Tensor):
-        if scale.requires_grad and torch.is_grad_enabled():
+        if _has_gradient(scale):
             return None
         scale = scale.detach().to(table)
-    cpu, x = cpu_kernels(), dense(spike_time)
+    x = dense(spike_time)
     factors = table.new_ones(1)
     if not isinstance(scale, Tensor) or scale.numel() == 1:
         table = scale.view(-1) * table if isinstance(scale, Tensor) else scale * table
     else:
         factors = scale
     runs = runs_of(factors.shape, x)
-    if cpu is None or runs is None:
+    if runs is None:
+        return None
+    if triton.is_available(x):
+        in_table = int(x.max()) < len(table)
+        return triton.decode(x, table, factors) if in_table else None
+    if (cpu := cpu_kernels()) is None:
         return None
     num_channels, length = runs
     size = x.numel()

@@ -1,0 +1,56 @@
+"""What takes Triton's kernels on CUDA, interpreted where there is no GPU."""
+
+import pytest
+import torch
+
+from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.kernels import Messages, earliest, neighbor_adjacency, propagate, triton
+
+pytest.importorskip('triton', reason='Triton is not installed')
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+    """Returns a function that runs another as on CUDA, and what it returned."""
+
+    def run(function):
+        with monkeypatch.context() as patch:
+            patch.setattr(triton, 'is_available', lambda tensor: True)
+            return function()
+
+    if torch.cuda.is_available():
+        pytest.skip('tests/kernels/test_triton.py runs on the GPU')
+    return run
+
+
+@pytest.mark.parametrize('num_channels', [0, 5])
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('per_node', [False, True])
+def test_sums_and_spikes_equal_those_of_the_cpu(
+    on_cuda, num_channels, weighted, per_node
+):
+    code = PhaseCode(7, 1.4, signed=True)
+    edge_index = torch.stack([torch.randint(9, (40,)), torch.randint(6, (40,))])
+    weight = torch.rand(40) if weighted else None
+    adjacency = neighbor_adjacency(edge_index, weight, 9, 6, torch.float32, mean=True)
+    times = torch.randint(len(code.table()), (9, 5), dtype=torch.uint8)
+    scale = torch.rand(9, 1) + 0.5 if per_node else torch.tensor(0.7)
+    spikes, bias = Spikes(times, code, scale), torch.randn(5)
+    threshold = torch.rand(num_channels) + 0.1 if num_channels else torch.tensor(0.3)
+    for x in (spikes, spikes.decode()):
+        expected = propagate(adjacency, x)
+        assert torch.equal(on_cuda(lambda x=x: propagate(adjacency, x)), expected)
+        rows = on_cuda(lambda x=x: Messages(adjacency, x).sums((2, 5)))
+        assert torch.equal(rows, expected[2:5])
+        fired = Messages(adjacency, x).fire(bias, code, threshold)
+        found = on_cuda(lambda x=x: Messages(adjacency, x).fire(bias, code, threshold))
+        assert torch.equal(found, fired)
+
+
+@pytest.mark.parametrize('latest', [False, True])
+def test_earliest_equals_that_of_the_cpu(on_cuda, latest):
+    edge_index = torch.stack([torch.randint(9, (20,)), torch.randint(6, (20,))])
+    adjacency = neighbor_adjacency(edge_index, None, 9, 7, torch.float32)
+    rank = torch.randint(16, (9, 3, 2), dtype=torch.uint8)
+    expected = earliest(adjacency, rank, 15, latest)
+    assert torch.equal(on_cuda(lambda: earliest(adjacency, rank, 15, latest)), expected)
