@@ -362,8 +362,13 @@ class Messages:
         if self._on_cuda is not None and weights is None and self.scale is None:
             graph, x, table, source, target = self._cuda_arguments(0, self.shape[0])
             limits = code.thresholds.to(x.device, self.dtype)
-            neuron = (bias, limits, scale, code.signed)
-            return triton.aggregate_fire(*graph, x, table, source, target, *neuron)
+            return triton.aggregate_fire(
+                *(*graph, x, table, source, target),
+                bias=bias,
+                thresholds=limits,
+                scale=scale,
+                signed=code.signed,
+            )
         if arguments is None or not usable or cpu is None:
             return None
         thresholds = padded_thresholds(code, self.dtype)
