@@ -5,6 +5,7 @@ channel comes in runs or in columns.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_MOST_KEPT = 1 << 28  # Bytes of memory for tensors to come.
+_LOCK = threading.RLock()
 _HUGE = 1 << 23  # Bytes; smaller tensors are as fast in small pages.
 _MIN_PERIOD = 512  # Shorter rows of columns are repeated,
 _WIDTH = 16  # to a multiple of what a processor compares at once.
@@ -41,14 +44,45 @@ def dense(x: Tensor) -> Tensor:
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A new tensor; a large one in the huge pages that NumPy asks for, which are
-    ready sooner.
+    """A new tensor; a large one in the huge pages that NumPy asks for, or in those of
+    one that is no longer in use: to get memory from the system takes as long as to
+    sum spikes up.
     """
-    size = math.prod(shape)
-    if size * dtype.itemsize < _HUGE:
+    size = math.prod(shape) * dtype.itemsize
+    if size < _HUGE:
         return torch.empty(tuple(shape), dtype=dtype)
-    memory = np.empty(size * dtype.itemsize, np.uint8)
+    memory = np.asarray(_Lease(size))[:size]
     return torch.from_numpy(memory).view(dtype).view(tuple(shape))
+
+
+class _Lease:
+    """Memory that is kept for the next tensor when the last one that uses it is
+    gone, up to :obj:`_MOST_KEPT` bytes.
+    """
+
+    kept: list[np.ndarray] = []
+
+    def __init__(self, size: int) -> None:
+        with _LOCK:
+            fitting = [m for m in _Lease.kept if size <= m.size <= 2 * size]
+            found = min(fitting, key=len, default=None)
+            _Lease.kept = [m for m in _Lease.kept if m is not found]
+        self.memory = np.empty(size, np.uint8) if found is None else found
+        self.__array_interface__ = self.memory.__array_interface__
+
+    def __del__(self) -> None:
+        with _LOCK:
+            kept = [*_Lease.kept, self.memory]
+            while sum(m.size for m in kept) > _MOST_KEPT:
+                kept.pop(0)  # The one that has waited longest.
+            _Lease.kept = kept
+
+
+def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A new tensor in the order in which ``x``, which has no gaps, is stored."""
+    if x.is_contiguous():
+        return empty(x.shape, dtype)
+    return torch.empty_like(x, dtype=dtype)
 
 
 def flat(x: Tensor) -> Any:

@@ -14,7 +14,7 @@ from spikegraph.coding import PhaseCode, encoding
 from spikegraph.coding.encoding import check_scale, check_thresholds, count_reached
 from spikegraph.kernels import triton
 from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
-from spikegraph.kernels.memory import columns_of, dense, flat, runs_of
+from spikegraph.kernels.memory import columns_of, dense, empty_like, flat, runs_of
 from spikegraph.kernels.threads import share
 
 _MIN_RUN = 128  # Shorter runs of a channel are read by columns.
@@ -227,7 +227,7 @@ def _fire(
         return None
     num_channels, length = runs
     num_steps, size = len(thresholds), x.numel()
-    out = torch.empty_like(x, dtype=torch.uint8)
+    out = empty_like(x, torch.uint8)
     value, time = flat(x), flat(out)
     num_padded = -(-num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
     per_channel = thresholds.detach().reshape(num_steps, -1)
@@ -289,7 +289,7 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
         return None
     num_channels, length = runs
     size = x.numel()
-    out = torch.empty_like(x, dtype=table.dtype)
+    out = empty_like(x, table.dtype)
     padded = table.new_zeros(_NUM_BYTES)  # Any byte is an index.
     padded[: len(table)] = table
     time, value, levels = flat(x), flat(out), padded.numpy()

@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from spikegraph.kernels import memory
+from spikegraph.kernels.memory import empty, empty_like
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    monkeypatch.setattr(memory._Lease, 'kept', [])
+
+
+def test_memory_is_used_again_once_no_tensor_needs_it():
+    first = empty((3000, 1000), torch.float32)
+    place = first.data_ptr()
+    part = first.fill_(1)[5:7]
+    del first
+    assert empty((3000, 1000), torch.float32).data_ptr() != place
+    assert part.sum() == 2000
+    memory._Lease.kept.clear()
+    del part
+    second = empty((900, 3000), torch.float32)
+    assert second.data_ptr() == place and second.shape == (900, 3000)
+    array = second.numpy()
+    del second
+    assert empty((900, 3000), torch.float32).data_ptr() != array.ctypes.data
+
+
+def test_no_more_is_kept_than_allowed(monkeypatch):
+    monkeypatch.setattr(memory, '_MOST_KEPT', 30_000_000)
+    tensors = [empty((10_000_000,), torch.uint8) for _ in range(5)]
+    tensors.clear()
+    assert [m.size for m in memory._Lease.kept] == [10_000_000] * 3
+    larger = empty((4_000_000,), torch.int32)
+    assert larger.numel() == 4_000_000 and len(memory._Lease.kept) == 3
+
+
+def test_order_of_storage_is_kept():
+    x = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    assert empty_like(x, torch.uint8).stride() == x.stride()
+    assert empty_like(x[:1].contiguous(), torch.uint8).is_contiguous()
