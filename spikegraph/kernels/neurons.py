@@ -41,7 +41,7 @@ def fire_spikes(
         - **input:** potentials :math:`(*)`
         - **output:** spike times :math:`(*)`, uint8
     """
-    if _has_kernels(potential, *FAST_TYPES):
+    if is_fast(potential, *FAST_TYPES) or _on_cuda(potential, *FAST_TYPES):
         checked = check_scale(scale, potential)
         thresholds = code.thresholds.to(potential)
         spike_time = _fire(potential, thresholds, checked, code.signed)
@@ -76,7 +76,7 @@ def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
     """
     num_steps = check_thresholds(thresholds)
     thresholds = thresholds.to(potential)
-    if _has_kernels(potential, *FAST_TYPES):
+    if is_fast(potential, *FAST_TYPES) or _on_cuda(potential, *FAST_TYPES):
         spike_time = _fire(potential, thresholds, thresholds.new_ones(()), signed)
         if spike_time is not None:
             return spike_time
@@ -201,10 +201,9 @@ def _padded(thresholds: Tensor) -> Tensor:
     return padded
 
 
-def _has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
-    """Whether there are kernels that read a tensor, on the CPU or on CUDA."""
-    on_cuda = x.dtype in dtypes and x.numel() > 0 and triton.is_available(x.detach())
-    return on_cuda or is_fast(x, *dtypes)
+def _on_cuda(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether Triton's kernels can read a tensor."""
+    return x.dtype in dtypes and x.numel() > 0 and triton.is_available(x.detach())
 
 
 def _has_gradient(x: Tensor) -> bool:
@@ -266,7 +265,8 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     """Looks spike times up; None if the kernels cannot, or one is not there."""
     if table.device != spike_time.device or table.dtype not in FAST_TYPES:
         return None
-    if not _has_kernels(spike_time, torch.uint8) or _has_gradient(table):
+    readable = is_fast(spike_time, torch.uint8) or _on_cuda(spike_time, torch.uint8)
+    if not readable or _has_gradient(table):
         return None
     table = table.detach()
     if isinstance(scale, Tensor):
