@@ -33,6 +33,7 @@ from spikegraph.kernels.neurons import (
 from spikegraph.kernels.threads import share, share_rows
 from spikegraph.kernels.weights import Weights
 
+_LINE = 64  # Bytes of a line of the cache.
 _MIN_DEGREE = 3  # Mean number of edges for which packing is worthwhile.
 
 
@@ -163,9 +164,9 @@ class Messages:
         times = flat(spike_time)
         if _is_packed(x.code, x.dtype, self.adjacency):
             way, lanes = cpu.registers.PACKED, cpu.registers.LANES
-            stride = -(-width // (2 * lanes)) * lanes
+            stride = _aligned(-(-width // (2 * lanes)) * lanes)
             packed = flat(empty((x.shape[0] * stride,), torch.uint8))
-            work = partial(cpu.graph.pack, times, width, packed)
+            work = partial(cpu.graph.pack, times, width, packed, stride)
             share(work, x.shape[0], times.size, 1)
             times = packed
         self._set_arguments(times, stride, flat(table), way, factor)
@@ -407,6 +408,13 @@ def sent_size(x: Any, adjacency: Adjacency) -> float:
     if isinstance(x, Tensor):
         return x.dtype.itemsize
     return 0.5 if _is_packed(x.code, x.dtype, adjacency) else 1.0
+
+
+def _aligned(size: int) -> int:
+    """The bytes of a row such that it lies in as few lines of the cache as can be."""
+    if size >= _LINE:
+        return -(-size // _LINE) * _LINE
+    return 1 << (size - 1).bit_length()
 
 
 def _is_packed(code: PhaseCode, dtype: torch.dtype, adjacency: Adjacency) -> bool:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_MOST_KEPT = 1 << 28  # Bytes of memory for tensors to come.
+_MOST_KEPT = 1 << 29  # Bytes of memory for tensors to come.
 _LOCK = threading.RLock()
+_LINE = 64  # Bytes of a line of the cache, where tensors begin.
 _HUGE = 1 << 23  # Bytes; smaller tensors are as fast in small pages.
 _MIN_PERIOD = 512  # Shorter rows of columns are repeated,
 _WIDTH = 16  # to a multiple of what a processor compares at once.
@@ -67,8 +68,11 @@ class _Lease:
             fitting = [m for m in _Lease.kept if size <= m.size <= 2 * size]
             found = min(fitting, key=len, default=None)
             _Lease.kept = [m for m in _Lease.kept if m is not found]
-        self.memory = np.empty(size, np.uint8) if found is None else found
-        self.__array_interface__ = self.memory.__array_interface__
+        if found is None:
+            found = np.empty(size + _LINE, np.uint8)
+            found = found[-found.ctypes.data % _LINE :][:size]
+        self.memory = found
+        self.__array_interface__ = found.__array_interface__
 
     def __del__(self) -> None:
         with _LOCK:

@@ -50,10 +50,16 @@ def aggregate(
 
 @compiled
 def pack(
-    spike_time: np.ndarray, width: int, packed: np.ndarray, start: int, stop: int
+    spike_time: np.ndarray,
+    width: int,
+    packed: np.ndarray,
+    stride: int,
+    start: int,
+    stop: int,
 ) -> None:
-    """Writes rows of spike times below 16 as two a byte, 16 columns apart."""
-    stride = (width + 2 * LANES - 1) // (2 * LANES) * LANES
+    """Writes rows of spike times below 16 as two a byte, 16 columns apart, a row
+    every ``stride`` bytes.
+    """
     full = width // (2 * LANES)  # Bytes that hold two spike times, by sixteen.
     for i in range(start, stop):
         for k in range(full):
