@@ -107,13 +107,13 @@ def encode_transform(
         return F.linear(x, weight, bias)
     weight = weight.detach().t().contiguous()
     table = table_of(code, scale, is_unscaled=True)
-    thresholds = padded_thresholds(code, x.dtype)
+    thresholds, searched = padded_thresholds(code, x.dtype)
     num_rows, width = x.size(0), weight.size(1)
     out = empty((num_rows, width), x.dtype)
     work = partial(
         cpu.events.encode_transform,
         *(flat(x.detach().contiguous()), x.size(1), is_relative),
-        *(flat(scale), thresholds.numpy(), code.num_steps, code.signed),
+        *(flat(scale), thresholds, code.num_steps, code.signed, searched),
         *(flat(table), flat(weight), _flat_bias(bias, weight), flat(out), width),
     )
     share(work, num_rows, x.numel(), 1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -176,12 +177,14 @@ def table_of(code: PhaseCode, scale: Tensor, is_unscaled: bool = False) -> Tenso
     return padded
 
 
-def padded_thresholds(code: PhaseCode, dtype: torch.dtype) -> Tensor:
-    """The thresholds :math:`(1, K)`, as kernels read them."""
+def padded_thresholds(code: PhaseCode, dtype: torch.dtype) -> tuple[Any, bool | None]:
+    """The thresholds :math:`(1, K)` as kernels read them, and whether they are
+    searched: True or None, as these are types to a compiler.
+    """
     return _padded(code.thresholds.to(dtype).view(1, -1))
 
 
-def _padded(thresholds: Tensor) -> Tensor:
+def _padded(thresholds: Tensor) -> tuple[Any, bool | None]:
     """Thresholds :math:`(C, T)`, followed by minus infinity where they can be
     searched in registers, else by some that are never reached.
     """
@@ -191,14 +194,15 @@ def _padded(thresholds: Tensor) -> Tensor:
     before, after = thresholds[:, :-1], thresholds[:, 1:]
     decreases = bool(((before >= after) | before.isnan()).all())
     fits = num_steps < 2 * lanes and thresholds.dtype == torch.float32
-    if cpu.compilation.HAS_AVX512 and fits and decreases:
+    searched = True if cpu.compilation.HAS_AVX512 and fits and decreases else None
+    if searched:
         size, value = lanes * (1 + num_steps // lanes), -math.inf
     else:
         group = cpu.neurons.GROUP
         size, value = -(-num_steps // group) * group, math.nan
     padded = thresholds.new_full((len(thresholds), size), value)
     padded[:, :num_steps] = thresholds
-    return padded
+    return padded.numpy(), searched
 
 
 def _on_cuda(x: Tensor, *dtypes: torch.dtype) -> bool:
@@ -246,18 +250,18 @@ def _fire(
         )
         share(work, -(-size // period), size, cpu.neurons.ROWS)
         return out
-    padded = _padded(per_channel.t())
-    table, factors = padded.numpy(), scale.detach().reshape(1, -1)
+    table, searched = _padded(per_channel.t())
+    factors, how = scale.detach().reshape(1, -1), (num_steps, signed, searched)
     if is_short and thresholds.dim() == 1:
         scales = columns_of(factors, length, size).view(-1).numpy()
         work = partial(cpu.neurons.fire_columns, value, time, table[0], scales)
-        share(partial(work, num_steps, signed), -(-size // len(scales)), size, 1)
+        share(partial(work, *how), -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
         work = partial(
             cpu.neurons.fire_runs, value, time, table, scales, num_channels, length
         )
-        share(partial(work, num_steps, signed), size, size, 64)
+        share(partial(work, *how), size, size, 64)
     return out
 
 

@@ -27,3 +27,20 @@ def compiled(function: Callable[..., Any]) -> Any:
 def intrinsic(function: Callable[..., Any]) -> Any:
     """Generates LLVM's language where kernels call it."""
     return extending.intrinsic(function)
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compiles as a part of the kernels that call it, which is sooner done."""
+    return extending.register_jitable(function)
+
+
+def chosen_by_type(choose: Callable[..., Any]) -> Any:
+    """Compiles another function instead, which ``choose`` returns for the types of
+    the arguments.
+    """
+
+    def register(function: Callable[..., Any]) -> Any:
+        extending.overload(function, strict=False)(choose)
+        return function
+
+    return register

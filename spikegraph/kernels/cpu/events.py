@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegraph.kernels.cpu.compilation import compiled
+from spikegraph.kernels.cpu.compilation import compiled, part
 from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
 from spikegraph.kernels.cpu.registers import NEAR
 from spikegraph.kernels.cpu.sums import sum_rows
@@ -47,6 +47,7 @@ def encode_transform(
     thresholds: np.ndarray,
     num_steps: int,
     signed: bool,
+    searched: bool | None,
     table: np.ndarray,
     weight: np.ndarray,
     bias: np.ndarray,
@@ -68,13 +69,16 @@ def encode_transform(
             peaks(row, num_inputs, scales[0], scale, 0, 1)
         last = thresholds[0, num_steps - 1] * scale[0]
         num = select(row, times, last, num_steps, signed, index, level)
-        fire_block(level[:num], times, thresholds[0], scale[0], num_steps, signed)
+        fire_block(
+            *(level[:num], times, thresholds[0], scale[0]),
+            *(num_steps, signed, searched),
+        )
         for e in range(num):
             level[e] = table[times[e]] * scale[0]
         _add_up(rowptr, index, level, num, weight, bias, out, width, i)
 
 
-@compiled
+@part
 def _add_up(
     rowptr: np.ndarray,
     index: np.ndarray,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from spikegraph.kernels.cpu.compilation import compiled
+import numpy as np
+from numba.core import types
+
+from spikegraph.kernels.cpu.compilation import chosen_by_type, compiled
 from spikegraph.kernels.cpu.neurons import fire_columns, fire_runs
 from spikegraph.kernels.cpu.registers import pack_lanes
 from spikegraph.kernels.cpu.sums import sum_rows
@@ -93,6 +96,8 @@ def aggregate_fire(
     way: tuple[int, ...],
     num_steps: int,
     signed: bool,
+    searched: bool | None,
+    by_column: bool | None,
     start: int,
     stop: int,
 ) -> None:
@@ -111,10 +116,17 @@ def aggregate_fire(
                 for j in range(width):
                     row[j] += bias[j]
         out = spike_time[low * width : high * width]
-        fire_rows(potential[:num], out, thresholds, scales, num_steps, signed)
+        fire_rows(
+            *(potential[:num], out, thresholds, scales),
+            *(num_steps, signed, searched, by_column),
+        )
 
 
-@compiled
+def _rows_by_type(*arguments: Any) -> Any:
+    return _by_run if isinstance(arguments[-1], types.NoneType) else _by_column
+
+
+@chosen_by_type(_rows_by_type)
 def fire_rows(
     potential: np.ndarray,
     spike_time: np.ndarray,
@@ -122,22 +134,47 @@ def fire_rows(
     scales: np.ndarray,
     num_steps: int,
     signed: bool,
+    searched: bool | None,
+    by_column: bool | None,
 ) -> None:
-    """Fires whole rows, by thresholds ``[1, K]`` times one scale or one for each
-    column of a few rows.
+    """Fires whole rows, by thresholds ``[1, K]`` times one scale where ``by_column``
+    is None, else times one for each column of a few rows.
     """
+    raise NotImplementedError
+
+
+def _by_run(
+    potential: np.ndarray,
+    spike_time: np.ndarray,
+    thresholds: np.ndarray,
+    scales: np.ndarray,
+    num_steps: int,
+    signed: bool,
+    searched: bool | None,
+    by_column: bool | None,
+) -> None:
     num = potential.size
-    if scales.size == 1:
-        fire_runs(
-            *(potential, spike_time, thresholds, scales, 1, num, num_steps, signed),
-            *(0, num),
-        )
-    else:
-        num_rows = (num + scales.size - 1) // scales.size
-        fire_columns(
-            *(potential, spike_time, thresholds[0], scales, num_steps, signed),
-            *(0, num_rows),
-        )
+    fire_runs(
+        *(potential, spike_time, thresholds, scales, 1, num),
+        *(num_steps, signed, searched, 0, num),
+    )
+
+
+def _by_column(
+    potential: np.ndarray,
+    spike_time: np.ndarray,
+    thresholds: np.ndarray,
+    scales: np.ndarray,
+    num_steps: int,
+    signed: bool,
+    searched: bool | None,
+    by_column: bool | None,
+) -> None:
+    num_rows = (potential.size + scales.size - 1) // scales.size
+    fire_columns(
+        *(potential, spike_time, thresholds[0], scales),
+        *(num_steps, signed, searched, 0, num_rows),
+    )
 
 
 @compiled

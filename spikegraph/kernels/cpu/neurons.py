@@ -4,9 +4,12 @@ runs of equal ones (images) or repeat with a period (features last).
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from spikegraph.kernels.cpu.compilation import compiled
+import numpy as np
+from numba.core import types
+
+from spikegraph.kernels.cpu.compilation import chosen_by_type, compiled, part
 from spikegraph.kernels.cpu.registers import (
     LANES,
     WORD,
@@ -39,11 +42,13 @@ def fire_runs(
     length: int,
     num_steps: int,
     signed: bool,
+    searched: bool | None,
     start: int,
     stop: int,
 ) -> None:
     """Fires values ``start`` to ``stop``, where ``length`` neighbours share a
-    channel: thresholds ``[C or 1, K]`` times scales ``[C or 1]``.
+    channel: thresholds ``[C or 1, K]`` times scales ``[C or 1]``, searched in
+    registers, or compared one by one where ``searched`` is None.
     """
     size = min(BLOCK, stop - start)
     index, found = np.empty(size, np.int64), np.empty(size, potential.dtype)
@@ -65,30 +70,58 @@ def fire_runs(
                 num = mark(value, out, last, num_steps, signed)
                 is_dense = num * FEW > value.size
             if is_dense:
-                fire_block(value, out, table, scale, num_steps, signed)
+                fire_block(value, out, table, scale, num_steps, signed, searched)
             elif num > 0:
                 collect(value, out, num_steps, index, found)
-                fire_block(found[:num], times, table, scale, num_steps, signed)
+                fire_block(
+                    found[:num], times, table, scale, num_steps, signed, searched
+                )
                 for k in range(num):
                     out[index[k]] = times[k]
         start = end
 
 
-@compiled
+def _block_by_type(*arguments: Any) -> Any:
+    if not isinstance(arguments[-1], types.NoneType):
+        return _search
+    return _compare_scaled if isinstance(arguments[3], types.Array) else _compare
+
+
+@chosen_by_type(_block_by_type)
 def fire_block(
+    value: np.ndarray,
+    out: np.ndarray,
+    table: np.ndarray,
+    scale: Any,
+    num_steps: int,
+    signed: bool,
+    searched: bool | None,
+) -> None:
+    """Fires values by thresholds ``[K]`` times one scale or one for each value."""
+    raise NotImplementedError
+
+
+def _search(
+    value: np.ndarray,
+    out: np.ndarray,
+    table: np.ndarray,
+    scale: Any,
+    num_steps: int,
+    signed: bool,
+    searched: bool | None,
+) -> None:
+    search(value, out, table, scale, num_steps, signed)
+
+
+def _compare(
     value: np.ndarray,
     out: np.ndarray,
     table: np.ndarray,
     scale: float,
     num_steps: int,
     signed: bool,
+    searched: bool | None,
 ) -> None:
-    """Fires values that share a scale."""
-    if table[-1] == -np.inf:
-        whole = search(value, out, table, scale, num_steps, signed)
-        for j in range(whole, value.size):
-            out[j] = _fire_one(value[j], table, scale, num_steps, signed)
-        return
     out[:] = num_steps
     for first in range(0, table.size, GROUP):
         near = _take(table, first, scale)
@@ -102,18 +135,30 @@ def fire_block(
         _turn_off(value, out, num_steps)
 
 
-@compiled
-def _fire_one(
-    value: float, table: np.ndarray, scale: float, num_steps: int, signed: bool
-) -> int:
-    size, time = abs(value) if signed else value, num_steps
-    for t in range(num_steps):
-        time -= size >= table[t] * scale
-    is_off = signed and value < 0 and time < num_steps
-    return np.uint8(time + (num_steps + 1 if is_off else 0))
+def _compare_scaled(
+    value: np.ndarray,
+    out: np.ndarray,
+    table: np.ndarray,
+    scale: np.ndarray,
+    num_steps: int,
+    signed: bool,
+    searched: bool | None,
+) -> None:
+    one = scale.dtype.type(1)
+    out[:] = num_steps
+    for first in range(0, table.size, GROUP):
+        near = _take(table, first, one)
+        if signed:
+            for j in range(value.size):
+                out[j] -= _reached_scaled(abs(value[j]), near, scale[j])
+        else:
+            for j in range(value.size):
+                out[j] -= _reached_scaled(value[j], near, scale[j])
+    if signed:
+        _turn_off(value, out, num_steps)
 
 
-@compiled
+@part
 def mark(
     value: np.ndarray, out: np.ndarray, last: float, num_steps: int, signed: bool
 ) -> int:
@@ -132,7 +177,7 @@ def mark(
     return num
 
 
-@compiled
+@part
 def collect(
     value: np.ndarray,
     times: np.ndarray,
@@ -157,7 +202,7 @@ def collect(
     return num
 
 
-@compiled
+@part
 def select(
     value: np.ndarray,
     times: np.ndarray,
@@ -191,37 +236,20 @@ def fire_columns(
     scales: np.ndarray,
     num_steps: int,
     signed: bool,
+    searched: bool | None,
     start: int,
     stop: int,
 ) -> None:
     """Fires rows ``start`` to ``stop`` of as many values as there are scales, by
     thresholds ``[K]`` times the scale of the column. The last row may be shorter.
     """
-    one = scales.dtype.type(1)
     for row in range(start, stop):
         end = min((row + 1) * scales.size, potential.size)
         for low in range(row * scales.size, end, BLOCK):
             high, column = min(low + BLOCK, end), low - row * scales.size
             value, out = potential[low:high], spike_time[low:high]
             scale = scales[column : column + value.size]
-            if thresholds[-1] == -np.inf:
-                whole = search(value, out, thresholds, scale, num_steps, signed)
-                for j in range(whole, value.size):
-                    out[j] = _fire_one(
-                        value[j], thresholds, scale[j], num_steps, signed
-                    )
-                continue
-            out[:] = num_steps
-            for first in range(0, thresholds.size, GROUP):
-                table = _take(thresholds, first, one)
-                if signed:
-                    for j in range(value.size):
-                        out[j] -= _reached_scaled(abs(value[j]), table, scale[j])
-                else:
-                    for j in range(value.size):
-                        out[j] -= _reached_scaled(value[j], table, scale[j])
-            if signed:
-                _turn_off(value, out, num_steps)
+            fire_block(value, out, thresholds, scale, num_steps, signed, searched)
 
 
 @compiled
@@ -331,7 +359,7 @@ def peaks(
         out[i] = scale * (size if size > 0 else x.dtype.type(1))
 
 
-@compiled
+@part
 def _take(t: np.ndarray, k: int, scale: float) -> tuple[float, ...]:
     # A tuple stays in registers; an array may share memory with the output.
     return (
@@ -346,7 +374,7 @@ def _take(t: np.ndarray, k: int, scale: float) -> tuple[float, ...]:
     )
 
 
-@compiled
+@part
 def _reached(x: float, t: tuple[float, ...]) -> int:
     return np.uint8(
         np.uint8(x >= t[0])
@@ -360,7 +388,7 @@ def _reached(x: float, t: tuple[float, ...]) -> int:
     )
 
 
-@compiled
+@part
 def _reached_scaled(x: float, t: tuple[float, ...], scale: float) -> int:
     return np.uint8(
         np.uint8(x >= t[0] * scale)
@@ -374,7 +402,7 @@ def _reached_scaled(x: float, t: tuple[float, ...], scale: float) -> int:
     )
 
 
-@compiled
+@part
 def _reached_at(x: float, t: np.ndarray, k: int) -> int:
     return np.uint8(
         np.uint8(x >= t[k])
@@ -388,7 +416,7 @@ def _reached_at(x: float, t: np.ndarray, k: int) -> int:
     )
 
 
-@compiled
+@part
 def _turn_off(value: np.ndarray, out: np.ndarray, num_steps: int) -> None:
     silent, shift = np.uint8(num_steps), np.uint8(num_steps + 1)
     for j in range(value.size):

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled, intrinsic
+from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled, intrinsic, part
 from spikegraph.kernels.cpu.graph import aggregate, fire_rows
 from spikegraph.kernels.cpu.vectors import LANES, access, load, spread, store
 
@@ -94,7 +94,7 @@ def _multiply_tile(
     return signature, generate
 
 
-@compiled
+@part
 def _multiply(
     x: np.ndarray,
     num_rows: int,
@@ -120,7 +120,7 @@ def _multiply(
                 _multiply_tile(x, row, *panel, position, padded, THREE)
 
 
-@compiled
+@part
 def _narrow(
     x: np.ndarray, num_rows: int, padded: int, width: int, out: np.ndarray
 ) -> None:
@@ -190,6 +190,8 @@ def product_fire(
     width: int,
     num_steps: int,
     signed: bool,
+    searched: bool | None,
+    by_column: bool | None,
     start: int,
     stop: int,
 ) -> None:
@@ -210,4 +212,7 @@ def product_fire(
             _narrow(found, high - low, bias.size, width, potential)
         num = (high - low) * width
         out = spike_time[low * width : high * width]
-        fire_rows(potential[:num], out, thresholds, scales, num_steps, signed)
+        fire_rows(
+            *(potential[:num], out, thresholds, scales),
+            *(num_steps, signed, searched, by_column),
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX2, HAS_AVX512, compiled, intrinsic
+from spikegraph.kernels.cpu.compilation import HAS_AVX2, HAS_AVX512, intrinsic, part
 from spikegraph.kernels.cpu.vectors import (
     FLOATS,
     HALF,
@@ -22,6 +22,7 @@ from spikegraph.kernels.cpu.vectors import (
     OCTETS,
     access,
     function,
+    lanes_before,
     load,
     name_of,
     splat,
@@ -129,7 +130,7 @@ def _look_up_lanes(
     return types.void(time, out, table, j, way), generate
 
 
-@compiled
+@part
 def look_up(
     time: np.ndarray, out: np.ndarray, table: np.ndarray, num_levels: int
 ) -> int:
@@ -176,10 +177,11 @@ def _search_lanes(
     num_steps: Any,
     signed: Any,
     j: Any,
+    num: Any,
     way: Any,
 ) -> Any:
-    """Fires values ``j`` to ``j + 15`` by bisection of a table of decreasing
-    thresholds, times one scale or one for each value.
+    """Fires values ``j`` to ``j + 15``, or the first few of them, by bisection of a
+    table of decreasing thresholds, times one scale or one for each value.
     """
     num_levels = LANES * _NUM_TABLES[(0,) * len(way)]
 
@@ -188,9 +190,12 @@ def _search_lanes(
         j, real = arguments[6], signature.args[0].dtype
         levels = Levels(context, builder, data(2), real, len(way))
         vector = ir.VectorType(context.get_value_type(real), LANES)
-        value = load(builder, builder.gep(data(0), [j]), vector)
+        mask = None
+        if not isinstance(signature.args[7], types.NoneType):
+            mask = lanes_before(builder, arguments[7], 0)
+        value = load(builder, builder.gep(data(0), [j]), vector, mask)
         if isinstance(signature.args[3], types.Array):
-            gain = load(builder, builder.gep(data(3), [j]), vector)
+            gain = load(builder, builder.gep(data(3), [j]), vector, mask)
         else:
             gain = spread(builder, arguments[3], vector)
         is_signed = builder.trunc(arguments[5], ir.IntType(1))
@@ -213,14 +218,15 @@ def _search_lanes(
         off = builder.add(time, builder.add(last, splat(INTEGERS, 1)))
         both = builder.select(is_off, off, time)
         time = builder.select(is_signed, both, time)
-        store(builder, builder.trunc(time, OCTETS), builder.gep(data(1), [j]))
+        octets = builder.trunc(time, OCTETS)
+        store(builder, octets, builder.gep(data(1), [j]), mask)
         return context.get_dummy_value()
 
-    arguments = (value, out, table, scale, num_steps, signed, j, way)
+    arguments = (value, out, table, scale, num_steps, signed, j, num, way)
     return types.void(*arguments), generate
 
 
-@compiled
+@part
 def search(
     value: np.ndarray,
     out: np.ndarray,
@@ -228,18 +234,18 @@ def search(
     scale: Any,
     num_steps: int,
     signed: bool,
-) -> int:
-    """Fires values by a table of decreasing thresholds, as many at a time as there
-    are lanes, and returns how many it has fired.
-    """
+) -> None:
+    """Fires values by a table of decreasing thresholds, in one or two registers."""
     whole = value.size - value.size % LANES
+    rest = value.size - whole
     if table.size == LANES:
         for j in range(0, whole, LANES):
-            _search_lanes(value, out, table, scale, num_steps, signed, j, ONE)
+            _search_lanes(value, out, table, scale, num_steps, signed, j, None, ONE)
+        _search_lanes(value, out, table, scale, num_steps, signed, whole, rest, ONE)
     else:
         for j in range(0, whole, LANES):
-            _search_lanes(value, out, table, scale, num_steps, signed, j, TWO)
-    return whole
+            _search_lanes(value, out, table, scale, num_steps, signed, j, None, TWO)
+        _search_lanes(value, out, table, scale, num_steps, signed, whole, rest, TWO)
 
 
 @intrinsic

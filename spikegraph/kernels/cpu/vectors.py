@@ -53,7 +53,7 @@ def store(builder: Any, value: Any, start: Any, mask: Any = None) -> None:
     name = f'masked.store.{name_of(value.type)}.p0{name_of(value.type)}'
     arguments = [value.type, at.type, I32, mask.type]
     masked = function(builder, name, ir.VoidType(), arguments)
-    builder.call(masked, [value, at, I32(4), mask])
+    builder.call(masked, [value, at, I32(_alignment(value.type)), mask])
 
 
 def _alignment(vector: Any) -> int:
