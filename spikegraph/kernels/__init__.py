@@ -10,12 +10,12 @@ from spikegraph.kernels.adjacency import (
 from spikegraph.kernels.aggregation import (
     Messages,
     aggregate,
-    earliest,
     propagate,
     sent_size,
 )
 from spikegraph.kernels.backend import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
+from spikegraph.kernels.maxima import earliest
 from spikegraph.kernels.neurons import (
     decode,
     decode_spikes,

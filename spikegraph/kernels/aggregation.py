@@ -69,46 +69,6 @@ def propagate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
     return Messages(adjacency, x).sums()
 
 
-def earliest(
-    adjacency: Adjacency, rank: Tensor, silent: int, latest: bool = False
-) -> Tensor:
-    """The smallest rank among the in-neighbours of each node.
-
-    Args:
-        adjacency (Adjacency): The prepared graph; its weights are not used.
-        rank (torch.Tensor): The ranks of spikes, by time, uint8.
-        silent (int): The rank where there are no neighbours.
-        latest (bool, optional): Whether the largest rank passes.
-            (default: :obj:`False`)
-
-    Shapes:
-        - **input:** ranks :math:`(M, *)`
-        - **output:** ranks :math:`(N, *)`
-    """
-    num_rows, width = adjacency.num_targets, math.prod(rank.shape[1:])
-    out_shape = (num_rows, *rank.shape[1:])
-    if rank.numel() > 0 and triton.is_available(rank):
-        ranks = rank.reshape(rank.size(0), width)
-        found = triton.earliest(adjacency.rowptr, adjacency.col, ranks, silent, latest)
-        return found.view(out_shape)
-    cpu = cpu_kernels()
-    if cpu is None or not is_fast(rank, torch.uint8) or num_rows == 0:
-        counts = adjacency.rowptr.diff()
-        index = torch.arange(num_rows, device=counts.device).repeat_interleave(counts)
-        rows = rank.reshape(rank.shape[0], width)
-        picked = rows.index_select(0, adjacency.col)
-        out = rank.new_full((num_rows, width), silent)
-        index, how = index.view(-1, 1).expand_as(picked), 'amax' if latest else 'amin'
-        out = out.scatter_reduce(0, index, picked, reduce=how, include_self=False)
-        return out.view(out_shape)
-    out = empty(out_shape, torch.uint8)
-    times = flat(rank.contiguous())
-    edges = (flat(adjacency.rowptr), flat(adjacency.col))
-    work = partial(cpu.graph.earliest, *edges, times, width, silent, latest, flat(out))
-    share_rows(work, adjacency.rowptr, (0, num_rows), width)
-    return out
-
-
 class Messages:
     r"""What nodes send along the edges, in the form that kernels read, so that
     it is prepared once for all blocks of rows.

@@ -301,11 +301,13 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     if num_channels > 1 and length < _MIN_RUN:
         scales = columns_of(factors, length, size).view(-1).numpy()
         work = partial(
-            cpu.neurons.decode_columns, time, value, levels, len(table), scales
+            cpu.decoding.decode_columns, time, value, levels, len(table), scales
         )
         largest = share(work, -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
-        work = partial(cpu.neurons.decode_runs, time, value, levels, len(table), scales)
+        work = partial(
+            cpu.decoding.decode_runs, time, value, levels, len(table), scales
+        )
         largest = share(partial(work, num_channels, length), size, size, 64)
     return out if max(largest) < len(table) else None

@@ -2,6 +2,7 @@
 
 from spikegraph.kernels.cpu import (
     compilation,
+    decoding,
     events,
     graph,
     neurons,
@@ -9,4 +10,12 @@ from spikegraph.kernels.cpu import (
     registers,
 )
 
-__all__ = ['compilation', 'events', 'graph', 'neurons', 'products', 'registers']
+__all__ = [
+    'compilation',
+    'decoding',
+    'events',
+    'graph',
+    'neurons',
+    'products',
+    'registers',
+]

@@ -16,7 +16,6 @@ from spikegraph.kernels.cpu.registers import (
     can_select,
     differing,
     largest,
-    look_up,
     lowest,
     search,
     select_lanes,
@@ -285,64 +284,6 @@ def fire_table(
                             out[j] -= _reached_at(value[j], near, np.uintp(j))
                 if signed:
                     _turn_off(value, out, num_steps)
-
-
-@compiled
-def decode_runs(
-    spike_time: np.ndarray,
-    value: np.ndarray,
-    table: np.ndarray,
-    num_levels: int,
-    scales: np.ndarray,
-    num_channels: int,
-    length: int,
-    start: int,
-    stop: int,
-) -> int:
-    """Decodes values ``start`` to ``stop`` as :func:`fire_runs` has fired them
-    by a table of 256 entries, and returns the largest spike time.
-    """
-    largest = np.uint8(0)
-    run = start // length
-    while start < stop:
-        scale = scales[run % num_channels if scales.shape[0] > 1 else 0]
-        run += 1
-        end = min(run * length, stop)
-        for low in range(start, end, BLOCK):
-            high = min(low + BLOCK, end)
-            time, out = spike_time[low:high], value[low:high]
-            largest = max(largest, look_up(time, out, table, num_levels))
-            if scale != 1:
-                for j in range(out.size):
-                    out[j] *= scale
-        start = end
-    return largest
-
-
-@compiled
-def decode_columns(
-    spike_time: np.ndarray,
-    value: np.ndarray,
-    table: np.ndarray,
-    num_levels: int,
-    scales: np.ndarray,
-    start: int,
-    stop: int,
-) -> int:
-    """Decodes rows ``start`` to ``stop`` of as many values as there are scales,
-    and returns the largest spike time.
-    """
-    largest = np.uint8(0)
-    for row in range(start, stop):
-        end = min((row + 1) * scales.size, spike_time.size)
-        for low in range(row * scales.size, end, BLOCK):
-            high, column = min(low + BLOCK, end), low - row * scales.size
-            time, out = spike_time[low:high], value[low:high]
-            scale = scales[column : column + out.size]
-            largest = max(largest, look_up(time, out, table, num_levels))
-            for j in range(out.size):
-                out[j] *= scale[j]
-    return largest
 
 
 @compiled
