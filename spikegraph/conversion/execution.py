@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,7 +26,7 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Charge, Decoded, Total, fire
 
 _CHARGING = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
-_PLANS: WeakKeyDictionary[fx.Graph, _Plan] = WeakKeyDictionary()
+_PLAN = '_spikegraph_plan'
 
 
 def execute(network: fx.GraphModule, inputs: dict[str, Any]) -> Any:
@@ -38,9 +37,10 @@ def execute(network: fx.GraphModule, inputs: dict[str, Any]) -> Any:
         inputs (Dict[str, Any]): Its inputs by name.
     """
     graph = network.graph
-    plan = _PLANS.get(graph)
+    plan = getattr(graph, _PLAN, None)  # Kept there, so that it goes with the graph.
     if plan is None or plan.num_nodes != len(graph.nodes):
-        plan = _PLANS[graph] = _Plan(network)
+        plan = _Plan(network)
+        setattr(graph, _PLAN, plan)
     env: dict[fx.Node, Any] = {}
     for node in graph.nodes:
         if node.op == 'placeholder':

@@ -21,8 +21,8 @@ def decode_runs(
     start: int,
     stop: int,
 ) -> int:
-    """Decodes values ``start`` to ``stop`` as :func:`~spikegraph.kernels.cpu.neurons.fire_runs` has fired them
-    by a table of 256 entries, and returns the largest spike time.
+    """Decodes values ``start`` to ``stop``, of which ``length`` neighbours share a
+    channel, by a table of 256 entries, and returns the largest spike time.
     """
     largest = np.uint8(0)
     run = start // length
