@@ -14,6 +14,7 @@ from spikegraph.conversion.config import ConversionConfig
 BASES = tuple(1 + 0.02 * 1.12**i for i in range(42))
 NUM_SCALES = 16
 NUM_BINS = 512  # Borders that fitted levels may have.
+# A value just on a threshold would be at the mercy of the order of sums.
 _BELOW = 1 - 2**-20
 NUM_ROUNDS = 8  # Of fitting levels and scales in turn.
 NEARBY = torch.linspace(-0.3, 0.3, 25, dtype=torch.float64).exp()
@@ -157,10 +158,8 @@ def _fit_scale(data: SortedValues, code: PhaseCode, config: ConversionConfig) ->
     largest = data.values[:, -1]
     fallback = largest.max().clamp(min=torch.finfo(torch.float32).tiny)
     largest = torch.where(largest > 0, largest, fallback)  # Dead channels.
-    # A value just on a threshold would be at the mercy of the order of sums.
-    largest = _BELOW * largest
     if config.scale == 'max':
-        return largest
+        return _BELOW * largest
     if config.scale != 'mse':
         return _percentile(data, config.scale[1], largest)
     # Ever finer grids of factors around the best scale so far.
