@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules import module as hooks
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion.interpretation import (
@@ -162,4 +163,5 @@ def _module(network: fx.GraphModule, node: fx.Node) -> Any:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    own = module._forward_hooks or module._forward_pre_hooks
+    return bool(own or hooks._global_forward_hooks or hooks._global_forward_pre_hooks)
