@@ -95,19 +95,17 @@ class _Plan:
     ) -> Any:
         if node in self.in_rows:
             return _charge(network, node, env)
-        if node in self.encodings:
+        if node in self.encodings and _is_read_once(network, node):
             neuron, value = _module(network, node), env[node.all_input_nodes[0]]
-            if (
-                isinstance(value, Tensor)
-                and value.dim() == 2
-                and not _has_hooks(neuron)
-            ):
+            is_flat = isinstance(value, Tensor) and value.dim() == 2
+            reader = _module(network, next(iter(node.users)))
+            if is_flat and not _has_hooks(neuron) and not _has_hooks(reader):
                 return Encoding(neuron, value)
         elif node.op == 'call_module' and node.all_input_nodes:
             charge = env[node.all_input_nodes[0]]
             if isinstance(charge, Charge):
                 neuron = _module(network, node)
-                if not _has_hooks(neuron):
+                if isinstance(neuron, PhaseNeuron) and not _has_hooks(neuron):
                     return fire(neuron, charge)
                 return neuron(charge.potential())
         return run_node(network, node, env)
@@ -118,12 +116,11 @@ def _charge(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> 
     args, kwargs = arguments(node, env)
     if node.op == 'call_module':
         layer = _module(network, node)
-        x = args[0] if args else None
+        x, is_known = (args[0] if args else None), type(layer) in _CHARGING
+        if not is_known or _has_hooks(layer) or x is None or len(x.shape) != 2:
+            return run_node(network, node, env)  # May have been put in its place.
         if kwargs:
-            bound = inspect.signature(layer.forward).bind(*args, **kwargs)
-            args = bound.args
-        if _has_hooks(layer) or x is None or len(x.shape) != 2:
-            return run_node(network, node, env)
+            args = inspect.signature(layer.forward).bind(*args, **kwargs).args
         return layer.charge(*args)
     if node.target is values_of:
         x = args[0]
