@@ -10,11 +10,12 @@ is checked on some nodes against sums in float64. Of its variants (competitors.p
 the soonest is then timed in turn with the others, in one process; what would take
 more than 0.8 of the available memory is left out, and the record says why.
 
-Bytes moved are those that spikes need at least: for each of E edges, self-loops in,
-F spike times, a number and a factor of the source; for each of N nodes F sums, a
-factor and where its edges start: E (F + 8 + 4) + N (4 F + 4 + 8). A cache may hold
-some, so that there may be more per second than a copy of memory reads and writes.
---output has a file with every figure.
+Bytes moved are those that the kernel asks for: for each of E edges, self-loops in, F
+spike times of S bytes (1, or 1/2 where two are packed into one), the number of the
+source and its factor; for each of N nodes F sums, a factor and where its edges start:
+E (S F + 4 + 4) + N (4 F + 4 + 8), and N (F + S F) to pack. Caches hold some of it, so
+that there may be more per second than a copy of memory reads and writes; what memory
+moves at least is N (F + 4 F + 4 + 8) + 8 E. --output has a file with every figure.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from torch_geometric.data import Batch
 
 from spikegraph import PhaseCode, Spikes
 from spikegraph.datasets import load_dataset, power_law_graph
-from spikegraph.kernels import gcn_adjacency, propagate
+from spikegraph.kernels import gcn_adjacency, propagate, sent_size
 
 # Nodes, undirected edges, width.
 GENERATED = {
@@ -88,10 +89,13 @@ def measure(edge_index, x, arguments):
             chosen[name], errors[name] = best, error
             operations[name] = variants[best][0]
     seconds = measure_in_turn(operations, arguments.repeats, warm_up=1)
-    moved = len(graph.col) * (width + 8 + 4) + num_nodes * (4 * width + 4 + 8)
+    sent, num_edges = sent_size(spikes, adjacency) * width, len(graph.col)
+    least = num_nodes * (width + 4 * width + 4 + 8) + 8 * num_edges
+    moved = num_edges * (sent + 4 + 4) + num_nodes * (4 * width + 4 + 8)
+    moved += num_nodes * (width + sent) if sent < width else 0
     return {
         'nodes': num_nodes,
-        'edges_with_loops': len(graph.col),
+        'edges_with_loops': num_edges,
         'width': width,
         'threads': torch.get_num_threads(),
         'seconds': seconds,
@@ -102,6 +106,7 @@ def measure(edge_index, x, arguments):
         'skipped': skipped,
         'bytes_moved': moved,
         'bytes_per_second': moved / seconds[OURS]['min'],
+        'bytes_at_least': least,
         'copied_bytes_per_second': copied_bytes_per_second(),
     }
 
@@ -126,7 +131,9 @@ def main():
                 f'{name}: {row["nodes"]:,} nodes, {row["edges_with_loops"]:,} edges, '
                 f'width {row["width"]}, {num_threads} threads; '
                 f'{row["bytes_per_second"] / 1e9:.1f} GB/s (a copy: '
-                f'{row["copied_bytes_per_second"] / 1e9:.1f})'
+                f'{row["copied_bytes_per_second"] / 1e9:.1f}, which would take '
+                f'{1e3 * row["bytes_at_least"] / row["copied_bytes_per_second"]:.2f} ms '
+                'for what memory moves at least)'
             )
             print_seconds(row['seconds'], row['ratios'])
         write_speed('aggregation_speed', arguments, rows=rows)

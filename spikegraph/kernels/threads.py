@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -56,9 +57,12 @@ def share_rows(
     size = (last - first + stop - start) * width
     if num_threads > 1 and size >= MIN_SIZE:
         num_pieces = min(_PIECES_PER_THREAD * num_threads, 2 * size // MIN_SIZE)
-    edges = torch.linspace(first, last, num_pieces + 1)[1:-1].to(rowptr.dtype)
-    cuts = start + torch.searchsorted(rowptr[start:stop], edges)
-    return share_pieces(work, sorted({start, *cuts.tolist(), stop}))
+    starts, edges = rowptr.numpy(), last - first
+    cuts = {
+        bisect_left(starts, first + edges * k // num_pieces, start, stop)
+        for k in range(1, num_pieces)
+    }
+    return share_pieces(work, sorted({start, *cuts, stop}))
 
 
 def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:

@@ -4,6 +4,7 @@ python -m tests.kernels.processor inputs.pt outputs.pt
 """
 
 import sys
+from unittest.mock import patch
 
 import torch
 
@@ -11,6 +12,7 @@ from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import (
     Messages,
     Weights,
+    aggregation,
     earliest,
     encode_transform,
     fire_spikes,
@@ -24,7 +26,7 @@ M, N, WIDTH = 31, 23, 41
 
 
 def make_inputs():
-    """Spikes, weights and a graph whose sums are packed."""
+    """Spikes, weights and a graph."""
     shape = (M, WIDTH)
     inputs = {f'times_{i}': make_times(code, shape) for i, code in enumerate(CODES)}
     inputs['x'] = 2 * torch.randn(shape) * (torch.rand(shape) < 0.3)
@@ -55,6 +57,8 @@ def run(inputs):
     found['encoded'] = fire_spikes(inputs['x'], code, one)
     found['decoded'] = spikes.decode()
     found['transformed'] = encode_transform(inputs['x'], code, one, inputs['weight'])
+    with patch.object(aggregation, '_saves_time', lambda *_: True):
+        found['packed'] = propagate(adjacency, spikes)
     weights, out = Weights(inputs['weight'], None), torch.empty(N, 17)
     found['product'] = messages.products(weights, (0, N), out)
     return found

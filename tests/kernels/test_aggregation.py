@@ -16,6 +16,7 @@ from spikegraph.kernels import (
     neighbor_adjacency,
     propagate,
     reference,
+    sent_size,
 )
 from spikegraph.kernels import aggregation as aggregation_module
 
@@ -24,6 +25,17 @@ CODES = [PhaseCode(num_steps, base) for num_steps, base in STEPS]
 CODES += [PhaseCode(T, 1.5, signed=True) for T in (1, 7, 15, 16, 126)]
 WIDTHS = [1, 15, 16, 17, 40, 128, 300, 1000]
 N, M = 23, 31  # Destinations and sources.
+
+
+@pytest.fixture(autouse=True)
+def pack(monkeypatch):
+    """Packs small rows, too, wherever that is possible; or none."""
+
+    def set_to(is_packed):
+        monkeypatch.setattr(aggregation_module, '_saves_time', lambda *_: is_packed)
+
+    set_to(True)
+    return set_to
 
 
 def adjacency_of(weighted, factors, dtype=torch.float32, num_edges=120, index=None):
@@ -87,11 +99,11 @@ def matrix_of(adjacency):
 
 @pytest.mark.parametrize('code', CODES, ids=str)
 @pytest.mark.parametrize('width', WIDTHS)
-def test_sums_of_spikes_equal_reference(code, width):
+def test_sums_of_spikes_equal_reference(code, width, pack):
     for dtype in (torch.float32, torch.float64):
         for weighted, factors in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            num_edges = 120 if weighted == factors else 60  # Packed, and not.
-            adjacency = adjacency_of(weighted, factors, dtype, num_edges)
+            pack(weighted == factors)
+            adjacency = adjacency_of(weighted, factors, dtype)
             for scale in scales_of(width, dtype):
                 spikes = spikes_of(code, width, scale)
                 found = propagate(adjacency, spikes)
@@ -113,7 +125,7 @@ def test_sums_of_values_equal_reference(width, dtype):
 
 
 @pytest.mark.parametrize('width', [*WIDTHS, 31, 32, 33, 250, 256, 257, 272])
-def test_packed_spikes_add_up_to_the_same(width, monkeypatch):
+def test_packed_spikes_add_up_to_the_same(width, pack):
     registers = backend.cpu_kernels().registers
     if registers.way_of(16) == registers.TABLE:
         pytest.skip('this processor has no registers for levels')
@@ -121,13 +133,37 @@ def test_packed_spikes_add_up_to_the_same(width, monkeypatch):
     for code in (CODES[0], CODES[1], PhaseCode(7, 1.5, signed=True)):
         adjacency = adjacency_of(weighted=True, factors=False)
         spikes = spikes_of(code, width, torch.tensor(0.7))
-        for degree, way in ((0, registers.PACKED), (1000, registers.ONE)):
-            monkeypatch.setattr(aggregation_module, '_MIN_DEGREE', degree)
+        for packed, way in ((True, registers.PACKED), (False, registers.ONE)):
+            pack(packed)
             messages = Messages(adjacency, spikes)
             assert messages._way == way
             found[way] = messages.sums()
             assert not found[way].isnan().any()
         assert torch.equal(found[registers.PACKED], found[registers.ONE])
+
+
+@pytest.mark.parametrize(
+    'num_sources, degree, width, expected',
+    [
+        (50_000, 3, 128, True),
+        (50_000, 3, 64, False),  # No fewer lines of the cache.
+        (50_000, 2, 128, False),
+        (5_000, 30, 500, False),  # In the cache.
+    ],
+)
+def test_what_is_packed(num_sources, degree, width, expected, monkeypatch):
+    if (
+        backend.cpu_kernels().registers.way_of(16)
+        == backend.cpu_kernels().registers.TABLE
+    ):
+        pytest.skip('this processor has no registers for levels')
+    monkeypatch.undo()
+    rowptr = torch.arange(num_sources + 1) * degree
+    col = torch.zeros(num_sources * degree, dtype=torch.int32)
+    adjacency = Adjacency(rowptr, col, num_sources=num_sources)
+    spike_time = torch.zeros(num_sources, width, dtype=torch.uint8)
+    size = sent_size(Spikes(spike_time, CODES[1], torch.tensor(1.0)), adjacency)
+    assert size == (0.5 if expected else 1)
 
 
 @pytest.mark.parametrize('index', [torch.int32, torch.int64])
