@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikegraph.kernels import openmp
 from spikegraph.kernels.memory import is_plain
 
 FAST_TYPES = (torch.float32, torch.float64)
@@ -19,9 +20,9 @@ FAST_TYPES = (torch.float32, torch.float64)
 def info() -> dict[str, Any]:
     """How spikes are fired, sent and decoded on this CPU: ``'path'`` (``'numba'``
     or ``'torch'``), ``'reason'``, ``'num_threads'`` and, with Numba, ``'numba'``
-    (its version), ``'cpu'`` (what it compiles for) and ``'levels'`` (where float32
+    (its version), ``'cpu'`` (what it compiles for), ``'levels'`` (where float32
     levels are looked up: in the registers of ``'avx512'`` or ``'avx2'``, or in
-    ``'memory'``).
+    ``'memory'``) and ``'threads'`` (PyTorch's ``'openmp'``, or a ``'pool'``).
     """
     found: dict[str, Any] = {'num_threads': torch.get_num_threads()}
     kernels = cpu_kernels()
@@ -36,6 +37,7 @@ def info() -> dict[str, Any]:
         'numba': compilation.numba.__version__,
         'cpu': codegen.magic_tuple()[1],
         'levels': 'avx512' if compilation.HAS_AVX512 else levels,
+        'threads': 'openmp' if openmp.is_available() else 'pool',
         **found,
     }
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikegraph.kernels import openmp
+
 MIN_SIZE = 1 << 16  # Fewer values are not worth waking a thread.
 _PIECES_PER_THREAD = 4  # Evens out threads that do not get a core at once.
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -74,23 +76,30 @@ def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any
         return [work(*piece) for piece in itertools.pairwise(bounds)]
     pieces = itertools.pairwise(bounds)
     results: list[Any] = []
+    errors: list[BaseException] = []
     lock = threading.Lock()
 
     def take() -> None:
-        while True:
-            with lock:  # Each piece goes to one thread only.
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            results.append(work(*piece))
+        try:
+            while not errors:
+                with lock:  # Each piece goes to one thread only.
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                results.append(work(*piece))
+        except BaseException as error:  # To be raised where all of it was asked for.
+            errors.append(error)
 
-    futures = _submit(take, num_threads - 1)
-    try:
+    if openmp.is_available():
+        openmp.run(take)
+    else:
+        futures = _submit(take, num_threads - 1)
         take()
-    finally:
         for future in futures:  # What has not started has nothing left to do.
             if not future.cancel():
                 future.result()
+    if errors:
+        raise errors[0]
     return results
 
 

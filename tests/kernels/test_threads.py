@@ -4,9 +4,19 @@ import threading
 import pytest
 import torch
 
+from spikegraph.kernels import openmp
 from spikegraph.kernels.threads import share, share_pieces, share_rows
 
 COUNTS = [1, 2, 3, 8]
+
+
+@pytest.fixture(autouse=True, params=['OpenMP', 'pool'])
+def threads(request, monkeypatch):
+    if request.param == 'pool':
+        monkeypatch.setattr(openmp, 'is_available', lambda: False)
+    elif not openmp.is_available():
+        pytest.skip('PyTorch uses no OpenMP that can be called')
+    return request.param
 
 
 class Record:
@@ -88,10 +98,27 @@ def test_share_pieces(num_threads, count):
 def test_pieces_run_at_once(num_threads):
     num_threads(3)
     meet = threading.Barrier(3, timeout=60)
-    names = share_pieces(
-        lambda *_: meet.wait() >= 0 and threading.current_thread().name, [0, 1, 2, 3]
+    found = share_pieces(
+        lambda *_: meet.wait() >= 0 and threading.get_ident(), [0, 1, 2, 3]
     )
-    assert len(set(names)) == 3
+    assert len(set(found)) == 3 and threading.get_ident() in found
+
+
+def test_fewer_pieces_than_threads(num_threads):
+    num_threads(8)
+    for _ in range(100):
+        record = Record()
+        assert sorted(share_pieces(record, [0, 2, 5])) == [2, 3]
+        record.assert_cover(0, 5)
+
+
+def test_operations_of_torch_in_between(num_threads):
+    """Threads that both use are neither lost nor too many."""
+    num_threads(4)
+    x = torch.ones(1 << 20)
+    for _ in range(20):
+        found = share_pieces(lambda i, j: float(x[i:j].sum()), list(range(0, 9999, 9)))
+        assert sum(found) == 9990 and float(x.sum()) == 1 << 20
 
 
 @pytest.mark.parametrize('count', COUNTS)
