@@ -152,6 +152,13 @@ class PhaseCode:
         levels = self.levels
         return torch.cat([levels.new_ones(1), levels[:-1] / levels[1:]])
 
+    @property
+    def num_times(self) -> int:
+        """How many spike times there are, silence and those of OFF spikes included:
+        the length of :meth:`table`.
+        """
+        return (2 if self.signed else 1) * self.num_steps + 1
+
     def table(self) -> Tensor:
         r"""The decoding table, float64: entry :math:`t` holds
         :math:`\ell_t`, entry :math:`T` zero (silent) and, in a signed code,

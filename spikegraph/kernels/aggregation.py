@@ -118,7 +118,7 @@ class Messages:
             self._on_cuda = (x.spike_time, table, factor)
             return
         spike_time, width = x.spike_time.contiguous(), x.shape[1]
-        way, stride = cpu.registers.way_of(len(x.code.table())), width
+        way, stride = cpu.registers.way_of(x.code.num_times), width
         if table.dtype != torch.float32:
             way = cpu.registers.TABLE
         times = flat(spike_time)
@@ -384,7 +384,7 @@ def _is_packed(x: Any, adjacency: Adjacency) -> bool:
     cpu = cpu_kernels()
     if cpu is None or x.dtype != torch.float32:
         return False
-    is_short = cpu.registers.way_of(len(x.code.table())) == cpu.registers.ONE
+    is_short = cpu.registers.way_of(x.code.num_times) == cpu.registers.ONE
     return is_short and _saves_time(adjacency, x.shape[-1])
 
 

@@ -4,6 +4,7 @@ PyTorch.
 
 from __future__ import annotations
 
+import functools
 import math
 from functools import partial
 from typing import Any
@@ -177,6 +178,7 @@ def table_of(code: PhaseCode, scale: Tensor, is_unscaled: bool = False) -> Tenso
     return padded
 
 
+@functools.lru_cache(maxsize=256)
 def padded_thresholds(code: PhaseCode, dtype: torch.dtype) -> tuple[Any, bool | None]:
     """The thresholds :math:`(1, K)` as kernels read them, and whether they are
     searched: True or None, as these are types to a compiler.

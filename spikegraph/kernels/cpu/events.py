@@ -6,9 +6,11 @@ import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled, part
 from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
-from spikegraph.kernels.cpu.registers import NEAR
+from spikegraph.kernels.cpu.registers import NEAR, look_up
 from spikegraph.kernels.cpu.sums import sum_rows
 from spikegraph.kernels.cpu.vectors import LANES
+
+ROWS = 16  # Rows added up together: one goes on while the last one waits.
 
 
 @compiled
@@ -27,15 +29,20 @@ def transform(
     """Writes the sums of the rows of weights ``[num_inputs, width]`` of all inputs
     that fire, times their levels, plus the bias.
     """
-    size = num_inputs + LANES
+    size = ROWS * num_inputs + LANES
     index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
-    rowptr = np.zeros(2, np.int64)
-    for i in range(start, stop):
-        times = spike_time[i * num_inputs : (i + 1) * num_inputs]
-        num = collect(times, times, silent, index, level)
-        for e in range(num):
-            level[e] = table[times[index[e]]]
-        _add_up(rowptr, index, level, num, weight, bias, out, width, i)
+    rowptr = np.zeros(ROWS + 1, np.int64)
+    for low in range(start, stop, ROWS):
+        high, total = min(low + ROWS, stop), 0
+        for i in range(low, high):
+            times = spike_time[i * num_inputs : (i + 1) * num_inputs]
+            where = index[total:]
+            num = collect(times, times, silent, where, level[total:])
+            for e in range(num):
+                level[total + e] = table[times[where[e]]]
+            total += num
+            rowptr[i - low + 1] = total
+        _add_up(rowptr, index, level, weight, bias, out, width, low, high)
 
 
 @compiled
@@ -57,25 +64,32 @@ def encode_transform(
     stop: int,
 ) -> None:
     """:func:`transform` of values, encoded row by row with one scale, relative to
-    the largest of the row or not; spike times are stored nowhere.
+    the largest of the row or not; spike times are kept for a few rows only.
     """
-    size = num_inputs + LANES
+    size, num_times = ROWS * num_inputs + LANES, num_steps * (1 + signed) + 1
     index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
-    times, rowptr = np.empty(num_inputs, np.uint8), np.zeros(2, np.int64)
+    times, rowptr = np.empty(num_inputs, np.uint8), np.zeros(ROWS + 1, np.int64)
     scale = scales.copy()
-    for i in range(start, stop):
-        row = x[i * num_inputs : (i + 1) * num_inputs]
-        if is_relative:
-            peaks(row, num_inputs, scales[0], scale, 0, 1)
-        last = thresholds[0, num_steps - 1] * scale[0]
-        num = select(row, times, last, num_steps, signed, index, level)
-        fire_block(
-            *(level[:num], times, thresholds[0], scale[0]),
-            *(num_steps, signed, searched),
-        )
-        for e in range(num):
-            level[e] = table[times[e]] * scale[0]
-        _add_up(rowptr, index, level, num, weight, bias, out, width, i)
+    for low in range(start, stop, ROWS):
+        high, total = min(low + ROWS, stop), 0
+        for i in range(low, high):
+            row = x[i * num_inputs : (i + 1) * num_inputs]
+            if is_relative:
+                peaks(row, num_inputs, scales[0], scale, 0, 1)
+            last = thresholds[0, num_steps - 1] * scale[0]
+            num = select(
+                row, times, last, num_steps, signed, index[total:], level[total:]
+            )
+            found, fired = level[total : total + num], times[:num]
+            fire_block(
+                found, times, thresholds[0], scale[0], num_steps, signed, searched
+            )
+            look_up(fired, found, table, num_times)
+            for e in range(num):
+                found[e] *= scale[0]
+            total += num
+            rowptr[i - low + 1] = total
+        _add_up(rowptr, index, level, weight, bias, out, width, low, high)
 
 
 @part
@@ -83,19 +97,20 @@ def _add_up(
     rowptr: np.ndarray,
     index: np.ndarray,
     level: np.ndarray,
-    num: int,
     weight: np.ndarray,
     bias: np.ndarray,
     out: np.ndarray,
     width: int,
-    i: int,
+    low: int,
+    high: int,
 ) -> None:
-    rowptr[1] = num
+    end = rowptr[high - low]
     sum_rows(
-        *(weight, width, rowptr, index, level, -1, 0, 0, 1, num, level, out),
-        *(i * width, width, NEAR),
+        *(weight, width, rowptr, index, level, -1, 0, 0, high - low, end, level, out),
+        *(low * width, width, NEAR),
     )
     if bias.size > 0:
-        row = out[i * width : (i + 1) * width]
-        for j in range(width):
-            row[j] += bias[j]
+        for i in range(low, high):
+            row = out[i * width : (i + 1) * width]
+            for j in range(width):
+                row[j] += bias[j]
