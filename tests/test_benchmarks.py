@@ -210,6 +210,16 @@ def test_scaling(run, benchmark, monkeypatch):
     assert record['exponents']['seconds']['forward']['fitted_sizes'] in ([], [10_000])
 
 
+def test_reordering(run):
+    graphs = ['communities', 'plane', 'power law']
+    record = run('reordering', '--graphs', *graphs, '--shrink', '500', '--repeats', '1')
+    found = [(row['graph'], row['width']) for row in record['rows']]
+    assert found == [(graph, width) for graph in graphs for width in (128, 256)]
+    for row in record['rows']:
+        assert row['nodes'] <= 400 and row['edges'] > 2000
+        assert row['ratios'].keys() == {'rcm', 'degree'}
+
+
 @pytest.mark.slow
 def test_memory_of_a_forward_pass(benchmark, tmp_path):
     script, memory = benchmark('gcn_speed'), benchmark('memory')
