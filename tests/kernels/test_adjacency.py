@@ -3,8 +3,13 @@ import gc
 import pytest
 import torch
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
-from torch_geometric.utils import to_dense_adj, to_torch_coo_tensor
+from torch_geometric.utils import (
+    add_remaining_self_loops,
+    to_dense_adj,
+    to_torch_coo_tensor,
+)
 
+from spikegraph.kernels import adjacency as adjacency_module
 from spikegraph.kernels import aggregate, gcn_adjacency, reference
 from spikegraph.kernels import graph as graph_module
 from spikegraph.kernels.adjacency import sort_edges
@@ -113,12 +118,21 @@ def test_int32_edges():
     assert torch.equal(dense(found), dense(expected))
 
 
+@pytest.fixture(params=[1 << 18, 100, 3])
+def bucket(request, monkeypatch, num_threads):
+    """All edges in one bucket, and in many, sorted by several threads."""
+    monkeypatch.setattr(adjacency_module, '_BUCKET', request.param)
+    num_threads(3)
+    return request.param
+
+
+SIZES = [(9, 7, 0), (0, 0, 0), (1, 1, 5), (7, 9, 40), (40, 3, 1000), (63, 500, 501)]
+SIZES += [(150_000, 150_000, 700)]  # More rows than 16 bits can tell apart.
+
+
 @pytest.mark.parametrize('index', [torch.int32, torch.int64])
-@pytest.mark.parametrize(
-    'num_sources, num_targets, num_edges',
-    [(9, 7, 0), (0, 0, 0), (1, 1, 5), (7, 9, 40), (40, 3, 1000), (63, 500, 501)],
-)
-def test_sort_is_stable(index, num_sources, num_targets, num_edges):
+@pytest.mark.parametrize('num_sources, num_targets, num_edges', SIZES)
+def test_sort_is_stable(index, num_sources, num_targets, num_edges, bucket):
     edges = torch.randint(max(1, num_sources), (num_edges, 2), dtype=index)
     edges[:, 1] = torch.randint(max(1, num_targets), (num_edges,))
     source, target = edges.t()  # With gaps in memory.
@@ -131,6 +145,24 @@ def test_sort_is_stable(index, num_sources, num_targets, num_edges):
     counts = torch.bincount(target, minlength=num_targets)
     assert rowptr[0] == 0 and torch.equal(rowptr.diff(), counts)
     assert torch.equal(edges, before)
+    found = sort_edges(source, target, num_sources, num_targets, with_order=False)
+    assert torch.equal(found[0], rowptr) and torch.equal(found[1], col)
+    assert found[2] is None
+
+
+@pytest.mark.parametrize('index', [torch.int32, torch.int64])
+@pytest.mark.parametrize('num_nodes, num_edges', [(0, 0), (5, 0), (9, 60), (500, 3000)])
+def test_loops_come_last(index, num_nodes, num_edges, bucket):
+    edges = torch.randint(max(1, num_nodes), (2, num_edges), dtype=index)
+    edges[1, ::7] = edges[0, ::7]
+    rowptr, col, order = sort_edges(*edges, num_nodes, num_nodes, loops=True)
+    source, target = add_remaining_self_loops(edges, None, 1.0, num_nodes)[0].long()
+    expected = target.sort(stable=True).indices
+    assert torch.equal(col.long(), source[expected]) and order is None
+    counts = torch.bincount(target, minlength=num_nodes)
+    assert torch.equal(rowptr.diff(), counts) and rowptr.numel() == num_nodes + 1
+    plain = adjacency_module._sort_plainly(*edges, num_nodes, num_nodes, True)
+    assert torch.equal(plain[0], rowptr) and torch.equal(plain[1], col)
 
 
 def test_without_numba(without_numba):

@@ -3,6 +3,7 @@
 from spikegraph.kernels.cpu import (
     compilation,
     decoding,
+    edges,
     events,
     graph,
     neurons,
@@ -13,6 +14,7 @@ from spikegraph.kernels.cpu import (
 __all__ = [
     'compilation',
     'decoding',
+    'edges',
     'events',
     'graph',
     'neurons',

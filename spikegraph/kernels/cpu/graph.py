@@ -1,4 +1,4 @@
-"""Sums, maxima and transforms over a range of rows of a graph."""
+"""Sums and maxima over a range of rows of a graph."""
 
 from __future__ import annotations
 
@@ -204,26 +204,3 @@ def earliest(
             else:
                 for j in range(width):
                     best[j] = min(best[j], row[j])
-
-
-@compiled
-def sort_edges(
-    source: np.ndarray,
-    target: np.ndarray,
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    order: np.ndarray,
-) -> None:
-    """Sorts edges by target, those of one as given, in two passes; ``rowptr``
-    holds zeros.
-    """
-    for i in target:
-        rowptr[i + 1] += 1
-    for i in range(rowptr.size - 1):
-        rowptr[i + 1] += rowptr[i]
-    position = rowptr[:-1].copy()
-    for e in range(target.size):
-        at = position[target[e]]
-        position[target[e]] = at + 1
-        col[at] = source[e]
-        order[at] = e
