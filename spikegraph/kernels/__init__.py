@@ -16,6 +16,7 @@ from spikegraph.kernels.aggregation import (
 from spikegraph.kernels.backend import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
 from spikegraph.kernels.maxima import earliest
+from spikegraph.kernels.memory import empty_cache
 from spikegraph.kernels.neurons import (
     decode,
     decode_spikes,
@@ -32,6 +33,7 @@ __all__ = [
     'decode',
     'decode_spikes',
     'earliest',
+    'empty_cache',
     'encode_transform',
     'fire',
     'fire_spikes',

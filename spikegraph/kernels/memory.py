@@ -82,6 +82,14 @@ class _Lease:
             _Lease.kept = kept
 
 
+def empty_cache() -> None:
+    """Returns the memory that is kept for tensors to come, up to 512 MB, to the
+    system; what tensors use stays as it is.
+    """
+    with _LOCK:
+        _Lease.kept = []
+
+
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A new tensor in the order in which ``x``, which has no gaps, is stored."""
     if x.is_contiguous():

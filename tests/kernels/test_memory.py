@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spikegraph.kernels import memory
+from spikegraph.kernels import empty_cache, memory
 from spikegraph.kernels.memory import empty, empty_like
 
 
@@ -33,6 +33,14 @@ def test_no_more_is_kept_than_allowed(monkeypatch):
     assert [m.size for m in memory._Lease.kept] == [10_000_000] * 3
     larger = empty((4_000_000,), torch.int32)
     assert larger.numel() == 4_000_000 and len(memory._Lease.kept) == 3
+
+
+def test_memory_is_returned():
+    held = empty((10_000_000,), torch.uint8).fill_(7)
+    empty((20_000_000,), torch.uint8)
+    assert [m.size for m in memory._Lease.kept] == [20_000_000]
+    empty_cache()
+    assert memory._Lease.kept == [] and bool((held == 7).all())
 
 
 def test_order_of_storage_is_kept():
