@@ -12,11 +12,11 @@ the features, the edges and how they were drawn. The network is not trained, and
 on 5,000 nodes. Sums are checked on some nodes of every graph, and the network where
 it is converted. --products runs one graph of the size of ogbn-products instead.
 
-Exponents are least-squares slopes in log-log over those sizes that take at least ten
-times what the smallest takes, so that a fixed cost is at most a tenth of any of them;
-slopes between neighbouring sizes are stated, too. At a constant degree, features
-leave one cache after another as graphs grow, and steps in these slopes are to be
-expected there. --output has a file with every figure.
+Exponents are least-squares slopes in log-log over all sizes; over those that take at
+least ten times what the smallest takes ("of large ones"), so that a fixed cost is at
+most a tenth of any of them; and from each size to the next. At a constant degree,
+features leave one cache after another as graphs grow, and steps in these slopes are
+to be expected there. --output has a file with every figure.
 """
 
 import argparse
@@ -118,17 +118,20 @@ def run_size(num_nodes, num_edges, folder, arguments):
 
 
 def exponent_of(sizes, values):
-    """The exponent over sizes whose fixed cost is small, and each local slope."""
+    """The exponent over all sizes, that of sizes whose fixed cost is small, and the
+    slope from each size to the next."""
     x, y = ([math.log(max(v, 1e-9)) for v in found] for found in (sizes, values))
     slopes = [(y[i] - y[i - 1]) / (x[i] - x[i - 1]) for i in range(1, len(sizes))]
-    used = [i for i, v in enumerate(values) if v >= FIXED * values[0] and v > 0]
-    fitted = None
-    if len(used) >= 3:
+    large = [i for i, v in enumerate(values) if v >= FIXED * values[0] and v > 0]
+
+    def slope(used):
         picked = [x[i] for i in used], [y[i] for i in used]
-        fitted = statistics.linear_regression(*picked).slope
+        return statistics.linear_regression(*picked).slope if len(used) > 2 else None
+
     return {
-        'exponent': fitted,
-        'fitted_sizes': [sizes[i] for i in used],
+        'exponent': slope(range(len(sizes))),
+        'exponent_of_large': slope(large),
+        'large_sizes': [sizes[i] for i in large],
         'local_slopes': slopes,
     }
 
@@ -151,7 +154,7 @@ def main():
     parser.add_argument('--products', action='store_true')
     parser.add_argument('--num-steps', type=int, default=15)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--output', type=Path, default=RESULTS)
     arguments = parser.parse_args()
     sizes = [(round(n / arguments.degree), round(n / 2)) for n in arguments.edges]
@@ -171,10 +174,15 @@ def main():
                 for name in rows[0][what]
             }
             for name, found in record[what].items():
-                slope, slopes = found['exponent'], found['local_slopes']
-                text = 'too few sizes' if slope is None else f'{slope:.3f}'
-                local = ', '.join(f'{value:.2f}' for value in slopes)
-                print(f'{name}, {what}: exponent {text} (from size to size: {local})')
+                slope, of_large = (
+                    'too few sizes' if value is None else f'{value:.3f}'
+                    for value in (found['exponent'], found['exponent_of_large'])
+                )
+                local = ', '.join(f'{value:.2f}' for value in found['local_slopes'])
+                print(
+                    f'{name}, {what}: exponent {slope}, of large ones {of_large} '
+                    f'(from size to size: {local})'
+                )
     name = 'scaling_products' if arguments.products else 'scaling'
     write_speed(name, arguments, rows=rows, exponents=record)
 

@@ -164,7 +164,8 @@ def test_aggregation_speed(run, benchmark, monkeypatch):
     record = run('aggregation_speed', *arguments)
     (row,) = record['rows']
     assert (row['nodes'], row['edges_with_loops'], row['width']) == (400, 4400, 24)
-    assert row['bytes_moved'] == 4400 * (24 + 12) + 400 * (4 * 24 + 12)
+    assert row['bytes_moved'] == 4400 * (24 + 8) + 400 * (4 * 24 + 12)
+    assert row['bytes_at_least'] == 4400 * 8 + 400 * (5 * 24 + 12)
     assert row['seconds'].keys() == {'spikes', *row['ratios']}
     assert row['variants'].keys() == row['ratios'].keys() and len(row['ratios']) == 5
     assert row['skipped'] == {} and row['relative_errors']['spikes'] < 1e-5
@@ -191,9 +192,11 @@ def test_exponents(benchmark):
     sizes, exponent_of = [1e4, 1e5, 1e6, 1e7], benchmark('scaling').exponent_of
     # A fixed cost of 1 second, and a share of it that shrinks.
     found = exponent_of(sizes, [1 + 1e-5 * n for n in sizes])
-    assert found['exponent'] is None and found['fitted_sizes'] == [1e6, 1e7]
+    assert found['exponent_of_large'] is None and found['large_sizes'] == [1e6, 1e7]
+    assert 0 < found['exponent'] < 0.8
     found = exponent_of(sizes, [1e-9 * n**1.05 for n in sizes])
     assert found['exponent'] == pytest.approx(1.05)
+    assert found['exponent_of_large'] == pytest.approx(1.05)
     assert found['local_slopes'] == pytest.approx([1.05] * 3)
     assert exponent_of(sizes, [0, 0, 0, 0])['local_slopes'] == [0, 0, 0]
 
@@ -207,7 +210,7 @@ def test_scaling(run, benchmark, monkeypatch):
         assert row['relative_error'] < 1e-5
         assert row['seconds'].keys() == {'draw', 'prepare', 'aggregate', 'forward'}
         assert row['process_bytes'] > max(1e8, row['peak_bytes']['all'])
-    assert record['exponents']['seconds']['forward']['fitted_sizes'] in ([], [10_000])
+    assert record['exponents']['seconds']['forward']['large_sizes'] in ([], [10_000])
 
 
 def test_reordering(run):

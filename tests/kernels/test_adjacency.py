@@ -9,10 +9,9 @@ from torch_geometric.utils import (
     to_torch_coo_tensor,
 )
 
-from spikegraph.kernels import adjacency as adjacency_module
-from spikegraph.kernels import aggregate, gcn_adjacency, reference
+from spikegraph.kernels import aggregate, gcn_adjacency, reference, sorting
 from spikegraph.kernels import graph as graph_module
-from spikegraph.kernels.adjacency import sort_edges
+from spikegraph.kernels.sorting import sort_edges
 
 EDGES = torch.tensor([[0, 1, 2, 2, 3, 3, 1], [1, 0, 0, 2, 1, 1, 3]])  # Loop, twin.
 
@@ -121,7 +120,7 @@ def test_int32_edges():
 @pytest.fixture(params=[1 << 18, 100, 3])
 def bucket(request, monkeypatch, num_threads):
     """All edges in one bucket, and in many, sorted by several threads."""
-    monkeypatch.setattr(adjacency_module, '_BUCKET', request.param)
+    monkeypatch.setattr(sorting, '_BUCKET', request.param)
     num_threads(3)
     return request.param
 
@@ -161,7 +160,7 @@ def test_loops_come_last(index, num_nodes, num_edges, bucket):
     assert torch.equal(col.long(), source[expected]) and order is None
     counts = torch.bincount(target, minlength=num_nodes)
     assert torch.equal(rowptr.diff(), counts) and rowptr.numel() == num_nodes + 1
-    plain = adjacency_module._sort_plainly(*edges, num_nodes, num_nodes, True)
+    plain = sorting._sort_plainly(*edges, num_nodes, num_nodes, True)
     assert torch.equal(plain[0], rowptr) and torch.equal(plain[1], col)
 
 
