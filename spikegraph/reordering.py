@@ -49,8 +49,8 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
 
     Raises:
         ValueError: If :obj:`data` is no single homogeneous graph with an
-            :obj:`edge_index`, an edge names a node that does not exist, or the method
-            is unknown.
+            :obj:`edge_index`, an attribute that holds numbers of nodes has one that
+            does not exist, or the method is unknown.
 
     Shapes:
         - **output:** new numbers :math:`(N)`, int64
@@ -62,6 +62,7 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
     result = copy.copy(data)
     for key, value in data.to_dict().items():
         if _holds_nodes(key, value):
+            check_index(f'data.{key}', value.flatten().long(), num_nodes)
             result[key] = position.to(value.device, value.dtype)[value.long()]
         elif data.is_node_attr(key):
             result[key] = _permuted(value, order, data.__cat_dim__(key, value))

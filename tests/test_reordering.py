@@ -131,3 +131,9 @@ EDGES = torch.tensor([[0, 1], [1, 2]])
 def test_errors(data, method, match):
     with pytest.raises(ValueError, match=match):
         reorder(data, method)
+
+
+def test_numbers_of_no_node_are_refused(graph):
+    graph.seed_index = torch.tensor([-1, 0])
+    with pytest.raises(ValueError, match=r"'data.seed_index' .*\(got node -1\)"):
+        reorder(graph)

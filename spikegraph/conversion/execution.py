@@ -16,7 +16,6 @@ from spikegraph.coding import Spikes
 from spikegraph.conversion.interpretation import (
     arguments,
     is_input,
-    is_population,
     run_node,
 )
 from spikegraph.conversion.passes import is_sum
@@ -39,7 +38,7 @@ def execute(network: fx.GraphModule, inputs: dict[str, Any]) -> Any:
     """
     graph = network.graph
     plan = getattr(graph, _PLAN, None)  # Kept there, so that it goes with the graph.
-    if plan is None or plan.num_nodes != len(graph.nodes):
+    if plan is None or plan.nodes != _contents(graph):
         plan = _Plan(network)
         setattr(graph, _PLAN, plan)
     env: dict[fx.Node, Any] = {}
@@ -68,8 +67,7 @@ class _Plan:
     """What may stay rows, or an encoding, until it is read."""
 
     def __init__(self, network: fx.GraphModule) -> None:
-        nodes = list(network.graph.nodes)
-        self.num_nodes = len(nodes)
+        nodes, self.nodes = list(network.graph.nodes), _contents(network.graph)
         last = {source: node for node in nodes for source in node.all_input_nodes}
         last = {**{node: node for node in nodes}, **last}
         self.last_reads: dict[fx.Node, list[fx.Node]] = {node: [] for node in nodes}
@@ -99,13 +97,13 @@ class _Plan:
             neuron, value = _module(network, node), env[node.all_input_nodes[0]]
             is_flat = isinstance(value, Tensor) and value.dim() == 2
             reader = _module(network, next(iter(node.users)))
-            if is_flat and not _has_hooks(neuron) and not _has_hooks(reader):
+            if is_flat and not is_changed(neuron) and not is_changed(reader):
                 return Encoding(neuron, value)
         elif node.op == 'call_module' and node.all_input_nodes:
             charge = env[node.all_input_nodes[0]]
             if isinstance(charge, Charge):
                 neuron = _module(network, node)
-                if isinstance(neuron, PhaseNeuron) and not _has_hooks(neuron):
+                if type(neuron) is PhaseNeuron and not is_changed(neuron):
                     return fire(neuron, charge)
                 return neuron(charge.potential())
         return run_node(network, node, env)
@@ -117,7 +115,7 @@ def _charge(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> 
     if node.op == 'call_module':
         layer = _module(network, node)
         x, is_known = (args[0] if args else None), type(layer) in _CHARGING
-        if not is_known or _has_hooks(layer) or x is None or len(x.shape) != 2:
+        if not is_known or is_changed(layer) or x is None or len(x.shape) != 2:
             return run_node(network, node, env)  # May have been put in its place.
         if kwargs:
             args = inspect.signature(layer.forward).bind(*args, **kwargs).args
@@ -142,12 +140,14 @@ def _may_be_rows(network: fx.GraphModule, node: fx.Node) -> bool:
 def _fires_on(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
     if user.op != 'call_module' or user.args != (node,) or user.kwargs:
         return False
-    return isinstance(_module(network, user), PhaseNeuron)
+    return type(_module(network, user)) is PhaseNeuron
 
 
 def _is_read_once(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether it encodes an input for a single layer."""
-    if not is_population(network, node) or not is_input(node) or len(node.args) != 1:
+    if node.op != 'call_module' or type(_module(network, node)) is not PhaseNeuron:
+        return False
+    if not is_input(node) or len(node.args) != 1:
         return False
     user = next(iter(node.users))
     if user.op != 'call_module' or user.args[:1] != (node,):
@@ -159,6 +159,15 @@ def _module(network: fx.GraphModule, node: fx.Node) -> Any:
     return module_of(network, node)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def is_changed(module: nn.Module) -> bool:
+    """Whether a call does more than what the class says: hooks, or a forward of its
+    own.
+    """
     own = module._forward_hooks or module._forward_pre_hooks
-    return bool(own or hooks._global_forward_hooks or hooks._global_forward_pre_hooks)
+    all_modules = hooks._global_forward_hooks or hooks._global_forward_pre_hooks
+    return bool(own or all_modules or 'forward' in vars(module))
+
+
+def _contents(graph: fx.Graph) -> list[tuple[Any, ...]]:
+    """What tells one graph from what it is changed into."""
+    return [(node, node.target, node.args, node.kwargs) for node in graph.nodes]

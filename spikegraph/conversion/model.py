@@ -10,7 +10,7 @@ from spikegraph.coding import Spikes
 from spikegraph.conversion.call import CallSpec, arguments_of
 from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
-from spikegraph.conversion.execution import execute
+from spikegraph.conversion.execution import execute, is_changed
 from spikegraph.conversion.interpretation import (
     is_population,
     population_name,
@@ -69,6 +69,8 @@ class SpikingModel(nn.Module):
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
         with torch.autocast(device, enabled=False):
+            if is_changed(self.network):
+                return self.network(**inputs)
             return execute(self.network, inputs)
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

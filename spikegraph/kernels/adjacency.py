@@ -33,6 +33,11 @@ class Adjacency:
         target_factor (torch.Tensor, optional): The factor :math:`b_i` of each
             destination :math:`(N, 1)`.
         num_sources (int): The number of source nodes :math:`M`.
+
+    Raises:
+        ValueError: If shapes or types do not fit; when the graph is first used, if
+            :obj:`rowptr` does not divide the edges or :obj:`col` names a node that
+            does not exist.
     """
 
     rowptr: Tensor
@@ -41,6 +46,50 @@ class Adjacency:
     source_factor: Tensor | None = None
     target_factor: Tensor | None = None
     num_sources: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ('rowptr', 'col'):
+            index = getattr(self, name)
+            if index.dim() != 1 or index.dtype not in (torch.int32, torch.int64):
+                raise ValueError(
+                    f"Expected '{name}' to have one dimension, of int32 or int64 "
+                    f'(got shape {list(index.shape)} of {index.dtype})'
+                )
+        if self.rowptr.numel() == 0:
+            raise ValueError("Expected 'rowptr' to start with 0 (got no values)")
+        sizes = {
+            'weight': (self.num_edges,),
+            'source_factor': (self.num_sources, 1),
+            'target_factor': (self.num_targets, 1),
+        }
+        for name, size in sizes.items():
+            factor = getattr(self, name)
+            if factor is not None and factor.shape != size:
+                raise ValueError(
+                    f"Expected '{name}' to have shape {list(size)} (got "
+                    f'{list(factor.shape)})'
+                )
+        for name in ('rowptr', 'col', *sizes):  # Kernels read them without gaps.
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, value.contiguous())
+
+    @functools.cached_property
+    def checked(self) -> Adjacency:
+        """The graph itself, whose numbers lie in range."""
+        bounds, (num, size) = self.rowptr, (self.num_edges, self.num_sources)
+        ends = int(bounds[0]), int(bounds[-1])
+        if ends != (0, num) or bool((bounds.diff() < 0).any()):
+            raise ValueError(
+                f"Expected 'rowptr' to grow from 0 to the {num} edges of 'col' "
+                f'(got {ends[0]} to {ends[1]})'
+            )
+        check_index('col', self.col, size)
+        return self
+
+    def _trusted(self) -> Adjacency:
+        vars(self)['checked'] = self
+        return self
 
     @property
     def num_targets(self) -> int:
@@ -61,7 +110,13 @@ class Adjacency:
 
     def without_factors(self) -> Adjacency:
         """The same edges and weights."""
-        return replace(self, source_factor=None, target_factor=None)
+        return self._without_factors
+
+    @functools.cached_property
+    def _without_factors(self) -> Adjacency:
+        if self.source_factor is None and self.target_factor is None:
+            return self
+        return replace(self.checked, source_factor=None, target_factor=None)._trusted()
 
     @classmethod
     def from_edges(
@@ -74,7 +129,14 @@ class Adjacency:
         source_factor: Tensor | None = None,
         target_factor: Tensor | None = None,
     ) -> Adjacency:
-        """Sorts edges by destination, those of one destination as given."""
+        """Sorts edges by destination, those of one destination as given.
+
+        Raises:
+            ValueError: If an edge names a node that does not exist, or shapes or
+                types do not fit.
+        """
+        check_index('source', source, num_sources)
+        check_index('target', target, num_targets)
         rowptr, col, order = sort_edges(
             *(source, target, num_sources, num_targets), with_order=weight is not None
         )
@@ -85,13 +147,13 @@ class Adjacency:
             source_factor=source_factor,
             target_factor=target_factor,
             num_sources=num_sources,
-        )
+        )._trusted()
 
 
 def own_adjacency(num_nodes: int, device: torch.device) -> Adjacency:
     """Every node as its only neighbour."""
     rowptr = torch.arange(num_nodes + 1, device=device)
-    return Adjacency(rowptr, rowptr[:-1].int(), num_sources=num_nodes)
+    return Adjacency(rowptr, rowptr[:-1].int(), num_sources=num_nodes)._trusted()
 
 
 def gcn_adjacency(
@@ -171,7 +233,7 @@ def _unweighted(
         source, target, num_nodes, num_nodes, loops=loops, with_order=False
     )
     factor = _gcn_factor(rowptr.diff().to(dtype)) if normalize else None
-    return Adjacency(rowptr, col, None, factor, factor, num_nodes)
+    return Adjacency(rowptr, col, None, factor, factor, num_nodes)._trusted()
 
 
 def _gcn_factor(degree: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ def aggregate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
 
     Args:
         adjacency (Adjacency): The prepared graph.
-        x (torch.Tensor or Spikes): The values of the source nodes.
+        x (torch.Tensor or Spikes): The values of the source nodes. Bytes that are no
+            spike time of the code count for nothing.
 
     Returns:
         torch.Tensor: The sums.
@@ -88,7 +89,7 @@ class Messages:
                 f"Expected 'x' to have {adjacency.num_sources} rows, one for each source "
                 f'of the graph (got {x.shape[0]})'
             )
-        self.adjacency = adjacency
+        self.adjacency = adjacency.checked
         self.shape = (adjacency.num_targets, *x.shape[1:])
         self.dtype = x.dtype
         self.scale: Tensor | None = None  # Of channels, multiplied last.
@@ -320,7 +321,8 @@ class Messages:
         usable &= scale.numel() == 1 or scale.shape == (width,)
         if bias is not None:
             usable &= bias.shape == (width,) and bias.dtype == self.dtype
-        if self._on_cuda is not None and weights is None and self.scale is None:
+        is_plain = weights is None and self.scale is None
+        if self._on_cuda is not None and is_plain and usable:
             graph, x, table, source, target = self._cuda_arguments(0, self.shape[0])
             limits = code.thresholds.to(x.device, self.dtype)
             return triton.aggregate_fire(
@@ -368,7 +370,8 @@ def sent_size(x: Any, adjacency: Adjacency) -> float:
     """The bytes of a value as it is sent along the edges: half a one for a spike
     time that is packed.
     """
-    if isinstance(x, Tensor):
+    is_decoded = x.device.type == 'cpu' and cpu_kernels() is None
+    if isinstance(x, Tensor) or is_decoded:
         return x.dtype.itemsize
     return 0.5 if _is_packed(x, adjacency) else 1.0
 
@@ -382,7 +385,7 @@ def _aligned(size: int) -> int:
 
 def _is_packed(x: Any, adjacency: Adjacency) -> bool:
     cpu = cpu_kernels()
-    if cpu is None or x.dtype != torch.float32:
+    if cpu is None or x.dtype != torch.float32 or x.device.type != 'cpu':
         return False
     is_short = cpu.registers.way_of(x.code.num_times) == cpu.registers.ONE
     return is_short and _saves_time(adjacency, x.shape[-1])

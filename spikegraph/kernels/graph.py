@@ -105,9 +105,10 @@ def check_index(name: str, index: Tensor, num_rows: int) -> None:
         return
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= num_rows:
+        nodes = f'nodes 0 to {num_rows - 1}' if num_rows > 0 else 'no nodes'
         raise ValueError(
-            f"Expected '{name}' to hold nodes 0 to {num_rows - 1}, as 'x' has "
-            f'{num_rows} rows (got node {low if low < 0 else high})'
+            f"Expected '{name}' to hold {nodes}, as 'x' has {num_rows} rows "
+            f'(got node {low if low < 0 else high})'
         )
 
 

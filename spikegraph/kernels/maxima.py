@@ -29,10 +29,22 @@ def earliest(
         latest (bool, optional): Whether the largest rank passes.
             (default: :obj:`False`)
 
+    Raises:
+        ValueError: If there is not one row of ranks for each source, or
+            :obj:`silent` is no byte.
+
     Shapes:
         - **input:** ranks :math:`(M, *)`
         - **output:** ranks :math:`(N, *)`
     """
+    adjacency = adjacency.checked
+    if rank.dim() == 0 or rank.size(0) != adjacency.num_sources:
+        raise ValueError(
+            f"Expected 'rank' to have {adjacency.num_sources} rows, one for each source "
+            f'of the graph (got shape {list(rank.shape)})'
+        )
+    if not 0 <= silent <= 255:
+        raise ValueError(f"Expected 'silent' to be a byte, 0 to 255 (got {silent})")
     num_rows, width = adjacency.num_targets, math.prod(rank.shape[1:])
     out_shape = (num_rows, *rank.shape[1:])
     if rank.numel() > 0 and triton.is_available(rank):

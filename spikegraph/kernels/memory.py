@@ -5,6 +5,7 @@ channel comes in runs or in columns.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -88,6 +89,15 @@ def empty_cache() -> None:
     """
     with _LOCK:
         _Lease.kept = []
+
+
+def _renew_lock() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, 'register_at_fork'):  # Whoever holds it is not in the child.
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:

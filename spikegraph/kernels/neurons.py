@@ -15,7 +15,12 @@ from torch import Tensor
 from spikegraph.coding import PhaseCode, encoding
 from spikegraph.coding.encoding import check_scale, check_thresholds, count_reached
 from spikegraph.kernels import triton
-from spikegraph.kernels.backend import FAST_TYPES, cpu_kernels, is_fast
+from spikegraph.kernels.backend import (
+    FAST_TYPES,
+    cpu_kernels,
+    is_fast,
+    needs_gradient,
+)
 from spikegraph.kernels.memory import columns_of, dense, empty_like, flat, runs_of
 from spikegraph.kernels.threads import share
 
@@ -212,10 +217,6 @@ def _on_cuda(x: Tensor, *dtypes: torch.dtype) -> bool:
     return x.dtype in dtypes and x.numel() > 0 and triton.is_available(x.detach())
 
 
-def _has_gradient(x: Tensor) -> bool:
-    return x.requires_grad and torch.is_grad_enabled()
-
-
 def _fire(
     potential: Tensor, thresholds: Tensor, scale: Tensor, signed: bool
 ) -> Tensor | None:
@@ -272,11 +273,11 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     if table.device != spike_time.device or table.dtype not in FAST_TYPES:
         return None
     readable = is_fast(spike_time, torch.uint8) or _on_cuda(spike_time, torch.uint8)
-    if not readable or _has_gradient(table):
+    if not readable or needs_gradient(table):
         return None
     table = table.detach()
     if isinstance(scale, Tensor):
-        if _has_gradient(scale):
+        if needs_gradient(scale):
             return None
         scale = scale.detach().to(table)
     x = dense(spike_time)

@@ -25,11 +25,12 @@ def is_available() -> bool:
 
 def run(task: Callable[[], Any]) -> None:
     """Calls a task, which must not raise, in all of the threads at once: with some of
-    them only, the others would end, to be started anew.
+    them only, the others would end, to be started anew. An interrupt that comes just
+    before the task is printed and lost.
     """
     call = _entry_point()
     assert call is not None
-    call(_TASK(lambda _: task()), None, 0, 0)
+    call(_TASK(lambda _: task()), None, torch.get_num_threads(), 0)
 
 
 @functools.cache

@@ -77,6 +77,7 @@ def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any
     pieces = itertools.pairwise(bounds)
     results: list[Any] = []
     errors: list[BaseException] = []
+    done: set[int] = set()
     lock = threading.Lock()
 
     def take() -> None:
@@ -89,9 +90,13 @@ def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any
                 results.append(work(*piece))
         except BaseException as error:  # To be raised where all of it was asked for.
             errors.append(error)
+        finally:
+            done.add(threading.get_ident())
 
     if openmp.is_available():
         openmp.run(take)
+        if threading.get_ident() not in done:  # It was interrupted before it began.
+            raise KeyboardInterrupt
     else:
         futures = _submit(take, num_threads - 1)
         take()

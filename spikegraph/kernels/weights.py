@@ -21,6 +21,7 @@ class Weights:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight, bias
+        self._panels: tuple[Tensor | None, tuple[Any, Any] | None] | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -31,6 +32,11 @@ class Weights:
         """The weights, times the scale of each input, in panels of columns, and the
         bias, padded alike; None if kernels cannot read them.
         """
+        if self._panels is None or self._panels[0] is not scale:
+            self._panels = scale, self._make_panels(scale)
+        return self._panels[1]
+
+    def _make_panels(self, scale: Tensor | None) -> tuple[Any, Any] | None:
         cpu, weight, bias = cpu_kernels(), self.weight, self.bias
         if cpu is None or not are_fast(weight, bias) or weight.size(1) > _MAX_DEPTH:
             return None

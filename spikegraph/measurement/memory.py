@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import torch
 
+from spikegraph.kernels import empty_cache
+
 _T = TypeVar('_T')
 _STATUS, _CLEAR = Path('/proc/self/status'), Path('/proc/self/clear_refs')
 _RESET_PEAK = '5'
@@ -99,6 +101,7 @@ def process_peak() -> int:
 
 
 def _return_freed_memory() -> None:
+    empty_cache()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # No glibc.
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -19,7 +19,7 @@ from spikegraph import ConversionConfig, convert
 from spikegraph.coding import Spikes
 from spikegraph.conversion import execution
 from spikegraph.conversion.interpretation import run_interpreter
-from spikegraph.nn import SpikingGCNConv, SpikingLinear, potentials
+from spikegraph.nn import PhaseNeuron, SpikingGCNConv, SpikingLinear, potentials
 from spikegraph.nn.encoding import Encoding
 from tests.conversion.zoo import make, randomize
 
@@ -308,6 +308,55 @@ def test_hooks_change_what_they_return(where, graph):
     assert_close(snn(graph), before)
 
 
+@pytest.mark.parametrize('where', ['subclass', 'forward'])
+@pytest.mark.parametrize('index', [0, 1])
+def test_populations_of_the_users(where, index, graph):
+    """Nothing is fused that does something else than a population of the library."""
+    snn, graph = converted('keywords', graph)
+    before, neuron = snn(graph), list(snn.neurons.values())[index]
+    silence = neuron.code.num_steps
+
+    def forward(x):
+        spikes = PhaseNeuron.forward(neuron, x)
+        times = torch.full_like(spikes.spike_time, silence)
+        return Spikes(times, spikes.code, spikes.scale)
+
+    if where == 'forward':
+        neuron.forward = forward
+    else:
+        neuron.__class__ = type(
+            'Silent', (PhaseNeuron,), {'forward': lambda s, x: forward(x)}
+        )
+    found = snn(graph)
+    assert_close(found, run_node_by_node(snn, graph))
+    assert not torch.allclose(found, before)
+
+
+def test_hooks_of_the_network(graph):
+    snn, graph = converted('keywords', graph)
+    expected = snn(graph)
+    handle = snn.network.register_forward_hook(lambda module, args, out: 2 * out)
+    assert_close(snn(graph), 2 * expected)
+    handle.remove()
+    assert_close(snn(graph), expected)
+
+
+def test_edited_graphs(graph):
+    snn, graph = converted('keywords', graph)
+    nodes = snn.network.graph
+    (out,) = nodes.find_nodes(op='output')
+    (layer,) = nodes.find_nodes(op='call_module', target='conv3')
+    expected = snn(graph)
+    for function in (torch.neg, torch.square):  # The same number of nodes.
+        before = out.args[0]
+        with nodes.inserting_before(out):
+            out.args = (nodes.call_function(function, (layer,)),)
+        if before is not layer:
+            nodes.erase_node(before)
+        snn.network.recompile()
+        assert_close(snn(graph), function(expected))
+
+
 def test_values_are_freed(graph):
     snn, graph = converted('deep GCN', graph)
     alive, most = [], []
@@ -329,7 +378,7 @@ def test_values_are_freed(graph):
 def test_networks_are_freed(graph):
     snn, graph = converted('keywords', graph)
     snn(graph)
-    assert getattr(snn.network.graph, execution._PLAN).num_nodes > 0
+    assert getattr(snn.network.graph, execution._PLAN).nodes
     found = weakref.ref(snn.network.graph), weakref.ref(snn.network.conv2)
     del snn
     gc.collect()

@@ -9,7 +9,14 @@ from torch_geometric.utils import (
     to_torch_coo_tensor,
 )
 
-from spikegraph.kernels import aggregate, gcn_adjacency, reference, sorting
+from spikegraph.kernels import (
+    Adjacency,
+    aggregate,
+    earliest,
+    gcn_adjacency,
+    reference,
+    sorting,
+)
 from spikegraph.kernels import graph as graph_module
 from spikegraph.kernels.sorting import sort_edges
 
@@ -109,6 +116,55 @@ def test_prepared_once_per_graph_and_anew_when_it_changes():
 def test_errors(edge_index, weight, match):
     with pytest.raises(ValueError, match=match):
         gcn_adjacency(edge_index, weight, 5, torch.float32)
+
+
+ROWPTR, COL = torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1])
+
+
+@pytest.mark.parametrize(
+    'change, match',
+    [
+        (dict(rowptr=ROWPTR.float()), r"'rowptr' to have one dimension, of int32"),
+        (dict(rowptr=ROWPTR[:0]), r"'rowptr' to start with 0 \(got no values\)"),
+        (dict(rowptr=ROWPTR + 1), r'0 to the 3 edges .*\(got 1 to 4\)'),
+        (dict(rowptr=torch.tensor([0, 5, 3])), r"'rowptr' to grow from 0"),
+        (dict(col=COL + 1), r"'col' to hold nodes 0 to 2.*\(got node 3\)"),
+        (dict(col=COL - 1), r"'col' to hold nodes 0 to 2.*\(got node -1\)"),
+        (dict(weight=torch.ones(1)), r"'weight' to have shape \[3\] \(got \[1\]\)"),
+        (dict(source_factor=torch.ones(1, 1)), r"'source_factor' .* \[3, 1\]"),
+        (dict(target_factor=torch.ones(2)), r"'target_factor' .* \[2, 1\]"),
+    ],
+)
+def test_wrong_graphs(change, match):
+    given = dict(rowptr=ROWPTR, col=COL, num_sources=3) | change
+    with pytest.raises(ValueError, match=match):
+        aggregate(Adjacency(**given), torch.ones(3, 1))
+    with pytest.raises(ValueError, match=match):
+        earliest(Adjacency(**given), torch.ones(3, 1, dtype=torch.uint8), 9)
+
+
+def test_edges_out_of_range():
+    edges = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 9])
+    with pytest.raises(ValueError, match=r"'target' to hold .*\(got node 9\)"):
+        Adjacency.from_edges(*edges, None, 4, 4)
+    with pytest.raises(ValueError, match=r"'source' to hold .*\(got node 9\)"):
+        Adjacency.from_edges(*edges[::-1], None, 4, 4)
+
+
+def test_ranks_that_do_not_fit():
+    adjacency = Adjacency(ROWPTR, COL, num_sources=3)
+    with pytest.raises(ValueError, match=r"'rank' to have 3 rows.*\[2, 1\]"):
+        earliest(adjacency, torch.ones(2, 1, dtype=torch.uint8), 9)
+    with pytest.raises(ValueError, match=r'a byte, 0 to 255 \(got 300\)'):
+        earliest(adjacency, torch.ones(3, 1, dtype=torch.uint8), 300)
+
+
+def test_graphs_with_gaps_in_memory():
+    x = torch.rand(3, 20)
+    expected = aggregate(Adjacency(ROWPTR, COL, num_sources=3), x)
+    rowptr, col = (torch.stack([t, 99 + t], 1)[:, 0] for t in (ROWPTR, COL))
+    assert not col.is_contiguous()
+    assert torch.equal(aggregate(Adjacency(rowptr, col, num_sources=3), x), expected)
 
 
 def test_int32_edges():

@@ -1,3 +1,8 @@
+import multiprocessing
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -41,6 +46,49 @@ def test_memory_is_returned():
     assert [m.size for m in memory._Lease.kept] == [20_000_000]
     empty_cache()
     assert memory._Lease.kept == [] and bool((held == 7).all())
+
+
+def test_threads_never_share_memory():
+    def use(value):
+        for _ in range(50):
+            x = empty((9_000_000,), torch.uint8)
+            x[::100_000] = value
+            if bool((x[::100_000] != value).any()):
+                return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(use, range(4)))
+
+
+def _allocate(queue):
+    queue.put(empty((9_000_000,), torch.uint8).numel())
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs fork')
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
+def test_a_child_does_not_wait_for_a_thread_of_its_parent():
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with memory._LOCK:
+            taken.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(60)
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    child = context.Process(target=_allocate, args=(queue,))
+    child.start()
+    try:
+        assert queue.get(timeout=30) == 9_000_000
+    finally:
+        done.set()
+        child.kill()
+        child.join()
+        thread.join()
 
 
 def test_order_of_storage_is_kept():

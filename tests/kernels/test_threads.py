@@ -1,5 +1,6 @@
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -131,3 +132,36 @@ def test_errors_are_raised(num_threads, count):
 
     with pytest.raises(KeyError, match='30'):
         share_pieces(fail, list(range(100)))
+
+
+def test_interrupts_are_raised(num_threads):
+    num_threads(2)
+
+    def interrupt(start, stop):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        share_pieces(interrupt, list(range(9)))
+
+
+def test_an_interrupt_before_the_work_begins(num_threads, threads, monkeypatch):
+    """What is lost in a callback may not look like work that was done."""
+    if threads == 'pool':
+        pytest.skip('calls nothing back')
+    num_threads(2)
+    monkeypatch.setattr(openmp, 'run', lambda task: None)
+    with pytest.raises(KeyboardInterrupt):
+        share_pieces(Record(), [0, 1, 2])
+
+
+def test_calls_from_several_threads(num_threads):
+    num_threads(2)
+
+    def call(k):
+        torch.set_num_threads(2)
+        return sum(share_pieces(Record(), list(range(0, 1001, 1 + k))))
+
+    expected = [call(k) for k in range(8)]
+    for _ in range(20):
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(call, range(8))) == expected

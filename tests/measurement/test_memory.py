@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikegraph.kernels.memory import empty
 from spikegraph.measurement import memory
 from spikegraph.measurement.memory import peak_memory, process_peak, resident_memory
 
@@ -44,6 +45,15 @@ def test_what_is_held_before_does_not_count():
     assert twice == pytest.approx(SIZE, rel=0.05)
     peak, kept = peak_memory(lambda: held + 1)
     assert peak == pytest.approx(SIZE, rel=0.05) and kept[0] == 3
+
+
+@on_linux
+def test_memory_that_is_kept_counts_again():
+    def run():
+        return empty((40_000_000,), torch.uint8).fill_(1).numel()
+
+    peaks = [peak_memory(run)[0] for _ in range(3)]
+    assert all(39e6 < peak < 60e6 for peak in peaks)
 
 
 @on_linux
