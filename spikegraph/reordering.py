@@ -28,10 +28,10 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
     the graph as it was.
 
     It pays where features are larger than the cache and the graph has a locality
-    that its numbering does not show: 1.3 to 2.1 times faster sums on 200,000
-    shuffled nodes in nearly separate communities or in the plane. On PubMed,
-    Computers and power-law graphs it hardly helps (0.9 to 1.2 times), and the order
-    by degree hardly helps anywhere.
+    that its numbering does not show: sums on 200,000 shuffled nodes take 1.2 to 1.8
+    times as long before, in nearly separate communities or in the plane. On PubMed,
+    Computers and power-law graphs it hardly helps, and the order by degree hardly
+    helps anywhere (``benchmarks/reordering.py``).
 
     Args:
         data (torch_geometric.data.Data): The graph. Attributes with a value for

@@ -74,21 +74,22 @@ class Adjacency:
             if value is not None:
                 object.__setattr__(self, name, value.contiguous())
 
-    @functools.cached_property
+    @property
     def checked(self) -> Adjacency:
         """The graph itself, whose numbers lie in range."""
-        bounds, (num, size) = self.rowptr, (self.num_edges, self.num_sources)
-        ends = int(bounds[0]), int(bounds[-1])
-        if ends != (0, num) or bool((bounds.diff() < 0).any()):
-            raise ValueError(
-                f"Expected 'rowptr' to grow from 0 to the {num} edges of 'col' "
-                f'(got {ends[0]} to {ends[1]})'
-            )
-        check_index('col', self.col, size)
-        return self
+        if '_is_checked' not in vars(self):
+            bounds, num = self.rowptr, self.num_edges
+            ends = int(bounds[0]), int(bounds[-1])
+            if ends != (0, num) or bool((bounds.diff() < 0).any()):
+                raise ValueError(
+                    f"Expected 'rowptr' to grow from 0 to the {num} edges of 'col' "
+                    f'(got {ends[0]} to {ends[1]})'
+                )
+            check_index('col', self.col, self.num_sources)
+        return self._trusted()
 
     def _trusted(self) -> Adjacency:
-        vars(self)['checked'] = self
+        vars(self)['_is_checked'] = True
         return self
 
     @property
@@ -110,10 +111,6 @@ class Adjacency:
 
     def without_factors(self) -> Adjacency:
         """The same edges and weights."""
-        return self._without_factors
-
-    @functools.cached_property
-    def _without_factors(self) -> Adjacency:
         if self.source_factor is None and self.target_factor is None:
             return self
         return replace(self.checked, source_factor=None, target_factor=None)._trusted()

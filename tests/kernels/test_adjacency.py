@@ -1,4 +1,5 @@
 import gc
+import weakref
 
 import pytest
 import torch
@@ -141,6 +142,20 @@ def test_wrong_graphs(change, match):
         aggregate(Adjacency(**given), torch.ones(3, 1))
     with pytest.raises(ValueError, match=match):
         earliest(Adjacency(**given), torch.ones(3, 1, dtype=torch.uint8), 9)
+
+
+def test_graphs_are_freed_at_once():
+    """Not when the next cycle of garbage is collected: they may be large."""
+    edges, x = EDGES.clone(), torch.rand(5, 3)
+    adjacency = gcn_adjacency(edges, None, 5, torch.float32)
+    aggregate(adjacency, x)
+    known = weakref.ref(adjacency)
+    gc.disable()
+    try:
+        del adjacency, edges
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 def test_edges_out_of_range():
