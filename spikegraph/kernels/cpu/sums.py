@@ -24,7 +24,7 @@ from spikegraph.kernels.cpu.vectors import (
 )
 
 LOADS = 8 if HAS_AVX512 else 2  # Vectors of a row read at once.
-_FETCHED = 1024  # Bytes of rows to come that are fetched ahead.
+_FETCHED = 4096  # Bytes of rows to come, with their factors, that are fetched ahead.
 
 
 class _Sums:
@@ -78,10 +78,7 @@ class _Sums:
         self, edge: Any, start: Any, num_loads: int, sums: list[Any], masks: list[Any]
     ) -> None:
         builder, source = self.builder, self._integer(self.col, edge)
-        chosen = builder.or_(
-            builder.and_(edge, self.by_edge), builder.and_(source, self.by_source)
-        )
-        factor = builder.load(builder.gep(self.factors, [chosen]))
+        factor = builder.load(self._factor(edge, source))
         weight, begin = spread(builder, factor, self.vector), self._row(source, start)
         for k in range(num_loads):
             at = builder.gep(begin, [I64(k * LANES)])
@@ -104,7 +101,16 @@ class _Sums:
         later = builder.add(edge, I64(max(4, _FETCHED // size)))
         is_there = builder.icmp_signed('<', later, self.final)
         later = builder.select(is_there, later, self.final)
-        fetch(builder, self._row(self._integer(self.col, later), start), size)
+        source = self._integer(self.col, later)
+        fetch(builder, self._row(source, start), size)
+        fetch(builder, self._factor(later, source), 1)
+
+    def _factor(self, edge: Any, source: Any) -> Any:
+        builder = self.builder
+        chosen = builder.or_(
+            builder.and_(edge, self.by_edge), builder.and_(source, self.by_source)
+        )
+        return builder.gep(self.factors, [chosen])
 
     def _row(self, source: Any, start: Any) -> Any:
         at = self.builder.add(self.builder.mul(source, self.stride), start)

@@ -68,13 +68,16 @@ def lanes_before(builder: Any, width: Any, first: int) -> Any:
 
 
 def fetch(builder: Any, start: Any, size: int) -> None:
+    """Asks for memory to be brought into the second cache, for which more lines can
+    be on their way than for the first.
+    """
     start = builder.bitcast(start, I8.as_pointer())
     prefetch = function(
         builder, 'prefetch.p0i8', ir.VoidType(), [start.type, I32, I32, I32]
     )
     for line in range(0, size, _LINE):
         at = builder.gep(start, [I64(line)])
-        builder.call(prefetch, [at, I32(0), I32(3), I32(1)])
+        builder.call(prefetch, [at, I32(0), I32(2), I32(1)])
 
 
 def spread(builder: Any, value: Any, vector: Any) -> Any:
