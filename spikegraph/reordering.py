@@ -28,10 +28,10 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
     the graph as it was.
 
     It pays where features are larger than the cache and the graph has a locality
-    that its numbering does not show: sums on 200,000 shuffled nodes take 1.2 to 1.8
-    times as long before, in nearly separate communities or in the plane. On PubMed,
-    Computers and power-law graphs it hardly helps, and the order by degree hardly
-    helps anywhere (``benchmarks/reordering.py``).
+    that its numbering does not show: sums on 200,000 shuffled nodes take 1.06 times
+    as long before in nearly separate communities, and up to 1.3 times in the plane.
+    Elsewhere it hardly helps, except on PubMed, and the order by degree hardly helps
+    anywhere (``benchmarks/reordering.py``).
 
     Args:
         data (torch_geometric.data.Data): The graph. Attributes with a value for
