@@ -31,6 +31,13 @@ def test_memory_is_used_again_once_no_tensor_needs_it():
     assert empty((900, 3000), torch.float32).data_ptr() != array.ctypes.data
 
 
+def test_tensors_begin_at_a_line_of_the_cache():
+    held = [empty((size,), torch.uint8) for size in (8_400_001, 9_000_000, 20_000_003)]
+    assert [x.data_ptr() % 64 for x in held] == [0] * 3
+    held.clear()
+    assert empty((8_400_000,), torch.uint8).data_ptr() % 64 == 0
+
+
 def test_no_more_is_kept_than_allowed(monkeypatch):
     monkeypatch.setattr(memory, '_MOST_KEPT', 30_000_000)
     tensors = [empty((10_000_000,), torch.uint8) for _ in range(5)]
