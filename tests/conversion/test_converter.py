@@ -504,6 +504,25 @@ def test_layers_that_assert_shapes_are_looked_into(graph):
     assert (snn(graph) - expected).norm() < 0.05 * expected.norm()
 
 
+def test_report_tells_what_graph_layers_do_first(graph):
+    model = randomize(GCN(5, 90, 2, out_channels=2)).double()
+    report = convert(model, graph).report
+    assert [c['order'] for c in report.orders.values()] == ['aggregate', 'transform']
+    for choice in report.orders.values():
+        sizes = choice['transform_bytes'], choice['aggregate_bytes']
+        own, other = (f'{size / 1e6:.3g}' for size in sorted(sizes))
+        assert f'{choice["order"]} in ' in str(report)
+        assert f'({own} MB moved, {other} otherwise)' in str(report)
+    forced = convert(model, graph, ConversionConfig(order='aggregate')).report
+    assert [c['order'] for c in forced.orders.values()] == ['aggregate'] * 2
+    sizes = [
+        [c[f'{kind}_bytes'] for kind in ('transform', 'aggregate')]
+        for r in (report, forced)
+        for c in r.orders.values()
+    ]
+    assert sizes[:2] == sizes[2:]
+
+
 def test_report_reads_well(graph):
     snn = convert(make('residual'), graph, ConversionConfig(num_steps=8))
     text = str(snn.report)
