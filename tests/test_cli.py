@@ -272,3 +272,9 @@ def test_lazy_names_are_complete():
     """Each module gives all the public names it is listed with."""
     listed = {name: getattr(spikegraph, name).__module__ for name in spikegraph.__all__}
     assert all(module.startswith('spikegraph.') for module in listed.values())
+
+
+def test_package_runs_as_a_module():
+    command = [sys.executable, '-m', 'spikegraph', 'datasets']
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0 and 'cora' in result.stdout

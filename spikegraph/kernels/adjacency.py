@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch_geometric.utils import (
     add_self_loops as add_self_loops_to,
 )
 
-from spikegraph.kernels.graph import check_index, edges_of, prepared
+from spikegraph.kernels.graph import check_index, edges_of, prepared, version_of
 from spikegraph.kernels.sorting import sort_edges
 
 
@@ -21,6 +21,8 @@ class Adjacency:
 
     .. math::
         y_i = b_i \sum_{j \in \mathcal{N}(i)} w_{ij} \, (a_j \, x_j)
+
+    What is made of the weights is kept: to change them, make another one.
 
     Args:
         rowptr (torch.Tensor): Where the in-edges of each node start,
@@ -46,6 +48,7 @@ class Adjacency:
     source_factor: Tensor | None = None
     target_factor: Tensor | None = None
     num_sources: int = 0
+    _checked: tuple[int | None, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ('rowptr', 'col'):
@@ -77,7 +80,7 @@ class Adjacency:
     @property
     def checked(self) -> Adjacency:
         """The graph itself, whose numbers lie in range."""
-        if '_is_checked' not in vars(self):
+        if self._checked != self._versions():
             bounds, num = self.rowptr, self.num_edges
             ends = int(bounds[0]), int(bounds[-1])
             if ends != (0, num) or bool((bounds.diff() < 0).any()):
@@ -89,8 +92,11 @@ class Adjacency:
         return self._trusted()
 
     def _trusted(self) -> Adjacency:
-        vars(self)['_is_checked'] = True
+        object.__setattr__(self, '_checked', self._versions())
         return self
+
+    def _versions(self) -> tuple[int | None, ...]:
+        return version_of(self.rowptr), version_of(self.col)
 
     @property
     def num_targets(self) -> int:
@@ -132,6 +138,17 @@ class Adjacency:
             ValueError: If an edge names a node that does not exist, or shapes or
                 types do not fit.
         """
+        size = target.shape
+        for name, value in {
+            'source': source,
+            'target': target,
+            'weight': weight,
+        }.items():
+            if value is not None and (value.dim() != 1 or value.shape != size):
+                raise ValueError(
+                    f"Expected '{name}' to have one dimension, of as many edges as "
+                    f"'target' (got shapes {list(value.shape)} and {list(size)})"
+                )
         check_index('source', source, num_sources)
         check_index('target', target, num_targets)
         rowptr, col, order = sort_edges(

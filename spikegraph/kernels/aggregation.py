@@ -50,7 +50,7 @@ def aggregate(adjacency: Adjacency, x: Tensor | Spikes) -> Tensor:
     Args:
         adjacency (Adjacency): The prepared graph.
         x (torch.Tensor or Spikes): The values of the source nodes. Bytes that are no
-            spike time of the code count for nothing.
+            spike time of the code give undefined sums.
 
     Returns:
         torch.Tensor: The sums.

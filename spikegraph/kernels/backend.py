@@ -27,7 +27,7 @@ def info() -> dict[str, Any]:
     found: dict[str, Any] = {'num_threads': torch.get_num_threads()}
     kernels = cpu_kernels()
     if kernels is None:
-        return {'path': 'torch', 'reason': 'Numba cannot be imported', **found}
+        return {'path': 'torch', 'reason': 'Numba cannot be used', **found}
     compilation = kernels.compilation
     codegen = compilation.cpu_target.target_context.codegen()
     levels = 'avx2' if compilation.HAS_AVX2 else 'memory'
@@ -46,10 +46,13 @@ def info() -> dict[str, Any]:
 def cpu_kernels() -> ModuleType | None:
     """The kernels of the CPU; None, with a warning, where Numba does not work."""
     try:
-        return importlib.import_module('spikegraph.kernels.cpu')
+        cpu = importlib.import_module('spikegraph.kernels.cpu')
+        if cpu.compilation.numba.config.DISABLE_JIT:
+            raise ImportError('NUMBA_DISABLE_JIT is set')
+        return cpu
     except Exception as error:  # Whatever a broken installation raises.
         warnings.warn(
-            f'Numba cannot be imported ({error}): PyTorch does the work of the '
+            f'Numba cannot be used ({error}): PyTorch does the work of the '
             "kernels, more slowly. Install it with 'pip install numba'",
             RuntimeWarning,
             stacklevel=4,

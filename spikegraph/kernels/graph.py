@@ -39,7 +39,7 @@ def prepared(
             "Expected 'edge_index' to be a tensor of edge indices [2, E] or a "
             f'torch.sparse CSR or COO adjacency (got {type(graph).__name__})'
         )
-    versions = (_version(graph), _version(companion))
+    versions = (version_of(graph), version_of(companion))
     if None in versions:
         return build()
     entry = _CACHE.get(graph)
@@ -51,7 +51,8 @@ def prepared(
     return entry[2][options]
 
 
-def _version(tensor: Tensor | None) -> int | None:
+def version_of(tensor: Tensor | None) -> int | None:
+    """How often PyTorch has seen a tensor change; None if it does not count."""
     if tensor is None:
         return 0
     return None if tensor.is_inference() else tensor._version
@@ -107,7 +108,7 @@ def check_index(name: str, index: Tensor, num_rows: int) -> None:
     if low < 0 or high >= num_rows:
         nodes = f'nodes 0 to {num_rows - 1}' if num_rows > 0 else 'no nodes'
         raise ValueError(
-            f"Expected '{name}' to hold {nodes}, as 'x' has {num_rows} rows "
+            f"Expected '{name}' to hold {nodes}, as there are {num_rows} "
             f'(got node {low if low < 0 else high})'
         )
 

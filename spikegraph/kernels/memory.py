@@ -5,8 +5,6 @@ channel comes in runs or in columns.
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 _MOST_KEPT = 1 << 29  # Bytes of memory for tensors to come.
-_LOCK = threading.RLock()
 _LINE = 64  # Bytes of a line of the cache, where tensors begin.
 _HUGE = 1 << 23  # Bytes; smaller tensors are as fast in small pages.
 _MIN_PERIOD = 512  # Shorter rows of columns are repeated,
@@ -60,15 +57,18 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 class _Lease:
     """Memory that is kept for the next tensor when the last one that uses it is
     gone, up to :obj:`_MOST_KEPT` bytes.
+
+    A block belongs to whoever takes it out of the dictionary, in one step, so that
+    threads, finalizers and forked processes need no lock.
     """
 
-    kept: list[np.ndarray] = []
+    kept: dict[int, np.ndarray] = {}  # By identity, the longest kept first.
 
     def __init__(self, size: int) -> None:
-        with _LOCK:
-            fitting = [m for m in _Lease.kept if size <= m.size <= 2 * size]
-            found = min(fitting, key=len, default=None)
-            _Lease.kept = [m for m in _Lease.kept if m is not found]
+        waiting = _Lease.kept.copy().values()
+        fitting = [m for m in waiting if size <= m.size <= 2 * size]
+        taken = (_Lease.kept.pop(id(m), None) for m in sorted(fitting, key=len))
+        found = next((m for m in taken if m is not None), None)
         if found is None:
             found = np.empty(size + _LINE, np.uint8)
             found = found[-found.ctypes.data % _LINE :][:size]
@@ -76,28 +76,23 @@ class _Lease:
         self.__array_interface__ = found.__array_interface__
 
     def __del__(self) -> None:
-        with _LOCK:
-            kept = [*_Lease.kept, self.memory]
-            while sum(m.size for m in kept) > _MOST_KEPT:
-                kept.pop(0)  # The one that has waited longest.
-            _Lease.kept = kept
+        if self.memory.size > _MOST_KEPT:
+            return
+        _Lease.kept[id(self.memory)] = self.memory
+        waiting = _Lease.kept.copy()
+        excess = sum(m.size for m in waiting.values()) - _MOST_KEPT
+        for key, memory in waiting.items():
+            if excess <= 0:
+                break
+            _Lease.kept.pop(key, None)
+            excess -= memory.size
 
 
 def empty_cache() -> None:
     """Returns the memory that is kept for tensors to come, up to 512 MB, to the
     system; what tensors use stays as it is.
     """
-    with _LOCK:
-        _Lease.kept = []
-
-
-def _renew_lock() -> None:
-    global _LOCK
-    _LOCK = threading.RLock()
-
-
-if hasattr(os, 'register_at_fork'):  # Whoever holds it is not in the child.
-    os.register_at_fork(after_in_child=_renew_lock)
+    _Lease.kept.clear()
 
 
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -2,11 +2,9 @@
 
 :mod:`spikegraph.kernels.reference` defines what they return. A row is summed by
 one program, edge by edge in the order given, and products are rounded before
-they are added: the same graph gives the same bits, on every device, and so the
-same spikes. Nothing here has a gradient.
-
-Triton itself is imported by the first call. Under ``TRITON_INTERPRET=1``, set
-before Triton is imported, the functions take CPU tensors too, slowly.
+they are added: the same graph gives the same bits, on every device. Nothing here
+has a gradient. Triton is imported by the first call; under ``TRITON_INTERPRET=1``,
+set before, the functions take CPU tensors too, slowly.
 """
 
 from __future__ import annotations
@@ -41,9 +39,6 @@ def is_available(tensor: Tensor) -> bool:
     """Whether the functions of this module take a tensor: one on a CUDA device,
     in ordinary memory, that needs no gradient. If Triton cannot be imported, it
     warns once and returns False.
-
-    Args:
-        tensor (torch.Tensor): Values or spike times.
     """
     return (
         tensor.is_cuda

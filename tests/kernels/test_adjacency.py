@@ -144,6 +144,39 @@ def test_wrong_graphs(change, match):
         earliest(Adjacency(**given), torch.ones(3, 1, dtype=torch.uint8), 9)
 
 
+ENDS = torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    'source, target, weight, match',
+    [
+        (torch.arange(9), ENDS, None, r"'source' .* \(got shapes \[9\] and \[2\]\)"),
+        (ENDS, torch.arange(3), None, r"'source' .* \(got shapes \[2\] and \[3\]\)"),
+        (ENDS.view(1, 2), ENDS.view(1, 2), None, r"'source' to have one dimension"),
+        (ENDS, ENDS, torch.ones(1), r"'weight' .* \(got shapes \[1\] and \[2\]\)"),
+        (ENDS, ENDS, torch.ones(3), r"'weight' .* \(got shapes \[3\] and \[2\]\)"),
+    ],
+)
+def test_wrong_edges(source, target, weight, match):
+    with pytest.raises(ValueError, match=match):
+        Adjacency.from_edges(source, target, weight, 9, 9)
+
+
+@pytest.mark.parametrize('made', ['by hand', 'from edges'])
+def test_edited_graphs_are_checked_again(made):
+    x = torch.rand(3, 2)
+    if made == 'by hand':
+        adjacency = Adjacency(ROWPTR.clone(), COL.clone(), num_sources=3)
+    else:
+        adjacency = Adjacency.from_edges(COL, torch.tensor([0, 0, 1]), None, 3, 2)
+    aggregate(adjacency, x)
+    adjacency.col[0] = 3
+    with pytest.raises(ValueError, match=r"'col' .*as there are 3 \(got node 3\)"):
+        aggregate(adjacency, x)
+    adjacency.col[0] = 1
+    assert torch.equal(aggregate(adjacency, x)[0], x[1] + x[2])
+
+
 def test_graphs_are_freed_at_once():
     """Not when the next cycle of garbage is collected: they may be large."""
     edges, x = EDGES.clone(), torch.rand(5, 3)
@@ -236,7 +269,7 @@ def test_loops_come_last(index, num_nodes, num_edges, bucket):
 
 
 def test_without_numba(without_numba):
-    with pytest.warns(RuntimeWarning, match='Numba cannot be imported'):
+    with pytest.warns(RuntimeWarning, match='Numba cannot be used'):
         found = gcn_adjacency(EDGES.clone(), None, 5, torch.float64)
     assert found.rowptr.tolist() == [0, 3, 7, 8, 10, 11]
     assert found.col.tolist() == [1, 2, 0, 0, 3, 3, 1, 2, 1, 3, 4]

@@ -581,7 +581,7 @@ def test_wrong_number_of_rows():
 
 def test_without_numba(without_numba):
     spikes = spikes_of(CODES[1], 17, torch.tensor(0.7))
-    with pytest.warns(RuntimeWarning, match='Numba cannot be imported') as found:
+    with pytest.warns(RuntimeWarning, match='Numba cannot be used') as found:
         adjacency = adjacency_of(weighted=True, factors=True)
         sums = propagate(adjacency, spikes)
     assert len(found) == 1

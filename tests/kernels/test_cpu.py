@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from spikegraph.coding import PhaseCode, decode, encode
-from spikegraph.kernels import decode as look_up
 from spikegraph.kernels import (
+    backend,
     decode_spikes,
     fire,
     fire_spikes,
     info,
     reference,
 )
+from spikegraph.kernels import decode as look_up
 
 CODES = [
     PhaseCode(num_steps, base, signed=signed)
@@ -245,11 +246,23 @@ def test_errors(call, match):
         call(PhaseCode(4, 2.0))
 
 
+def test_without_compilation(monkeypatch):
+    """As with NUMBA_DISABLE_JIT=1, for debuggers and measures of coverage."""
+    numba = pytest.importorskip('numba')
+    monkeypatch.setattr(numba.config, 'DISABLE_JIT', 1)
+    backend.cpu_kernels.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match=r'\(NUMBA_DISABLE_JIT is set\)'):
+            assert backend.info()['path'] == 'torch'
+    finally:
+        backend.cpu_kernels.cache_clear()
+
+
 def test_without_numba(without_numba):
     code = PhaseCode(16, 1.5, signed=True)
     scale = torch.rand(7) + 0.5
     x = values((40, 7), code, scale)
-    with pytest.warns(RuntimeWarning, match='Numba cannot be imported') as found:
+    with pytest.warns(RuntimeWarning, match='Numba cannot be used') as found:
         spike_time = fire_spikes(x, code, scale)
     assert len(found) == 1 and found[0].filename == __file__
     with warnings.catch_warnings():

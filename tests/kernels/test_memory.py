@@ -1,6 +1,4 @@
-import multiprocessing
-import sys
-import threading
+import builtins
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +10,7 @@ from spikegraph.kernels.memory import empty, empty_like
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr(memory._Lease, 'kept', [])
+    monkeypatch.setattr(memory._Lease, 'kept', {})
 
 
 def test_memory_is_used_again_once_no_tensor_needs_it():
@@ -42,7 +40,7 @@ def test_no_more_is_kept_than_allowed(monkeypatch):
     monkeypatch.setattr(memory, '_MOST_KEPT', 30_000_000)
     tensors = [empty((10_000_000,), torch.uint8) for _ in range(5)]
     tensors.clear()
-    assert [m.size for m in memory._Lease.kept] == [10_000_000] * 3
+    assert [m.size for m in memory._Lease.kept.values()] == [10_000_000] * 3
     larger = empty((4_000_000,), torch.int32)
     assert larger.numel() == 4_000_000 and len(memory._Lease.kept) == 3
 
@@ -50,9 +48,9 @@ def test_no_more_is_kept_than_allowed(monkeypatch):
 def test_memory_is_returned():
     held = empty((10_000_000,), torch.uint8).fill_(7)
     empty((20_000_000,), torch.uint8)
-    assert [m.size for m in memory._Lease.kept] == [20_000_000]
+    assert [m.size for m in memory._Lease.kept.values()] == [20_000_000]
     empty_cache()
-    assert memory._Lease.kept == [] and bool((held == 7).all())
+    assert memory._Lease.kept == {} and bool((held == 7).all())
 
 
 def test_threads_never_share_memory():
@@ -68,34 +66,46 @@ def test_threads_never_share_memory():
         assert all(pool.map(use, range(4)))
 
 
-def _allocate(queue):
-    queue.put(empty((9_000_000,), torch.uint8).numel())
+@pytest.mark.parametrize('name', ['sorted', 'sum'])
+def test_finalizers_never_share_memory(name, monkeypatch):
+    """They may run, and allocate, between any two steps of an allocation."""
+    held, function = [], getattr(builtins, name)
+
+    def interrupted(*args, **kwargs):
+        monkeypatch.delattr(memory, name)
+        held.append(empty((9_000_000,), torch.uint8))
+        return function(*args, **kwargs)
+
+    empty((9_000_000,), torch.uint8)
+    monkeypatch.setattr(memory, name, interrupted, raising=False)
+    held.append(empty((9_000_000,), torch.uint8))
+    if name == 'sum':
+        held.clear()
+    held += [empty((9_000_000,), torch.uint8) for _ in range(3)]
+    assert len({x.data_ptr() for x in held}) == len(held) >= 4
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='needs fork')
-@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
-def test_a_child_does_not_wait_for_a_thread_of_its_parent():
-    taken, done = threading.Event(), threading.Event()
+def test_what_fits_best_is_used_and_what_waited_longest_goes(monkeypatch):
+    sizes = [30_000_000, 12_000_000, 10_000_000]
+    tensors = [empty((size,), torch.uint8) for size in sizes]
+    places = [x.data_ptr() for x in tensors]
+    while tensors:
+        del tensors[0]  # In the order of the sizes.
+    assert empty((9_000_000,), torch.uint8).data_ptr() == places[2]
+    assert empty((11_000_000,), torch.uint8).data_ptr() == places[1]
+    half = empty((14_000_000,), torch.uint8)
+    assert half.data_ptr() not in places  # It would waste more than it uses.
+    monkeypatch.setattr(memory, '_MOST_KEPT', 45_000_000)
+    del half
+    kept = [m.ctypes.data for m in memory._Lease.kept.values()]
+    assert places[0] not in kept and {places[1], places[2]} < set(kept)
 
-    def hold():
-        with memory._LOCK:
-            taken.set()
-            done.wait(60)
 
-    thread = threading.Thread(target=hold)
-    thread.start()
-    taken.wait(60)
-    context = multiprocessing.get_context('fork')
-    queue = context.Queue()
-    child = context.Process(target=_allocate, args=(queue,))
-    child.start()
-    try:
-        assert queue.get(timeout=30) == 9_000_000
-    finally:
-        done.set()
-        child.kill()
-        child.join()
-        thread.join()
+def test_what_is_too_large_to_be_kept_displaces_nothing(monkeypatch):
+    monkeypatch.setattr(memory, '_MOST_KEPT', 30_000_000)
+    empty((10_000_000,), torch.uint8)
+    empty((30_000_001,), torch.uint8)
+    assert [m.size for m in memory._Lease.kept.values()] == [10_000_000]
 
 
 def test_order_of_storage_is_kept():

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,44 @@ from tests.kernels import processor
 ROOT = Path(__file__).parents[2]
 AVX2 = '+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+sse4.1,+sse4.2,+ssse3'
 PROCESSORS = {'haswell': (AVX2, 'avx2'), 'generic': ('', 'memory')}
+
+
+SUM = """
+import torch
+from spikegraph.kernels import Adjacency, aggregate
+adjacency = Adjacency(torch.tensor([0, 1]), torch.tensor([0]), num_sources=1)
+print(aggregate(adjacency, torch.full((1, 1), 3.0)).item())
+"""
+
+
+@pytest.mark.slow
+def test_kernels_are_compiled_again_when_any_of_their_files_changes(tmp_path):
+    shutil.copytree(ROOT / 'spikegraph', tmp_path / 'spikegraph')
+    for file in tmp_path.rglob('*.nb[ic]'):
+        file.unlink()
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    environment.pop('NUMBA_CACHE_DIR', None)
+
+    def run():
+        command = [sys.executable, '-c', SUM]
+        found = subprocess.run(
+            command, env=environment, cwd=tmp_path, check=True, capture_output=True
+        )
+        return float(found.stdout)
+
+    def kernels():
+        files = tmp_path.rglob('graph.aggregate-*.nbc')
+        return {file.name: file.stat().st_mtime_ns for file in files}
+
+    assert run() == 3.0
+    first = kernels()
+    assert run() == 3.0 and first and kernels() == first
+    helper = tmp_path / 'spikegraph' / 'kernels' / 'cpu' / 'sums.py'
+    text = helper.read_text()
+    changed = text.replace('builder.fmul(value, weight)', 'builder.fadd(value, weight)')
+    assert changed != text
+    helper.write_text(changed)
+    assert run() == 4.0
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -12,16 +14,24 @@ from numba.core.registry import cpu_target
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(',')
 HAS_AVX512 = '+avx512f' in FEATURES and '+avx512bw' in FEATURES
 HAS_AVX2 = '+avx2' in FEATURES
+_SOURCES = hashlib.sha256(
+    b''.join(file.read_bytes() for file in sorted(Path(__file__).parent.glob('*.py')))
+).hexdigest()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compiles on first use, kept on disk where a folder can be written; the
-    interpreter lock is released, so that threads share the work.
+    """Compiles on first use, kept on disk where a folder can be written, for as long
+    as no file of this folder changes; the interpreter lock is released, so that
+    threads share the work.
     """
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        kernel = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # No folder for the cache.
         return numba.njit(nogil=True)(function)
+    file = getattr(getattr(kernel, '_cache', None), '_cache_file', None)
+    if file is not None:  # Numba itself looks at the file of the function only.
+        file._source_stamp = _SOURCES
+    return kernel
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
