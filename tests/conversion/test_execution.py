@@ -357,6 +357,32 @@ def test_edited_graphs(graph):
         assert_close(snn(graph), function(expected))
 
 
+@pytest.mark.parametrize('where', ['args', 'kwargs'])
+def test_edited_arguments(where, graph):
+    """Values that were not needed any more, with all nodes as they were."""
+    snn, graph = converted('keywords', graph)
+    before, nodes = snn(graph), snn.network.graph
+    (out,) = nodes.find_nodes(op='output')
+    (layer,) = nodes.find_nodes(op='call_module', target='conv3')
+    (hidden,) = nodes.find_nodes(op='call_module', target='conv2')
+    earlier = hidden.args[0]
+    if where == 'args':
+        out.args = (earlier,)
+    else:
+        x, edge_index, *_ = layer.args
+        layer.args, layer.kwargs = (), {'x': x, 'edge_index': edge_index}
+        snn.network.recompile()
+        assert_close(snn(graph), before)
+        layer.kwargs = {**layer.kwargs, 'x': earlier}
+    snn.network.recompile()
+    found, expected = snn(graph), run_node_by_node(snn, graph)
+    if where == 'args':
+        assert torch.equal(found.spike_time, expected.spike_time)
+    else:
+        assert_close(found, expected)
+        assert not torch.allclose(found, before)
+
+
 def test_values_are_freed(graph):
     snn, graph = converted('deep GCN', graph)
     alive, most = [], []
