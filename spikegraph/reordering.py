@@ -27,11 +27,9 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
     treats nodes alike gives the same outputs, and :obj:`out[position]` are those of
     the graph as it was.
 
-    It pays where features are larger than the cache and the graph has a locality
-    that its numbering does not show: sums on 200,000 shuffled nodes take 1.06 times
-    as long before in nearly separate communities, and up to 1.3 times in the plane.
-    Elsewhere it hardly helps, except on PubMed, and the order by degree hardly helps
-    anywhere (``benchmarks/reordering.py``).
+    It pays where neighbours are close in a way that the numbering does not show:
+    on 200,000 shuffled nodes in the plane, sums became 1.15 to 1.27 times as fast,
+    elsewhere at most 1.1 times (``benchmarks/reordering.py``).
 
     Args:
         data (torch_geometric.data.Data): The graph. Attributes with a value for

@@ -131,4 +131,5 @@ def columns_of(per_channel: Tensor, length: int, size: int) -> Tensor:
         repeats = _WIDTH // math.gcd(period, _WIDTH)
         while period * repeats < _MIN_PERIOD:
             repeats *= 2
-    return columns.repeat(1, min(repeats, size // period)).contiguous()
+    repeats = min(repeats, size // period)
+    return (columns if repeats == 1 else columns.repeat(1, repeats)).contiguous()

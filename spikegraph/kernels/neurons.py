@@ -24,7 +24,8 @@ from spikegraph.kernels.backend import (
 from spikegraph.kernels.memory import columns_of, dense, empty_like, flat, runs_of
 from spikegraph.kernels.threads import share
 
-_MIN_RUN = 128  # Shorter runs of a channel are read by columns.
+_MIN_RUN = 128  # Shorter runs of a channel are read by columns,
+_MIN_ONLY_RUN = 48  # or those of a channel that has no other.
 _MIN_ROWS = 32  # What rows have to share for a table of their columns.
 _NUM_BYTES = 256
 
@@ -212,6 +213,12 @@ def _padded(thresholds: Tensor) -> tuple[Any, bool | None]:
     return padded.numpy(), searched
 
 
+def _is_short(num_channels: int, length: int, size: int) -> bool:
+    """Whether scales are laid out in columns rather than read once for each run."""
+    is_only = num_channels * length == size
+    return num_channels > 1 and length < (_MIN_ONLY_RUN if is_only else _MIN_RUN)
+
+
 def _on_cuda(x: Tensor, *dtypes: torch.dtype) -> bool:
     """Whether Triton's kernels can read a tensor."""
     return x.dtype in dtypes and x.numel() > 0 and triton.is_available(x.detach())
@@ -237,7 +244,7 @@ def _fire(
     value, time = flat(x), flat(out)
     num_padded = -(-num_steps // cpu.neurons.GROUP) * cpu.neurons.GROUP
     per_channel = thresholds.detach().reshape(num_steps, -1)
-    is_short = num_channels > 1 and length < _MIN_RUN
+    is_short = _is_short(num_channels, length, size)
     if is_short and thresholds.dim() > 1 and size >= _MIN_ROWS * length * num_channels:
         rows = columns_of(per_channel, length, size)
         period = rows.size(1)
@@ -301,7 +308,7 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
     padded[: len(table)] = table
     time, value, levels = flat(x), flat(out), padded.numpy()
     factors = factors.reshape(1, -1)
-    if num_channels > 1 and length < _MIN_RUN:
+    if _is_short(num_channels, length, size):
         scales = columns_of(factors, length, size).view(-1).numpy()
         work = partial(
             cpu.decoding.decode_columns, time, value, levels, len(table), scales

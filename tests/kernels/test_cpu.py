@@ -98,6 +98,16 @@ def test_features_last(channels):
     assert torch.equal(fire(x, thresholds, signed=True), encode(x, code, scale))
 
 
+@pytest.mark.parametrize('width', [1, 8, 47, 48, 100, 127, 128])
+@pytest.mark.parametrize('signed', [False, True])
+def test_scale_per_node(width, signed):
+    code, scale = PhaseCode(15, 1.5, signed=signed), torch.rand(67, 1) + 0.5
+    x = values((67, width), code, scale)
+    fired, found = assert_equals_coding(x, code, scale)
+    assert torch.equal(fired, reference.encode(x, code, scale))
+    assert torch.equal(found, reference.decode(fired, code, scale, x.dtype))
+
+
 def test_more_than_one_dim():
     code, x = PhaseCode(7, 1.5), torch.randn(4, 5, 6)
     assert_equals_coding(x, code, torch.rand(5, 6) + 0.5)

@@ -300,7 +300,7 @@ def test_other_data_types_are_refused():
 def test_without_numba(without_numba):
     weight, bias = parameters_of(65, 17)
     x, one = values_of(65, 0.3), torch.tensor(0.7)
-    with pytest.warns(RuntimeWarning, match='Numba cannot be imported') as found:
+    with pytest.warns(RuntimeWarning, match='Numba cannot be used') as found:
         encode_transform(x, CODES[1], one, weight, bias)
     assert len(found) == 1
     with warnings.catch_warnings():
