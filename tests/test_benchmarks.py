@@ -223,6 +223,15 @@ def test_reordering(run):
         assert row['ratios'].keys() == {'rcm', 'degree'}
 
 
+def test_layer_speed(run):
+    record = run('layer_speed', '--graphs', '1000', '--shrink', '5', '--repeats', '1')
+    found = [(row['network'], row['nodes'], row['edges']) for row in record['rows']]
+    assert found == [(name, 200, 3200) for name in ('GCN', 'GIN', 'GraphSAGE')]
+    for row in record['rows']:
+        assert 0 < row['median_relative_error'] < 0.25
+        assert row['ratios'].keys() == {'SNN, CSR', 'ANN, edge_index', 'ANN, CSR'}
+
+
 @pytest.mark.slow
 def test_memory_of_a_forward_pass(benchmark, tmp_path):
     script, memory = benchmark('gcn_speed'), benchmark('memory')
