@@ -69,6 +69,11 @@ def convert(
             "Expected 'model' to be a trained torch.nn.Module "
             f'(got {type(model).__name__})'
         )
+    if isinstance(model, SpikingModel):
+        raise ValueError(
+            "Expected 'model' to be the trained ANN (got a network that is spiking "
+            'already); convert the ANN again for other options'
+        )
     if config is None:
         config = ConversionConfig()
     if not isinstance(config, ConversionConfig):

@@ -12,7 +12,8 @@ _MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 
 
 class Weights:
-    r"""The weights and bias of a layer, as kernels read them.
+    r"""The weights and bias of a layer, as kernels read them; made for one pass, as
+    later changes of the weights go unnoticed.
 
     Args:
         weight (torch.Tensor): The weights :math:`(F_{out}, F_{in})`.

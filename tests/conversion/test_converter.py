@@ -417,6 +417,12 @@ def test_bad_models_and_configs(graph):
         convert(nn.Identity(), (graph.x,))
 
 
+def test_networks_that_are_spiking_are_refused(graph):
+    snn = convert(make(next(iter(MODELS))), graph)
+    with pytest.raises(ValueError, match='the trained ANN .*spiking already'):
+        convert(snn, graph)
+
+
 def test_bad_input_at_inference(graph):
     snn = convert(make('F.relu'), graph)
     x = graph.x.clone()
