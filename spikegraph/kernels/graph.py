@@ -78,9 +78,9 @@ def edges_of(
         _check_edge_weight(edge_weight, edge_index)
     source, target = edge_index if flow == 'source_to_target' else edge_index.flip(0)
     if num_sources == num_targets:
-        check_index('edge_index', edge_index, num_sources)
+        check_index('edge_index', edge_index, num_sources, "'x' has {} rows")
     else:
-        check_index('edge_index', source, num_sources)
+        check_index('edge_index', source, num_sources, "'x' has {} rows")
         check_index('edge_index', target, num_targets)
     return source, target, edge_weight
 
@@ -93,9 +93,11 @@ def _check_shape(edge_index: Tensor) -> None:
         )
 
 
-def check_index(name: str, index: Tensor, num_rows: int) -> None:
+def check_index(
+    name: str, index: Tensor, num_rows: int, reason: str = 'there are {}'
+) -> None:
     """Raises ``ValueError`` if an index is not of integers from 0 to
-    ``num_rows - 1``.
+    ``num_rows - 1``, with :obj:`reason` to say whose number that is.
     """
     if index.dtype not in (torch.int64, torch.int32):
         raise ValueError(
@@ -108,7 +110,7 @@ def check_index(name: str, index: Tensor, num_rows: int) -> None:
     if low < 0 or high >= num_rows:
         nodes = f'nodes 0 to {num_rows - 1}' if num_rows > 0 else 'no nodes'
         raise ValueError(
-            f"Expected '{name}' to hold {nodes}, as there are {num_rows} "
+            f"Expected '{name}' to hold {nodes}, as {reason.format(num_rows)} "
             f'(got node {low if low < 0 else high})'
         )
 
