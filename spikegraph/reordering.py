@@ -28,7 +28,7 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
     the graph as it was.
 
     It pays where neighbours are close in a way that the numbering does not show:
-    on 200,000 shuffled nodes in the plane, sums became 1.15 to 1.27 times as fast,
+    on 200,000 shuffled nodes in the plane, sums became 1.3 to 1.6 times as fast,
     elsewhere at most 1.1 times (``benchmarks/reordering.py``).
 
     Args:
