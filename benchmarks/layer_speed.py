@@ -16,7 +16,7 @@ from competitors import adjacency_matrix
 from records import (
     add_speed_arguments,
     measure_in_turn,
-    print_seconds,
+    print_row,
     ratios_to,
     write_speed,
 )
@@ -71,13 +71,8 @@ def main():
         torch.set_num_threads(num_threads)
         for size in arguments.graphs:
             for name in NETWORKS:
-                row = measure(name, int(size) // arguments.shrink, arguments)
-                rows.append(row)
-                print(
-                    f'{name}: {row["nodes"]:,} nodes, {row["edges"]:,} edges, '
-                    f'{num_threads} threads'
-                )
-                print_seconds(row['seconds'], row['ratios'])
+                rows.append(measure(name, int(size) // arguments.shrink, arguments))
+                print_row(name, rows[-1])
         write_speed('layer_speed', arguments, rows=rows)
 
 

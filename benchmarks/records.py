@@ -173,6 +173,16 @@ def print_seconds(seconds, ratios):
         print(row)
 
 
+def print_row(name, row):
+    """Prints what was timed on a graph: its size, and a row per operation."""
+    width = f'width {row["width"]}, ' if 'width' in row else ''
+    print(
+        f'{name}: {row["nodes"]:,} nodes, {row["edges"]:,} edges, '
+        f'{width}{row["threads"]} threads'
+    )
+    print_seconds(row['seconds'], row['ratios'])
+
+
 def print_table(records, columns):
     """Prints a row per record: mean ± standard deviation of the columns that it has."""
     heads = '  '.join(f'{label:>17}' for label, _, _ in columns.values())

@@ -17,7 +17,7 @@ import torch
 from records import (
     add_speed_arguments,
     measure_in_turn,
-    print_seconds,
+    print_row,
     ratios_to,
     write_speed,
 )
@@ -108,12 +108,7 @@ def main():
             torch.set_num_threads(num_threads)
             for width in WIDTHS:
                 rows.append({'graph': name, **measure(edge_index, width, arguments)})
-                row = rows[-1]
-                print(
-                    f'{name}: {row["nodes"]:,} nodes, {row["edges"]:,} edges, width '
-                    f'{width}, {num_threads} threads'
-                )
-                print_seconds(row['seconds'], row['ratios'])
+                print_row(name, rows[-1])
         write_speed('reordering', arguments, rows=rows)
 
 
