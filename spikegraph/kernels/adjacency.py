@@ -37,9 +37,10 @@ class Adjacency:
         num_sources (int): The number of source nodes :math:`M`.
 
     Raises:
-        ValueError: If shapes or types do not fit; when the graph is first used, if
-            :obj:`rowptr` does not divide the edges or :obj:`col` names a node that
-            does not exist.
+        ValueError: If shapes or types do not fit; when the graph is first used, or
+            used after a change in place, if :obj:`rowptr` does not divide the edges
+            or :obj:`col` names a node that does not exist. Changes of tensors made
+            in inference mode go unnoticed, as PyTorch does not count them.
     """
 
     rowptr: Tensor
