@@ -27,8 +27,8 @@ def convert_layers(model: nn.Module, options: TraceOptions) -> Originals:
     done: dict[int, nn.Module] = {}
 
     def visit(parent: nn.Module, prefix: str, around: tuple[nn.Module, ...]) -> None:
-        for name, child in list(parent.named_children()):
-            if child in around:
+        for name, child in list(parent._modules.items()):  # A layer may be there twice.
+            if child is None or child in around:
                 continue  # What replaces it holds it.
             path = f'{prefix}{name}'
             rule = _rule_at(child, path, options)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch_geometric.nn as pyg_nn
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
@@ -238,6 +238,7 @@ def trace(
         ) from error
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.
     network = fx.GraphModule(model, graph, type(model).__name__)
+    _own_parameters(network)
     _bind_arguments(network)
     _make_functional(network)
     recognise(network)
@@ -333,6 +334,28 @@ def _layer_around(node: fx.Node) -> str:
         name = getattr(kind, '__name__', str(kind).rpartition('.')[2])
         return f' in {path} ({name.removeprefix("Spiking")})'
     return ''
+
+
+def _own_parameters(network: fx.GraphModule) -> None:
+    """Gives parameters that an expression reads a name of their own: conversion
+    changes those of layers, and whoever else reads them wants them as trained.
+    """
+    for node in network.graph.nodes:
+        if node.op != 'get_attr':
+            continue
+        path, _, name = str(node.target).rpartition('.')
+        owner = network.get_submodule(path)
+        value = getattr(owner, name)
+        if not isinstance(value, Tensor):
+            continue
+        own = f'values_{path}_{name}'.replace('.', '_').replace('__', '_')
+        if not hasattr(network, own):
+            copy = value.detach().clone()
+            if name in owner._parameters:
+                network.register_parameter(own, nn.Parameter(copy))
+            else:
+                network.register_buffer(own, copy)
+        node.target = own
 
 
 def _bind_arguments(network: fx.GraphModule) -> None:
