@@ -150,9 +150,7 @@ class _Layerwise:
         currents = set(snn.report.currents).difference(CURRENT_NAMES)
         found = []
         for node in self.nodes:
-            name = node.args[1] if node.target is getattr else node.target
-            is_source = node.op == 'placeholder' or node.target is getattr
-            if is_source and name in currents:
+            if node.op == 'placeholder' and node.target in currents:
                 found.append(node)
             elif self._fires(node) and is_input(node):
                 found += node.all_input_nodes[:1]

@@ -20,6 +20,7 @@ from spikegraph.conversion.interpretation import (
     population_name,
     run_node,
 )
+from spikegraph.conversion.questions import check_answer
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import operation_of
 from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
@@ -181,6 +182,8 @@ class _Run:
                 )
                 last = max(self.window.values(), default=-1)
                 self.result.num_steps = (last + 2) * self.num_steps
+            elif node.target is check_answer and feeds:
+                self._ask(node)
             elif not feeds:
                 self.static[node] = run_node(self.network, node, self.static)
             elif self._is_analog(node):
@@ -295,6 +298,17 @@ class _Run:
                 membrane = charge(membrane, arriving, spikes.code, step)
             potential = potential + membrane * float(spikes.code.levels[-1])
         return potential
+
+    def _ask(self, node: fx.Node) -> None:
+        """Checks a size of what spikes arrive at, as the closed form does."""
+        value = node.all_input_nodes[0]
+        silent = {
+            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[value]
+        }
+        found = {**self.static, **silent}
+        for part in self._segment(value):
+            found[part] = run_node(self.network, part, found)
+        run_node(self.network, node, found)
 
     def _segment(self, target: fx.Node) -> list[fx.Node]:
         """The nodes from the sources to ``target``, in order."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +35,9 @@ def save(snn: SpikingModel, path: str | Path) -> None:
             f"Expected 'snn' to be a SpikingModel (got {type(snn).__name__}); convert it "
             'first'
         )
-    spec = asdict(snn.spec)
-    del spec['defaults'], spec['integers']  # The model brings its own; for messages.
-    spec['entries'] = [  # JSON has no keys that are tuples.
-        [name, [[key, flat] for key, flat in entries.items()]]
-        for name, entries in snn.spec.entries.items()
-    ]
     header = {
         'version': FORMAT_VERSION,
-        'spec': spec,
-        'features': snn.features,
+        'spec': snn.spec.to_dict(),
         'config': snn.config.to_dict(),
         'report': snn.report.to_dict(),
     }
@@ -86,14 +78,13 @@ def load(path: str | Path, model: nn.Module) -> SpikingModel:
     try:
         config = ConversionConfig.from_dict(header['config'])
         report = ConversionReport.from_dict(header['report'])
-        spec = _spec(header['spec'], model)
-        features = tuple(header['features'])
+        spec = CallSpec.from_dict(header['spec'], defaults_of(model))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"Expected '{path}' to hold a complete description (got {error!r})"
         ) from error
     _check_parameters(path, spec, model)
-    structure = build_structure(model, spec, features, config, report.affine)
+    structure = build_structure(model, spec, config, report.affine)
     network = structure.network
     _fit_shapes(network, tensors)
     weights = [t.dtype for name, t in tensors.items() if name.endswith('.weight')]
@@ -106,7 +97,7 @@ def load(path: str | Path, model: nn.Module) -> SpikingModel:
             f"Expected 'model' to have the structure of the {report.model} saved in "
             f"'{path}' (got {type(model).__name__}): {error}"
         ) from error
-    return SpikingModel(network, spec, config, report, features)
+    return SpikingModel(network, structure.spec, config, report)
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -137,22 +128,6 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             'install the version of spikegraph that wrote it'
         )
     return header, tensors
-
-
-def _spec(values: dict[str, Any], model: nn.Module) -> CallSpec:
-    keys = values['data_keys']
-    return CallSpec(
-        names=tuple(values['names']),
-        inputs=tuple(values['inputs']),
-        constants=values['constants'],
-        defaults=defaults_of(model),
-        data_keys=None if keys is None else tuple(keys),
-        entries={
-            name: {tuple(k) if isinstance(k, list) else k: flat for k, flat in entries}
-            for name, entries in values['entries']
-        },
-        shapes={k: tuple(v) for k, v in values.get('shapes', {}).items()},
-    )
 
 
 def _check_parameters(path: str | Path, spec: CallSpec, model: nn.Module) -> None:

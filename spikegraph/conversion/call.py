@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -22,17 +21,15 @@ from spikegraph.conversion.checks import (
     check_tensor,
     refuse_arrays,
 )
+from spikegraph.conversion.inputs import Asked, Container, Leaf, is_value, spell
 
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
-DATA_NAMES = ('data', 'batch', 'graph')
-
 
 # Sizes differ from batch to batch: inputs, however they are given.
 SIZE_NAMES = (
     *('batch_size', 'num_nodes', 'num_graphs', 'num_edges', 'size', 'dim_size'),
     *('num_sampled_nodes_per_hop', 'num_sampled_edges_per_hop'),
 )
-Entries = dict[str, dict[Any, str | None]]
 
 
 @dataclass(frozen=True)
@@ -41,41 +38,50 @@ class CallSpec:
 
     Args:
         names (Tuple[str, ...]): All parameters of ``forward``, in order.
-        inputs (Tuple[str, ...]): Those that hold tensors, dictionaries of
-            tensors, PyG data or sizes.
+        inputs (Tuple[str, ...]): Those that hold tensors, PyG data, sizes, or
+            dictionaries, lists and tuples of these.
         constants (Dict[str, Any]): What the others held during conversion.
         defaults (Dict[str, Any]): Default values.
-        data_keys (Tuple[str, ...], optional): Where ``forward`` takes a PyG
-            data object, the attributes it held.
-        entries (Dict[str, Dict[Any, str]], optional): Of each dictionary, the
-            input that each key becomes; :obj:`None` where it held none.
-        shapes (Dict[str, Tuple[int, ...]], optional): The shapes of the tensors
-            that the first calibration call held, by input.
-        integers (Dict[str, str], optional): The types of its other tensors.
+        leaves (Tuple[Leaf, ...]): The tensors and numbers in the inputs, as far as
+            the model looked at them while it was traced.
+        read (Tuple[str, ...]): The names of those that the network reads.
+        containers (Tuple[Container, ...]): What holds them.
+        asked (Tuple[Asked, ...]): What else the model asked about its inputs.
+        answers (Tuple[Any, ...]): What it was told while it was traced, in order.
+        static (Tuple[str, ...]): Inputs that are declared to be no features.
     """
 
     names: tuple[str, ...]
     inputs: tuple[str, ...]
     constants: dict[str, Any]
     defaults: dict[str, Any]
-    data_keys: tuple[str, ...] | None = None
-    entries: Entries = field(default_factory=dict)
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    integers: dict[str, str] = field(default_factory=dict, compare=False)
+    leaves: tuple[Leaf, ...] = field(default=(), compare=False)
+    read: tuple[str, ...] = ()
+    containers: tuple[Container, ...] = field(default=(), compare=False)
+    asked: tuple[Asked, ...] = field(default=(), compare=False)
+    answers: tuple[Any, ...] = field(default=(), compare=False)
+    static: tuple[str, ...] = ()
 
     @property
-    def flat_inputs(self) -> tuple[str, ...]:
-        """The inputs, a dictionary replaced by its entries."""
-        flat: list[str] = []
-        for name in self.inputs:
-            inside = self.entries.get(name, {name: name})
-            flat += [value for value in inside.values() if value is not None]
-        return tuple(flat)
+    def features(self) -> tuple[str, ...]:
+        """The leaves that may carry features: floating point tensors."""
+        return tuple(
+            leaf.name
+            for leaf in self.read_leaves
+            if leaf.example.get('is_float')
+            and leaf.example['layout'] == 'strided'
+            and not {leaf.name, leaf.argument} & set(self.static)
+        )
 
     @property
-    def data_names(self) -> tuple[str, ...]:
-        """The inputs that may be PyG data."""
-        return () if self.data_keys is None else self.inputs
+    def read_leaves(self) -> tuple[Leaf, ...]:
+        """The leaves that the network reads."""
+        return tuple(leaf for leaf in self.leaves if leaf.name in self.read)
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether an argument of ``forward`` is PyG data."""
+        return any(c.kind == 'data' and not c.path for c in self.containers)
 
     def arguments(self, batch: Sequence[Any]) -> Sequence[Any]:
         """The positional arguments in a batch of a loader, without labels.
@@ -90,13 +96,29 @@ class CallSpec:
         return values
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Returns the inputs by name; the fixed arguments must be the same.
+        """Returns the values that the network reads by name; the fixed arguments,
+        and what was asked about the others, must be the same.
 
         Raises:
             ValueError: If an argument differs from the one at conversion, or is
                 no tensor where that was one.
             TypeError: If the arguments do not fit ``forward``.
         """
+        given = self.given(*args, **kwargs)
+        for container in self.containers:
+            container.check(given)
+        for question in self.asked:
+            question.check(given)
+        return {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
+
+    def check_finite(self, bound: dict[str, Any]) -> None:
+        """Raises ``ValueError`` if there is a number that is none in the features."""
+        for leaf in self.read_leaves:
+            if leaf.name in self.features:
+                check_finite(spell(leaf.argument, leaf.path), bound[leaf.name])
+
+    def given(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The arguments by name, checked as far as they are no containers."""
         if len(args) > len(self.names):
             raise TypeError(
                 f'Expected at most {len(self.names)} arguments (got {len(args)})'
@@ -115,39 +137,47 @@ class CallSpec:
                     f"Expected '{name}' to be {constant!r}, as in the calibration data "
                     f'(got {found}); convert again with calibration data that holds it'
                 )
-        for name in self.inputs:
-            if name in self.shapes and given.get(name) is not None:
-                check_tensor(name, given[name])
-        missing = [name for name in self.inputs if given.get(name) is None]
+        for leaf in self.read_leaves:
+            is_dense = leaf.example.get('is_float') and not leaf.path
+            if is_dense and given.get(leaf.argument) is not None:
+                check_tensor(leaf.argument, given[leaf.argument])
+        read = {leaf.argument for leaf in self.read_leaves}
+        missing = [n for n in self.inputs if given.get(n) is None and n in read]
         if missing:
             raise TypeError(
                 f"Expected a value for '{missing[0]}', which the calibration data held"
             )
-        bound: dict[str, Any] = {}
-        for name in self.inputs:
-            bound.update(self._flatten(name, given[name]))
-        return bound
+        return given
 
-    def _flatten(self, name: str, value: Any) -> dict[str, Any]:
-        entries = self.entries.get(name)
-        if entries is None:
-            return {name: value}
-        if not isinstance(value, Mapping):
-            raise ValueError(
-                f"Expected '{name}' to be a dictionary, as in the calibration data "
-                f'(got {type(value).__name__})'
-            )
-        found = {key for key, item in value.items() if item is not None}
-        expected = {key for key, flat in entries.items() if flat is not None}
-        if found != expected:
-            key = sorted(found ^ expected, key=str)[0]
-            state = f'{key!r}, too' if key in found else f'nothing for {key!r}'
-            raise ValueError(
-                f"Expected '{name}' to hold the keys {sorted(expected, key=str)}, as in "
-                f'the calibration data (got {state}); convert again with calibration '
-                'data that holds the same'
-            )
-        return {flat: value[key] for key, flat in entries.items() if flat is not None}
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as JSON types, defaults left out."""
+        return {
+            'names': list(self.names),
+            'inputs': list(self.inputs),
+            'constants': self.constants,
+            'read': list(self.read),
+            'leaves': [leaf.to_list() for leaf in self.leaves],
+            'containers': [container.to_list() for container in self.containers],
+            'asked': [question.to_list() for question in self.asked],
+            'answers': list(self.answers),
+            'static': list(self.static),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], defaults: dict[str, Any]) -> CallSpec:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            names=tuple(values['names']),
+            inputs=tuple(values['inputs']),
+            constants=dict(values['constants']),
+            defaults=defaults,
+            read=tuple(values['read']),
+            leaves=tuple(Leaf.from_list(v) for v in values['leaves']),
+            containers=tuple(Container.from_list(v) for v in values['containers']),
+            asked=tuple(Asked.from_list(v) for v in values['asked']),
+            answers=tuple(values['answers']),
+            static=tuple(values['static']),
+        )
 
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
@@ -171,57 +201,51 @@ def defaults_of(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def call_spec(model: nn.Module, call: dict[str, Any]) -> CallSpec:
+def call_spec(
+    model: nn.Module, call: dict[str, Any], static: Sequence[str] = ()
+) -> CallSpec:
     """Splits one example call into inputs and constants."""
     parameters = parameters_of(model)
-    inputs, constants, data_keys = [], {}, None
+    inputs, constants = [], {}
     defaults = defaults_of(model)
-    entries: Entries = {}
-    shapes, integers = {}, {}
     for name in parameters:
         value = call.get(name, defaults.get(name))
-        if isinstance(value, Tensor) and value.is_floating_point():
-            shapes[name] = tuple(value.shape)
-        elif isinstance(value, Tensor):
-            integers[name] = str(value.dtype)
-        if isinstance(value, BaseData):
-            data_keys = tuple(value.keys())
-            inputs.append(name)
-        elif isinstance(value, Mapping) and value:
-            entries[name] = {
-                key: None if item is None else flat
-                for (key, item), flat in zip(
-                    value.items(), _flat_names(name, value), strict=True
-                )
-            }
-            inputs.append(name)
-        elif isinstance(value, Tensor) or name in SIZE_NAMES and value is not None:
+        if _is_input(name, value):
             inputs.append(name)
         else:
             constants[name] = value
     return CallSpec(
-        tuple(parameters),
-        tuple(inputs),
-        constants,
-        defaults,
-        data_keys,
-        entries,
-        shapes,
-        integers,
+        tuple(parameters), tuple(inputs), constants, defaults, static=tuple(static)
     )
 
 
-def _flat_names(name: str, keys: Iterable[Any]) -> list[str]:
-    """A name of its own for each entry of a dictionary."""
-    names: list[str] = []
-    for key in keys:
-        parts = key if isinstance(key, tuple) else (key,)
-        text = '__'.join([name.removesuffix('_dict'), *map(str, parts)])
-        text = re.sub(r'\W', '_', text)
-        while text in names:
-            text += '_'
-        names.append(text)
-    return names
+def no_features(spec: CallSpec) -> ValueError:
+    """What to say where nothing that is read can be features."""
+    features = [leaf.name for leaf in spec.leaves if leaf.example.get('is_float')]
+    found, remedy = ', '.join(features) or 'no floating point input', ''
+    if not features:
+        kinds = [
+            f"'{leaf.name}' of torch.{leaf.example['dtype']}"
+            for leaf in spec.leaves
+            if 'dtype' in leaf.example
+        ]
+        found += f', but {", ".join(kinds)}' if kinds else ''
+        remedy = "; make features of numbers as in training, 'x.float() / 255'"
+    return ValueError(
+        "Expected the model to read floating point features, such as 'x' (got "
+        f'{found}){remedy}'
+    )
+
+
+def _is_input(name: str, value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_input('', v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        is_size = name in SIZE_NAMES and all(isinstance(v, int) for v in value)
+        return is_size or any(_is_input('', v) for v in value)
+    if isinstance(value, BaseData) or is_value(value):
+        return True
+    return name in SIZE_NAMES and value is not None
 
 
 def as_calls(
@@ -251,9 +275,6 @@ def as_calls(
             "Expected 'calibration_data' to hold at least one sample "
             f'(got {len(samples)} samples, all empty)'
         )
-    for call in calls:
-        for name, value in call.items():
-            check_finite(name, value)
     return calls
 
 
@@ -302,11 +323,13 @@ def without_labels(values: Sequence[Any], num_parameters: int) -> Sequence[Any]:
 
 
 def copy_of(value: Any) -> Any:
-    """Copies of tensors and PyG data, in dictionaries too, as a forward may
-    change them.
+    """Copies of tensors and PyG data, in dictionaries, lists and tuples too, as a
+    forward may change them.
     """
     if isinstance(value, dict):
         return {key: copy_of(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(copy_of(item) for item in value)
     return value.clone() if isinstance(value, (Tensor, BaseData)) else value
 
 
@@ -326,8 +349,8 @@ def _from_data(
         for name, parameter in parameters.items()
         if parameter.default is inspect.Parameter.empty
     ]
-    if len(required) == 1 and required[0] in DATA_NAMES:
-        return {required[0]: data}
+    if len(required) == 1 and required[0] not in data:
+        return {required[0]: data}  # As most models of OGB and PyG's examples take it.
     found = arguments_of(data, list(parameters), required)
     missing = [name for name in required if name not in found]
     if missing:
@@ -359,13 +382,15 @@ def arguments_of(
     return {name: found[name] for name in names if name in found}
 
 
-def _num_values(call: dict[str, Any]) -> int:
+def _num_values(call: dict[Any, Any]) -> int:
     counts = [0]
     for value in call.values():
         if isinstance(value, BaseData):
             counts.append(value.num_nodes or 0)
         elif isinstance(value, Mapping):
             counts.append(_num_values(dict(value)))
+        elif isinstance(value, (list, tuple)):
+            counts.append(_num_values(dict(enumerate(value))))
         elif isinstance(value, Tensor):
             counts.append(value.numel())
     return max(counts)

@@ -55,6 +55,9 @@ class ConversionConfig:
             :obj:`"bias"` (mean error) or :obj:`"ridge"` (ridge regression of
             the true pre-activation). A correction is kept only if it lowers
             the error on held-out rows. (default: :obj:`"ridge"`)
+        static_inputs (Tuple[str, ...], optional): Inputs that are no features, such
+            as a dense adjacency matrix or edge weights of any name: no spike carries
+            them. (default: :obj:`()`)
         allow_analog (bool, optional): If set to :obj:`True`, an operation
             without a rule stays analog, is listed in the report and billed as
             MACs, instead of raising. (default: :obj:`False`)
@@ -74,6 +77,7 @@ class ConversionConfig:
     fold_degree: bool = False
     order: Literal['auto', 'transform', 'aggregate'] = 'auto'
     compensate: Literal['bias', 'ridge'] | None = 'ridge'
+    static_inputs: tuple[str, ...] = ()
     allow_analog: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +95,13 @@ class ConversionConfig:
         _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
         _check_choice('order', self.order, ('auto', 'transform', 'aggregate'))
         _check_choice('compensate', self.compensate, (None, 'bias', 'ridge'))
+        names = self.static_inputs
+        if not _is_list(names) or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                "Expected 'static_inputs' to be a tuple of names of inputs (got "
+                f'{names!r})'
+            )
+        object.__setattr__(self, 'static_inputs', tuple(names))
         for name in ('per_channel', 'encode_input', 'fold_degree', 'allow_analog'):
             _check_choice(name, getattr(self, name), (True, False))
         if self.levels == 'fitted':

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch_geometric.data.data import BaseData
 
 from spikegraph.conversion.affinity import find_affine
 from spikegraph.conversion.calibration import Calibration, calibrate, output_errors
 from spikegraph.conversion.call import as_calls, call_spec, copy_of
+from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.inputs import spell
 from spikegraph.conversion.model import SpikingModel
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
 from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.tracing import drop_unread_inputs
 from spikegraph.conversion.wrappers import plain_copy, unwrap
 from spikegraph.nn import (
     GraphFilter,
@@ -86,36 +86,23 @@ def convert(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
     calls = as_calls(model, calibration_data, max_batches)
-    spec = call_spec(model, calls[0])
-    features = float_inputs(spec.bind(**calls[0]))
+    spec = call_spec(model, calls[0], config.static_inputs)
     affine = find_affine(model, calls)
-    structure = build_structure(model, spec, features, config, affine)
-    unread = drop_unread_inputs(structure.network, spec)
-    spec = replace(spec, inputs=tuple(n for n in spec.inputs if n not in unread))
+    structure = build_structure(model, spec, config, affine, calls[0])
+    spec = structure.spec
     inputs = [spec.bind(**call) for call in calls]
+    for values in inputs:
+        for leaf in spec.read_leaves:
+            check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
     calibration = calibrate(structure, inputs, config, progress)
     _verify(model, calls, calibration)
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):
             module.clear_cache()
     report = _report(structure, calibration, affine, type(model).__name__)
-    snn = SpikingModel(structure.network, spec, config, report, tuple(features))
+    snn = SpikingModel(structure.network, spec, config, report)
     _check_claims(snn, calls, calibration)
     return snn
-
-
-def float_inputs(inputs: dict[str, Any]) -> list[str]:
-    """The names of inputs, or of attributes of PyG data, that may be features."""
-    names = []
-    for name, value in inputs.items():
-        items = {name: value}
-        if isinstance(value, BaseData):
-            items = value.to_dict()
-        for key, item in items.items():
-            is_dense = isinstance(item, Tensor) and item.layout == torch.strided
-            if is_dense and item.is_floating_point():
-                names.append(key)
-    return names
 
 
 def _verify(

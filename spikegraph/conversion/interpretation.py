@@ -76,9 +76,7 @@ def population_name(node: fx.Node) -> str:
 def is_input(node: fx.Node) -> bool:
     """Whether a population encodes an input of the model."""
     source = node.args[0] if node.args else None
-    is_given = isinstance(source, fx.Node) and (
-        source.op == 'placeholder' or source.target is getattr
-    )
+    is_given = isinstance(source, fx.Node) and source.op == 'placeholder'
     return str(node.target).startswith('neurons.input_') and is_given
 
 

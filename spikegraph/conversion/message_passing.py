@@ -7,23 +7,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.rules import Rule, rule_for
-from spikegraph.conversion.sizes import SizeProxy
 from spikegraph.nn.conv.twin import ends
 from spikegraph.nn.routing import gather_rows
-
-
-class TensorProxy(fx.Proxy):
-    """A symbolic value that passes for a tensor, as layers ask what they got."""
-
-    _is_param = _is_buffer = False  # Read by isinstance(value, Parameter).
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return Tensor
 
 
 def can_trace(module: nn.Module) -> bool:
@@ -35,27 +24,18 @@ def can_trace(module: nn.Module) -> bool:
     return not isinstance(rule_for(module), Rule)
 
 
-def call_traced(tracer: fx.Tracer, module: Any, *args: Any, **kwargs: Any) -> Any:
+def call_traced(module: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls the forward of a layer symbolically.
 
     Raises:
         Exception: Whatever the layer does with symbolic values.
     """
 
-    def as_tensor(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(as_tensor(v) for v in value)
-        if type(value) in (fx.Proxy, SizeProxy):
-            return TensorProxy(value.node, tracer)
-        return value
-
     def propagate(edge_index: Any, size: Any = None, **data: Any) -> Any:
         return _propagate(module, edge_index, size, data)
 
     module.__dict__['propagate'] = propagate
     try:
-        args = tuple(as_tensor(v) for v in args)
-        kwargs = {name: as_tensor(v) for name, v in kwargs.items()}
         return type(module).forward(module, *args, **kwargs)
     finally:
         del module.__dict__['propagate']

@@ -8,7 +8,6 @@ from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion.call import CallSpec, arguments_of
-from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.execution import execute, is_changed
 from spikegraph.conversion.interpretation import (
@@ -34,8 +33,6 @@ class SpikingModel(nn.Module):
         spec (CallSpec): How the ANN is called.
         config (ConversionConfig): How it was converted.
         report (ConversionReport): What the conversion did and cost.
-        features (Tuple[str, ...]): The inputs (or attributes of the PyG data)
-            that carry features.
     """
 
     def __init__(
@@ -44,14 +41,12 @@ class SpikingModel(nn.Module):
         spec: CallSpec,
         config: ConversionConfig,
         report: ConversionReport,
-        features: tuple[str, ...],
     ) -> None:
         super().__init__()
         self.network = network
         self.spec = spec
         self.config = config
         self.report = report
-        self.features = features
         self._has_images = any(isinstance(m, nn.Conv2d) for m in network.modules())
         for population in report.populations:
             self.neurons[population.name].density = population.spikes_per_neuron
@@ -76,18 +71,13 @@ class SpikingModel(nn.Module):
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""
         if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
-            if self.spec.data_keys is None:
+            if not self.spec.takes_data:
                 kwargs = arguments_of(args[0], self.spec.names, self.spec.inputs)
                 args = ()
         inputs = self.spec.bind(*args, **kwargs)
         if self._has_images:
             inputs = {name: _channels_last(value) for name, value in inputs.items()}
-        for name, value in inputs.items():
-            if isinstance(value, BaseData):
-                for key in self.features:
-                    check_finite(f'{name}.{key}', value[key])
-            elif name in self.features:
-                check_finite(name, value)
+        self.spec.check_finite(inputs)
         return inputs
 
     @property

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.interpretation import is_input
+from spikegraph.conversion.questions import check_answer
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.tracing import module_of, operation_of
 from spikegraph.nn import (
@@ -34,6 +36,7 @@ class Structure:
 
     Args:
         network (torch.fx.GraphModule): The graph of spiking modules.
+        spec (CallSpec): How it is called.
         populations (Dict[str, str]): Each population's module path and the
             activation or input it stands for.
         analog (Dict[str, str]): What stays analog: node name and description.
@@ -43,6 +46,7 @@ class Structure:
     """
 
     network: fx.GraphModule
+    spec: CallSpec
     populations: dict[str, str] = field(default_factory=dict)
     analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
@@ -221,7 +225,8 @@ def moves_rows(user: fx.Node, node: fx.Node) -> bool:
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
     if user.op != 'call_module':
-        return user.op == 'call_method' and user.target == 'size'
+        asks = user.target is check_answer and user.args[1] == 'length'
+        return asks or (user.op == 'call_method' and user.target == 'size')
     module = module_of(network, user)
     return isinstance(module, (SpikingLayer, SpikeGate))
 

@@ -4,48 +4,104 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from spikegraph.conversion.activations import check_hooks
+from spikegraph.conversion.errors import UserError
 from spikegraph.conversion.rules import Rule, rule_for
 from spikegraph.nn import SpikingAffine, SpikingLayer
 
-Originals = dict[int, tuple[nn.Module, Rule | None]]
 
+class Layers:
+    """The layers of a model and their spiking twins, which are made when a layer is
+    called: what a model asks about its layers is answered by those it was built of.
 
-class Unconvertible(nn.Module):
-    """Stands for a layer that has no twin, in case it is called."""
+    Args:
+        root (torch.nn.Module): The model, a copy.
+        options (TraceOptions): What else matters.
+    """
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
+    def __init__(self, root: nn.Module, options: TraceOptions) -> None:
+        self.root = root
+        self.options = options
+        self.paths: dict[int, str] = {}
+        self.modules: dict[str, nn.Module] = {}  # By path, twins as they are made.
+        self._twins: dict[int, tuple[nn.Module, Rule | None]] = {}
+        self._originals: list[nn.Module] = []  # Kept, so that each has its own id.
+        self._tensors: dict[int, str] = {}
+        self._num_listed = 0
+        self._add(root, '')
 
+    def _add(self, module: nn.Module, path: str) -> None:
+        for name, part in module.named_modules(prefix=path):
+            self.paths[id(part)] = name
+            self.modules[name] = part
 
-def convert_layers(model: nn.Module, options: TraceOptions) -> Originals:
-    """Replaces layers in place, outer ones first; returns what each replaced."""
-    originals: Originals = {}
-    done: dict[int, nn.Module] = {}
+    def path_of(self, module: nn.Module) -> str:
+        """The path of a module. One that the model has not registered, such as a
+        layer in a plain list or made in ``forward``, gets one.
+        """
+        if id(module) not in self.paths:
+            path = f'unregistered_{len(self.modules)}'
+            self.root.add_module(path, module.eval())
+            self._add(module, path)
+        return self.paths[id(module)]
 
-    def visit(parent: nn.Module, prefix: str, around: tuple[nn.Module, ...]) -> None:
-        for name, child in list(parent._modules.items()):  # A layer may be there twice.
-            if child is None or child in around:
-                continue  # What replaces it holds it.
-            path = f'{prefix}{name}'
-            rule = _rule_at(child, path, options)
-            outer = around
-            if rule is not None and rule.convert is not None:
-                outer = (*around, child)
-                if id(child) not in done:
-                    done[id(child)], rule = _convert(child, path, rule, options)
-                    originals[id(done[id(child)])] = (child, rule)
-                child = done[id(child)]
-                setattr(parent, name, child)
-                if isinstance(child, SpikingLayer) or child in outer:
-                    continue  # Whole, whatever it holds.
-            visit(child, f'{path}.', outer)
+    def twin_of(self, module: nn.Module) -> tuple[nn.Module, Rule | None]:
+        """What runs in place of a layer, itself if there is nothing else, and by
+        which rule.
 
-    visit(model, '', ())
-    return originals
+        Raises:
+            UserError: If a layer has an option without a twin.
+        """
+        if id(module) in self._twins:
+            return self._twins[id(module)]
+        path = self.path_of(module)
+        rule = _rule_at(module, path, self.options)
+        twin = module
+        if rule is not None and rule.convert is not None:
+            twin, rule = _convert(module, path, rule, self.options)
+        found = (twin, rule)
+        self._twins[id(module)] = self._twins[id(twin)] = found
+        self._originals.append(module)
+        if twin is not module:
+            self._add(twin, path)  # What it took over from the layer is now in there.
+            self.paths[id(module)] = path
+        return found
+
+    def tensor_paths(self) -> dict[int, str]:
+        """The paths of parameters and buffers by identity, those of twins, too."""
+        if self._num_listed != len(self.modules) + len(self._twins):
+            for path, module in self.modules.items():
+                for name, value in vars(module).items():
+                    if isinstance(value, Tensor):
+                        self._tensors.setdefault(id(value), f'{path}.{name}'.strip('.'))
+                for name, value in (
+                    *module._parameters.items(),
+                    *module._buffers.items(),
+                ):
+                    if value is not None:
+                        self._tensors.setdefault(id(value), f'{path}.{name}'.strip('.'))
+            self._num_listed = len(self.modules) + len(self._twins)
+        return self._tensors
+
+    def install(self) -> None:
+        """Puts the twins in the places of the layers, outer ones first."""
+
+        def visit(parent: nn.Module, around: tuple[nn.Module, ...]) -> None:
+            for name, child in list(parent._modules.items()):
+                if child is None or child in around:
+                    continue  # What replaces it holds it. A layer may be there twice.
+                twin, _ = self._twins.get(id(child), (child, None))
+                outer = around
+                if twin is not child:
+                    parent._modules[name] = twin
+                    outer = (*around, child)
+                    if isinstance(twin, SpikingLayer):
+                        continue  # Whole, whatever it holds.
+                visit(twin, outer)
+
+        visit(self.root, ())
 
 
 def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
@@ -68,7 +124,7 @@ def _convert(
     try:
         check_hooks(path, module)
     except ValueError as error:
-        return Unconvertible(UserError(ValueError, str(error))), rule
+        raise UserError(ValueError, str(error)) from error
     try:
         converted = rule.convert(module)
     except NotImplementedError as error:
@@ -77,24 +133,17 @@ def _convert(
         kind = type(module).__name__
         remedy = f"Add a rule with '@register_rule({kind})' or pass 'allow_analog=True'"
         message = f'Cannot convert {what}: {error}. {remedy}'
-        return Unconvertible(UserError(type(error), message)), rule
+        raise UserError(type(error), message) from error
     except ValueError as error:
         message = f'Cannot convert {what}: {error}'
-        return Unconvertible(UserError(type(error), message)), rule
+        raise UserError(type(error), message) from error
     if not isinstance(converted, nn.Module):
-        raise ValueError(
+        raise UserError(
+            ValueError,
             f'Expected the rule for {what} to return a module '
-            f'(got {type(converted).__name__})'
+            f'(got {type(converted).__name__})',
         )
     return converted.eval(), rule
-
-
-class UserError(Exception):
-    """An error of a single layer, on its way out of the tracer."""
-
-    def __init__(self, kind: type[Exception], message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True)

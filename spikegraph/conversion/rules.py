@@ -18,7 +18,9 @@ from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.conversion.activations import CLAMPS, FUNCTIONS
 from spikegraph.conversion.images import CONVOLUTIONS, IMAGE_OPERATIONS
+from spikegraph.conversion.questions import check_answer
 from spikegraph.conversion.refusals import REFUSALS
+from spikegraph.conversion.writing import replace_part, set_items, write_through
 from spikegraph.nn import (
     ACTIVATIONS,
     Analog,
@@ -205,7 +207,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
     'metadata': (
         *('size', 'dim', 'numel', 'new_zeros', 'new_ones', getattr, DegreeFactor),
         *(torch.zeros_like, torch.ones_like, 'new_empty', 'new_full', torch.numel),
-        *SHAPE_FUNCTIONS,
+        *(*SHAPE_FUNCTIONS, check_answer),
     ),
     'affine': (
         *(operator.add, operator.sub, operator.neg, operator.mul, operator.truediv),
@@ -225,17 +227,12 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(torch.t, 'float', 'double', 'to', 'type_as', of_length, *LEAF_FUNCTIONS),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
+        *(set_items, write_through, replace_part),
         *IMAGE_OPERATIONS,
     ),
 }
 RULES.update({target: Rule(kind) for kind in _TABLE for target in _TABLE[kind]})
 
-IN_PLACE = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}
 # Products and quotients are affine only while one factor is fixed.
 BILINEAR = {
     *(operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div),

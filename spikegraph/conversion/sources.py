@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 
-from torch import Tensor, fx
+from torch import fx
 
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.rules import BILINEAR, rule_for
@@ -45,8 +45,6 @@ def inputs_behind(node: fx.Node) -> list[str]:
         value = queue.pop()
         if value.op == 'placeholder':
             names.add(str(value.target))
-        elif _is_attribute(value):
-            names.add(str(value.args[1]))
         elif value.op == 'call_module' or not _reads_shape(value):
             queue += [n for n in value.all_input_nodes if n not in seen]
             seen.update(value.all_input_nodes)
@@ -66,12 +64,6 @@ def activations_on_weights(
             names = [name for name in inputs_behind(node) if name in features]
             found += [f'{describe(network, node)} of {name}' for name in names]
     return found
-
-
-def _is_attribute(node: fx.Node) -> bool:
-    if node.target is not getattr or hasattr(Tensor, str(node.args[1])):
-        return False
-    return isinstance(node.args[0], fx.Node) and node.args[0].op == 'placeholder'
 
 
 def _reads_shape(node: fx.Node) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from spikegraph.conversion.activations import (
     activation_of,
     is_activation,
 )
-from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.call import CallSpec, no_features
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.gates import insert_gates, values_compared
@@ -32,6 +33,7 @@ from spikegraph.conversion.passes import (
     remove_identities,
 )
 from spikegraph.conversion.pools import replace_pool
+from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.replacement import TraceOptions
 from spikegraph.conversion.rules import (
     BILINEAR,
@@ -39,7 +41,6 @@ from spikegraph.conversion.rules import (
     is_affine_call,
     rule_for,
 )
-from spikegraph.conversion.sizes import ATTRIBUTES
 from spikegraph.conversion.sources import (
     activations_on_weights,
     inputs_behind,
@@ -64,20 +65,20 @@ _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 def build_structure(
     model: nn.Module,
     spec: CallSpec,
-    features: Sequence[str],
     config: ConversionConfig,
     affine: Sequence[str] = (),
+    call: dict[str, Any] | None = None,
 ) -> Structure:
     r"""Replaces every operation of a traced copy by its spiking twin.
 
     Args:
         model (torch.nn.Module): The trained model; it is not changed.
         spec (CallSpec): How it is called.
-        features (Sequence[str]): The arguments, or attributes of a PyG data
-            argument, that may carry features (floating point tensors).
         config (ConversionConfig): Options.
         affine (Sequence[str], optional): Layers without a rule that were
             found to be affine.
+        call (Dict[str, Any], optional): The first calibration call, see
+            :func:`~spikegraph.conversion.tracing.trace`.
 
     Raises:
         NotImplementedError: If an operation has no rule and may not stay
@@ -85,7 +86,9 @@ def build_structure(
         ValueError: If the model has nothing to convert.
     """
     options = TraceOptions(config.allow_analog, frozenset(affine))
-    builder = _Builder(trace(model, spec, options), features, config, spec.integers)
+    network, spec = trace(model, spec, options, call)
+    spec = replace(spec, read=tuple(leaf.name for leaf in spec.leaves))
+    builder = _Builder(network, spec, config)
     builder.build()
     for module in builder.network.modules():
         if isinstance(module, GraphFilter):
@@ -97,21 +100,19 @@ class _Builder:
     def __init__(
         self,
         network: fx.GraphModule,
-        features: Sequence[str],
+        spec: CallSpec,
         config: ConversionConfig,
-        integers: Mapping[str, str],
     ) -> None:
         self.network = network
         self.graph = network.graph
         self.config = config
-        self.structure = Structure(network)
+        self.structure = Structure(network, spec)
         self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
         self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
         self.refusal = ''
         self.last_input: fx.Node | None = None
-        self.features = features
-        self.integers = integers
-        self.sources = self._find_features(features)
+        self.features = spec.features
+        self.sources = self._find_features(spec)
 
     def build(self) -> None:
         for node in list(self.graph.nodes):
@@ -132,11 +133,20 @@ class _Builder:
         if self.config.fold_degree:
             fold_degree(self.structure)
         self.graph.eliminate_dead_code()
+        self._drop_unread_inputs()
         self.network.delete_all_unused_submodules()
         self.network.recompile()
         self.graph.lint()
         self._check_result()
         set_channel_dims(self.network)
+
+    def _drop_unread_inputs(self) -> None:
+        """Inputs that nothing reads any more need not be there, nor be finite."""
+        for node in list(self.graph.nodes):
+            if node.op == 'placeholder' and not node.users:
+                self.graph.erase_node(node)
+        names = [n.target for n in self.graph.nodes if n.op == 'placeholder']
+        self.structure.spec = replace(self.structure.spec, read=tuple(names))
 
     def _check_result(self) -> None:
         used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}
@@ -158,26 +168,14 @@ class _Builder:
 
     # Which inputs carry features.
 
-    def _find_features(self, features: Sequence[str]) -> dict[fx.Node, str]:
+    def _find_features(self, spec: CallSpec) -> dict[fx.Node, str]:
         sources: dict[fx.Node, str] = {}
         for node in self.graph.nodes:
-            name = None
-            if node.op == 'placeholder':
-                name = node.target
-            elif node.target is getattr and node.args[0].op == 'placeholder':
-                name = node.args[1]
-            if name in features and self._is_feature(node, str(name)):
-                sources[node] = str(name)
+            if node.op == 'placeholder' and node.target in spec.features:
+                if self._is_feature(node, str(node.target)):
+                    sources[node] = str(node.target)
         if not sources and not any(self._is_current(n) for n in self.graph.nodes):
-            found, remedy = ', '.join(features) or 'no floating point input', ''
-            if self.integers and not features:
-                kinds = [f"'{name}' of {kind}" for name, kind in self.integers.items()]
-                found += f', but {", ".join(kinds)}'
-                remedy = "; make features of numbers as in training, 'x.float() / 255'"
-            raise ValueError(
-                "Expected the model to read floating point features, such as 'x' (got "
-                f'{found}){remedy}'
-            )
+            raise no_features(spec)
         return sources
 
     def _is_feature(self, source: fx.Node, name: str) -> bool:
@@ -223,12 +221,10 @@ class _Builder:
             return
         placeholders = [n for n in self.graph.nodes if n.op == 'placeholder']
         behind = self.last_input or placeholders[-1]
-        if source.op != 'placeholder':
-            behind = source
         with self.graph.inserting_after(behind):
             what = f"input '{name}'"
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
-        self.last_input = node if source.op == 'placeholder' else None
+        self.last_input = node
         source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
 
     def _enter(self, node: fx.Node) -> bool:

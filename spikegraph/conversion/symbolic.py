@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import torch_geometric.nn as pyg_nn
 import torch_geometric.utils as pyg_utils
-from torch import fx, nn
-from torch.utils import _pytree as pytree
+from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
+from spikegraph.conversion.proxies import find_traced
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 
 # PyG's graph functions branch on their inputs: keep them whole.
@@ -29,7 +29,15 @@ GRAPH_FUNCTIONS = tuple(
     if callable(function) and not isinstance(function, type)
 ) + (*LEAF_FUNCTIONS, *SHAPE_FUNCTIONS)
 
-_FACTORIES = ('zeros', 'ones', 'full', 'arange')
+# These take sizes, types and devices without asking whether they are symbolic.
+_FACTORIES = (
+    *('zeros', 'ones', 'empty', 'full', 'arange', 'eye', 'linspace', 'tensor'),
+    *('as_tensor', 'rand', 'randn', 'sparse_coo_tensor', 'sparse_csr_tensor'),
+)
+_METHODS = (
+    *('expand', 'view', 'reshape', 'repeat', 'tile', 'permute', 'to', 'type'),
+    *('new_zeros', 'new_ones', 'new_empty', 'new_full', 'new_tensor'),
+)
 
 
 @contextmanager
@@ -48,28 +56,40 @@ def traceable_functions() -> Iterator[None]:
                 if id(value) in functions
             ]
     originals = [(place, name, getattr(place, name)) for place, name in places]
+    methods = {name: getattr(Tensor, name) for name in _METHODS}
     call = Aggregation.__call__  # Checks dimensions that are not known yet.
     try:
         for place, name, function in originals:
             setattr(place, name, _traceable(function))
-        Aggregation.__call__ = lambda self, *args, **kwargs: nn.Module.__call__(
-            self, *args, **kwargs
-        )
+        for name, method in methods.items():
+            setattr(Tensor, name, _traceable(method, 'call_method'))
+        Aggregation.__call__ = _unchecked(call)
         yield
     finally:
         Aggregation.__call__ = call
+        for name in methods:
+            delattr(Tensor, name)  # Inherited.
         for place, name, function in originals:
             setattr(place, name, function)
 
 
-def _traceable(function: Any) -> Any:
+def _unchecked(call: Any) -> Any:
+    """Lets aggregations take symbolic values without looking into them."""
+
+    def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
+        is_symbolic = bool(find_traced((args, kwargs)))
+        return (nn.Module.__call__ if is_symbolic else call)(self, *args, **kwargs)
+
+    return traced
+
+
+def _traceable(function: Any, kind: str = 'call_function') -> Any:
     @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
-        flat = pytree.tree_leaves((args, kwargs))
-        proxies = [a for a in flat if isinstance(a, fx.Proxy)]
-        if not proxies:
+        found = find_traced((args, kwargs))
+        if not found:
             return function(*args, **kwargs)
-        tracer = proxies[0].tracer
-        return tracer.create_proxy('call_function', function, args, kwargs)
+        target = function if kind == 'call_function' else function.__name__
+        return found[0].tracer.create_proxy(kind, target, args, kwargs)
 
     return traced

@@ -167,9 +167,7 @@ def measure(
             f"(got {found}); call 'measure(model, snn, data)'"
         )
     calls = [snn.bind(**_known(snn, call)) for call in as_calls(model, data)]
-    ann = build_structure(
-        model, snn.spec, snn.features, snn.config, snn.report.affine
-    ).network
+    ann = build_structure(model, snn.spec, snn.config, snn.report.affine).network
     names = [n.name for n in snn.network.graph.nodes]
     if names != [n.name for n in ann.graph.nodes]:
         raise ValueError(

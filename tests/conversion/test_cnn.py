@@ -18,7 +18,7 @@ CONFIG = ConversionConfig(per_channel=True)
 
 def analog(model, snn, x):
     """The converted graph, run without coding."""
-    structure = build_structure(model, snn.spec, snn.features, snn.config)
+    structure = build_structure(model, snn.spec, snn.config)
     with torch.no_grad():
         return run_network_as_ann(structure.network, {'x': x, 'input': x})
 

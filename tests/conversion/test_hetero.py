@@ -213,7 +213,7 @@ def test_values_must_be_finite(data):
     model = build('HeteroConv', data)
     snn = convert(model, data)
     data['b'].x[3, 1] = float('nan')
-    with pytest.raises(ValueError, match=r"'x__b' to be finite \(got nan"):
+    with pytest.raises(ValueError, match=r"x_dict\['b'\]' to be finite \(got nan"):
         snn(data)
     with pytest.raises(ValueError, match=r"x_dict\['b'\]' to be finite \(got nan"):
         convert(model, data)

@@ -1,0 +1,311 @@
+"""Symbolic values that know what they were on the calibration data."""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+from torch_geometric.data.data import BaseData
+
+from spikegraph.conversion.inputs import Path, is_value
+
+# What tells about a tensor, and stays symbolic: networks change it as they move.
+ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device', 'is_cuda', 'requires_grad', 'layout'}
+_SYMBOLIC = {'shape', 'dtype', 'device'}
+# What is answered at once: it is the same on every call that is let through.
+_RANKS = {'dim', 'ndimension', 'ndim'}
+_FIXED = {
+    *('is_floating_point', 'is_complex', 'is_signed', 'is_contiguous', 'stride'),
+    *('element_size', 'get_device', 'is_coalesced', 'is_pinned', 'storage_offset'),
+}
+FIXED_FUNCTIONS: set[Any] = {torch.is_floating_point, torch.is_complex, torch.is_tensor}
+
+
+_OWN = ('torch.', 'spikegraph.conversion', 'spikegraph.nn', 'spikegraph.kernels')
+
+
+class Traced(fx.Proxy):
+    """A symbolic value: what is done to it is recorded, and done to the value that
+    it has on the first calibration call, too. So questions about it have answers,
+    and those that a network depends on are asked again on every call.
+
+    Args:
+        node (torch.fx.Node): The operation that makes it.
+        tracer (Tracer): Records.
+        example (Any): Its value on the first calibration call.
+        view (View, optional): The value that it shows a part of.
+    """
+
+    tracer: Any
+
+    def __init__(
+        self, node: fx.Node, tracer: Any, example: Any, view: View | None = None
+    ) -> None:
+        super().__init__(node, tracer)
+        self._example = example
+        self._view = view
+        self._sized: Traced | None = None  # What it is the shape of.
+        self._lost: Any = None  # Where a part was written to that it cannot follow.
+        self._stamp = self._changed = tracer.clock  # When it was made, and changed.
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """What it passes for, if user code asks."""
+        if is_foreign(sys._getframe(1)):
+            self.tracer.note(self, 'type')
+        return type(self._example)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'shape' and isinstance(self.__dict__['_example'], Tensor):
+            return self.tracer.create_proxy('call_method', 'size', (self,), {})
+        example = self.__dict__['_example']
+        value = getattr(example, name)
+        if callable(value) and not is_value(value):
+            return _Method(self, name)
+        if isinstance(example, Tensor):
+            if name in _RANKS:
+                self.tracer.note(self, 'rank')
+                return value
+            if name not in _SYMBOLIC and not isinstance(value, Tensor):
+                self.tracer.note(self, 'device' if 'cuda' in name else 'layout')
+                return value
+        if value is None or isinstance(value, (str, bool)):
+            return value
+        return self.tracer.create_proxy('call_function', getattr, (self, name), {})
+
+    def __getitem__(self, index: Any) -> Any:
+        if type(index) is int and self._sized is not None:  # As ``x.size(index)``.
+            arguments = (self._sized, index)
+            return self.tracer.create_proxy('call_method', 'size', arguments, {})
+        return self.tracer.create_proxy(
+            'call_function', operator.getitem, (self, index), {}
+        )
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy(
+            'call_function', operator.setitem, (self, index, value), {}
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self._example, Mapping):
+            return iter(self._example)
+        return (self[i] for i in range(len(self)))
+
+    def __len__(self) -> int:
+        if self._sized is not None:
+            self.tracer.note(self._sized, 'rank')
+            return len(self._example)
+        return int(self.tracer.ask(self, 'length'))
+
+    def __contains__(self, item: Any) -> bool:
+        if isinstance(self._example, Mapping):
+            return item in self._example
+        if isinstance(self._example, Tensor):
+            return bool((self == item).any())
+        return any(bool(part == item) for part in self)
+
+    def __bool__(self) -> bool:
+        return bool(self.tracer.ask(self, 'value'))
+
+    def __int__(self) -> int:
+        return int(self.tracer.ask(self, 'value'))
+
+    def __index__(self) -> int:
+        return operator.index(self.tracer.ask(self, 'index', sys._getframe(1)))
+
+    def __float__(self) -> float:
+        return float(self.tracer.ask(self, 'value'))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.tracer.ask(self, 'array').__array__(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f'{self.node.name}={self._example!r}'
+
+    __hash__ = fx.Proxy.__hash__
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = find_traced((args, kwargs or {}))
+        return found[0].tracer.record(function, args, kwargs or {})
+
+
+def _define(name: str, function: Any) -> None:
+    def method(self: Traced, *args: Any) -> Any:
+        return self.tracer.create_proxy('call_function', function, (self, *args), {})
+
+    setattr(Traced, f'__{name}__', method)
+
+
+for _name in ('iadd', 'isub', 'imul', 'itruediv', 'ifloordiv', 'imod', 'ipow', 'iand'):
+    _define(_name, getattr(operator, _name))
+for _name in ('ior', 'ixor', 'imatmul'):
+    _define(_name, getattr(operator, _name))
+_define('round', round)
+_define('abs', abs)
+for _name in ('ceil', 'floor', 'trunc'):
+    _define(_name, getattr(math, _name))
+
+
+class _Method:
+    """A method of a symbolic value."""
+
+    def __init__(self, owner: Traced, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner, name = self.owner, self.name
+        if name in _RANKS or name in _FIXED or (name == 'type' and not args):
+            owner.tracer.note(owner, 'rank' if name in _RANKS else 'layout')
+            return getattr(owner._example, name)(*args, **kwargs)
+        return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
+
+
+class View:
+    """How a value shows a part of another one.
+
+    Args:
+        source (Traced): The other value.
+        node (torch.fx.Node): The operation that took the part.
+    """
+
+    def __init__(self, source: Traced, node: fx.Node) -> None:
+        self.source = source
+        self.node = node
+
+
+class InputObject:
+    """PyG data as an argument of a model: what is read becomes an input.
+
+    Args:
+        tracer (Tracer): Records.
+        argument (str): The argument.
+        path (Path): Where in the argument.
+        example (Any): The data on the first calibration call.
+    """
+
+    def __init__(self, tracer: Any, argument: str, path: Path, example: Any) -> None:
+        self.__dict__.update({'_tracer': tracer, '_argument': argument, '_path': path})
+        self.__dict__.update({'_example': example, '_changed': {}})
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return self._example.__class__
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._changed:
+            return self._changed[name]
+        try:
+            value = getattr(self._example, name)
+        except AttributeError:
+            self._note_presence(name, False)
+            raise
+        if value is None:
+            self._note_presence(name, False)
+            return None
+        if callable(value) and not is_value(value):
+            return lambda *args, **kwargs: self._call(name, args, kwargs)
+        return self._read(('attr', name), value)
+
+    def __getitem__(self, key: Any) -> Any:
+        if key in self._changed:
+            return self._changed[key]
+        value = self._example[key]
+        if isinstance(key, str) and (
+            is_value(value) or isinstance(value, (int, float))
+        ):
+            return getattr(self, key)
+        return self._read(('item', key), value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._changed[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._changed[name] = value
+
+    def __contains__(self, key: Any) -> bool:
+        if key in self._changed:
+            return True
+        found = key in self._example
+        self._note_presence(key, found)
+        return bool(found)
+
+    def __len__(self) -> int:
+        return len(self._example)
+
+    def _read(self, step: Any, value: Any) -> Any:
+        return self._tracer.enter(self._argument, (*self._path, step), value)
+
+    def _note_presence(self, name: Any, found: bool) -> None:
+        if isinstance(name, str) and not name.startswith('_'):
+            path = (*self._path, ('attr', name))
+            self._tracer.note_input(self._argument, path, 'has', found)
+
+    def _call(self, name: str, args: Any, kwargs: Any) -> Any:
+        """Moves and copies change no value; else what a method returns is fixed, if
+        it is no tensor.
+        """
+        value = getattr(self._example, name)(*args, **kwargs)
+        if isinstance(value, BaseData) or type(value) is type(self._example):
+            return self
+        held = (
+            {id(v): key for key, v in self._example.items()}
+            if hasattr(self._example, 'items')
+            else {}
+        )
+
+        def own(item: Any) -> Any:
+            if not is_value(item):
+                return item
+            if id(item) not in held:
+                raise AttributeError(
+                    f"'{name}' computes with the data; write that with its tensors"
+                )
+            return self[held[id(item)]]
+
+        return pytree.tree_map(own, value)
+
+
+def map_values(function: Any, value: Any) -> Any:
+    """Applies a function to all that is in tuples, lists, dictionaries and slices.
+    Symbolic values pass for those, but are none.
+    """
+    kind = type(value)
+    if issubclass(kind, tuple):
+        items = [map_values(function, v) for v in value]
+        return kind(*items) if hasattr(kind, '_fields') else tuple(items)
+    if issubclass(kind, list):
+        return [map_values(function, v) for v in value]
+    if issubclass(kind, dict):
+        return {k: map_values(function, v) for k, v in value.items()}
+    if kind is slice:
+        ends = (value.start, value.stop, value.step)
+        return slice(*[map_values(function, v) for v in ends])
+    return function(value)
+
+
+def find_traced(value: Any) -> list[Traced]:
+    """All symbolic values in an argument."""
+    found: list[Traced] = []
+    map_values(lambda v: found.append(v) if type(v) is Traced else None, value)
+    return found
+
+
+def examples_of(value: Any) -> Any:
+    """An argument with the values of the calibration call."""
+    return map_values(lambda v: v._example if type(v) is Traced else v, value)
+
+
+def is_foreign(frame: Any) -> bool:
+    """Whether a frame runs code that is neither PyTorch's nor ours."""
+    name = frame.f_globals.get('__name__', '')
+    return not name.startswith(_OWN) and name not in ('torch', 'operator')

@@ -1,0 +1,520 @@
+"""Records what is done to symbolic values, and does it to their examples."""
+
+from __future__ import annotations
+
+import operator
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
+from torch_geometric.data.data import BaseData
+
+from spikegraph.conversion.errors import ExampleError, UserError
+from spikegraph.conversion.inputs import (
+    Asked,
+    Container,
+    Leaf,
+    Path,
+    answer_of,
+    describe_example,
+    is_value,
+)
+from spikegraph.conversion.proxies import (
+    FIXED_FUNCTIONS,
+    InputObject,
+    Traced,
+    View,
+    examples_of,
+    find_traced,
+    map_values,
+)
+from spikegraph.conversion.questions import Questions, Where
+from spikegraph.conversion.replacement import Layers
+from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS
+from spikegraph.conversion.writing import (
+    functional,
+    may_write,
+    replace_part,
+    write_through,
+)
+from spikegraph.nn import SpikeGate
+
+_CHANGES_VIEW = (
+    "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
+    'Use the operation that returns a new tensor'
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a tensor was like on the first calibration call."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    layout: torch.layout
+
+
+class Recorder(fx.Tracer):
+    """The graph that is being made, and the examples of its values.
+
+    Args:
+        layers (Layers): The modules of the model.
+        questions (Questions): What the model asks.
+        static (Sequence[str], optional): Inputs that are no features.
+    """
+
+    def __init__(
+        self, layers: Layers, questions: Questions, static: Sequence[str] = ()
+    ) -> None:
+        super().__init__(autowrap_functions=GRAPH_FUNCTIONS)
+        self.layers = layers
+        self.questions = questions
+        self.static = static
+        self.thread = threading.get_ident()
+        self.clock = 0  # Counts writes.
+        self.running = False  # On examples.
+        self.leaves: list[Leaf] = []
+        self.containers: list[Container] = []
+        self.asked: list[Asked] = []
+        self._entered: dict[tuple[str, Path], Traced] = {}
+        self._noted: set[str] = set()
+        self._written: dict[int, tuple[Tensor, Traced]] = {}
+        self._own: dict[int, tuple[Tensor, str]] = {}
+        self._parameters: dict[int, Traced] = {}
+
+    # Inputs.
+
+    def argument(self, name: str, path: Path, value: Any) -> Any:
+        """An argument of the model, its tensors symbolic."""
+        if isinstance(value, BaseData):
+            self._hold(name, path, 'data', (type(value).__name__,))
+            return InputObject(self, name, path, value)
+        if isinstance(value, Mapping):
+            keys = [key for key, item in value.items() if item is not None]
+            self._hold(name, path, 'dict', tuple(keys))
+            items = {
+                key: self.argument(name, (*path, ('item', key)), item)
+                for key, item in value.items()
+            }
+            return items
+        if isinstance(value, (list, tuple)):
+            self._hold(name, path, type(value).__name__, tuple(range(len(value))))
+            parts = [
+                self.argument(name, (*path, ('item', i)), item)
+                for i, item in enumerate(value)
+            ]
+            return parts if isinstance(value, list) else tuple(parts)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_value(value) or is_number:
+            return self._enter_value(name, path, value)
+        return value
+
+    def enter(self, argument: str, path: Path, value: Any) -> Any:
+        """What is read from PyG data."""
+        if (argument, path) in self._entered:
+            return self._entered[argument, path]
+        kind = type(value).__name__
+        if kind.endswith('Storage') and hasattr(value, '_mapping'):
+            self._hold(argument, path, 'storage', ())
+            return InputObject(self, argument, path, value)
+        return self.argument(argument, path, value)
+
+    def _hold(self, name: str, path: Path, kind: str, keys: tuple[Any, ...]) -> None:
+        kind = kind if kind in ('dict', 'list', 'data', 'storage') else 'tuple'
+        container = Container(name, path, kind, keys)
+        if container not in self.containers:
+            self.containers.append(container)
+
+    def _enter_value(self, argument: str, path: Path, value: Any) -> Traced:
+        if (argument, path) not in self._entered:
+            leaf = Leaf(
+                self._input_name(argument, path),
+                argument,
+                path,
+                describe_example(value),
+            )
+            self.leaves.append(leaf)
+            behind = [n for n in self.graph.nodes if n.op == 'placeholder']
+            first = next(iter(self.graph.nodes), None)
+            if behind:
+                place = self.graph.inserting_after(behind[-1])
+            elif first is not None:
+                place = self.graph.inserting_before(first)
+            else:
+                place = self.graph.inserting_after()
+            with place:
+                node = self.graph.create_node('placeholder', leaf.name)
+            is_feature = isinstance(value, Tensor) and value.layout == torch.strided
+            is_feature = is_feature and value.is_floating_point()
+            kind = 'features' if is_feature else 'structure'
+            if leaf.name in self.static or argument in self.static:
+                kind = 'structure'
+            node.meta['kind'] = kind if is_value(value) else 'sizes'
+            self._describe(node, value)
+            example = value.clone() if isinstance(value, Tensor) else value
+            self._entered[argument, path] = Traced(node, self, example)
+        return self._entered[argument, path]
+
+    def _input_name(self, argument: str, path: Path) -> str:
+        attributes = [str(key) for kind, key in path if kind == 'attr']
+        parts = attributes or [argument]
+        for kind, key in path:
+            if kind == 'item':
+                parts += [str(k) for k in (key if isinstance(key, tuple) else (key,))]
+        parts[0] = parts[0].removesuffix('_dict') if len(parts) > 1 else parts[0]
+        name = re.sub(r'\W', '_', '__'.join(parts))
+        taken = {leaf.name for leaf in self.leaves}
+        while name in taken:
+            name += '_'
+        return name
+
+    def note_input(self, argument: str, path: Path, kind: str, answer: Any) -> None:
+        """Remembers what was asked about an argument."""
+        question = Asked(argument, path, kind, answer)
+        if question not in self.asked:
+            self.asked.append(question)
+
+    def note(self, value: Traced, kind: str) -> None:
+        """Remembers that a network depends on what a value is."""
+        if value.node.op != 'placeholder':
+            self._noted.add(kind)
+            return
+        leaf = next(v for v in self.leaves if v.name == value.node.target)
+        answer = answer_of(kind, value._example)
+        self.note_input(leaf.argument, leaf.path, kind, answer)
+
+    def close(self) -> None:
+        """What was asked about any value depends on all inputs."""
+        for kind in self._noted - {'type'}:
+            for value in self._entered.values():
+                if isinstance(value._example, Tensor):
+                    self.note(value, kind)
+
+    # Questions.
+
+    def ask(self, value: Traced, what: str, frame: FrameType | None = None) -> Any:
+        """The length or the value of something, see :class:`Questions`."""
+        self.refresh(value)
+        return self.questions.ask(value, what, self.where(), frame)
+
+    def where(self) -> Where:
+        """Where the model is."""
+        return Where.now(next(reversed(self.module_stack), ''))
+
+    # Operations.
+
+    def record(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Records a function or a method of PyTorch."""
+        name = getattr(function, '__name__', '')
+        if not is_tensor_method_or_property(function):
+            shown = self.graph._target_to_str(name)
+            return self.create_proxy('call_function', function, args, kwargs, shown)
+        if name == '__get__':  # Of a property: a tensor that has been written to.
+            owner = self._adopted(args)[0]
+            return getattr(owner, function.__self__.__name__)
+        plain = name.strip('_')
+        if name.startswith('__') and hasattr(operator, plain):
+            target = getattr(operator, plain)
+            return self.create_proxy('call_function', target, args, kwargs)
+        if name.startswith('__r') and hasattr(operator, plain[1:]):
+            target = getattr(operator, plain[1:])
+            return self.create_proxy('call_function', target, args[::-1], kwargs)
+        return self.create_proxy('call_method', name, args, kwargs)
+
+    def create_proxy(
+        self,
+        kind: str,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None = None,
+        type_expr: Any = None,
+        proxy_factory_fn: Any = None,
+    ) -> Any:
+        args, kwargs = self._adopted(args), self._adopted(kwargs)
+        if may_write(target, kwargs):
+            args, kwargs = self._adopt(args), self._adopt(kwargs, 'out')
+        values = find_traced((args, kwargs))
+        self.questions.retract(values)
+        for value in values:
+            self.refresh(value)
+        versions = [_version(value._example) for value in values]
+        example = self.run(kind, target, examples_of(args), examples_of(kwargs))
+        if kind == 'call_function' and target in FIXED_FUNCTIONS:
+            return example
+        written = [
+            value
+            for value, version in zip(values, versions, strict=True)
+            if _version(value._example) != version
+        ]
+        if written:
+            return self._write(kind, target, args, kwargs, written, example)
+        node = self.add(kind, target, args, kwargs, name, example)
+        if example is None:
+            return None
+        found = Traced(node, self, example, self._view(node, example, values))
+        if kind == 'call_method' and target in ('size', 'stride') and len(args) == 1:
+            found._sized = args[0]
+        return found
+
+    def add(
+        self,
+        kind: str,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None = None,
+        example: Any = None,
+    ) -> fx.Node:
+        """Adds an operation to the graph."""
+        args_, kwargs_ = self.create_arg(args), self.create_arg(kwargs)
+        node = self.create_node(kind, target, args_, kwargs_, name)
+        node.meta['where'] = self.where()
+        self._describe(node, example)
+        return node
+
+    def run(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        """Does something to examples."""
+        with self.on_examples():
+            if kind == 'call_function':
+                return target(*args, **kwargs)
+            if kind == 'call_method':
+                return getattr(args[0], target)(*args[1:], **kwargs)
+            module = self.layers.modules[target]
+            try:
+                if isinstance(module, SpikeGate):
+                    return module.analog(*args, **kwargs)
+                return module(*args, **kwargs)
+            except ValueError as error:  # Which says what to do.
+                raise ExampleError(ValueError, str(error)) from error
+
+    @contextmanager
+    def on_examples(self) -> Iterator[None]:
+        """Lets PyTorch work as ever, on values that are not symbolic."""
+        running, self.running = self.running, True
+        try:
+            yield
+        finally:
+            self.running = running
+
+    def _describe(self, node: fx.Node, example: Any) -> None:
+        if isinstance(example, Tensor):
+            example = Seen(tuple(example.shape), example.dtype, example.layout)
+        elif not isinstance(example, (bool, int, float)):
+            example = None
+        node.meta['example'] = example
+
+    # Writes in place.
+
+    def _adopted(self, args: Any) -> Any:
+        """Arguments in which a tensor that has been written to is symbolic."""
+        if not self._written:
+            return args
+
+        def own(value: Any) -> Any:
+            if isinstance(value, Tensor) and type(value) is not Traced:
+                return self._written.get(id(value), (None, value))[1]
+            return value
+
+        return map_values(own, args)
+
+    def knows(self, args: Any) -> bool:
+        """Whether something symbolic is in an argument."""
+        found = find_traced(args)
+        return bool(found) or bool(find_traced(self._adopted(args)))
+
+    def _adopt(self, args: Any, key: str | int = 0) -> Any:
+        """Makes the tensor that is written to symbolic."""
+        is_named = isinstance(args, dict)
+        value = args.get(key) if is_named else (*args, None)[0]
+        stored = value._example if type(value) is Traced else value
+        if id(stored) in self.layers.tensor_paths():
+            path = self.layers.tensor_paths()[id(stored)]
+            raise UserError(
+                NotImplementedError,
+                f"Cannot convert '{path}': the model writes to it ({self.where()}), and "
+                'a converted network keeps no state. Write to a copy, made by clone()',
+            )
+        if type(value) is Traced or not isinstance(value, Tensor):
+            return args
+        node = self.add_constant(value)
+        self._written[id(value)] = (value, Traced(node, self, value))
+        self._describe(node, value)
+        return self._adopted(args)
+
+    def _write(
+        self,
+        kind: str,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        written: list[Traced],
+        example: Any,
+    ) -> Any:
+        """Lets whoever reads a value that was written to read the result."""
+        value: Any = kwargs.get('out', (*args, None)[0])
+        if not any(value is v for v in written):
+            self._refuse_write(str(target))
+        kind, target, args, kwargs = functional(kind, target, args, kwargs)
+        value.node = self.add(kind, target, args, kwargs, None, value._example)
+        self.clock += 1
+        value._stamp = value._changed = self.clock
+        self._write_back(value)
+        return value if example is value._example else None
+
+    def _write_back(self, value: Traced) -> None:
+        """A part that was written to changes what it is a part of."""
+        while value._view is not None:
+            source, view = value._view.source, value._view.node
+            node = self._written_whole(source, view, value)
+            if node is None:  # To be refused if it is read once more.
+                source._lost = self.where()
+                return
+            source.node = node
+            self._describe(node, source._example)
+            source._stamp = source._changed = self.clock
+            value = source
+
+    def _written_whole(
+        self, source: Traced, view: fx.Node, value: Traced
+    ) -> fx.Node | None:
+        """What a value is after a part of it has been written to."""
+        if _is_same(source._example, value._example):
+            return value.node
+        is_part = view.target is operator.getitem
+        if is_part and isinstance(source._example, (tuple, list)):
+            parts = (source, view.args[1], value)
+            return self.add('call_function', replace_part, parts, {})
+        name = '__getitem__' if is_part else view.target
+        name = name if isinstance(name, str) else getattr(name, '__name__', '')
+        if view.op == 'call_module' or not hasattr(Tensor, name):
+            return None
+        whole = (source, value, name, view.args[1:], dict(view.kwargs))
+        return self.add('call_function', write_through, whole, {})
+
+    def _refuse_write(self, name: str) -> None:
+        raise UserError(NotImplementedError, _CHANGES_VIEW.format(name, self.where()))
+
+    def refresh(self, value: Traced) -> None:
+        """Takes a part anew if what it is a part of has been written to."""
+        if value._lost is not None:
+            self._refuse_write(f'{value.node.name}, {value._lost}')
+        view = value._view
+        if view is None:
+            return
+        self.refresh(view.source)
+        above, changed = view.source, 0
+        while True:
+            changed = max(changed, above._changed)
+            if above._view is None:
+                break
+            above = above._view.source
+        if changed > value._stamp:
+            old, new = view.node.all_input_nodes[0], view.source.node
+            node = self.graph.node_copy(view.node, lambda n: new if n is old else n)
+            value.node = node
+            value._stamp = self.clock
+
+    def _view(self, node: fx.Node, example: Any, values: list[Traced]) -> View | None:
+        storages = _storages(example)
+        for value in values:
+            if storages & _storages(value._example):
+                return View(value, node)
+        return None
+
+    # Constants.
+
+    def add_constant(self, value: Tensor) -> fx.Node:
+        """A tensor that is no input, under a name of its own: conversion changes the
+        weights of layers, and whoever else reads them wants them as trained.
+        """
+        if id(value) not in self._own:
+            path = self.layers.tensor_paths().get(id(value), 'constant')
+            name = 'values_' + re.sub(r'\W+', '_', path)
+            while hasattr(self.root, name):
+                name += '_'
+            kept = value.detach().clone()
+            if isinstance(value, nn.Parameter):
+                self.root.register_parameter(name, nn.Parameter(kept, False))
+            else:
+                self.root.register_buffer(name, kept)
+            self._own[id(value)] = (value, name)
+        node = self.create_node('get_attr', self._own[id(value)][1], (), {})
+        node.meta['where'] = self.where()
+        self._describe(node, value)
+        return node
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        """A parameter that is read; buffers become constants where they are used."""
+        if self.running or not isinstance(attr_val, nn.Parameter):
+            return attr_val
+        if id(attr_val) not in self._parameters:
+            node = self.add_constant(attr_val)
+            self._parameters[id(attr_val)] = Traced(node, self, attr_val)
+        return self._parameters[id(attr_val)]
+
+    def create_arg(self, a: Any) -> Any:
+        if type(a) is Traced:
+            self.refresh(a)
+            return a.node
+        if type(a) is fx.Node:
+            return a
+        if type(a) is InputObject:
+            raise UserError(
+                NotImplementedError,
+                f"Cannot trace '{a._argument}': the whole data object is passed on "
+                f'({self.where()}); pass its tensors',
+            )
+        if issubclass(type(a), Tensor):
+            known = self._written.get(id(a))
+            return self.add_constant(a) if known is None else known[1].node
+        return super().create_arg(a)
+
+
+class Recording(TorchFunctionMode):
+    """Shows a recorder all functions of PyTorch that are given symbolic values."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        recorder = self.recorder
+        if not recorder.running and recorder.knows((args, kwargs)):
+            return recorder.record(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _version(example: Any) -> Any:
+    is_counted = isinstance(example, Tensor) and not example.is_inference()
+    return example._version if is_counted else None
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two tensors are the same memory in the same shape."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return False
+    same = a.shape == b.shape and a.stride() == b.stride()
+    return same and a.storage_offset() == b.storage_offset()
+
+
+def _storages(example: Any) -> set[int]:
+    found: set[int] = set()
+
+    def visit(value: Any) -> None:
+        is_dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if is_dense and value.numel() > 0:
+            found.add(value.untyped_storage()._cdata)
+
+    map_values(visit, example)
+    return found

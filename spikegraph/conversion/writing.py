@@ -1,0 +1,95 @@
+"""Writes in place as operations that return a new tensor."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IN_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
+    operator.iand: operator.and_,
+    operator.ior: operator.or_,
+    operator.ixor: operator.xor,
+    operator.imatmul: operator.matmul,
+}
+
+
+def set_items(base: Tensor, index: Any, value: Any) -> Tensor:
+    """A tensor with some items replaced: :obj:`base[index] = value`."""
+    out = base.clone()
+    out[index] = value
+    return out
+
+
+def write_through(
+    base: Tensor, value: Any, name: str, args: Any, kwargs: Any
+) -> Tensor:
+    """A tensor of which the part that a method shows holds another value."""
+    out = base.clone()
+    part = getattr(out, name)(*args, **kwargs)
+    parts, values = (
+        (part, value) if isinstance(part, (tuple, list)) else ([part], [value])
+    )
+    for each, new in zip(parts, values, strict=True):
+        each.copy_(new)
+    return out
+
+
+def replace_part(parts: Any, index: int, value: Any) -> tuple[Any, ...]:
+    """Parts of a tensor, one of them another one."""
+    out = list(parts)
+    out[index] = value
+    return tuple(out)
+
+
+def write_copy(base: Tensor, name: str, *args: Any, **kwargs: Any) -> Tensor:
+    """What a method that writes in place leaves in a copy."""
+    out = base.clone()
+    getattr(out, name)(*args, **kwargs)
+    return out
+
+
+def may_write(target: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call may write into its first argument, or into :obj:`out`."""
+    name = target if isinstance(target, str) else getattr(target, '__name__', '')
+    if kwargs.get('inplace') or kwargs.get('out') is not None:
+        return True
+    is_private = name.startswith('_') or name.endswith('__')
+    return (
+        target is operator.setitem
+        or target in IN_PLACE
+        or (name.endswith('_') and not is_private)
+    )
+
+
+def functional(
+    kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
+    """The operation that returns what another one writes in place."""
+    options = {k: v for k, v in kwargs.items() if k not in ('inplace', 'out')}
+    if target is operator.setitem:
+        return 'call_function', set_items, args, options
+    if target in IN_PLACE:
+        return 'call_function', IN_PLACE[target], args, options
+    if kind == 'call_module' or len(options) < len(kwargs):
+        return kind, target, args, options
+    if kind == 'call_method':
+        plain = str(target)[:-1]
+        if hasattr(Tensor, plain):
+            return 'call_method', plain, args, options
+        return 'call_function', write_copy, (args[0], target, *args[1:]), options
+    name = target.__name__.rstrip('_')
+    for place in (torch, F):
+        if hasattr(place, name):
+            return 'call_function', getattr(place, name), args, options
+    return kind, target, args, options
