@@ -8,7 +8,7 @@ from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion.call import CallSpec, arguments_of
-from spikegraph.conversion.checks import check_finite
+from spikegraph.conversion.checks import FiniteFeatures, check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.execution import execute, is_changed
 from spikegraph.conversion.interpretation import (
@@ -65,16 +65,23 @@ class SpikingModel(nn.Module):
         Raises:
             ValueError: If features are not finite or inputs do not fit.
         """
-        inputs = self.bind(*args, **kwargs)
+        inputs = self._bind(*args, **kwargs)
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
-        with torch.autocast(device, enabled=False):
+        checked = FiniteFeatures(self._features_of(inputs))
+        with torch.autocast(device, enabled=False), checked:
             if is_changed(self.network):
                 return self.network(**inputs)
             return execute(self.network, inputs)
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""
+        inputs = self._bind(*args, **kwargs)
+        for name, value in self._features_of(inputs).items():
+            check_finite(name, value)
+        return inputs
+
+    def _bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
             if self.spec.data_keys is None:
                 kwargs = arguments_of(args[0], self.spec.names, self.spec.inputs)
@@ -82,13 +89,17 @@ class SpikingModel(nn.Module):
         inputs = self.spec.bind(*args, **kwargs)
         if self._has_images:
             inputs = {name: _channels_last(value) for name, value in inputs.items()}
+        return inputs
+
+    def _features_of(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What has to be finite."""
+        found: dict[str, Any] = {}
         for name, value in inputs.items():
             if isinstance(value, BaseData):
-                for key in self.features:
-                    check_finite(f'{name}.{key}', value[key])
+                found |= {f'{name}.{key}': value[key] for key in self.features}
             elif name in self.features:
-                check_finite(name, value)
-        return inputs
+                found[name] = value
+        return found
 
     @property
     def neurons(self) -> dict[str, PhaseNeuron]:

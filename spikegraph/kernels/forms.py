@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch_geometric import EdgeIndex
+from torch_geometric import EdgeIndex, Index
 
 _LAYOUTS = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
 
@@ -61,6 +61,7 @@ def shape_of(matrix: Any, name: str = 'matrix') -> tuple[int, int]:
             f"Expected '{name}' to be a matrix, dense, of torch.sparse, or a "
             f'SparseTensor (got {type(matrix).__name__})'
         )
+    check_layout(matrix, name)
     if matrix.dim() != 2:
         raise ValueError(
             f"Expected '{name}' to have two dimensions (got shape "
@@ -69,13 +70,27 @@ def shape_of(matrix: Any, name: str = 'matrix') -> tuple[int, int]:
     return matrix.size(0), matrix.size(1)
 
 
+def check_layout(graph: Any, name: str) -> None:
+    """Raises ``ValueError`` if a graph has a layout without single entries."""
+    layout = getattr(graph, 'layout', torch.strided)
+    if layout not in (torch.strided, *_LAYOUTS):
+        raise ValueError(
+            f"Expected a sparse '{name}' to have COO, CSR or CSC layout "
+            f"(got {layout}); use 'adj.to_sparse_coo()'"
+        )
+
+
+def plain(x: Tensor) -> Tensor:
+    """The tensor that PyG's ``EdgeIndex`` and ``Index`` wrap, others as they are."""
+    found: Tensor = x.as_tensor() if isinstance(x, (EdgeIndex, Index)) else x
+    return found
+
+
 def parts_of(graph: Any) -> tuple[Tensor, ...]:
     """The tensors that hold what a graph or a matrix is made of."""
     if is_foreign(graph):
-        found = (*graph.csr()[:2], graph.coo()[2])
-        return tuple(part for part in found if part is not None)
-    if isinstance(graph, EdgeIndex):
-        return (graph.as_tensor(),)
+        return tuple(part for part in graph.coo() if part is not None)
+    graph = plain(graph)
     if graph.layout == torch.sparse_coo:
         return graph._indices(), graph._values()
     if graph.layout == torch.sparse_csr:
@@ -104,11 +119,6 @@ def entries_of(matrix: Any, name: str = 'matrix') -> Entries:
     if matrix.layout == torch.strided:
         row, col = matrix.nonzero(as_tuple=True)
         return _entries(name, row, col, matrix[row, col], shape)
-    if matrix.layout not in _LAYOUTS:
-        raise ValueError(
-            f"Expected a sparse '{name}' to have COO, CSR or CSC layout "
-            f"(got {matrix.layout}); use 'adj.to_sparse_csr()'"
-        )
     if matrix.layout == torch.sparse_coo:
         matrix = matrix.coalesce()
         row, col = matrix.indices()

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import add_self_loops
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import (
@@ -35,7 +34,7 @@ class GCNShift:
     def __call__(
         self,
         x: Spikes | Tensor,
-        edge_index: Tensor,
+        edge_index: Any,
         edge_weight: Tensor | None = None,
     ) -> Adjacency:
         """Prepares a graph; see :func:`spikegraph.kernels.gcn_adjacency`."""
@@ -53,16 +52,19 @@ class GCNShift:
 
 @dataclass(frozen=True)
 class NeighborShift:
-    """The sum, or the mean, over in-neighbours, in bipartite graphs too."""
+    """The sum, or the mean, over in-neighbours, in bipartite graphs too. Without
+    :obj:`keeps_values`, those of a ``SparseTensor`` are no weights.
+    """
 
     mean: bool = False
     add_self_loops: bool = False
     flow: str = 'source_to_target'
+    keeps_values: bool = True
 
     def __call__(
         self,
         x: Spikes | Tensor,
-        edge_index: Tensor,
+        edge_index: Any,
         edge_weight: Tensor | None = None,
         num_targets: int | None = None,
     ) -> Adjacency:
@@ -70,10 +72,6 @@ class NeighborShift:
         num_sources = x.shape[0]
         if num_targets is None:
             num_targets = num_sources
-        if self.add_self_loops:
-            edge_index, edge_weight = add_self_loops(
-                edge_index, edge_weight, num_nodes=num_sources
-            )
         return neighbor_adjacency(
             edge_index,
             edge_weight,
@@ -81,6 +79,8 @@ class NeighborShift:
             num_targets,
             x.dtype,
             mean=self.mean,
+            add_self_loops=self.add_self_loops,
+            keeps_values=self.keeps_values,
             flow=self.flow,
         )
 

@@ -56,5 +56,8 @@ def test_errors(matrix, match):
 @pytest.mark.filterwarnings('ignore:Sparse BSR tensor support is in beta')
 def test_blocks_are_refused():
     blocks = torch.ones(4, 4).to_sparse_bsr((2, 2))
-    with pytest.raises(ValueError, match=r'COO, CSR or CSC .*sparse_bsr'):
+    match = r"'matrix' .* COO, CSR or CSC .*sparse_bsr.*to_sparse_coo"
+    with pytest.raises(ValueError, match=match):
         matrix_adjacency(blocks, 4, torch.float32)
+    found = matrix_adjacency(blocks.to_sparse_coo(), 4, torch.float32)
+    assert torch.equal(aggregate(found, torch.eye(4)), torch.ones(4, 4))
