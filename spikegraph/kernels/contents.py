@@ -18,7 +18,7 @@ from torch import Tensor
 from spikegraph.kernels.backend import cpu_kernels
 from spikegraph.kernels.forms import is_foreign, parts_of, plain
 from spikegraph.kernels.memory import dense, is_plain
-from spikegraph.kernels.threads import share
+from spikegraph.kernels.threads import MIN_SIZE, share
 
 _WORD = 8  # Bytes that are read at once.
 _BLOCK = 1 << 20  # Words that PyTorch mixes at once.
@@ -87,18 +87,21 @@ def digest(x: Tensor) -> Hashable:
     permutations among them, one in :math:`2^{64}` does not.
     """
     x = _readable(x)
-    kind = (x.dtype, tuple(x.shape), x.stride(), x.device)
+    kind = (x.dtype, x.shape, x.stride(), x.device)
     num_bytes = x.numel() * x.element_size()
     num_words = num_bytes // _WORD
     cpu = cpu_kernels()
-    if x.device.type != 'cpu' or cpu is None:
+    if cpu is None or not x.is_cpu:
         return *kind, *_mixed(x, num_words)
-    address = x.data_ptr()
-    work, sums = partial(cpu.contents.digest, address), [0]
-    if num_words > 0:
-        sums = share(work, num_words, num_words, _WORD)
-    rest = ctypes.string_at(address + _WORD * num_words, num_bytes % _WORD)
-    return *kind, sum(sums) % (1 << 64), rest
+    address, rest = x.data_ptr(), b''
+    if num_words < MIN_SIZE:
+        total = cpu.contents.digest(address, 0, num_words)
+    else:
+        work = partial(cpu.contents.digest, address)
+        total = sum(share(work, num_words, num_words, _WORD)) % (1 << 64)
+    if num_bytes % _WORD:
+        rest = ctypes.string_at(address + _WORD * num_words, num_bytes % _WORD)
+    return *kind, total, rest
 
 
 def _mixed(x: Tensor, num_words: int) -> tuple[int, bytes]:
@@ -117,6 +120,8 @@ def _mixed(x: Tensor, num_words: int) -> tuple[int, bytes]:
 
 def _readable(x: Tensor) -> Tensor:
     """The tensor without gaps, as it lies in memory."""
+    if type(x) is Tensor and x.is_contiguous() and not x.is_neg():
+        return x  # In most cases, and soon.
     x = plain(x).detach()
     if not is_plain(x):
         x = x.resolve_conj().resolve_neg()

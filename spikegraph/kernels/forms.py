@@ -88,6 +88,8 @@ def plain(x: Tensor) -> Tensor:
 
 def parts_of(graph: Any) -> tuple[Tensor, ...]:
     """The tensors that hold what a graph or a matrix is made of."""
+    if type(graph) is Tensor and graph.layout == torch.strided:
+        return (graph,)
     if is_foreign(graph):
         return tuple(part for part in graph.coo() if part is not None)
     graph = plain(graph)
