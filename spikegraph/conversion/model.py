@@ -18,6 +18,7 @@ from spikegraph.conversion.interpretation import (
 )
 from spikegraph.conversion.report import ConversionReport
 from spikegraph.conversion.tracing import module_of
+from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import PhaseNeuron
 
 
@@ -73,6 +74,12 @@ class SpikingModel(nn.Module):
             if is_changed(self.network):
                 return self.network(**inputs)
             return execute(self.network, inputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SpikingModel:
+        """A copy, also of adjacencies that layers keep."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        return copied
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""
