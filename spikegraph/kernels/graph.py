@@ -96,6 +96,40 @@ def edges_of(
     return source, target, edge_weight
 
 
+def ends_of(edge_index: Any, flow: str = 'source_to_target') -> tuple[Tensor, Tensor]:
+    """The source and the destination of each edge, in whatever form PyG takes them.
+    An adjacency is read row by row.
+    """
+    if not is_sparse(edge_index):
+        j, i = (0, 1) if flow == 'source_to_target' else (1, 0)
+        return edge_index[j], edge_index[i]
+    _check_flow(flow)
+    target, source, _, _ = entries_of(edge_index, 'edge_index')
+    return source.long(), target.long()
+
+
+def reversed_of(edge_index: Any) -> Tensor:
+    """The same edges the other way round."""
+    if not is_sparse(edge_index):
+        return edge_index.flip([0])
+    row, col, value, shape = entries_of(edge_index, 'edge_index')
+    value = torch.ones(row.numel(), device=row.device) if value is None else value
+    index = torch.stack([col.long(), row.long()])
+    return torch.sparse_coo_tensor(index, value, shape[::-1]).to_sparse_csr()
+
+
+def weights_of(edge_index: Any, edge_weight: Tensor | None) -> Tensor:
+    """The weight of each edge :math:`(E)`, in the order of :func:`ends_of`: given, the
+    values of an adjacency, or ones.
+    """
+    if edge_weight is not None:
+        return edge_weight
+    if not is_sparse(edge_index):
+        return torch.ones_like(edge_index[0])
+    row, _, value, _ = entries_of(edge_index, 'edge_index')
+    return torch.ones_like(row) if value is None else value
+
+
 def _check_shape(edge_index: Tensor) -> None:
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(
@@ -162,6 +196,10 @@ def _check_sparse(
             "Expected 'edge_weight' to be None with a sparse adjacency, whose values "
             f'are the weights (got shape {list(edge_weight.shape)})'
         )
+    _check_flow(flow)
+
+
+def _check_flow(flow: str) -> None:
     if flow != 'source_to_target':
         raise ValueError(
             "Expected 'flow' to be 'source_to_target' with a sparse adjacency, as in PyG "
