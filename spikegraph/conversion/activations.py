@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import ACTIVATIONS
 from spikegraph.nn.activation import check_activation
 
@@ -64,7 +64,7 @@ def activation_of(network: fx.GraphModule, node: fx.Node) -> Activation:
     if node.op == 'call_module':
         module = network.get_submodule(str(node.target))
         check_hooks(str(node.target), module)
-        return _checked(copy.deepcopy(module))
+        return _checked(deepcopy(module))
     arguments = node.args[1:]
     options = {name: v for name, v in node.kwargs.items() if name != 'input'}
     if node.target in CLAMPS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch_geometric.nn.conv import MessagePassing
 from spikegraph.conversion.call import copy_of
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.wrappers import plain_copy
+from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import ACTIVATIONS
 from spikegraph.nn.analog import is_edge_index
 
@@ -101,7 +101,7 @@ def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a layer is affine in its first argument, as it was called and,
     if it takes them, with other edges.
     """
-    module = copy.deepcopy(module).double()
+    module = deepcopy(module).double()
     bound = inspect.signature(module.forward).bind(*args, **kwargs)
     bound.apply_defaults()
     x, *rest = _double(bound.args)

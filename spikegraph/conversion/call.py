@@ -15,7 +15,6 @@ from torch_geometric.nn import Sequential as PyGSequential
 
 from spikegraph.conversion.checks import (
     check_calibration_data,
-    check_finite,
     check_max_batches,
     check_number,
     check_tensor,
@@ -111,11 +110,13 @@ class CallSpec:
             question.check(given)
         return {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
 
-    def check_finite(self, bound: dict[str, Any]) -> None:
-        """Raises ``ValueError`` if there is a number that is none in the features."""
-        for leaf in self.read_leaves:
-            if leaf.name in self.features:
-                check_finite(spell(leaf.argument, leaf.path), bound[leaf.name])
+    def spelled_features(self, bound: dict[str, Any]) -> dict[str, Any]:
+        """The features, which have to be finite, by where they were given."""
+        return {
+            spell(leaf.argument, leaf.path): bound[leaf.name]
+            for leaf in self.read_leaves
+            if leaf.name in self.features
+        }
 
     def given(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The arguments by name, checked as far as they are no containers."""

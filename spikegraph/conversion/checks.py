@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data.data import BaseData
 
-from spikegraph.kernels.graph import prepared
+from spikegraph.kernels.contents import are_finite, is_noted, one_pass
+from spikegraph.kernels.forms import parts_of
 
 
 def check_calibration_data(data: Any, single: bool) -> None:
@@ -85,26 +85,48 @@ def refuse_array(name: str, value: np.ndarray) -> NoReturn:
     )
 
 
-def _check_values(name: str, value: Tensor) -> None:
-    values = value.values() if value.layout == torch.sparse_csr else value
-    values = values.coalesce().values() if values.is_sparse else values
-    extremes = torch.stack(values.aminmax()) if values.numel() else values
-    if not bool(extremes.isfinite().all()):  # One pass without a mask.
-        bad = values[~values.isfinite()]
-        raise ValueError(
-            f"Expected '{name}' to be finite (got {bad[0].item()} in {bad.numel()} "
-            'places); clean or impute the data first'
-        )
-
-
 def check_finite(name: str, value: Any) -> None:
     """Raises ``ValueError`` if a tensor, or one inside PyG data, is not finite."""
+    for key, tensor in float_tensors(name, value):
+        if not all(map(are_finite, parts_of(tensor))):
+            values = parts_of(tensor)[-1]
+            bad = values[~values.isfinite()]
+            raise ValueError(
+                f"Expected '{key}' to be finite (got {bad[0].item()} in {bad.numel()} "
+                'places); clean or impute the data first'
+            )
+
+
+def float_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of real numbers in an argument, and what they are called."""
     if isinstance(value, BaseData):
         for key, item in value.to_dict().items():
-            check_finite(f'{name}.{key}', item)
+            yield from float_tensors(f'{name}.{key}', item)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            check_finite(f'{name}[{key!r}]', item)
+            yield from float_tensors(f'{name}[{key!r}]', item)
     elif isinstance(value, Tensor) and value.is_floating_point():
-        # Once for features that stay as they are: this precedes every inference.
-        prepared(value, None, ('finite', name), lambda: _check_values(name, value))
+        yield name, value
+
+
+class FiniteFeatures:
+    """Checks that features are finite, after a pass in which kernels may have found
+    out already, or before an error is raised that they may have caused.
+
+    Args:
+        features (Dict[str, Any]): The features by name.
+    """
+
+    def __init__(self, features: Mapping[str, Any]) -> None:
+        self.features = features
+        self._pass = one_pass()
+
+    def __enter__(self) -> None:
+        self._current = self._pass.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._pass.__exit__(*error)
+        for name, value in self.features.items():
+            for key, tensor in float_tensors(name, value):
+                if not is_noted(self._current, tensor):
+                    check_finite(key, tensor)

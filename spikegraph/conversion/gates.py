@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from torch import fx
 
 from spikegraph.conversion.passes import Structure, moves_rows
 from spikegraph.conversion.tracing import module_of
+from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import (
     ACTIVATIONS,
     EarliestInWindow,
@@ -90,7 +90,7 @@ def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
         with network.graph.inserting_before(node):
             for i, part in enumerate(given['tensors']):
                 path = f'{node.target}_{i}'
-                network.add_submodule(path, copy.deepcopy(gate))
+                network.add_submodule(path, deepcopy(gate))
                 parts.append(network.graph.call_module(path, (part, *node.args[1:])))
                 parts[-1].meta.update(node.meta)
             whole = network.graph.call_function(torch.cat, (parts, given['dim']))

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
 from torch_geometric.data.data import BaseData
 
+from spikegraph.kernels.forms import is_foreign
+
 Step = tuple[Literal['attr', 'item'], Any]  # An attribute, or an item by its key.
 Path = tuple[Step, ...]
 
@@ -21,14 +23,7 @@ _DATA_TYPES: dict[str, type] = {t.__name__: t for t in (Data, Batch, HeteroData)
 
 def is_value(value: Any) -> bool:
     """Whether something is a tensor, or a sparse matrix of another package."""
-    return isinstance(value, Tensor) or is_sparse_matrix(value)
-
-
-def is_sparse_matrix(value: Any) -> bool:
-    """Whether something looks like a ``torch_sparse.SparseTensor``."""
-    return not isinstance(value, Tensor) and all(
-        hasattr(value, name) for name in ('csr', 'coo', 'sparse_sizes')
-    )
+    return isinstance(value, Tensor) or is_foreign(value)
 
 
 def follow(value: Any, path: Path) -> Any:

@@ -8,6 +8,7 @@ from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion.call import CallSpec, arguments_of
+from spikegraph.conversion.checks import FiniteFeatures, check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.execution import execute, is_changed
 from spikegraph.conversion.interpretation import (
@@ -17,6 +18,7 @@ from spikegraph.conversion.interpretation import (
 )
 from spikegraph.conversion.report import ConversionReport
 from spikegraph.conversion.tracing import module_of
+from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import PhaseNeuron
 
 
@@ -60,16 +62,29 @@ class SpikingModel(nn.Module):
         Raises:
             ValueError: If features are not finite or inputs do not fit.
         """
-        inputs = self.bind(*args, **kwargs)
+        inputs = self._bind(*args, **kwargs)
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
-        with torch.autocast(device, enabled=False):
+        checked = FiniteFeatures(self.spec.spelled_features(inputs))
+        with torch.autocast(device, enabled=False), checked:
             if is_changed(self.network):
                 return self.network(**inputs)
             return execute(self.network, inputs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> SpikingModel:
+        """A copy, also of adjacencies that layers keep."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        return copied
+
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""
+        inputs = self._bind(*args, **kwargs)
+        for name, value in self.spec.spelled_features(inputs).items():
+            check_finite(name, value)
+        return inputs
+
+    def _bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
             if not self.spec.takes_data:
                 kwargs = arguments_of(args[0], self.spec.names, self.spec.inputs)
@@ -77,7 +92,6 @@ class SpikingModel(nn.Module):
         inputs = self.spec.bind(*args, **kwargs)
         if self._has_images:
             inputs = {name: _channels_last(value) for name, value in inputs.items()}
-        self.spec.check_finite(inputs)
         return inputs
 
     @property

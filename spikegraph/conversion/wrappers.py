@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
+
+from spikegraph.kernels.copying import deepcopy
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -45,7 +46,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 vars(module)[name] = value.detach()  # Else there is no copy of it.
-    model = copy.deepcopy(model).eval()
+    model = deepcopy(model).eval()
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             _remove_parametrizations(module)

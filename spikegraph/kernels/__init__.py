@@ -1,12 +1,6 @@
 """Operations on spike times and sparse adjacency."""
 
-from spikegraph.kernels.adjacency import (
-    Adjacency,
-    gcn_adjacency,
-    member_adjacency,
-    neighbor_adjacency,
-    own_adjacency,
-)
+from spikegraph.kernels.adjacency import Adjacency, own_adjacency
 from spikegraph.kernels.aggregation import (
     Messages,
     aggregate,
@@ -22,6 +16,12 @@ from spikegraph.kernels.neurons import (
     decode_spikes,
     fire,
     fire_spikes,
+)
+from spikegraph.kernels.preparation import (
+    gcn_adjacency,
+    matrix_adjacency,
+    member_adjacency,
+    neighbor_adjacency,
 )
 from spikegraph.kernels.weights import Weights
 
@@ -39,6 +39,7 @@ __all__ = [
     'fire_spikes',
     'gcn_adjacency',
     'info',
+    'matrix_adjacency',
     'member_adjacency',
     'neighbor_adjacency',
     'own_adjacency',

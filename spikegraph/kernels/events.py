@@ -17,6 +17,7 @@ from spikegraph.kernels.backend import (
     is_fast,
     needs_gradient,
 )
+from spikegraph.kernels.contents import note_finite
 from spikegraph.kernels.memory import empty, flat
 from spikegraph.kernels.neurons import (
     decode_spikes,
@@ -116,7 +117,8 @@ def encode_transform(
         *(flat(scale), thresholds, code.num_steps, code.signed, searched),
         *(flat(table), flat(weight), _flat_bias(bias, weight), flat(out), width),
     )
-    share(work, num_rows, x.numel(), 1)
+    if all(share(work, num_rows, x.numel(), 1)):
+        note_finite(x)
     return out
 
 

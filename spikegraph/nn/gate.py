@@ -141,11 +141,19 @@ class EarliestNeighbor(SpikeGate):
         flow (str, optional): As in PyG. (default: :obj:`"source_to_target"`)
         smallest (bool, optional): Whether the smallest value passes.
             (default: :obj:`False`)
+        keeps_values (bool, optional): Whether the values of a ``SparseTensor`` are
+            weights, which spikes cannot be multiplied by here; some of PyG's layers
+            leave them out. (default: :obj:`True`)
     """
 
-    def __init__(self, flow: str = 'source_to_target', smallest: bool = False) -> None:
+    def __init__(
+        self,
+        flow: str = 'source_to_target',
+        smallest: bool = False,
+        keeps_values: bool = True,
+    ) -> None:
         super().__init__(smallest)
-        self.shift = NeighborShift(flow=flow)
+        self.shift = NeighborShift(flow=flow, keeps_values=keeps_values)
 
     def forward(
         self, x: Spikes, edge_index: Tensor, num_targets: int | None = None

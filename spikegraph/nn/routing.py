@@ -10,6 +10,8 @@ from torch_geometric.nn.conv.ppf_conv import point_pair_features
 from torch_geometric.utils import add_self_loops, degree, remove_self_loops
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels.forms import is_sparse
+from spikegraph.kernels.graph import ends_of, reversed_of, weights_of
 
 
 def trim_rows(x: Any, layer: int, num_sampled_per_hop: Any, dim: int = 0) -> Any:
@@ -27,19 +29,38 @@ def gather_rows(x: Spikes | Tensor, index: Tensor) -> Spikes | Tensor:
     return x[index]
 
 
+def edge_ends(edge_index: Any, flow: str) -> tuple[Tensor, Tensor]:
+    """The source and the destination of each edge, given as indices or as a sparse
+    adjacency.
+    """
+    return ends_of(edge_index, flow)
+
+
+def edge_weights(edge_index: Any, edge_weight: Tensor | None) -> Tensor:
+    """The weight of each edge: given, the values of a sparse adjacency, or ones."""
+    return weights_of(edge_index, edge_weight)
+
+
+def reversed_edges(edge_index: Any) -> Tensor:
+    """The same edges the other way round."""
+    return reversed_of(edge_index)
+
+
 def edge_columns(edge_attr: Tensor) -> Tensor:
     """Edge features as a matrix: one value per edge is one column."""
     return edge_attr.view(-1, 1) if edge_attr.dim() == 1 else edge_attr
 
 
 def with_self_loops(
-    edge_index: Tensor,
+    edge_index: Any,
     edge_attr: Tensor | None,
     num_sources: int,
     num_targets: int,
     fill_value: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Replaces self-loops, as PyG's attention layers do."""
+    if is_sparse(edge_index):
+        edge_index = torch.stack(ends_of(edge_index))
     edge_index, edge_attr = remove_self_loops(edge_index, edge_attr)
     return add_self_loops(
         edge_index,
@@ -83,6 +104,15 @@ def of_length(parts: Any, length: int) -> Any:
     return parts
 
 
-LEAF_FUNCTIONS = (trim_rows, gather_rows, edge_columns, with_self_loops, pair_features)
+LEAF_FUNCTIONS = (
+    trim_rows,
+    gather_rows,
+    edge_ends,
+    edge_weights,
+    reversed_edges,
+    edge_columns,
+    with_self_loops,
+    pair_features,
+)
 # These read shapes, not values.
 SHAPE_FUNCTIONS = (degree_factor,)

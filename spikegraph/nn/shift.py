@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import add_self_loops
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import (
     Adjacency,
     gcn_adjacency,
+    matrix_adjacency,
     member_adjacency,
     neighbor_adjacency,
 )
@@ -33,7 +34,7 @@ class GCNShift:
     def __call__(
         self,
         x: Spikes | Tensor,
-        edge_index: Tensor,
+        edge_index: Any,
         edge_weight: Tensor | None = None,
     ) -> Adjacency:
         """Prepares a graph; see :func:`spikegraph.kernels.gcn_adjacency`."""
@@ -51,16 +52,19 @@ class GCNShift:
 
 @dataclass(frozen=True)
 class NeighborShift:
-    """The sum, or the mean, over in-neighbours, in bipartite graphs too."""
+    """The sum, or the mean, over in-neighbours, in bipartite graphs too. Without
+    :obj:`keeps_values`, those of a ``SparseTensor`` are no weights.
+    """
 
     mean: bool = False
     add_self_loops: bool = False
     flow: str = 'source_to_target'
+    keeps_values: bool = True
 
     def __call__(
         self,
         x: Spikes | Tensor,
-        edge_index: Tensor,
+        edge_index: Any,
         edge_weight: Tensor | None = None,
         num_targets: int | None = None,
     ) -> Adjacency:
@@ -68,10 +72,6 @@ class NeighborShift:
         num_sources = x.shape[0]
         if num_targets is None:
             num_targets = num_sources
-        if self.add_self_loops:
-            edge_index, edge_weight = add_self_loops(
-                edge_index, edge_weight, num_nodes=num_sources
-            )
         return neighbor_adjacency(
             edge_index,
             edge_weight,
@@ -79,6 +79,8 @@ class NeighborShift:
             num_targets,
             x.dtype,
             mean=self.mean,
+            add_self_loops=self.add_self_loops,
+            keeps_values=self.keeps_values,
             flow=self.flow,
         )
 
@@ -106,6 +108,17 @@ class MemberShift:
                 f'(got {index.numel()})'
             )
         return member_adjacency(index, num_groups, x.dtype, mean=self.mean)
+
+
+@dataclass(frozen=True)
+class MatrixShift:
+    """A matrix given by hand, sparse or dense, square or not: what
+    ``torch.spmm(matrix, x)``, ``matrix @ x`` and ``matrix.matmul(x)`` multiply by.
+    """
+
+    def __call__(self, x: Spikes | Tensor, matrix: Any) -> Adjacency:
+        """Prepares a matrix; see :func:`spikegraph.kernels.matrix_adjacency`."""
+        return matrix_adjacency(matrix, x.shape[0], x.dtype)
 
 
 def groups_of(

@@ -2,6 +2,7 @@
 
 from spikegraph.kernels.cpu import (
     compilation,
+    contents,
     decoding,
     edges,
     events,
@@ -13,6 +14,7 @@ from spikegraph.kernels.cpu import (
 
 __all__ = [
     'compilation',
+    'contents',
     'decoding',
     'edges',
     'events',

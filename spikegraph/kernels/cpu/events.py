@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled, part
+from spikegraph.kernels.cpu.contents import are_finite
 from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
 from spikegraph.kernels.cpu.registers import NEAR, look_up
 from spikegraph.kernels.cpu.sums import sum_rows
@@ -62,17 +63,19 @@ def encode_transform(
     width: int,
     start: int,
     stop: int,
-) -> None:
+) -> bool:
     """:func:`transform` of values, encoded row by row with one scale, relative to
-    the largest of the row or not; spike times are kept for a few rows only.
+    the largest of the row or not; spike times are kept for a few rows only. Returns
+    whether all values are finite.
     """
     size, num_times = ROWS * num_inputs + LANES, num_steps * (1 + signed) + 1
     index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
     times, rowptr = np.empty(num_inputs, np.uint8), np.zeros(ROWS + 1, np.int64)
-    scale = scales.copy()
+    scale, finite = scales.copy(), True
     for low in range(start, stop, ROWS):
         high, total = min(low + ROWS, stop), 0
         for i in range(low, high):
+            finite &= are_finite(x, i * num_inputs, (i + 1) * num_inputs)
             row = x[i * num_inputs : (i + 1) * num_inputs]
             if is_relative:
                 peaks(row, num_inputs, scales[0], scale, 0, 1)
@@ -90,6 +93,7 @@ def encode_transform(
             total += num
             rowptr[i - low + 1] = total
         _add_up(rowptr, index, level, weight, bias, out, width, low, high)
+    return finite
 
 
 @part

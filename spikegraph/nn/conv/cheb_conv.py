@@ -10,6 +10,8 @@ from torch_geometric.nn import ChebConv
 from torch_geometric.utils import get_laplacian, remove_self_loops
 
 from spikegraph.kernels import Adjacency, neighbor_adjacency
+from spikegraph.kernels.forms import is_sparse
+from spikegraph.kernels.graph import edges_of
 from spikegraph.nn.conv.twin import SpikingTwin, check_sum
 from spikegraph.nn.filter import GraphFilter
 
@@ -69,7 +71,12 @@ class LaplacianShift:
         batch: Tensor | None = None,
         lambda_max: Any = None,
     ) -> Adjacency:
-        """Prepares a graph, as PyG does."""
+        """Prepares a graph, as PyG does, which takes edge indices only."""
+        if is_sparse(edge_index):
+            sizes = (x.shape[0], x.shape[0])
+            source, target, value = edges_of(edge_index, edge_weight, *sizes, self.flow)
+            edge_index = torch.stack([source, target]).long()
+            edge_weight = None if value is None else value.to(x.dtype)
         edge_index, weight = get_laplacian(
             *remove_self_loops(edge_index, edge_weight),
             self.normalization,

@@ -6,15 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric.nn import ClusterGCNConv
-from torch_geometric.utils import (
-    add_self_loops,
-    degree,
-    is_sparse,
-    remove_self_loops,
-)
+from torch_geometric.utils import add_self_loops, remove_self_loops, scatter
 
 from spikegraph.kernels import Adjacency, neighbor_adjacency
-from spikegraph.kernels.graph import edges_of
+from spikegraph.kernels.forms import is_foreign, is_sparse
+from spikegraph.kernels.graph import edges_of, prepared
 from spikegraph.nn.conv.twin import SpikingTwin, check_sum, dense
 from spikegraph.nn.filter import GraphFilter
 
@@ -59,20 +55,30 @@ class ClusterShift:
     def __call__(self, x: Any, edge_index: Tensor) -> Adjacency:
         """Prepares a graph, as PyG does."""
         num_nodes = x.shape[0]
-        source, target, _ = edges_of(edge_index, None, num_nodes, num_nodes)
-        if self.add_self_loops:
-            edges = torch.stack([source, target])
-            if not is_sparse(edge_index):
-                edges, _ = remove_self_loops(edges)
-            source, target = add_self_loops(edges, num_nodes=num_nodes)[0]
-        inverse = 1 / degree(target, num_nodes).clamp(min=1)  # In float32, as PyG.
-        weight = inverse[target]
-        weight = weight + (source == target) * self.diag_lambda * weight
-        return neighbor_adjacency(
-            torch.stack([source, target]),
-            weight,
-            num_nodes,
-            num_nodes,
-            x.dtype,
-            flow=self.flow,
-        )
+
+        def build() -> Adjacency:
+            flow = self.flow if is_sparse(edge_index) else 'source_to_target'
+            source, target, value = edges_of(
+                edge_index, None, num_nodes, num_nodes, flow
+            )
+            if not is_foreign(edge_index):  # PyG counts the others' entries.
+                value = None
+            if self.add_self_loops:
+                edges, value = remove_self_loops(torch.stack([source, target]), value)
+                edges, value = add_self_loops(edges, value, 1.0, num_nodes)
+                source, target = edges
+            if value is None:
+                value = torch.ones(len(target), device=target.device)
+            total = scatter(value.float(), target, dim_size=num_nodes)
+            weight = (1 / total.clamp(min=1))[target]  # In float32, as PyG.
+            weight = weight + (source == target) * self.diag_lambda * weight
+            return neighbor_adjacency(
+                torch.stack([source, target]),
+                weight,
+                num_nodes,
+                num_nodes,
+                x.dtype,
+                flow=self.flow,
+            )
+
+        return prepared(edge_index, None, (self, num_nodes, x.dtype), build)

@@ -7,6 +7,7 @@ from torch_geometric.nn import DirGNNConv
 
 from spikegraph.nn.conv.twin import SpikingTwin, dense
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.routing import reversed_edges
 
 
 class SpikingDirGNNConv(SpikingTwin):
@@ -38,6 +39,6 @@ class SpikingDirGNNConv(SpikingTwin):
         """Returns the potentials that the input leaves behind."""
         x = values_of(x)
         x_in = self.conv_in(x, edge_index)
-        x_out = self.conv_out(x, edge_index.flip([0]))
+        x_out = self.conv_out(x, reversed_edges(edge_index))
         out = self.alpha * x_out + (1 - self.alpha) * x_in
         return out if self.lin is None else out + self.lin(x)

@@ -33,10 +33,12 @@ class SpikingGINConv(SpikingTwin):
         self.nn = conv.nn
         self.max = None
         if conv.aggr == 'max':
-            self.max = EarliestNeighbor(conv.flow)
+            self.max = EarliestNeighbor(conv.flow, keeps_values=False)
             return
         check_sum(conv, 'mean')
-        shift = NeighborShift(mean=conv.aggr == 'mean', flow=conv.flow)
+        shift = NeighborShift(
+            mean=conv.aggr == 'mean', flow=conv.flow, keeps_values=False
+        )
         self.sum = GraphFilter(shift, [[1 + self.eps, 1]])  # One graph.
         self.sum_neighbors = GraphFilter(shift)  # Bipartite.
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch_geometric.nn import LEConv
 from torch_geometric.utils import scatter
@@ -16,6 +15,7 @@ from spikegraph.nn.conv.twin import (
     pair,
 )
 from spikegraph.nn.filter import GraphFilter
+from spikegraph.nn.routing import edge_weights
 from spikegraph.nn.shift import NeighborShift
 
 
@@ -52,6 +52,6 @@ class SpikingLEConv(SpikingTwin):
         out = self.sum(self.lin1(source), edge_index, edge_weight, num)
         # How often an edge subtracts the node's own value: its in-degree.
         i = ends(edge_index, self.flow)[1]
-        weight = torch.ones_like(i) if edge_weight is None else edge_weight
+        weight = edge_weights(edge_index, edge_weight)
         degree = scatter(weight, i, dim=0, dim_size=target.size(0))
         return out - degree.view(-1, 1) * self.lin2(target) + self.lin3(target)

@@ -42,7 +42,7 @@ class SpikingMFConv(SpikingTwin):
         """Takes the parts of PyG's layer."""
         check_sum(conv)
         self.flow = conv.flow
-        self.sum = GraphFilter(NeighborShift(flow=conv.flow))
+        self.sum = GraphFilter(NeighborShift(flow=conv.flow, keeps_values=False))
         left = [(lin.weight, lin.bias) for lin in conv.lins_l]
         self.lin_l = DegreeLinear(left)
         self.lin_r = DegreeLinear([(lin.weight, None) for lin in conv.lins_r])

@@ -44,13 +44,17 @@ class SpikingSAGEConv(SpikingTwin):
             self.project = dense(conv.lin.weight, conv.lin.bias)
         self.max, self.aggr, self.flow = None, None, conv.flow
         if conv.aggr in ('max', 'min'):
-            self.max = EarliestNeighbor(conv.flow, smallest=conv.aggr == 'min')
+            self.max = EarliestNeighbor(
+                conv.flow, conv.aggr == 'min', keeps_values=False
+            )
             self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
         elif conv.aggr not in ('add', 'sum', 'mean'):
             self.aggr = conv.aggr_module
             self.lin_l = dense(conv.lin_l.weight, conv.lin_l.bias)
         else:
-            self.lin_l = neighbors(conv, conv.lin_l.weight, conv.lin_l.bias)
+            self.lin_l = neighbors(
+                conv, conv.lin_l.weight, conv.lin_l.bias, keeps_values=False
+            )
         self.lin_r = dense(conv.lin_r.weight) if conv.root_weight else None
 
     def forward(self, x: Any, edge_index: Tensor, size: Any = None) -> Tensor:

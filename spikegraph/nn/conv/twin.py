@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.linear import SpikingLinear
+from spikegraph.nn.routing import edge_ends
 from spikegraph.nn.shift import NeighborShift
 
 
@@ -74,10 +75,14 @@ def num_targets(x: Any, size: Any = None) -> Any:
     return None if size is None else size[1]
 
 
-def neighbors(conv: Any, weight: Tensor | None, bias: Tensor | None) -> GraphFilter:
+def neighbors(
+    conv: Any, weight: Tensor | None, bias: Tensor | None, keeps_values: bool = True
+) -> GraphFilter:
     """The sum or mean over in-neighbours that ``conv`` asks for."""
     check_sum(conv, 'mean')
-    shift = NeighborShift(mean=conv.aggr == 'mean', flow=conv.flow)
+    shift = NeighborShift(
+        mean=conv.aggr == 'mean', flow=conv.flow, keeps_values=keeps_values
+    )
     return GraphFilter(shift, weight=weight, bias=bias)
 
 
@@ -90,8 +95,8 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> SpikingLinear:
 
 def ends(edge_index: Any, flow: str = 'source_to_target') -> tuple[Any, Any]:
     """The source and the destination of each edge."""
-    j, i = (0, 1) if flow == 'source_to_target' else (1, 0)
-    return edge_index[j], edge_index[i]
+    both: Any = edge_ends(edge_index, flow)
+    return both[0], both[1]
 
 
 def check_no_weights(return_attention_weights: Any) -> None:

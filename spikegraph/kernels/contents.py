@@ -1,0 +1,162 @@
+"""What tensors hold, as told by all of their bits: PyTorch counts no change that is
+made through NumPy or ``.data``, and none at all in inference mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import weakref
+from collections.abc import Hashable, Iterator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.kernels.backend import cpu_kernels
+from spikegraph.kernels.forms import is_foreign, parts_of, plain
+from spikegraph.kernels.memory import dense, is_plain
+from spikegraph.kernels.threads import MIN_SIZE, share
+
+_WORD = 8  # Bytes that are read at once.
+_BLOCK = 1 << 20  # Words that PyTorch mixes at once.
+_PLACE, _FIRST, _SECOND = (
+    value - (1 << 64)  # As PyTorch's signed integers.
+    for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+_LOW = (1 << 32) - 1
+
+
+class Pass:
+    """What is known of the inputs of a network while it computes one output, in
+    which nobody else changes them.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[int, tuple[Any, Hashable, Hashable]] = {}
+        self.finite: set[Hashable] = set()
+
+
+_PASS: ContextVar[Pass | None] = ContextVar('spikegraph_pass', default=None)
+
+
+@contextlib.contextmanager
+def one_pass() -> Iterator[Pass]:
+    """Within it, inputs are read once, however many layers ask what they hold; what
+    PyTorch sees change is read again.
+    """
+    current = Pass()
+    token = _PASS.set(current)
+    try:
+        yield current
+    finally:
+        _PASS.reset(token)
+
+
+def state_of(graph: Any) -> Hashable:
+    """What a graph, an index or weights hold: equal states, equal contents.
+
+    Args:
+        graph (torch.Tensor, optional): A tensor, dense or sparse, a
+            ``torch_sparse.SparseTensor`` or :obj:`None`.
+    """
+    if graph is None:
+        return None
+    parts, current = parts_of(graph), _PASS.get()
+    if current is None or any(part.is_inference() for part in parts):
+        return _state(graph, parts)
+    versions = tuple((part.data_ptr(), part._version) for part in parts)
+    known = current.states.get(id(graph))
+    if known is None or known[0]() is not graph or known[1] != versions:
+        known = (weakref.ref(graph), versions, _state(graph, parts))
+        current.states[id(graph)] = known
+    return known[2]
+
+
+def _state(graph: Any, parts: tuple[Tensor, ...]) -> Hashable:
+    shape = graph.sparse_sizes() if is_foreign(graph) else graph.shape
+    layout = getattr(graph, 'layout', None)
+    return (type(graph), layout, tuple(shape), *map(digest, parts))
+
+
+def digest(x: Tensor) -> Hashable:
+    """64 bits that change with any bit of a tensor, and with its shape, type, place
+    and order in memory. One word that changes always changes them; of other changes,
+    permutations among them, one in :math:`2^{64}` does not.
+    """
+    x = _readable(x)
+    kind = (x.dtype, x.shape, x.stride(), x.device)
+    num_bytes = x.numel() * x.element_size()
+    num_words = num_bytes // _WORD
+    cpu = cpu_kernels()
+    if cpu is None or not x.is_cpu:
+        return *kind, *_mixed(x, num_words)
+    address, rest = x.data_ptr(), b''
+    if num_words < MIN_SIZE:
+        total = cpu.contents.digest(address, 0, num_words)
+    else:
+        work = partial(cpu.contents.digest, address)
+        total = sum(share(work, num_words, num_words, _WORD)) % (1 << 64)
+    if num_bytes % _WORD:
+        rest = ctypes.string_at(address + _WORD * num_words, num_bytes % _WORD)
+    return *kind, total, rest
+
+
+def _mixed(x: Tensor, num_words: int) -> tuple[int, bytes]:
+    """What the kernel computes, and the last bytes, by PyTorch."""
+    octets = x.as_strided((x.numel(),), (1,)).view(torch.uint8)
+    words, total = octets[: _WORD * num_words].view(torch.int64), 0
+    for start in range(0, num_words, _BLOCK):
+        part = words[start : start + _BLOCK]
+        place = torch.arange(start, start + part.numel(), device=x.device) * _PLACE
+        mixed = (part ^ place) * _FIRST
+        mixed = (mixed ^ ((mixed >> 32) & _LOW)) * _SECOND
+        total += int((mixed ^ ((mixed >> 32) & _LOW)).sum())
+    rest = octets[_WORD * num_words :].tolist()
+    return total % (1 << 64), bytes(rest)
+
+
+def _readable(x: Tensor) -> Tensor:
+    """The tensor without gaps, as it lies in memory."""
+    if type(x) is Tensor and x.is_contiguous() and not x.is_neg():
+        return x  # In most cases, and soon.
+    x = plain(x).detach()
+    if not is_plain(x):
+        x = x.resolve_conj().resolve_neg()
+    return x if x.is_contiguous() else dense(x)
+
+
+def are_finite(x: Tensor) -> bool:
+    """Whether all values of a tensor are finite, in one pass over it."""
+    x = _readable(x)
+    cpu, num_bytes = cpu_kernels(), x.numel() * x.element_size()
+    if x.numel() == 0 or not x.is_floating_point():
+        return True
+    masks = None if cpu is None else cpu.contents.MASKS.get(str(x.dtype))
+    if cpu is None or masks is None or x.device.type != 'cpu':
+        return bool(torch.stack(x.aminmax()).isfinite().all())
+    num_words = num_bytes // _WORD
+    work = partial(cpu.contents.is_finite, x.data_ptr(), *masks)
+    if num_words > 0 and not all(share(work, num_words, num_words, _WORD)):
+        return False
+    num_left = num_bytes % _WORD // x.element_size()
+    last = x.as_strided((num_left,), (1,), x.storage_offset() + x.numel() - num_left)
+    return num_left == 0 or bool(last.isfinite().all())
+
+
+def note_finite(x: Tensor) -> None:
+    """Says that a kernel has read all values of a tensor, and found them finite."""
+    current = _PASS.get()
+    if current is not None:
+        current.finite.add(_place(x))
+
+
+def is_noted(current: Pass, x: Tensor) -> bool:
+    """Whether a kernel has found a tensor to be finite in this pass."""
+    return x.layout == torch.strided and _place(x) in current.finite
+
+
+def _place(x: Tensor) -> Hashable:
+    return x.data_ptr(), x.dtype, tuple(x.shape), x.stride()
