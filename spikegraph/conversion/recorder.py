@@ -73,7 +73,8 @@ class Recorder(fx.Tracer):
     def __init__(
         self, layers: Layers, questions: Questions, static: Sequence[str] = ()
     ) -> None:
-        super().__init__(autowrap_functions=GRAPH_FUNCTIONS)
+        # No module is patched: Numba, which compiles on first use, reads 'math'.
+        super().__init__(autowrap_modules=(), autowrap_functions=GRAPH_FUNCTIONS)
         self.layers = layers
         self.questions = questions
         self.static = static
