@@ -93,7 +93,8 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         graph.erase_node(node)
 
 
-def _count_calls(graph: fx.Graph) -> dict[str, int]:
+def count_calls(graph: fx.Graph) -> dict[str, int]:
+    """How often each module is called, by its path."""
     calls: dict[str, int] = {}
     for node in graph.nodes:
         if node.op == 'call_module':
@@ -113,7 +114,7 @@ def summed_layers(
             layers, too, such as the identity of a residual block.
             (default: :obj:`False`)
     """
-    calls = _count_calls(network.graph)
+    calls = count_calls(network.graph)
     found: dict[fx.Node, list[fx.Node]] = {}
     for node in network.graph.nodes:
         if node.op == 'call_module':
@@ -161,24 +162,38 @@ def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
 
 
 def fuse_linear(structure: Structure) -> None:
-    """Lets a filter without weights take those of the linear layer behind it:
-    weights and edges commute, and weights then read spikes, not sums of them.
+    """Lets a filter without weights take those of the linear layer behind it, or of
+    the one without bias before it: weights and edges commute, and weights then read
+    spikes, not sums of them.
     """
     network, graph = structure.network, structure.network.graph
-    calls = _count_calls(graph)
+    calls = count_calls(graph)
     for node in list(graph.nodes):
         if node.op != 'call_module' or len(node.users) != 1:
             continue
-        layer, user = module_of(network, node), next(iter(node.users))
-        is_filter = isinstance(layer, GraphFilter) and layer.weight is None
-        if not is_filter or user.op != 'call_module':
+        user = next(iter(node.users))
+        if user.op != 'call_module' or user.args[:1] != (node,):
             continue
-        linear = module_of(network, user)
+        first, second = module_of(network, node), module_of(network, user)
         alone = calls[str(node.target)] == calls[str(user.target)] == 1
-        if type(linear) is SpikingLinear and alone and layer.bias is None:
-            layer.set_parameters(linear.weight, linear.bias)
+        if not alone or user.all_input_nodes.count(node) != 1:
+            continue
+        if _is_plain_filter(first) and type(second) is SpikingLinear:
+            first.set_parameters(second.weight, second.bias)
             user.replace_all_uses_with(node)
             graph.erase_node(user)
+        elif type(first) is SpikingLinear and _is_plain_filter(second):
+            if first.bias is None:
+                second.set_parameters(first.weight, None)
+                user.replace_input_with(node, node.args[0])  # type: ignore[arg-type]
+                graph.erase_node(node)
+
+
+def _is_plain_filter(layer: Any) -> bool:
+    """Whether it has no weights and no bias, so that it may take some."""
+    if not isinstance(layer, GraphFilter):
+        return False
+    return layer.weight is None and layer.bias is None
 
 
 def insert_decoders(structure: Structure) -> None:

@@ -20,8 +20,10 @@ from spikegraph.conversion.activations import (
     is_activation,
 )
 from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.canonical import canonicalise
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.factors import fold_constants
 from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.passes import (
     Structure,
@@ -77,15 +79,36 @@ def build_structure(
             argument, that may carry features (floating point tensors).
         config (ConversionConfig): Options.
         affine (Sequence[str], optional): Layers without a rule that were
-            found to be affine.
+            found to be affine. They are traced like others; those that
+            cannot be are kept whole.
 
     Raises:
         NotImplementedError: If an operation has no rule and may not stay
             analog.
         ValueError: If the model has nothing to convert.
     """
-    options = TraceOptions(config.allow_analog, frozenset(affine))
-    builder = _Builder(trace(model, spec, options), features, config, spec.integers)
+    kept: frozenset[str] = frozenset()  # Looked into, unless that fails.
+    while True:
+        options = TraceOptions(config.allow_analog, kept)
+        try:
+            network = trace(model, spec, options)
+            whole = {str(n.target) for n in network.graph.nodes if 'why_whole' in n.meta}
+            if not whole.intersection(affine) - kept:
+                return _build(network, features, config, spec)
+            kept |= whole.intersection(affine)
+        except NotImplementedError:
+            if kept == frozenset(affine):
+                raise
+            kept = frozenset(affine)
+
+
+def _build(
+    network: fx.GraphModule,
+    features: Sequence[str],
+    config: ConversionConfig,
+    spec: CallSpec,
+) -> Structure:
+    builder = _Builder(network, features, config, spec.integers)
     builder.build()
     for module in builder.network.modules():
         if isinstance(module, GraphFilter):
@@ -125,6 +148,9 @@ class _Builder:
             self.network, self.features, self.signals
         )
         remove_identities(self.structure, self.signals)
+        canonicalise(self.structure, self.signals)
+        fuse_linear(self.structure)
+        fold_constants(self.structure, self.signals)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals, self._add_relay)
         insert_decoders(self.structure)
