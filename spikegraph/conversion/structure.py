@@ -25,6 +25,7 @@ from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.factors import fold_constants
 from spikegraph.conversion.gates import insert_gates, values_compared
+from spikegraph.conversion.messages import collect_messages
 from spikegraph.conversion.passes import (
     Structure,
     fold_degree,
@@ -149,6 +150,7 @@ class _Builder:
         )
         remove_identities(self.structure, self.signals)
         canonicalise(self.structure, self.signals)
+        collect_messages(self.structure, self.signals)
         fuse_linear(self.structure)
         fold_constants(self.structure, self.signals)
         fold_norms(self.structure, self.signals)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,16 +106,6 @@ class MemberShift:
                 f'(got {index.numel()})'
             )
         return member_adjacency(index, num_groups, x.dtype, mean=self.mean)
-
-
-@dataclass(frozen=True)
-class MatrixShift:
-    """A matrix given by hand."""
-
-    def __call__(self, x: Spikes | Tensor, matrix: Any) -> Adjacency:
-        m = matrix.to_dense()
-        r, c = m.nonzero(as_tuple=True)
-        return Adjacency.from_edges(c, r, m[r, c].to(x.dtype), m.size(1), m.size(0))
 
 
 def groups_of(
