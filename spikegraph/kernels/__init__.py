@@ -3,6 +3,7 @@
 from spikegraph.kernels.adjacency import (
     Adjacency,
     gcn_adjacency,
+    matrix_adjacency,
     member_adjacency,
     neighbor_adjacency,
     own_adjacency,
@@ -39,6 +40,7 @@ __all__ = [
     'fire_spikes',
     'gcn_adjacency',
     'info',
+    'matrix_adjacency',
     'member_adjacency',
     'neighbor_adjacency',
     'own_adjacency',

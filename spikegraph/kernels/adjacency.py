@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.utils import add_remaining_self_loops, is_sparse, scatter
 from torch_geometric.utils import (
     add_self_loops as add_self_loops_to,
 )
 
+from spikegraph.kernels.forms import entries_of, shape_of
 from spikegraph.kernels.graph import check_index, edges_of, prepared, version_of
 from spikegraph.kernels.sorting import sort_edges
+
+DENSE = 0.5  # Entries that are not zero: with more, a dense product is sooner.
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,8 @@ class Adjacency:
         target_factor (torch.Tensor, optional): The factor :math:`b_i` of each
             destination :math:`(N, 1)`.
         num_sources (int): The number of source nodes :math:`M`.
+        matrix (torch.Tensor, optional): All of the edges as a matrix :math:`(N, M)`,
+            where so many have weights that a dense product is sooner.
 
     Raises:
         ValueError: If shapes or types do not fit; when the graph is first used, or
@@ -49,6 +56,7 @@ class Adjacency:
     source_factor: Tensor | None = None
     target_factor: Tensor | None = None
     num_sources: int = 0
+    matrix: Tensor | None = None
     _checked: tuple[int | None, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +73,7 @@ class Adjacency:
             'weight': (self.num_edges,),
             'source_factor': (self.num_sources, 1),
             'target_factor': (self.num_targets, 1),
+            'matrix': (self.num_targets, self.num_sources),
         }
         for name, size in sizes.items():
             factor = getattr(self, name)
@@ -295,6 +304,47 @@ def neighbor_adjacency(
 
     options = ('neighbor', num_sources, num_targets, dtype, mean, flow)
     return prepared(edge_index, edge_weight, options, build)
+
+
+def matrix_adjacency(matrix: Any, num_sources: int, dtype: torch.dtype) -> Adjacency:
+    r"""Prepares a matrix :math:`\mathbf{A}` for the product :math:`\mathbf{A} \,
+    \mathbf{X}`: its columns are sources, its rows destinations, its entries
+    weighted edges. Kept like the graph of :func:`gcn_adjacency`.
+
+    A dense matrix is taken as a sparse one where at most half of its entries are not
+    zero, else multiplied as it is, which is sooner then.
+
+    Args:
+        matrix (torch.Tensor): The matrix :math:`(N, M)`, dense or as a
+            :obj:`torch.sparse` COO, CSR or CSC tensor, a
+            ``torch_sparse.SparseTensor`` or an ``EdgeIndex``, whose first row are
+            rows.
+        num_sources (int): The number of source nodes :math:`M`.
+        dtype (torch.dtype): The data type of weights.
+
+    Raises:
+        ValueError: If it is no matrix, has another number of columns or values
+            that are not finite.
+    """
+    shape = shape_of(matrix)
+    if shape[1] != num_sources:
+        raise ValueError(
+            f"Expected 'matrix' to have {num_sources} columns, one for each row of "
+            f"'x' (got shape {list(shape)})"
+        )
+
+    def build() -> Adjacency:
+        row, col, value, (num_rows, _) = entries_of(matrix)
+        value = None if value is None else value.to(dtype)
+        found = Adjacency.from_edges(col, row, value, num_sources, num_rows)
+        is_dense = isinstance(matrix, Tensor) and matrix.layout == torch.strided
+        is_dense &= not isinstance(matrix, EdgeIndex)
+        if is_dense and found.num_edges > DENSE * num_rows * num_sources:
+            given = matrix.detach().to(dtype, copy=True).contiguous()
+            return replace(found, matrix=given)._trusted()
+        return found
+
+    return prepared(matrix, None, ('matrix', num_sources, dtype), build)
 
 
 def member_adjacency(

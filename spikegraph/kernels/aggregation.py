@@ -30,6 +30,7 @@ from spikegraph.kernels.neurons import (
     padded_thresholds,
     table_of,
 )
+from spikegraph.kernels.plain import sum_rows
 from spikegraph.kernels.threads import share, share_rows
 from spikegraph.kernels.weights import Weights
 
@@ -148,6 +149,8 @@ class Messages:
 
     def _can_be_fast(self) -> bool:
         adjacency, dtype = self.adjacency, self.dtype
+        if adjacency.matrix is not None:
+            return False
         factors = (adjacency.weight, adjacency.source_factor, adjacency.target_factor)
         given = [f for f in factors if f is not None]
         fixed = all(f.dtype == dtype and not needs_gradient(f) for f in given)
@@ -238,26 +241,8 @@ class Messages:
         return graph, x, table, source, target
 
     def _plain_sums(self, start: int, stop: int) -> Tensor:
-        adjacency, x = self.adjacency, self._sent
-        rowptr = adjacency.rowptr[start : stop + 1]
-        first, last = int(rowptr[0]), int(rowptr[-1])
-        out_shape = (stop - start, *self.shape[1:])
-        if last == first or self.width == 0:
-            return x.new_zeros(out_shape)
-        weight, col = adjacency.weight, adjacency.col[first:last]
-        if weight is not None:
-            weight = weight[first:last].to(x.dtype)
-        out = F.embedding_bag(
-            col,
-            x,
-            (rowptr - first).to(col.dtype),
-            mode='sum',
-            per_sample_weights=weight,
-            include_last_offset=True,
-        )
-        if adjacency.target_factor is not None:
-            out = adjacency.target_factor[start:stop].to(x.dtype).view(-1, 1) * out
-        return out.view(out_shape)
+        found = sum_rows(self.adjacency, self._sent, start, stop)
+        return found.view(stop - start, *self.shape[1:])
 
     @functools.cached_property
     def _sent(self) -> Tensor:

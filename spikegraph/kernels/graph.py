@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric.utils import is_sparse, to_edge_index
 
+from spikegraph.kernels.forms import is_foreign
+
 # One entry per living graph: its version, its companion (held, so that its
 # identity stays its own) and what was prepared for each set of options.
 _CACHE = WeakTensorKeyDictionary()
@@ -34,6 +36,8 @@ def prepared(
     Raises:
         ValueError: If :obj:`graph` is not a tensor.
     """
+    if is_foreign(graph):
+        return build()
     if not isinstance(graph, Tensor):
         raise ValueError(
             "Expected 'edge_index' to be a tensor of edge indices [2, E] or a "

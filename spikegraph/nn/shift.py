@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from spikegraph.coding import Spikes
 from spikegraph.kernels import (
     Adjacency,
     gcn_adjacency,
+    matrix_adjacency,
     member_adjacency,
     neighbor_adjacency,
 )
@@ -106,6 +108,17 @@ class MemberShift:
                 f'(got {index.numel()})'
             )
         return member_adjacency(index, num_groups, x.dtype, mean=self.mean)
+
+
+@dataclass(frozen=True)
+class MatrixShift:
+    """A matrix given by hand, sparse or dense, square or not: what
+    ``torch.spmm(matrix, x)``, ``matrix @ x`` and ``matrix.matmul(x)`` multiply by.
+    """
+
+    def __call__(self, x: Spikes | Tensor, matrix: Any) -> Adjacency:
+        """Prepares a matrix; see :func:`spikegraph.kernels.matrix_adjacency`."""
+        return matrix_adjacency(matrix, x.shape[0], x.dtype)
 
 
 def groups_of(

@@ -11,7 +11,8 @@ from spikegraph.nn.conv import (
     SpikingSGConv,
     SpikingTAGConv,
 )
-from spikegraph.nn.shift import GCNShift, MemberShift, NeighborShift
+from spikegraph.nn.shift import GCNShift, MatrixShift, MemberShift, NeighborShift
+from tests.graphs import MATRIX_FORMS
 
 N, E, WIDTH = 12, 40, 6
 GENERATOR = torch.Generator().manual_seed(0)
@@ -187,3 +188,41 @@ def test_errors():
         layer(spikes_of(N, 7), EDGES)
     with pytest.raises(ValueError, match=r'12 entries.*\(got 3\)'):
         GraphFilter(MemberShift())(spikes_of(), torch.zeros(3).long())
+
+
+@pytest.mark.parametrize('form', MATRIX_FORMS)
+@pytest.mark.parametrize('shape', [(12, 12), (5, 12), (30, 12)])
+@pytest.mark.parametrize('num_outputs', [None, 3, 8])
+@pytest.mark.parametrize('values', ['any', 'ones'])
+def test_a_matrix_given_by_hand(form, shape, num_outputs, values):
+    matrix = torch.randint(-2, 3, shape).double() / 4  # Exact as half and float, too.
+    matrix = matrix if values == 'any' else (matrix > 0).double()
+    weight = bias = None
+    if num_outputs is not None:
+        weight = torch.randn(num_outputs, WIDTH, dtype=torch.float64)
+        bias = torch.randn(num_outputs, dtype=torch.float64)
+    layer = GraphFilter(MatrixShift(), weight=weight, bias=bias)
+    spikes = spikes_of()
+    expected = matrix @ spikes.decode()
+    if weight is not None:
+        expected = expected @ weight.t() + bias
+    given = MATRIX_FORMS[form](matrix)
+    for x in (spikes, spikes.decode()):
+        assert torch.allclose(layer(x, given), expected, rtol=1e-12, atol=1e-12)
+    sums = {op.kind: op.num for op in layer.operations(spikes, given)}
+    width = WIDTH if weight is None else num_outputs
+    kind = 'weighted aggregation' if values == 'any' else 'aggregation'
+    assert sums[kind] == int((matrix != 0).sum()) * width
+
+
+@pytest.mark.parametrize('form', ['dense', 'coo'])
+def test_a_full_matrix_is_multiplied_as_it_is(form):
+    matrix = torch.randn(N, N, dtype=torch.float64)
+    spikes, layer = spikes_of(), GraphFilter(MatrixShift())
+    given = MATRIX_FORMS[form](matrix)
+    adjacency = layer.shift(spikes, given)
+    assert (adjacency.matrix is not None) == (form == 'dense')
+    assert torch.allclose(layer(spikes, given), matrix @ spikes.decode(), atol=1e-12)
+    twice = GraphFilter(MatrixShift(), [[0.5, 0, 2]])(spikes, given)
+    x = spikes.decode()
+    assert torch.allclose(twice, 0.5 * x + 2 * matrix @ (matrix @ x), atol=1e-10)
