@@ -20,7 +20,7 @@ from spikegraph.conversion.products import (
     contraction_of,
     rank_of,
 )
-from spikegraph.nn import GraphFilter, SpikingConv
+from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 from spikegraph.nn.shift import MatrixShift
 
@@ -55,6 +55,7 @@ def canonicalise(structure: Structure, signals: set[fx.Node]) -> None:
             builder.replace_product(node, found)
         elif node.target in _CONVOLUTIONS:
             builder.replace_convolution(node)
+    _ask_before_layers(structure.network)
     structure.network.graph.eliminate_dead_code()
 
 
@@ -254,6 +255,21 @@ class _Layers:
             before = swapped_of(out)
             if before is not None and swapped_of(user) is out:
                 user.replace_all_uses_with(before)
+
+
+def _ask_before_layers(network: fx.GraphModule) -> None:
+    """Lets questions for the number of rows, or the type, ask what a layer reads: it
+    is the same, and the layer then has fewer readers.
+    """
+    for node in network.graph.nodes:
+        if node.op != 'call_module' or rank_of(node) not in (None, 2):
+            continue
+        if type(network.get_submodule(str(node.target))) is SpikingLinear:
+            for user in list(node.users):
+                asks = user.target == 'size' and user.args[1:] == (0,)
+                asks |= user.target is getattr and user.args[1] in ('dtype', 'device')
+                if asks:
+                    user.replace_input_with(node, node.args[0])
 
 
 def path_for(node: fx.Node, folder: str) -> str:

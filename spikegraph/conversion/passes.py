@@ -236,6 +236,8 @@ def moves_rows(user: fx.Node, node: fx.Node) -> bool:
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
     if user.op != 'call_module':
+        if user.target is getattr:
+            return user.args[1] in ('dtype', 'device')
         return user.op == 'call_method' and user.target == 'size'
     module = module_of(network, user)
     return isinstance(module, (SpikingLayer, SpikeGate))
