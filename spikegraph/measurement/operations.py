@@ -1,0 +1,445 @@
+"""Counts what is really computed, operation by operation, by the role of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spikegraph.measurement.counts import Counts
+from spikegraph.measurement.marks import Mark, Marks, strongest
+
+#: Matrix products, and where their operands are.
+PRODUCTS = {
+    **dict.fromkeys(('mm', 'bmm', 'mv', 'dot', 'vdot', '_sparse_mm'), (0, 1)),
+    **dict.fromkeys(('addmm', 'baddbmm', 'addmv', 'addbmm', '_sparse_addmm'), (1, 2)),
+    **{'_sparse_mm_reduce_impl': (0, 1), 'sspaddmm': (1, 2)},
+}
+_SUMS_OF_ROWS = {'index_add': 3, 'scatter_add': 3, 'scatter_reduce': 3}
+_GATHERS = {'index_select', 'index', 'embedding', 'gather'}
+_SHAPES = {
+    *('new_zeros', 'new_ones', 'new_full', 'new_empty', 'zeros_like', 'ones_like'),
+    *('full_like', 'empty_like', 'new_empty_strided', 'rand_like', 'randn_like'),
+    *('_nnz', 'sym_size', 'sym_numel', 'sym_stride', 'is_same_size', 'size', 'dense_dim'),
+}
+_MOVES = {
+    *('view', '_unsafe_view', 'reshape', 'alias', 'detach', 'clone', '_to_copy', 'copy'),
+    *('t', 'transpose', 'permute', 'expand', 'squeeze', 'unsqueeze', 'slice', 'select'),
+    *('index_select', 'index', 'gather', 'cat', 'stack', 'split', 'split_with_sizes'),
+    *('unbind', 'flip', 'roll', 'repeat', 'as_strided', 'unfold', 'im2col', 'diagonal'),
+    *('constant_pad_nd', 'reflection_pad1d', 'reflection_pad2d', 'reflection_pad3d'),
+    *('replication_pad1d', 'replication_pad2d', 'replication_pad3d', 'movedim'),
+    *('upsample_nearest1d', 'upsample_nearest2d', 'upsample_nearest3d', 'narrow'),
+    *('_upsample_nearest_exact1d', '_upsample_nearest_exact2d', 'slice_scatter'),
+    *('_upsample_nearest_exact3d', 'pixel_shuffle', 'pixel_unshuffle', 'lift_fresh'),
+    *('channel_shuffle', 'native_channel_shuffle', 'select_scatter', 'tril', 'triu'),
+    *('_reshape_alias', 'view_as', 'unsafe_split', 'chunk', 'contiguous', 'repeat_interleave'),
+    *('masked_select', 'index_put', 'scatter', 'diag_embed', 'index_copy', 'neg'),
+    *('masked_scatter', '_to_dense', 'col_indices', 'take', 'unsafe_chunk', 'rot90'),
+}
+_SCALINGS = {'mul', 'div', 'true_divide', 'multiply', 'divide'}
+_NORMS = {
+    *('native_batch_norm', '_native_batch_norm_legit_no_training', 'native_layer_norm'),
+    *('native_group_norm', 'cudnn_batch_norm', 'miopen_batch_norm', 'batch_norm'),
+    *('_batch_norm_no_update', '_batch_norm_with_update', '_fused_rms_norm'),
+}
+_TAPS = {
+    **{'upsample_linear1d': 2, 'upsample_bilinear2d': 4, 'upsample_trilinear3d': 8},
+    **{'upsample_bicubic2d': 16, '_upsample_bilinear2d_aa': 4},
+}
+_MEANS = {'avg_pool1d', 'avg_pool2d', 'avg_pool3d', '_adaptive_avg_pool2d', 'mean'}
+_MEANS |= {'_adaptive_avg_pool3d', 'adaptive_avg_pool1d', 'adaptive_avg_pool2d'}
+_TOTALS = {'sum', 'cumsum', 'col2im'}
+# Comparisons, read-outs and activations, which are counted where they become neurons.
+_FREE = {
+    *('_softmax', '_log_softmax', 'max', 'min', 'amax', 'amin', 'argmax', 'argmin', 'sort'),
+    *('max_pool2d_with_indices', 'max_pool3d_with_indices', 'adaptive_max_pool2d'),
+    *('adaptive_max_pool3d', 'max_pool1d', 'max_pool2d', 'topk', 'any', 'all', 'aminmax'),
+    *('native_dropout', 'softmax', 'log_softmax', 'isfinite', 'equal', 'is_nonzero'),
+    *('_local_scalar_dense', 'nonzero', 'item', 'glu', 'hardtanh', 'prelu', 'norm'),
+    *('_prelu_kernel', 'linalg_vector_norm', 'unique', '_unique2', 'unique_dim', 'isnan'),
+    *('rrelu_with_noise', 'elu', 'log_sigmoid_forward', 'logsumexp', 'std', 'var'),
+    *('fractional_max_pool2d', 'max_unpool2d', 'std_mean', 'var_mean', 'sinc', 'median'),
+    *('histc', 'bincount', 'searchsorted', 'argsort', 'allclose', 'mode', 'kthvalue'),
+}
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts the operations that are run inside of it.
+
+    Args:
+        marks (Marks): What the tensors that go in are; those that come out are added.
+        counts (Callable): Called with the name of each operation, returns the counts
+            to add to.
+    """
+
+    def __init__(self, marks: Marks, counts: Callable[[str], Counts]) -> None:
+        super().__init__()
+        self.marks = marks
+        self.counts = counts
+        self.uncounted: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name.partition('::')[2]
+        changes = name.endswith('_') and not name.startswith('__')
+        name = name.rstrip('_') if changes else name
+        inputs = [v for v in pytree.tree_leaves((args, kwargs)) if _is_tensor(v)]
+        marks = [self.marks[v] for v in inputs]
+        kind = strongest(marks)
+        if name in _GATHERS and _takes_rows_of_weights(marks):
+            kind = 'signal'
+        out = func(*args, **kwargs)
+        if name in _SHAPES or not inputs:
+            return out
+        mark = Mark(kind)
+        if kind == 'signal':
+            mark = self._count(func, name, args, kwargs, out, marks, changes)
+        for value in pytree.tree_leaves(out):
+            if _is_tensor(value):
+                found = mark
+                if mark.arrivals is not None and mark.arrivals.shape != value.shape:
+                    found = replace(mark, arrivals=None)
+                self.marks[value] = found
+        if isinstance(out, (tuple, list)) and mark.kind == 'signal':
+            self._mark_parts(func, name, args, kwargs, out)
+        if changes and kind == 'signal':
+            self.marks.write(args[0], mark.arrivals is not None)
+        return out
+
+    # What is done, and what comes out.
+
+    def _count(
+        self,
+        func: Any,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        out: Any,
+        marks: list[Mark],
+        changes: bool,
+    ) -> Mark:
+        counts, mark = self.counts(name), Mark('signal')
+        if name in PRODUCTS:
+            self._count_product(counts, args, *PRODUCTS[name])
+        elif name == 'convolution':
+            self._count_convolution(counts, args, out)
+        elif name in _SUMS_OF_ROWS or (name == 'index_put' and _accumulates(args)):
+            return self._count_rows(counts, func, name, args, kwargs)
+        elif name in ('_embedding_bag', '_embedding_bag_forward_only'):
+            num = args[1].numel() * args[0].size(-1)
+            counts.ann_aggregation_macs += num
+            counts.accumulates += num
+        elif name == 'segment_reduce':
+            counts.ann_aggregation_macs += args[0].numel()
+            counts.accumulates += args[0].numel()
+        elif name in _SCALINGS or name == 'neg':
+            return self._count_scaling(counts, name, args, out)
+        elif name in ('add', 'sub', 'rsub'):
+            return self._count_sum(counts, args, kwargs, out)
+        elif name in _NORMS:
+            counts.ann_multiplications += args[0].numel()
+            counts.scalings += args[0].numel()
+            counts.adds += args[0].numel()
+        elif name in _TAPS:
+            self._count_interpolation(counts, func, args, kwargs, out, _TAPS[name])
+        elif name in _MEANS or name in _TOTALS:
+            counts.adds += _num_summed(name, args, kwargs, out)
+            return replace(mark, arrivals=self._moved(func, args, kwargs, name))
+        elif name in ('masked_fill', 'fill', 'zero', 'where'):
+            return replace(mark, arrivals=self._masked(name, args))
+        elif name in _MOVES or name in _GATHERS:
+            return self._move(func, name, args, kwargs, changes)
+        elif name not in _FREE and torch.Tag.pointwise not in func.tags:
+            self.uncounted.append(name)
+        return mark
+
+    def _move(
+        self, func: Any, name: str, args: Any, kwargs: Any, changes: bool
+    ) -> Mark:
+        first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
+        swaps = _swaps(name, args)
+        gathered = first.gathered or (name in _GATHERS)
+        arrivals = self._moved(func, args, kwargs, name)
+        return Mark('signal', arrivals, first.swapped ^ swaps, gathered, first.scaled)
+
+    def _moved(self, func: Any, args: Any, kwargs: Any, name: str) -> Any:
+        """The spikes behind values that are moved, or added up."""
+        if name in _MEANS or name == 'cumsum':
+            return None
+        missing = False
+
+        def spikes(value: Any) -> Any:
+            nonlocal missing
+            if not _is_tensor(value) or not value.is_floating_point():
+                return value
+            mark = self.marks[value]
+            if mark.kind == 'signal':
+                missing |= mark.arrivals is None
+                return value if mark.arrivals is None else mark.arrivals
+            missing |= bool((value != 0).any())
+            return torch.zeros_like(value, dtype=torch.float64)
+
+        fill = args[2] if name == 'constant_pad_nd' and len(args) > 2 else 0
+        swapped = pytree.tree_map(spikes, (args, kwargs))
+        if missing or fill != 0:
+            return None
+        args, kwargs = swapped
+        kwargs = {k: v for k, v in kwargs.items() if k != 'dtype'}
+        if name == '_to_copy':
+            return args[0]
+        if name in ('view', '_unsafe_view', '_reshape_alias'):
+            return args[0].reshape(args[1])
+        if name == 'as_strided':
+            return None
+        return func(*args, **kwargs)
+
+    def _mark_parts(
+        self, func: Any, name: str, args: Any, kwargs: Any, out: Any
+    ) -> None:
+        if name not in _MOVES:
+            return
+        arrivals = self._moved(func, args, kwargs, name)
+        mark = self._move(func, name, args, kwargs, False)
+        for i, part in enumerate(out):
+            found = None if arrivals is None else arrivals[i]
+            self.marks[part] = replace(mark, arrivals=found)
+
+    def _masked(self, name: str, args: Any) -> Tensor | None:
+        """Spikes that are left where others were put out."""
+        if name == 'where':
+            condition, *values = args
+            found = []
+            for value in values:
+                arrivals = self._arrivals_or_none(value)
+                if arrivals is None:
+                    return None
+                found.append(arrivals)
+            return torch.where(condition, *found) if len(found) == 2 else None
+        arrivals = self.marks[args[0]].arrivals
+        if arrivals is None or name != 'masked_fill':
+            return None if arrivals is None else torch.zeros_like(arrivals)
+        return arrivals.masked_fill(args[1], 0)
+
+    def _arrivals_or_none(self, value: Any) -> Any:
+        """The spikes of a value; of a constant, which is a bias, none."""
+        if not _is_tensor(value):
+            return torch.zeros((), dtype=torch.float64)
+        mark = self.marks[value]
+        if mark.kind in ('constant', 'weight'):
+            return torch.zeros_like(value, dtype=torch.float64)
+        return mark.arrivals
+
+    def _count_product(self, counts: Counts, args: Any, i: int, j: int) -> None:
+        a, b = args[i], args[j]
+        marks = self.marks[a], self.marks[b]
+        a = a.unsqueeze(0) if a.dim() == 1 else a
+        b = b.unsqueeze(-1) if b.dim() == 1 else b
+        if marks[0].kind == marks[1].kind == 'signal':
+            num = a.numel() * b.size(-1)
+            counts.ann_macs += num
+            counts.snn_macs += num
+            met = (a != 0).double() @ (b != 0).double()
+            counts.ann_macs_nonzero += int(met.sum())
+            return
+        first = marks[0].kind == 'signal'
+        x, other = (a, b) if first else (b, a)
+        mark, kind = (marks if first else marks[::-1])[0], marks[first].kind
+        on_channels = first != mark.swapped
+        if kind == 'weight' or (kind == 'constant' and on_channels):
+            width = other.size(-1) if first else other.size(-2)
+            arrivals = None if mark.arrivals is None else mark.arrivals.sum()
+            _add_transform(counts, x.numel() * width, _num_nonzero(x) * width)
+            if arrivals is None:
+                counts.snn_macs += x.numel() * width
+            else:
+                counts.synops += int(arrivals) * width
+            return
+        num = _num_nonzero(other) * (x.size(-2) if first else x.size(-1))
+        counts.ann_aggregation_macs += num
+        if mark.arrivals is None:
+            counts.snn_macs += num
+            return
+        spikes = mark.arrivals.reshape(x.shape).sum(dim=-2 if first else -1)
+        counts.synops += int((spikes * _nonzero_along(other, first)).sum())
+
+    def _count_convolution(self, counts: Counts, args: Any, out: Tensor) -> None:
+        x, weight, transposed = args[0], args[1], args[6]
+        mark = self.marks[x]
+        num = (x if transposed else out).numel() * weight[0].numel()
+        ones = torch.ones_like(weight, dtype=torch.float64)
+
+        def met(value: Tensor) -> int:
+            return int(torch.ops.aten.convolution(value, ones, None, *args[3:]).sum())
+
+        _add_transform(counts, num, met((x != 0).double()))
+        if mark.arrivals is None:
+            counts.snn_macs += num
+        else:
+            counts.synops += met(mark.arrivals)
+
+    def _count_rows(
+        self, counts: Counts, func: Any, name: str, args: Any, kwargs: Any
+    ) -> Mark:
+        """Rows that are added to others, as along edges."""
+        src = args[2] if name == 'index_put' else args[3]
+        how = args[4] if name == 'scatter_reduce' else 'sum'
+        mark, base = self.marks[src], self.marks[args[0]]
+        if mark.kind != 'signal' or how not in ('sum', 'mean'):
+            return Mark('signal')
+        num = src.numel()
+        counts.ann_aggregation_macs += num
+        counts.accumulates += num
+        if mark.scaled is not None:  # That is what makes it a multiply-accumulate.
+            where, times = mark.scaled
+            where.ann_multiplications -= min(times, num)
+        if how != 'sum' or mark.arrivals is None:
+            return Mark('signal')
+        spikes = base.arrivals
+        if spikes is None and base.kind == 'signal':
+            return Mark('signal')
+        if spikes is None:
+            spikes = torch.zeros_like(args[0], dtype=torch.float64)
+        if name == 'index_put':
+            found = spikes.index_put(args[1], mark.arrivals, accumulate=True)
+        else:
+            dim, index = args[1:3]
+            add = spikes.index_add if name == 'index_add' else spikes.scatter_add
+            found = add(dim, index, mark.arrivals)
+        return Mark('signal', found)
+
+    def _count_scaling(self, counts: Counts, name: str, args: Any, out: Any) -> Mark:
+        if name == 'neg':
+            return replace(self.marks[args[0]], scaled=None)
+        marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
+        counts.ann_multiplications += out.numel()
+        counts.scalings += out.numel()
+        gathered = any(m.gathered for m in marks)
+        scaled = (counts, out.numel()) if gathered else None
+        mark = Mark('signal', None, marks[0].swapped, gathered, scaled)
+        if marks[0].kind == marks[1].kind == 'signal':
+            return mark
+        i = 0 if marks[0].kind == 'signal' else 1
+        arrivals, factor = marks[i].arrivals, args[1 - i]
+        if arrivals is None or (name not in ('mul', 'multiply') and i == 1):
+            return mark
+        arrivals = arrivals.expand(out.shape)
+        if _is_tensor(factor):
+            is_mask = factor.dtype == torch.bool
+            if factor.numel() == out.numel() > 1 and not is_mask:
+                return mark  # Each spike has a size of its own.
+            arrivals = arrivals * (factor != 0)
+        return replace(mark, arrivals=arrivals)
+
+    def _count_sum(self, counts: Counts, args: Any, kwargs: Any, out: Any) -> Mark:
+        marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
+        kinds = [m.kind for m in marks]
+        if 'weight' not in kinds and 'constant' not in kinds:
+            counts.adds += out.numel()
+        gathered = any(m.gathered for m in marks)
+        scaled = next((m.scaled for m in marks if m.scaled is not None), None)
+        mark = Mark('signal', None, marks[0].swapped, gathered, scaled)
+        found = [self._arrivals_or_none(value) for value in args[:2]]
+        if any(spikes is None for spikes in found):
+            return mark
+        return replace(mark, arrivals=(found[0] + found[1]).expand(out.shape))
+
+    def _count_interpolation(
+        self, counts: Counts, func: Any, args: Any, kwargs: Any, out: Tensor, taps: int
+    ) -> None:
+        x = args[0]
+        fan_out = _interpolation_fan_out(func, x, args[1:], kwargs)
+        num = out.numel() * taps
+        _add_transform(counts, num, int(((x != 0) * fan_out).sum()))
+        arrivals = self.marks[x].arrivals
+        if arrivals is None:
+            counts.snn_macs += num
+        else:
+            counts.synops += int((arrivals * fan_out).sum())
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _add_transform(counts: Counts, num: int, num_nonzero: int) -> None:
+    counts.ann_macs += num
+    counts.ann_macs_nonzero += num_nonzero
+
+
+def _takes_rows_of_weights(marks: list[Mark]) -> bool:
+    """Whether rows of parameters are picked by an input, as embeddings do."""
+    kinds = {mark.kind for mark in marks}
+    return kinds >= {'weight', 'fixed'} and 'signal' not in kinds
+
+
+def _accumulates(args: Any) -> bool:
+    return len(args) > 3 and bool(args[3])
+
+
+def _num_nonzero(value: Tensor) -> int:
+    if value.layout != torch.strided:
+        return int(value._nnz())
+    return int(value.count_nonzero())
+
+
+def _nonzero_along(value: Tensor, rows: bool) -> Tensor:
+    """How many entries each row of a matrix has, or each column."""
+    if value.layout == torch.strided:
+        return (value != 0).sum(dim=-1 if rows else -2).double()
+    row, col = value.to_sparse_coo().coalesce().indices()
+    index, size = (row, value.size(0)) if rows else (col, value.size(1))
+    return torch.bincount(index, minlength=size).double()
+
+
+def _swaps(name: str, args: Any) -> bool:
+    """Whether an operation exchanges the last two dimensions."""
+    rank = args[0].dim() if _is_tensor(args[0]) else 0
+    if name == 't':
+        return rank == 2
+    if name == 'transpose':
+        return {d % max(1, rank) for d in args[1:3]} == {rank - 1, rank - 2}
+    if name == 'permute':
+        dims = [d % max(1, rank) for d in args[1]]
+        return dims[-2:] == [rank - 1, rank - 2]
+    return False
+
+
+def _num_summed(name: str, args: Any, kwargs: Any, out: Any) -> int:
+    if not name.startswith('avg_pool'):
+        return int(args[0].numel())
+    num_dims = int(name[-2])
+    size = args[1] if len(args) > 1 else kwargs['kernel_size']
+    sizes = [size] if isinstance(size, int) else list(size)
+    sizes = sizes * num_dims if len(sizes) == 1 else sizes
+    return int(out.numel()) * math.prod(sizes)
+
+
+def _interpolation_fan_out(
+    func: Any, x: Tensor, args: Any, kwargs: dict[str, Any]
+) -> Tensor:
+    """How many output values each input value is a part of: as many along each
+    dimension, one after another.
+    """
+    spatial = x.shape[2:]
+    total = torch.ones(spatial, dtype=torch.float64)
+    for dim, size in enumerate(spatial):
+        probe = torch.zeros(size, 1, *spatial, dtype=torch.float64)
+        for i in range(size):
+            probe[i].select(1 + dim, i).fill_(1)
+        out = func(probe, *args, **kwargs)
+        line = [slice(None), 0] + [0] * len(spatial)
+        line[2 + dim] = slice(None)
+        found = (out[tuple(line)].abs() > 1e-12).sum(dim=1).double()
+        total = total * found.view(*[-1 if d == dim else 1 for d in range(len(spatial))])
+    return total
+
+
