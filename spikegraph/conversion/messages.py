@@ -123,7 +123,7 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
     layer = module_of(network, node)
     if not isinstance(layer, GraphFilter) or not isinstance(layer.shift, MemberShift):
         return
-    plain = layer.weight is None and layer.coefficients == [[0.0, 1.0]]
+    plain = layer.coefficients == [[0.0, 1.0]]
     if not plain or node.kwargs or len(node.args) != 3 or node.args[2] is None:
         return
     messages, target, num_targets = node.args
@@ -147,7 +147,7 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
     if weight is not None and layer.shift.mean:
         return
     path = f'products.{node.name}'
-    network.add_submodule(path, GraphFilter(shift))
+    network.add_submodule(path, GraphFilter(shift, weight=layer.weight, bias=layer.bias))
     with network.graph.inserting_before(node):
         if edge_index is None:
             ends = [source, target]

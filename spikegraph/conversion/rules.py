@@ -224,6 +224,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(torch.index_select, torch.narrow, torch.chunk, torch.split, torch.permute),
         *(torch.unbind, torch.repeat_interleave, torch.flip),
         *(torch.t, 'float', 'double', 'to', 'type_as', of_length, *LEAF_FUNCTIONS),
+        *('index_add', torch.index_add, 'scatter_add', torch.scatter_add),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
         *(*IMAGE_OPERATIONS, *PRODUCTS),

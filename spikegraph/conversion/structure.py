@@ -152,6 +152,7 @@ class _Builder:
         canonicalise(self.structure, self.signals)
         collect_messages(self.structure, self.signals)
         fuse_linear(self.structure)
+        collect_messages(self.structure, self.signals)
         fold_constants(self.structure, self.signals)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals, self._add_relay)

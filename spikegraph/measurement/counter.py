@@ -337,8 +337,9 @@ def _add_operation(counts: Counts, item: Operation, arrivals: Tensor | None) -> 
 def _cheaper(
     operations: list[Operation], layer: GraphFilter, x: Any, *graph: Any
 ) -> list[Operation]:
-    """Real values may be summed up before they meet the weights."""
-    if layer.weight is None or layer.coefficients != [[0.0, 1.0]]:
+    """Real values that are pooled are summed up before they meet the weights."""
+    is_pool = isinstance(layer.shift, MemberShift)
+    if layer.weight is None or not is_pool:
         return operations
     adjacency = layer.adjacency(x, graph)
     per_row = x.shape[1:].numel()

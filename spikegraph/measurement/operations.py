@@ -103,14 +103,14 @@ class OperationCounter(TorchDispatchMode):
         mark = Mark(kind)
         if kind == 'signal':
             mark = self._count(func, name, args, kwargs, out, marks, changes)
-        for value in pytree.tree_leaves(out):
+        spikes: Any = mark.arrivals
+        several = isinstance(out, (tuple, list))
+        for i, value in enumerate(pytree.tree_leaves(out)):
             if _is_tensor(value):
-                found = mark
-                if mark.arrivals is not None and mark.arrivals.shape != value.shape:
-                    found = replace(mark, arrivals=None)
-                self.marks[value] = found
-        if isinstance(out, (tuple, list)) and mark.kind == 'signal':
-            self._mark_parts(func, name, args, kwargs, out)
+                found = spikes[i] if several and spikes is not None else spikes
+                if found is not None and found.shape != value.shape:
+                    found = None
+                self.marks[value] = replace(mark, arrivals=found)
         if changes and kind == 'signal':
             self.marks.write(args[0], mark.arrivals is not None)
         return out
@@ -201,17 +201,6 @@ class OperationCounter(TorchDispatchMode):
         if name == 'as_strided':
             return None
         return func(*args, **kwargs)
-
-    def _mark_parts(
-        self, func: Any, name: str, args: Any, kwargs: Any, out: Any
-    ) -> None:
-        if name not in _MOVES:
-            return
-        arrivals = self._moved(func, args, kwargs, name)
-        mark = self._move(func, name, args, kwargs, False)
-        for i, part in enumerate(out):
-            found = None if arrivals is None else arrivals[i]
-            self.marks[part] = replace(mark, arrivals=found)
 
     def _masked(self, name: str, args: Any) -> Tensor | None:
         """Spikes that are left where others were put out."""

@@ -45,9 +45,10 @@ class Samples:
                 self.unit = unit
         if 'node' in self.found and self.unit == 'sample':
             if pooled:
-                self.unit, self.found['graph'] = 'graph', rows
+                self.unit = 'graph'
             elif rows <= self.found['node']:
                 self.unit = 'node'
+        self.found[self.unit] = rows
         if 'node' in self.found:
             self.found.setdefault('graph', _num_graphs(env))
 
