@@ -83,7 +83,9 @@ class _Layers:
         with self.graph.inserting_before(node):
             if is_known and (self.constants.is_learned(other) or dims[-1] == -1):
                 weight = self._weight(self.constants.value(other), other_dims, found)
-                out = None if weight is None else self._transform(node, x, dims, *weight)
+                out = (
+                    None if weight is None else self._transform(node, x, dims, *weight)
+                )
             else:
                 out = self._aggregation(node, x, dims, other, other_dims)
             if out is None:
@@ -174,7 +176,7 @@ class _Layers:
                 return out
             return self._move(node, out, (-1,), (-2,))
         other = found.b if x_first else found.a
-        num_dims = (self._num_dims(other) or 0) - len(found.b_dims)
+        num_dims = self._num_dims(other) - len(found.b_dims)
         if not x_first and num_dims > 0:
             out = self._move(
                 node, out, tuple(range(-num_dims, 0)), tuple(range(num_dims))
@@ -184,10 +186,10 @@ class _Layers:
             out = self._call(node, torch.permute, out, order)
         return out
 
-    def _num_dims(self, value: Any) -> int | None:
+    def _num_dims(self, value: Any) -> int:
         if self.constants.knows(value):
             return int(self.constants.value(value).dim())
-        return rank_of(value)
+        return rank_of(value) or 2
 
     def replace_convolution(self, node: fx.Node) -> None:
         """Makes a layer of a convolution with parameters."""
@@ -203,7 +205,7 @@ class _Layers:
         num = weight.size(0), weight.size(1) * rest.get('groups', 1)
         if any(isinstance(n, fx.Node) for n in pytree.tree_leaves(rest)):
             return
-        conv = kind(
+        conv: Any = kind(
             *(num if is_transposed else num[::-1]),
             tuple(weight.shape[2:]),
             bias=bias is not None,

@@ -15,8 +15,8 @@ from spikegraph.conversion.tracing import module_of
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.shift import MemberShift
 
-_PRODUCTS = {operator.mul, torch.mul, torch.multiply, 'mul', 'multiply'}
-_QUOTIENTS = {operator.truediv, torch.div, torch.divide, torch.true_divide}
+_PRODUCTS: set[Any] = {operator.mul, torch.mul, torch.multiply, 'mul', 'multiply'}
+_QUOTIENTS: set[Any] = {operator.truediv, torch.div, torch.divide, torch.true_divide}
 _QUOTIENTS |= {'div', 'divide', 'true_divide'}
 _NEGATIVES = {operator.neg, torch.neg, torch.negative, 'neg', 'negative'}
 _SUMS = {operator.add, torch.add, 'add'}
@@ -192,7 +192,7 @@ class _Folder:
                 continue
             if isinstance(layer.shift, MemberShift) or len(summed.args) > 2:  # type: ignore[union-attr]
                 continue  # Groups, or a bipartite graph, which have other rows.
-            found = self._scaled(own) if isinstance(own, fx.Node) else None  # type: ignore[arg-type]
+            found = self._scaled(own) if isinstance(own, fx.Node) else None
             source, value = (own, 1.0) if found is None else found
             factor = _number(value)
             if factor is None or summed.args[0] is not source:  # type: ignore[union-attr]

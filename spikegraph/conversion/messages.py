@@ -80,7 +80,9 @@ def _zero_rows(base: Any) -> Any:
     if base.target is torch.zeros_like:
         return base
     sizes: Any = base.args if base.target is torch.zeros else base.args[1:]
-    sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    sizes = (
+        sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    )
     return sizes[0] if len(sizes) > 1 else base
 
 
@@ -113,7 +115,10 @@ def _before_column(value: Any) -> Any:
     rest: Any = value.args[1:]
     rest = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest
     is_column = value.target in _VIEWS and tuple(rest) == (-1, 1)
-    is_column |= value.target in ('unsqueeze', torch.unsqueeze) and rest in ((1,), (-1,))
+    is_column |= value.target in ('unsqueeze', torch.unsqueeze) and rest in (
+        (1,),
+        (-1,),
+    )
     if value.target is operator.getitem:
         is_column = tuple(rest) == (slice(None), None)
     return value.args[0] if is_column else None
@@ -147,7 +152,9 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
     if weight is not None and layer.shift.mean:
         return
     path = f'products.{node.name}'
-    network.add_submodule(path, GraphFilter(shift, weight=layer.weight, bias=layer.bias))
+    network.add_submodule(
+        path, GraphFilter(shift, weight=layer.weight, bias=layer.bias)
+    )
     with network.graph.inserting_before(node):
         if edge_index is None:
             ends = [source, target]
@@ -167,8 +174,16 @@ def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
         is_row = value.args[1] == 0 or rank_of(x) == 2
         return (x, value.args[2]) if is_row else None
     if value.target is operator.getitem and isinstance(value.args[1], fx.Node):
-        return (x, value.args[1]) if rank_of(value.args[1]) == 1 else None
+        return (x, value.args[1]) if _is_vector(value.args[1]) else None
     return None
+
+
+def _is_vector(index: fx.Node) -> bool:
+    """Whether an index has one dimension, as a row of edges."""
+    rank = rank_of(index)
+    if rank is None and index.target is operator.getitem:
+        return isinstance(index.args[1], int)
+    return rank == 1
 
 
 def _weighted(value: Any) -> tuple[fx.Node, fx.Node] | None:

@@ -174,7 +174,8 @@ def fuse_linear(structure: Structure) -> None:
         user = next(iter(node.users))
         if user.op != 'call_module' or user.args[:1] != (node,):
             continue
-        first, second = module_of(network, node), module_of(network, user)
+        first: Any = module_of(network, node)
+        second: Any = module_of(network, user)
         alone = calls[str(node.target)] == calls[str(user.target)] == 1
         if not alone or user.all_input_nodes.count(node) != 1:
             continue
@@ -185,7 +186,7 @@ def fuse_linear(structure: Structure) -> None:
         elif type(first) is SpikingLinear and _is_plain_filter(second):
             if first.bias is None:
                 second.set_parameters(first.weight, None)
-                user.replace_input_with(node, node.args[0])  # type: ignore[arg-type]
+                user.replace_input_with(node, node.all_input_nodes[0])
                 graph.erase_node(node)
 
 

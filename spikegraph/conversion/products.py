@@ -155,7 +155,8 @@ def _einsum(given: dict[str, Any]) -> Contraction | None:
     if sorted(left) != sorted(out):  # A batch, or a sum over one operand alone.
         return None
     return Contraction(
-        *operands,
+        operands[0],
+        operands[1],
         tuple(a.index(c) - len(a) for c in summed),
         tuple(b.index(c) - len(b) for c in summed),
         tuple(left.index(c) for c in out),
@@ -204,4 +205,3 @@ PRODUCTS: tuple[Any, ...] = (
     *(torch.linalg.matmul, torch.linalg.multi_dot, torch.chain_matmul, torch.kron),
     *(torch.outer, 'outer', torch.ger, F.bilinear, torch.linalg.vecdot),
 )
-

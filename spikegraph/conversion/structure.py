@@ -93,7 +93,9 @@ def build_structure(
         options = TraceOptions(config.allow_analog, kept)
         try:
             network = trace(model, spec, options)
-            whole = {str(n.target) for n in network.graph.nodes if 'why_whole' in n.meta}
+            whole = {
+                str(n.target) for n in network.graph.nodes if 'why_whole' in n.meta
+            }
             if not whole.intersection(affine) - kept:
                 return _build(network, features, config, spec)
             kept |= whole.intersection(affine)

@@ -68,7 +68,9 @@ class RowFinder:
                 return _nth(self.at[path], call)
             if path in self.inside:
                 return _nth(self.inside[path], number)
-            below = [name for p, name in self.paths if path and p.startswith(f'{path}.')]
+            below = [
+                name for p, name in self.paths if path and p.startswith(f'{path}.')
+            ]
             if below:
                 return below[0]
             if not path:

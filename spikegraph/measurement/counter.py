@@ -166,7 +166,7 @@ class Counter:
                 self.marks[found[n]] = Mark('signal', self.arrivals.get(n))
             if node.name in self.analog:
                 self._forget_spikes(found[n])
-        counter = OperationCounter(self.marks, counts)
+        counter = OperationCounter(self.marks, counts, follows=True)
         with counter:
             value = run_node(self.network, node, found)
         if node.name in self.analog:
@@ -214,9 +214,7 @@ class Counter:
         counts.snn_macs = operation.macs(*_decoded(args))
         counts.analog_values = counts.ann_activations = size
 
-    def _count_population(
-        self, node: fx.Node, feeds: frozenset[fx.Node]
-    ) -> None:
+    def _count_population(self, node: fx.Node, feeds: frozenset[fx.Node]) -> None:
         spikes: Spikes = self.env[node]
         neuron = self.network.get_submodule(str(node.target))
         num_neurons = spikes.shape.numel()
@@ -261,9 +259,7 @@ class Counter:
             counts.counts.membrane_updates += steps * value.numel()
             counts.counts.ann_activations += value.numel()
 
-    def _count_source(
-        self, node: fx.Node, value: Tensor
-    ) -> None:
+    def _count_source(self, node: fx.Node, value: Tensor) -> None:
         """An index adds one row of weights; an edge of a sparse layer, too."""
         index = self.env[node.all_input_nodes[0]]
         is_sparse = isinstance(operation_of(self.network, node), SparseLinear)

@@ -50,8 +50,7 @@ class Marks:
         mark: Mark | None = self._marks.get(value)
         if self._written and _storage(value) in self._written:
             storage = _storage(value)
-            if mark is None or mark.kind != 'signal':
-                return Mark('signal')
+            mark = replace(Mark('signal') if mark is None else mark, kind='signal')
             return replace(mark, arrivals=None) if storage in self._lost else mark
         return Mark('constant') if mark is None else mark
 

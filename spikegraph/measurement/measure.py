@@ -53,8 +53,8 @@ class Measurement:
         return num_spikes / max(1, sum(counts.neurons for counts in rows))
 
     def energy_pj(self) -> dict[str, float]:
-        """Energies in pJ per node, or other unit: the ANN, dense and with zeros skipped, and
-        the spiking network; compute only, and with memory and neuron state.
+        """Energies in pJ per :obj:`unit`: the ANN, dense and with zeros skipped, and the
+        spiking network; compute only, and with memory and neuron state.
         """
         total, table, nodes = self.total, self.table, max(1, self.num_nodes)
         return {

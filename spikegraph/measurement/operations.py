@@ -26,10 +26,27 @@ _GATHERS = {'index_select', 'index', 'embedding', 'gather'}
 _SHAPES = {
     *('new_zeros', 'new_ones', 'new_full', 'new_empty', 'zeros_like', 'ones_like'),
     *('full_like', 'empty_like', 'new_empty_strided', 'rand_like', 'randn_like'),
-    *('_nnz', 'sym_size', 'sym_numel', 'sym_stride', 'is_same_size', 'size', 'dense_dim'),
+    *(
+        '_nnz',
+        'sym_size',
+        'sym_numel',
+        'sym_stride',
+        'is_same_size',
+        'size',
+        'dense_dim',
+    ),
 }
 _MOVES = {
-    *('view', '_unsafe_view', 'reshape', 'alias', 'detach', 'clone', '_to_copy', 'copy'),
+    *(
+        'view',
+        '_unsafe_view',
+        'reshape',
+        'alias',
+        'detach',
+        'clone',
+        '_to_copy',
+        'copy',
+    ),
     *('t', 'transpose', 'permute', 'expand', 'squeeze', 'unsqueeze', 'slice', 'select'),
     *('index_select', 'index', 'gather', 'cat', 'stack', 'split', 'split_with_sizes'),
     *('unbind', 'flip', 'roll', 'repeat', 'as_strided', 'unfold', 'im2col', 'diagonal'),
@@ -39,8 +56,23 @@ _MOVES = {
     *('_upsample_nearest_exact1d', '_upsample_nearest_exact2d', 'slice_scatter'),
     *('_upsample_nearest_exact3d', 'pixel_shuffle', 'pixel_unshuffle', 'lift_fresh'),
     *('channel_shuffle', 'native_channel_shuffle', 'select_scatter', 'tril', 'triu'),
-    *('_reshape_alias', 'view_as', 'unsafe_split', 'chunk', 'contiguous', 'repeat_interleave'),
-    *('masked_select', 'index_put', 'scatter', 'diag_embed', 'index_copy', 'neg'),
+    *(
+        '_reshape_alias',
+        'view_as',
+        'unsafe_split',
+        'chunk',
+        'contiguous',
+        'repeat_interleave',
+    ),
+    *(
+        'repeat_interleave',
+        'masked_select',
+        'index_put',
+        'scatter',
+        'diag_embed',
+        'index_copy',
+        'neg',
+    ),
     *('masked_scatter', '_to_dense', 'col_indices', 'take', 'unsafe_chunk', 'rot90'),
 }
 _SCALINGS = {'mul', 'div', 'true_divide', 'multiply', 'divide'}
@@ -58,14 +90,46 @@ _MEANS |= {'_adaptive_avg_pool3d', 'adaptive_avg_pool1d', 'adaptive_avg_pool2d'}
 _TOTALS = {'sum', 'cumsum', 'col2im'}
 # Comparisons, read-outs and activations, which are counted where they become neurons.
 _FREE = {
-    *('_softmax', '_log_softmax', 'max', 'min', 'amax', 'amin', 'argmax', 'argmin', 'sort'),
+    *(
+        '_softmax',
+        '_log_softmax',
+        'max',
+        'min',
+        'amax',
+        'amin',
+        'argmax',
+        'argmin',
+        'sort',
+    ),
     *('max_pool2d_with_indices', 'max_pool3d_with_indices', 'adaptive_max_pool2d'),
-    *('adaptive_max_pool3d', 'max_pool1d', 'max_pool2d', 'topk', 'any', 'all', 'aminmax'),
+    *(
+        'adaptive_max_pool3d',
+        'max_pool1d',
+        'max_pool2d',
+        'topk',
+        'any',
+        'all',
+        'aminmax',
+    ),
     *('native_dropout', 'softmax', 'log_softmax', 'isfinite', 'equal', 'is_nonzero'),
     *('_local_scalar_dense', 'nonzero', 'item', 'glu', 'hardtanh', 'prelu', 'norm'),
-    *('_prelu_kernel', 'linalg_vector_norm', 'unique', '_unique2', 'unique_dim', 'isnan'),
+    *(
+        '_prelu_kernel',
+        'linalg_vector_norm',
+        'unique',
+        '_unique2',
+        'unique_dim',
+        'isnan',
+    ),
     *('rrelu_with_noise', 'elu', 'log_sigmoid_forward', 'logsumexp', 'std', 'var'),
-    *('fractional_max_pool2d', 'max_unpool2d', 'std_mean', 'var_mean', 'sinc', 'median'),
+    *(
+        'fractional_max_pool2d',
+        'max_unpool2d',
+        'std_mean',
+        'var_mean',
+        'sinc',
+        'median',
+    ),
     *('histc', 'bincount', 'searchsorted', 'argsort', 'allclose', 'mode', 'kthvalue'),
 }
 
@@ -77,10 +141,15 @@ class OperationCounter(TorchDispatchMode):
         marks (Marks): What the tensors that go in are; those that come out are added.
         counts (Callable): Called with the name of each operation, returns the counts
             to add to.
+        follows (bool, optional): Whether spikes are followed into tensors that are
+            made empty and written part by part. (default: :obj:`False`)
     """
 
-    def __init__(self, marks: Marks, counts: Callable[[str], Counts]) -> None:
+    def __init__(
+        self, marks: Marks, counts: Callable[[str], Counts], follows: bool = False
+    ) -> None:
         super().__init__()
+        self.follows = follows
         self.marks = marks
         self.counts = counts
         self.uncounted: list[str] = []
@@ -99,8 +168,13 @@ class OperationCounter(TorchDispatchMode):
             kind = 'signal'
         out = func(*args, **kwargs)
         if name in _SHAPES or not inputs:
+            if self.follows and _is_tensor(out) and out.is_floating_point():
+                if out.layout == torch.strided:
+                    self.marks[out] = Mark('constant', _no_spikes(out))
             return out
         mark = Mark(kind)
+        if kind == 'constant' and name in _MOVES and marks[0].arrivals is not None:
+            mark = Mark(kind, self._moved(func, args, kwargs, name, changes))
         if kind == 'signal':
             mark = self._count(func, name, args, kwargs, out, marks, changes)
         spikes: Any = mark.arrivals
@@ -153,7 +227,9 @@ class OperationCounter(TorchDispatchMode):
             self._count_interpolation(counts, func, args, kwargs, out, _TAPS[name])
         elif name in _MEANS or name in _TOTALS:
             counts.adds += _num_summed(name, args, kwargs, out)
-            return replace(mark, arrivals=self._moved(func, args, kwargs, name))
+            return replace(
+                mark, arrivals=self._moved(func, args, kwargs, name, changes)
+            )
         elif name in ('masked_fill', 'fill', 'zero', 'where'):
             return replace(mark, arrivals=self._masked(name, args))
         elif name in _MOVES or name in _GATHERS:
@@ -168,10 +244,12 @@ class OperationCounter(TorchDispatchMode):
         first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
         swaps = _swaps(name, args)
         gathered = first.gathered or (name in _GATHERS)
-        arrivals = self._moved(func, args, kwargs, name)
+        arrivals = self._moved(func, args, kwargs, name, changes)
         return Mark('signal', arrivals, first.swapped ^ swaps, gathered, first.scaled)
 
-    def _moved(self, func: Any, args: Any, kwargs: Any, name: str) -> Any:
+    def _moved(
+        self, func: Any, args: Any, kwargs: Any, name: str, changes: bool
+    ) -> Any:
         """The spikes behind values that are moved, or added up."""
         if name in _MEANS or name == 'cumsum':
             return None
@@ -185,8 +263,10 @@ class OperationCounter(TorchDispatchMode):
             if mark.kind == 'signal':
                 missing |= mark.arrivals is None
                 return value if mark.arrivals is None else mark.arrivals
+            if mark.arrivals is not None and (changes or value is args[0]):
+                return mark.arrivals  # Of what is written to, or a part of it.
             missing |= bool((value != 0).any())
-            return torch.zeros_like(value, dtype=torch.float64)
+            return _no_spikes(value)
 
         fill = args[2] if name == 'constant_pad_nd' and len(args) > 2 else 0
         swapped = pytree.tree_map(spikes, (args, kwargs))
@@ -202,7 +282,7 @@ class OperationCounter(TorchDispatchMode):
             return None
         return func(*args, **kwargs)
 
-    def _masked(self, name: str, args: Any) -> Tensor | None:
+    def _masked(self, name: str, args: Any) -> Any:
         """Spikes that are left where others were put out."""
         if name == 'where':
             condition, *values = args
@@ -224,7 +304,7 @@ class OperationCounter(TorchDispatchMode):
             return torch.zeros((), dtype=torch.float64)
         mark = self.marks[value]
         if mark.kind in ('constant', 'weight'):
-            return torch.zeros_like(value, dtype=torch.float64)
+            return _no_spikes(value)
         return mark.arrivals
 
     def _count_product(self, counts: Counts, args: Any, i: int, j: int) -> None:
@@ -296,7 +376,7 @@ class OperationCounter(TorchDispatchMode):
         if spikes is None and base.kind == 'signal':
             return Mark('signal')
         if spikes is None:
-            spikes = torch.zeros_like(args[0], dtype=torch.float64)
+            spikes = _no_spikes(args[0])
         if name == 'index_put':
             found = spikes.index_put(args[1], mark.arrivals, accumulate=True)
         else:
@@ -357,6 +437,10 @@ class OperationCounter(TorchDispatchMode):
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
+
+
+def _no_spikes(value: Tensor) -> Tensor:
+    return torch.zeros(value.shape, dtype=torch.float64, device=value.device)
 
 
 def _add_transform(counts: Counts, num: int, num_nonzero: int) -> None:
@@ -428,7 +512,7 @@ def _interpolation_fan_out(
         line = [slice(None), 0] + [0] * len(spatial)
         line[2 + dim] = slice(None)
         found = (out[tuple(line)].abs() > 1e-12).sum(dim=1).double()
-        total = total * found.view(*[-1 if d == dim else 1 for d in range(len(spatial))])
+        total = total * found.view(
+            *[-1 if d == dim else 1 for d in range(len(spatial))]
+        )
     return total
-
-

@@ -19,6 +19,7 @@ from spikegraph.nn.shift import MemberShift
 Unit = Literal['node', 'graph', 'image', 'sequence', 'sample']
 UNITS: tuple[Unit, ...] = ('node', 'graph', 'image', 'sequence', 'sample')
 _OVER_ROWS = (0, (0,), [0])
+_ADDS = ('scatter', 'index_add')  # Sums over members, read last.
 
 
 class Samples:
@@ -91,11 +92,15 @@ class Samples:
     def _pools(self, node: fx.Node, num_nodes: int) -> bool:
         """Whether an operation sums up nodes, or takes their largest."""
         layer, value = operation_of(self.network, node), self.env[node]
-        x = self.env[node.all_input_nodes[0]] if node.all_input_nodes else None
+        adds = str(getattr(layer, '__name__', layer)).startswith(_ADDS)
+        inputs = node.all_input_nodes
+        x: Any = self.env[inputs[-1 if adds else 0]] if inputs else None
         if not _has_rows(x) or x.shape[0] != num_nodes:
             return False
-        members = isinstance(layer, GraphFilter) and isinstance(layer.shift, MemberShift)
-        if members or isinstance(layer, EarliestMember):
+        members = isinstance(layer, GraphFilter) and isinstance(
+            layer.shift, MemberShift
+        )
+        if adds or members or isinstance(layer, EarliestMember):
             return bool(value.shape[0] != num_nodes or _num_graphs(self.env) > 1)
         totals = ('mean', 'sum', 'amax', 'max', torch.mean, torch.sum, torch.amax)
         dim: Any = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)

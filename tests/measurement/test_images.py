@@ -20,6 +20,7 @@ def macs_by_hooks(model, x):
             total += out.numel() * module.weight[0].numel()
         elif isinstance(module, nn.ConvTranspose2d):
             total += args[0].numel() * module.weight[0].numel()
+
     hooks = [m.register_forward_hook(count) for m in model.modules()]
     with torch.no_grad():
         model(x)
