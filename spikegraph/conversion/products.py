@@ -108,7 +108,7 @@ def _tensordot(given: dict[str, Any]) -> Contraction | None:
         if ranks[1] is None and dims != 1:
             return None
         first = -1 - dims if ranks[1] is None else -ranks[1]
-        pairs = (tuple(range(-dims, 0)), tuple(range(first, first + dims)))
+        pairs: Any = (tuple(range(-dims, 0)), tuple(range(first, first + dims)))
     else:
         if not isinstance(dims, Sequence) or len(dims) != 2:
             return None
