@@ -179,18 +179,40 @@ def fuse_linear(structure: Structure) -> None:
         alone = calls[str(node.target)] == calls[str(user.target)] == 1
         if not alone or user.all_input_nodes.count(node) != 1:
             continue
-        if _is_plain_filter(first) and type(second) is SpikingLinear:
+        if is_plain_filter(first) and type(second) is SpikingLinear:
             first.set_parameters(second.weight, second.bias)
             user.replace_all_uses_with(node)
             graph.erase_node(user)
-        elif type(first) is SpikingLinear and _is_plain_filter(second):
+        elif type(first) is SpikingLinear and is_plain_filter(second):
             if first.bias is None:
                 second.set_parameters(first.weight, None)
                 user.replace_input_with(node, node.all_input_nodes[0])
                 graph.erase_node(node)
+    _pass_weights_on(structure)
 
 
-def _is_plain_filter(layer: Any) -> bool:
+def _pass_weights_on(structure: Structure) -> None:
+    """Gives the weights of a filter to the filter without weights in front of it, and
+    so on, up to where spikes are read.
+    """
+    network, graph = structure.network, structure.network.graph
+    calls = count_calls(graph)
+    for node in reversed(list(graph.nodes)):
+        before = node.args[0] if node.op == 'call_module' and node.args else None
+        if not isinstance(before, fx.Node) or before.op != 'call_module':
+            continue
+        first: Any = module_of(network, before)
+        second: Any = module_of(network, node)
+        alone = calls[str(before.target)] == calls[str(node.target)] == 1
+        alone &= len(before.users) == 1 and node.all_input_nodes.count(before) == 1
+        if not alone or not is_plain_filter(first) or type(second) is not GraphFilter:
+            continue
+        if second.weight is not None and len(second.coefficients) == 1:
+            first.set_parameters(second.weight, None)
+            second.set_parameters(None, second.bias)
+
+
+def is_plain_filter(layer: Any) -> bool:
     """Whether it has no weights and no bias, so that it may take some."""
     if not isinstance(layer, GraphFilter):
         return False

@@ -23,6 +23,7 @@ from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.canonical import canonicalise
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.distribution import distribute_linear
 from spikegraph.conversion.factors import fold_constants
 from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.messages import collect_messages
@@ -156,6 +157,8 @@ class _Builder:
         fuse_linear(self.structure)
         collect_messages(self.structure, self.signals)
         fold_constants(self.structure, self.signals)
+        distribute_linear(self.structure, self.signals)
+        fuse_linear(self.structure)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals, self._add_relay)
         insert_decoders(self.structure)

@@ -29,10 +29,14 @@ class RowFinder:
     Args:
         network (torch.fx.GraphModule): The converted structure, as it was traced.
         names (Callable): The name of a node's row.
+        rows (Dict[str, LayerCounts]): The rows that there are.
     """
 
     def __init__(
-        self, network: fx.GraphModule, names: Callable[[fx.Node], str]
+        self,
+        network: fx.GraphModule,
+        names: Callable[[fx.Node], str],
+        rows: dict[str, LayerCounts],
     ) -> None:
         self.at: dict[str, list[str]] = {}  # Rows of modules that are called.
         self.inside: dict[str, list[str]] = {}  # Rows made of what a module does.
@@ -48,9 +52,7 @@ class RowFinder:
             if node.op == 'call_module' and first not in _OURS:
                 self.at.setdefault(target, []).append(name)
                 self.paths.append((target, name))
-            elif node.op == 'call_module' and first == 'neurons':
-                continue
-            elif node.op == 'call_module':
+            elif name in rows and rows[name].role == 'layer':
                 self.inside.setdefault(around, []).append(name)
                 self.paths.append((around, name))
 

@@ -14,6 +14,7 @@ from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
+from spikegraph.conversion.distribution import SUM
 from spikegraph.conversion.interpretation import (
     arguments,
     is_input,
@@ -175,6 +176,8 @@ class Counter:
             self.uncounted += [
                 f'{node.name} ({name})' for name in dict.fromkeys(counter.uncounted)
             ]
+        if row and node.name.startswith(f'{SUM}_'):  # In one membrane.
+            row[0].accumulates, row[0].adds = row[0].adds, 0
         if row and row[0] == Counts():
             del self.rows[row_name(node)]
         elif row and (row[0].synops or row[0].snn_macs or row[0].accumulates):

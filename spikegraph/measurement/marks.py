@@ -28,6 +28,7 @@ class Mark:
         gathered (bool): Whether its rows were taken along edges.
         scaled (Tuple[Counts, int], optional): The multiplications of gathered rows by
             edge weights, and where they were counted.
+        picked (bool): Whether it is rows of parameters, as an input says which.
     """
 
     kind: Kind
@@ -35,6 +36,7 @@ class Mark:
     swapped: bool = False
     gathered: bool = False
     scaled: tuple[Counts, int] | None = None
+    picked: bool = False
 
 
 class Marks:

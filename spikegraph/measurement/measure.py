@@ -194,7 +194,7 @@ def measure(
             "Expected 'model' to be the network that 'snn' was converted from "
             f'(got another structure, {type(model).__name__})'
         )
-    finder, signals = RowFinder(structure.network, row_name), signal_names(snn)
+    signals = signal_names(snn)
 
     def inputs(call: dict[str, Any]) -> Any:
         return tensors_in(snn.spec.bind(**_known(snn, call)))
@@ -207,6 +207,7 @@ def measure(
         for name, row in counter.rows.items():
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
+        finder = RowFinder(structure.network, row_name, counter.rows)
         missing = count_ann(model, call, inputs, signals, finder, rows)
         uncounted.update(dict.fromkeys([*counter.uncounted, *missing]))
         samples.append(Samples(snn.network, counter.env))

@@ -164,8 +164,8 @@ class OperationCounter(TorchDispatchMode):
         inputs = [v for v in pytree.tree_leaves((args, kwargs)) if _is_tensor(v)]
         marks = [self.marks[v] for v in inputs]
         kind = strongest(marks)
-        if name in _GATHERS and _takes_rows_of_weights(marks):
-            kind = 'signal'
+        picked = name in _GATHERS and _takes_rows_of_weights(marks)
+        kind = 'signal' if picked else kind
         out = func(*args, **kwargs)
         if name in _SHAPES or not inputs:
             if self.follows and _is_tensor(out) and out.is_floating_point():
@@ -184,7 +184,8 @@ class OperationCounter(TorchDispatchMode):
                 found = spikes[i] if several and spikes is not None else spikes
                 if found is not None and found.shape != value.shape:
                     found = None
-                self.marks[value] = replace(mark, arrivals=found)
+                picked |= mark.picked
+                self.marks[value] = replace(mark, arrivals=found, picked=picked)
         if changes and kind == 'signal':
             self.marks.write(args[0], mark.arrivals is not None)
         return out
@@ -245,7 +246,10 @@ class OperationCounter(TorchDispatchMode):
         swaps = _swaps(name, args)
         gathered = first.gathered or (name in _GATHERS)
         arrivals = self._moved(func, args, kwargs, name, changes)
-        return Mark('signal', arrivals, first.swapped ^ swaps, gathered, first.scaled)
+        swapped = first.swapped ^ swaps
+        return replace(
+            first, kind='signal', arrivals=arrivals, swapped=swapped, gathered=gathered
+        )
 
     def _moved(
         self, func: Any, args: Any, kwargs: Any, name: str, changes: bool
@@ -312,16 +316,19 @@ class OperationCounter(TorchDispatchMode):
         marks = self.marks[a], self.marks[b]
         a = a.unsqueeze(0) if a.dim() == 1 else a
         b = b.unsqueeze(-1) if b.dim() == 1 else b
-        if marks[0].kind == marks[1].kind == 'signal':
+        kinds = [mark.kind for mark in marks]
+        if kinds == ['signal', 'signal'] and marks[0].picked != marks[1].picked:
+            kinds[0 if marks[0].picked else 1] = 'weight'
+        if kinds == ['signal', 'signal']:
             num = a.numel() * b.size(-1)
             counts.ann_macs += num
             counts.snn_macs += num
             met = (a != 0).double() @ (b != 0).double()
             counts.ann_macs_nonzero += int(met.sum())
             return
-        first = marks[0].kind == 'signal'
+        first = kinds[0] == 'signal'
         x, other = (a, b) if first else (b, a)
-        mark, kind = (marks if first else marks[::-1])[0], marks[first].kind
+        mark, kind = marks[0 if first else 1], kinds[1 if first else 0]
         on_channels = first != mark.swapped
         if kind == 'weight' or (kind == 'constant' and on_channels):
             width = other.size(-1) if first else other.size(-2)

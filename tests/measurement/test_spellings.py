@@ -131,6 +131,70 @@ def test_sums_over_edges(name, x, edge_index, adj):
     assert total.snn_macs == 0
 
 
+class Joined(nn.Module):
+    """Own features beside the sum over neighbours, once and again."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 8), nn.Linear(16, 3)
+
+    def forward(self, x, adj):
+        x = self.a(torch.cat([x, adj @ x], dim=1)).relu()
+        return self.b(torch.cat([x, adj @ x], dim=-1))
+
+
+def test_weights_behind_parts_side_by_side(x, adj):
+    _, total, spikes, _ = account(Joined(), (x, adj))
+    num = int(adj.count_nonzero())
+    assert total.ann_macs == NUM_NODES * (12 * 8 + 16 * 3)
+    assert total.ann_aggregation_macs == num * (6 + 8)
+    assert total.synops == 2 * (weights_met(spikes[0], 8) + weights_met(spikes[1], 3))
+    assert total.snn_macs == num * (8 + 3)
+    assert total.accumulates == NUM_NODES * (8 + 3) and total.adds == 0
+
+
+class OwnValue(nn.Module):
+    """Isomorphism layers, and a second hop."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.eps = nn.Parameter(torch.tensor([0.2]))
+
+    def forward(self, x, adj):
+        x = self.a((1 + self.eps) * x + adj @ x).relu()
+        return self.b(torch.spmm(adj, adj @ x))
+
+
+def test_own_values_and_second_hops(x, adj):
+    _, total, spikes, _ = account(OwnValue(), (x, adj))
+    num = int(adj.count_nonzero())
+    assert total.ann_macs == NUM_NODES * (6 * 8 + 8 * 3)
+    assert total.ann_aggregation_macs == num * (6 + 2 * 8)
+    assert total.ann_multiplications == NUM_NODES * 6
+    assert total.synops == weights_met(spikes[0], 8) + weights_met(spikes[1], 3)
+    assert total.snn_macs == num * (8 + 2 * 3)
+
+
+class ByType(nn.Module):
+    """Weights of each node's type, gathered: no layer has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.out = nn.Parameter(torch.randn(3, 6, 8)), nn.Linear(8, 3)
+
+    def forward(self, x, kind):
+        x = torch.bmm(x.unsqueeze(1), self.weight[kind]).squeeze(1)
+        return self.out(x.relu())
+
+
+def test_weights_that_are_gathered(x):
+    _, total, spikes, _ = account(ByType(), (x, torch.randint(3, (NUM_NODES,))))
+    assert total.ann_macs == NUM_NODES * (6 * 8 + 8 * 3)
+    assert total.synops == weights_met(spikes[0], 8) + weights_met(spikes[1], 3)
+    assert total.snn_macs == 0
+
+
 def fired(spikes):
     """A one for each spike."""
     return (spikes.spike_time != spikes.code.num_steps).double()
