@@ -55,7 +55,6 @@ def canonicalise(structure: Structure, signals: set[fx.Node]) -> None:
             builder.replace_product(node, found)
         elif node.target in _CONVOLUTIONS:
             builder.replace_convolution(node)
-    _ask_before_layers(structure.network)
     structure.network.graph.eliminate_dead_code()
 
 
@@ -259,7 +258,7 @@ class _Layers:
                 user.replace_all_uses_with(before)
 
 
-def _ask_before_layers(network: fx.GraphModule) -> None:
+def ask_before_layers(network: fx.GraphModule) -> None:
     """Lets questions for the number of rows, or the type, ask what a layer reads: it
     is the same, and the layer then has fewer readers.
     """

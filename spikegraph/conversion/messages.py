@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from spikegraph.conversion.canonical import ask_before_layers
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.products import rank_of
 from spikegraph.conversion.tracing import module_of
@@ -37,6 +38,7 @@ def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
     for node in list(network.graph.nodes):
         if node in signals and node.target in _ADDS:
             _sum_members(network, node, signals)
+    ask_before_layers(network)
     for node in list(network.graph.nodes):
         if node in signals and node.op == 'call_module':
             _sum_neighbors(network, node)
@@ -49,8 +51,8 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     base, src = given.get('base', given.get('input')), given.get('src')
     src = given.get('source', src)
-    rows = _zero_rows(base)
-    if rows is None or src not in signals or given['dim'] not in _rows_of(src):
+    zeros = _zero_rows(base)
+    if zeros is None or src not in signals or given['dim'] not in _rows_of(src):
         return
     if set(given) - {*names, 'input', 'source'} or len(node.args) > 4:
         return
@@ -62,8 +64,9 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     path = f'pools.{node.name}'
     network.add_submodule(path, GraphFilter(MemberShift()))
     with network.graph.inserting_before(node):
-        if rows is base:
-            rows = network.graph.call_method('size', (base, 0))
+        rows, is_asked = zeros
+        if is_asked:
+            rows = network.graph.call_method('size', (rows, 0))
         out = network.graph.call_module(path, (src, index, rows))
     out.meta = dict(node.meta)
     signals.add(out)
@@ -71,19 +74,18 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     network.graph.erase_node(node)
 
 
-def _zero_rows(base: Any) -> Any:
-    """How many rows of zeros a value has, itself if that must be asked; None if it
-    may be anything else.
+def _zero_rows(base: Any) -> tuple[Any, bool] | None:
+    """How many rows of zeros a value has, or a value that has as many and whether it
+    is one; None if the value may be anything else.
     """
     if not isinstance(base, fx.Node) or base.target not in _ZEROS:
         return None
     if base.target is torch.zeros_like:
-        return base
+        return base.args[0], True
     sizes: Any = base.args if base.target is torch.zeros else base.args[1:]
-    sizes = (
-        sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-    )
-    return sizes[0] if len(sizes) > 1 else base
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = sizes[0]
+    return (sizes[0], False) if len(sizes) > 1 else (base, True)
 
 
 def _rows_of(value: Any) -> tuple[int, ...]:

@@ -75,7 +75,8 @@ def _bound(names: str, node: fx.Node) -> dict[str, Any] | None:
     known = [name.rstrip('?') for name in known]
     if len(node.args) > len(known):
         return None
-    given = {**dict(zip(known, node.args, strict=False)), **node.kwargs}
+    options = {k: v for k, v in node.kwargs.items() if (k, v) != ('out', None)}
+    given = {**dict(zip(known, node.args, strict=False)), **options}
     aliases = {'mat': 'a', 'input': known[0], 'other': 'b', 'mat2': known[1]}
     given = {k if k in known else aliases.get(k, k): v for k, v in given.items()}
     complete = all(name in given for name in required)

@@ -106,9 +106,8 @@ def test_each_reader_has_its_own_weights():
     snn = convert(model, x, ConversionConfig(num_steps=16))  # Changes weights.
     first, second, _ = layers_of(snn)
     assert first.weight.data_ptr() != second.weight.data_ptr()
-    assert not torch.equal(first.weight, second.weight.t())
-    assert snn.report.compensated
-    out, expected = snn(x), model(x)
+    assert model.weight.data_ptr() not in {w.data_ptr() for w in snn.parameters()}
+    out, expected = snn(x), model(x).detach()
     assert float((out - expected).norm() / expected.norm()) < 0.2
 
 
