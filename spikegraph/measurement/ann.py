@@ -12,7 +12,8 @@ from spikegraph.conversion.call import copy_of
 from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
-from spikegraph.measurement.operations import PRODUCTS, OperationCounter
+from spikegraph.measurement.operations import OperationCounter
+from spikegraph.measurement.roles import PRODUCTS
 
 _OURS = ('products', 'pools', 'neurons', 'gates', 'factors', 'relays')
 _FIELDS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,125 +12,28 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikegraph.measurement.counts import Counts
+from spikegraph.measurement.fan_out import (
+    convolution_fan_out,
+    interpolation_fan_out,
+    nonzero_along,
+    num_in_batch,
+    num_nonzero,
+    num_summed,
+)
 from spikegraph.measurement.marks import Mark, Marks, strongest
-
-#: Matrix products, and where their operands are.
-PRODUCTS = {
-    **dict.fromkeys(('mm', 'bmm', 'mv', 'dot', 'vdot', '_sparse_mm'), (0, 1)),
-    **dict.fromkeys(('addmm', 'baddbmm', 'addmv', 'addbmm', '_sparse_addmm'), (1, 2)),
-    **{'_sparse_mm_reduce_impl': (0, 1), 'sspaddmm': (1, 2)},
-}
-_SUMS_OF_ROWS = {'index_add': 3, 'scatter_add': 3, 'scatter_reduce': 3}
-_GATHERS = {'index_select', 'index', 'embedding', 'gather'}
-_SHAPES = {
-    *('new_zeros', 'new_ones', 'new_full', 'new_empty', 'zeros_like', 'ones_like'),
-    *('full_like', 'empty_like', 'new_empty_strided', 'rand_like', 'randn_like'),
-    *(
-        '_nnz',
-        'sym_size',
-        'sym_numel',
-        'sym_stride',
-        'is_same_size',
-        'size',
-        'dense_dim',
-    ),
-}
-_MOVES = {
-    *(
-        'view',
-        '_unsafe_view',
-        'reshape',
-        'alias',
-        'detach',
-        'clone',
-        '_to_copy',
-        'copy',
-    ),
-    *('t', 'transpose', 'permute', 'expand', 'squeeze', 'unsqueeze', 'slice', 'select'),
-    *('index_select', 'index', 'gather', 'cat', 'stack', 'split', 'split_with_sizes'),
-    *('unbind', 'flip', 'roll', 'repeat', 'as_strided', 'unfold', 'im2col', 'diagonal'),
-    *('constant_pad_nd', 'reflection_pad1d', 'reflection_pad2d', 'reflection_pad3d'),
-    *('replication_pad1d', 'replication_pad2d', 'replication_pad3d', 'movedim'),
-    *('upsample_nearest1d', 'upsample_nearest2d', 'upsample_nearest3d', 'narrow'),
-    *('_upsample_nearest_exact1d', '_upsample_nearest_exact2d', 'slice_scatter'),
-    *('_upsample_nearest_exact3d', 'pixel_shuffle', 'pixel_unshuffle', 'lift_fresh'),
-    *('channel_shuffle', 'native_channel_shuffle', 'select_scatter', 'tril', 'triu'),
-    *(
-        '_reshape_alias',
-        'view_as',
-        'unsafe_split',
-        'chunk',
-        'contiguous',
-        'repeat_interleave',
-    ),
-    *(
-        'repeat_interleave',
-        'masked_select',
-        'index_put',
-        'scatter',
-        'diag_embed',
-        'index_copy',
-        'neg',
-    ),
-    *('masked_scatter', '_to_dense', 'col_indices', 'take', 'unsafe_chunk', 'rot90'),
-}
-_SCALINGS = {'mul', 'div', 'true_divide', 'multiply', 'divide'}
-_NORMS = {
-    *('native_batch_norm', '_native_batch_norm_legit_no_training', 'native_layer_norm'),
-    *('native_group_norm', 'cudnn_batch_norm', 'miopen_batch_norm', 'batch_norm'),
-    *('_batch_norm_no_update', '_batch_norm_with_update', '_fused_rms_norm'),
-}
-_TAPS = {
-    **{'upsample_linear1d': 2, 'upsample_bilinear2d': 4, 'upsample_trilinear3d': 8},
-    **{'upsample_bicubic2d': 16, '_upsample_bilinear2d_aa': 4},
-}
-_MEANS = {'avg_pool1d', 'avg_pool2d', 'avg_pool3d', '_adaptive_avg_pool2d', 'mean'}
-_MEANS |= {'_adaptive_avg_pool3d', 'adaptive_avg_pool1d', 'adaptive_avg_pool2d'}
-_TOTALS = {'sum', 'cumsum', 'col2im'}
-# Comparisons, read-outs and activations, which are counted where they become neurons.
-_FREE = {
-    *(
-        '_softmax',
-        '_log_softmax',
-        'max',
-        'min',
-        'amax',
-        'amin',
-        'argmax',
-        'argmin',
-        'sort',
-    ),
-    *('max_pool2d_with_indices', 'max_pool3d_with_indices', 'adaptive_max_pool2d'),
-    *(
-        'adaptive_max_pool3d',
-        'max_pool1d',
-        'max_pool2d',
-        'topk',
-        'any',
-        'all',
-        'aminmax',
-    ),
-    *('native_dropout', 'softmax', 'log_softmax', 'isfinite', 'equal', 'is_nonzero'),
-    *('_local_scalar_dense', 'nonzero', 'item', 'glu', 'hardtanh', 'prelu', 'norm'),
-    *(
-        '_prelu_kernel',
-        'linalg_vector_norm',
-        'unique',
-        '_unique2',
-        'unique_dim',
-        'isnan',
-    ),
-    *('rrelu_with_noise', 'elu', 'log_sigmoid_forward', 'logsumexp', 'std', 'var'),
-    *(
-        'fractional_max_pool2d',
-        'max_unpool2d',
-        'std_mean',
-        'var_mean',
-        'sinc',
-        'median',
-    ),
-    *('histc', 'bincount', 'searchsorted', 'argsort', 'allclose', 'mode', 'kthvalue'),
-}
+from spikegraph.measurement.roles import (
+    FREE,
+    GATHERS,
+    MEANS,
+    MOVES,
+    NORMS,
+    PRODUCTS,
+    SCALINGS,
+    SHAPES,
+    SUMS_OF_ROWS,
+    TAPS,
+    TOTALS,
+)
 
 
 class OperationCounter(TorchDispatchMode):
@@ -164,16 +66,16 @@ class OperationCounter(TorchDispatchMode):
         inputs = [v for v in pytree.tree_leaves((args, kwargs)) if _is_tensor(v)]
         marks = [self.marks[v] for v in inputs]
         kind = strongest(marks)
-        picked = name in _GATHERS and _takes_rows_of_weights(marks)
+        picked = name in GATHERS and _takes_rows_of_weights(marks)
         kind = 'signal' if picked else kind
         out = func(*args, **kwargs)
-        if name in _SHAPES or not inputs:
+        if name in SHAPES or not inputs:
             if self.follows and _is_tensor(out) and out.is_floating_point():
                 if out.layout == torch.strided:
                     self.marks[out] = Mark('constant', _no_spikes(out))
             return out
         mark = Mark(kind)
-        if kind == 'constant' and name in _MOVES and marks[0].arrivals is not None:
+        if kind == 'constant' and name in MOVES and marks[0].arrivals is not None:
             mark = Mark(kind, self._moved(func, args, kwargs, name, changes))
         if kind == 'signal':
             mark = self._count(func, name, args, kwargs, out, marks, changes)
@@ -207,7 +109,7 @@ class OperationCounter(TorchDispatchMode):
             self._count_product(counts, args, *PRODUCTS[name])
         elif name == 'convolution':
             self._count_convolution(counts, args, out)
-        elif name in _SUMS_OF_ROWS or (name == 'index_put' and _accumulates(args)):
+        elif name in SUMS_OF_ROWS or (name == 'index_put' and _accumulates(args)):
             return self._count_rows(counts, func, name, args, kwargs)
         elif name in ('_embedding_bag', '_embedding_bag_forward_only'):
             num = args[1].numel() * args[0].size(-1)
@@ -216,26 +118,26 @@ class OperationCounter(TorchDispatchMode):
         elif name == 'segment_reduce':
             counts.ann_aggregation_macs += args[0].numel()
             counts.accumulates += args[0].numel()
-        elif name in _SCALINGS or name == 'neg':
+        elif name in SCALINGS or name == 'neg':
             return self._count_scaling(counts, name, args, out)
         elif name in ('add', 'sub', 'rsub'):
             return self._count_sum(counts, args, kwargs, out)
-        elif name in _NORMS:
+        elif name in NORMS:
             counts.ann_multiplications += args[0].numel()
             counts.scalings += args[0].numel()
             counts.adds += args[0].numel()
-        elif name in _TAPS:
-            self._count_interpolation(counts, func, args, kwargs, out, _TAPS[name])
-        elif name in _MEANS or name in _TOTALS:
-            counts.adds += _num_summed(name, args, kwargs, out)
+        elif name in TAPS:
+            self._count_interpolation(counts, func, args, kwargs, out, TAPS[name])
+        elif name in MEANS or name in TOTALS:
+            counts.adds += num_summed(name, args, kwargs, out)
             return replace(
                 mark, arrivals=self._moved(func, args, kwargs, name, changes)
             )
         elif name in ('masked_fill', 'fill', 'zero', 'where'):
             return replace(mark, arrivals=self._masked(name, args))
-        elif name in _MOVES or name in _GATHERS:
+        elif name in MOVES or name in GATHERS:
             return self._move(func, name, args, kwargs, changes)
-        elif name not in _FREE and torch.Tag.pointwise not in func.tags:
+        elif name not in FREE and torch.Tag.pointwise not in func.tags:
             self.uncounted.append(name)
         return mark
 
@@ -244,7 +146,7 @@ class OperationCounter(TorchDispatchMode):
     ) -> Mark:
         first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
         swaps = _swaps(name, args)
-        gathered = first.gathered or (name in _GATHERS)
+        gathered = first.gathered or (name in GATHERS)
         arrivals = self._moved(func, args, kwargs, name, changes)
         swapped = first.swapped ^ swaps
         return replace(
@@ -255,7 +157,7 @@ class OperationCounter(TorchDispatchMode):
         self, func: Any, args: Any, kwargs: Any, name: str, changes: bool
     ) -> Any:
         """The spikes behind values that are moved, or added up."""
-        if name in _MEANS or name == 'cumsum':
+        if name in MEANS or name == 'cumsum':
             return None
         missing = False
 
@@ -333,34 +235,31 @@ class OperationCounter(TorchDispatchMode):
         if kind == 'weight' or (kind == 'constant' and on_channels):
             width = other.size(-1) if first else other.size(-2)
             arrivals = None if mark.arrivals is None else mark.arrivals.sum()
-            _add_transform(counts, x.numel() * width, _num_nonzero(x) * width)
+            _add_transform(counts, x.numel() * width, num_nonzero(x) * width)
             if arrivals is None:
                 counts.snn_macs += x.numel() * width
             else:
                 counts.synops += int(arrivals) * width
             return
-        num = _num_nonzero(other) * (x.size(-2) if first else x.size(-1))
+        num = num_nonzero(other) * (x.size(-2) if first else x.size(-1))
         counts.ann_aggregation_macs += num
         if mark.arrivals is None:
             counts.snn_macs += num
             return
         spikes = mark.arrivals.reshape(x.shape).sum(dim=-2 if first else -1)
-        counts.synops += int((spikes * _nonzero_along(other, first)).sum())
+        counts.synops += int((spikes * nonzero_along(other, first)).sum())
 
     def _count_convolution(self, counts: Counts, args: Any, out: Tensor) -> None:
         x, weight, transposed = args[0], args[1], args[6]
         mark = self.marks[x]
         num = (x if transposed else out).numel() * weight[0].numel()
-        ones = torch.ones_like(weight, dtype=torch.float64)
-
-        def met(value: Tensor) -> int:
-            return int(torch.ops.aten.convolution(value, ones, None, *args[3:]).sum())
-
-        _add_transform(counts, num, met((x != 0).double()))
+        fan_out = convolution_fan_out(x, weight, out, *args[3:])
+        met = int((num_in_batch(x != 0) * fan_out).sum())
+        _add_transform(counts, num, met)
         if mark.arrivals is None:
             counts.snn_macs += num
         else:
-            counts.synops += met(mark.arrivals)
+            counts.synops += int((num_in_batch(mark.arrivals) * fan_out).sum())
 
     def _count_rows(
         self, counts: Counts, func: Any, name: str, args: Any, kwargs: Any
@@ -432,7 +331,7 @@ class OperationCounter(TorchDispatchMode):
         self, counts: Counts, func: Any, args: Any, kwargs: Any, out: Tensor, taps: int
     ) -> None:
         x = args[0]
-        fan_out = _interpolation_fan_out(func, x, args[1:], kwargs)
+        fan_out = interpolation_fan_out(func, x, args[1:], kwargs)
         num = out.numel() * taps
         _add_transform(counts, num, int(((x != 0) * fan_out).sum()))
         arrivals = self.marks[x].arrivals
@@ -465,21 +364,6 @@ def _accumulates(args: Any) -> bool:
     return len(args) > 3 and bool(args[3])
 
 
-def _num_nonzero(value: Tensor) -> int:
-    if value.layout != torch.strided:
-        return int(value._nnz())
-    return int(value.count_nonzero())
-
-
-def _nonzero_along(value: Tensor, rows: bool) -> Tensor:
-    """How many entries each row of a matrix has, or each column."""
-    if value.layout == torch.strided:
-        return (value != 0).sum(dim=-1 if rows else -2).double()
-    row, col = value.to_sparse_coo().coalesce().indices()
-    index, size = (row, value.size(0)) if rows else (col, value.size(1))
-    return torch.bincount(index, minlength=size).double()
-
-
 def _swaps(name: str, args: Any) -> bool:
     """Whether an operation exchanges the last two dimensions."""
     rank = args[0].dim() if _is_tensor(args[0]) else 0
@@ -491,35 +375,3 @@ def _swaps(name: str, args: Any) -> bool:
         dims = [d % max(1, rank) for d in args[1]]
         return dims[-2:] == [rank - 1, rank - 2]
     return False
-
-
-def _num_summed(name: str, args: Any, kwargs: Any, out: Any) -> int:
-    if not name.startswith('avg_pool'):
-        return int(args[0].numel())
-    num_dims = int(name[-2])
-    size = args[1] if len(args) > 1 else kwargs['kernel_size']
-    sizes = [size] if isinstance(size, int) else list(size)
-    sizes = sizes * num_dims if len(sizes) == 1 else sizes
-    return int(out.numel()) * math.prod(sizes)
-
-
-def _interpolation_fan_out(
-    func: Any, x: Tensor, args: Any, kwargs: dict[str, Any]
-) -> Tensor:
-    """How many output values each input value is a part of: as many along each
-    dimension, one after another.
-    """
-    spatial = x.shape[2:]
-    total = torch.ones(spatial, dtype=torch.float64)
-    for dim, size in enumerate(spatial):
-        probe = torch.zeros(size, 1, *spatial, dtype=torch.float64)
-        for i in range(size):
-            probe[i].select(1 + dim, i).fill_(1)
-        out = func(probe, *args, **kwargs)
-        line = [slice(None), 0] + [0] * len(spatial)
-        line[2 + dim] = slice(None)
-        found = (out[tuple(line)].abs() > 1e-12).sum(dim=1).double()
-        total = total * found.view(
-            *[-1 if d == dim else 1 for d in range(len(spatial))]
-        )
-    return total
