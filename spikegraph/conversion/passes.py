@@ -97,7 +97,8 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         graph.erase_node(node)
 
 
-def _count_calls(graph: fx.Graph) -> dict[str, int]:
+def count_calls(graph: fx.Graph) -> dict[str, int]:
+    """How often each module is called, by its path."""
     calls: dict[str, int] = {}
     for node in graph.nodes:
         if node.op == 'call_module':
@@ -117,7 +118,7 @@ def summed_layers(
             layers, too, such as the identity of a residual block.
             (default: :obj:`False`)
     """
-    calls = _count_calls(network.graph)
+    calls = count_calls(network.graph)
     found: dict[fx.Node, list[fx.Node]] = {}
     for node in network.graph.nodes:
         if node.op == 'call_module':
@@ -165,24 +166,61 @@ def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
 
 
 def fuse_linear(structure: Structure) -> None:
-    """Lets a filter without weights take those of the linear layer behind it:
-    weights and edges commute, and weights then read spikes, not sums of them.
+    """Lets a filter without weights take those of the linear layer behind it, or of
+    the one without bias before it: weights and edges commute, and weights then read
+    spikes, not sums of them.
     """
     network, graph = structure.network, structure.network.graph
-    calls = _count_calls(graph)
+    calls = count_calls(graph)
     for node in list(graph.nodes):
         if node.op != 'call_module' or len(node.users) != 1:
             continue
-        layer, user = module_of(network, node), next(iter(node.users))
-        is_filter = isinstance(layer, GraphFilter) and layer.weight is None
-        if not is_filter or user.op != 'call_module':
+        user = next(iter(node.users))
+        if user.op != 'call_module' or user.args[:1] != (node,):
             continue
-        linear = module_of(network, user)
+        first: Any = module_of(network, node)
+        second: Any = module_of(network, user)
         alone = calls[str(node.target)] == calls[str(user.target)] == 1
-        if type(linear) is SpikingLinear and alone and layer.bias is None:
-            layer.set_parameters(linear.weight, linear.bias)
+        if not alone or user.all_input_nodes.count(node) != 1:
+            continue
+        if is_plain_filter(first) and type(second) is SpikingLinear:
+            first.set_parameters(second.weight, second.bias)
             user.replace_all_uses_with(node)
             graph.erase_node(user)
+        elif type(first) is SpikingLinear and is_plain_filter(second):
+            if first.bias is None:
+                second.set_parameters(first.weight, None)
+                user.replace_input_with(node, node.all_input_nodes[0])
+                graph.erase_node(node)
+    _pass_weights_on(structure)
+
+
+def _pass_weights_on(structure: Structure) -> None:
+    """Gives the weights of a filter to the filter without weights in front of it, and
+    so on, up to where spikes are read.
+    """
+    network, graph = structure.network, structure.network.graph
+    calls = count_calls(graph)
+    for node in reversed(list(graph.nodes)):
+        before = node.args[0] if node.op == 'call_module' and node.args else None
+        if not isinstance(before, fx.Node) or before.op != 'call_module':
+            continue
+        first: Any = module_of(network, before)
+        second: Any = module_of(network, node)
+        alone = calls[str(before.target)] == calls[str(node.target)] == 1
+        alone &= len(before.users) == 1 and node.all_input_nodes.count(before) == 1
+        if not alone or not is_plain_filter(first) or type(second) is not GraphFilter:
+            continue
+        if second.weight is not None and len(second.coefficients) == 1:
+            first.set_parameters(second.weight, None)
+            second.set_parameters(None, second.bias)
+
+
+def is_plain_filter(layer: Any) -> bool:
+    """Whether it has no weights and no bias, so that it may take some."""
+    if not isinstance(layer, GraphFilter):
+        return False
+    return layer.weight is None and layer.bias is None
 
 
 def insert_decoders(structure: Structure) -> None:
@@ -225,6 +263,8 @@ def moves_rows(user: fx.Node, node: fx.Node) -> bool:
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
     if user.op != 'call_module':
+        if user.target is getattr:
+            return user.args[1] in ('dtype', 'device')
         asks = user.target is check_answer and user.args[1] == 'length'
         return asks or (user.op == 'call_method' and user.target == 'size')
     module = module_of(network, user)

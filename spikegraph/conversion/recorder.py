@@ -74,7 +74,7 @@ class Recorder(fx.Tracer):
         self, layers: Layers, questions: Questions, static: Sequence[str] = ()
     ) -> None:
         # No module is patched: Numba, which compiles on first use, reads 'math'.
-        super().__init__(autowrap_modules=(), autowrap_functions=GRAPH_FUNCTIONS)
+        super().__init__((), GRAPH_FUNCTIONS)  # type: ignore[arg-type]
         self.layers = layers
         self.questions = questions
         self.static = static

@@ -18,6 +18,7 @@ from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.conversion.activations import CLAMPS, FUNCTIONS
 from spikegraph.conversion.images import CONVOLUTIONS, IMAGE_OPERATIONS
+from spikegraph.conversion.products import PRODUCTS
 from spikegraph.conversion.questions import check_answer
 from spikegraph.conversion.refusals import REFUSALS
 from spikegraph.conversion.writing import replace_part, set_items, write_through
@@ -212,33 +213,32 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
     'affine': (
         *(operator.add, operator.sub, operator.neg, operator.mul, operator.truediv),
         *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
-        *(operator.getitem, operator.matmul, torch.add, torch.sub, torch.mul),
-        *(torch.div, torch.neg, torch.cat, torch.concat, torch.stack, torch.matmul),
-        *(torch.mm, torch.sparse.mm, torch.spmm, torch.mean, torch.sum),
+        *(operator.getitem, torch.add, torch.sub, torch.mul),
+        *(torch.div, torch.neg, torch.cat, torch.concat, torch.stack),
+        *(torch.mean, torch.sum),
         *(torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze),
-        *(torch.transpose, F.linear),
+        torch.transpose,
         *('add', 'sub', 'mul', 'div', 'neg', 'view', 'reshape', 'flatten', 't'),
-        *('squeeze', 'unsqueeze', 'transpose', 'permute', 'mean', 'sum', 'matmul'),
-        *('mm', 'index_select', 'chunk', 'split', 'expand', 'repeat', 'narrow'),
+        *('squeeze', 'unsqueeze', 'transpose', 'permute', 'mean', 'sum'),
+        *('index_select', 'chunk', 'split', 'expand', 'repeat', 'narrow'),
         *('expand_as', 'view_as', 'reshape_as', 'repeat_interleave', 'unbind'),
         *('flip', 'roll', 'select', torch.concatenate, 'tensor_split', 'type'),
         *(torch.index_select, torch.narrow, torch.chunk, torch.split, torch.permute),
-        *(torch.addmm, torch.unbind, torch.repeat_interleave, torch.flip, 'addmm'),
+        *(torch.unbind, torch.repeat_interleave, torch.flip),
         *(torch.t, 'float', 'double', 'to', 'type_as', of_length, *LEAF_FUNCTIONS),
+        *('index_add', torch.index_add, 'scatter_add', torch.scatter_add),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
         *(set_items, write_through, replace_part),
-        *IMAGE_OPERATIONS,
+        *(*IMAGE_OPERATIONS, *PRODUCTS),
     ),
 }
 RULES.update({target: Rule(kind) for kind in _TABLE for target in _TABLE[kind]})
 
 # Products and quotients are affine only while one factor is fixed.
 BILINEAR = {
-    *(operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div),
-    *(torch.matmul, torch.mm, torch.sparse.mm, torch.spmm, F.linear),
-    *('mul', 'div', 'matmul', 'mm', torch.addmm, 'addmm', F.batch_norm),
-    *CONVOLUTIONS,
+    *(operator.mul, operator.truediv, torch.mul, torch.div, 'mul', 'div'),
+    *(F.batch_norm, *CONVOLUTIONS, *PRODUCTS),
 }
 
 

@@ -21,9 +21,13 @@ from spikegraph.conversion.activations import (
     is_activation,
 )
 from spikegraph.conversion.call import CallSpec, no_features
+from spikegraph.conversion.canonical import canonicalise
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.distribution import distribute_linear
+from spikegraph.conversion.factors import fold_constants
 from spikegraph.conversion.gates import insert_gates, values_compared
+from spikegraph.conversion.messages import collect_messages
 from spikegraph.conversion.passes import (
     Structure,
     fold_degree,
@@ -76,17 +80,39 @@ def build_structure(
         spec (CallSpec): How it is called.
         config (ConversionConfig): Options.
         affine (Sequence[str], optional): Layers without a rule that were
-            found to be affine.
+            found to be affine. They are traced like others; those that
+            cannot be are kept whole.
         call (Dict[str, Any], optional): The first calibration call, see
-            :func:`~spikegraph.conversion.tracing.trace`.
+            :func:`~spikegraph.conversion.tracing.trace`. Without it, all of
+            :obj:`affine` are kept whole, as the first time.
 
     Raises:
         NotImplementedError: If an operation has no rule and may not stay
             analog.
         ValueError: If the model has nothing to convert.
     """
-    options = TraceOptions(config.allow_analog, frozenset(affine))
-    network, spec = trace(model, spec, options, call)
+    kept: frozenset[str] = frozenset()  # Looked into, unless that fails.
+    if call is None:
+        kept = frozenset(affine)
+    while True:
+        options = TraceOptions(config.allow_analog, kept)
+        try:
+            network, found = trace(model, spec, options, call)
+            whole = {
+                str(n.target) for n in network.graph.nodes if 'why_whole' in n.meta
+            }
+            if not whole.intersection(affine) - kept:
+                return _build(network, found, config)
+            kept |= whole.intersection(affine)
+        except NotImplementedError:
+            if kept == frozenset(affine):
+                raise
+            kept = frozenset(affine)
+
+
+def _build(
+    network: fx.GraphModule, spec: CallSpec, config: ConversionConfig
+) -> Structure:
     spec = replace(spec, read=tuple(leaf.name for leaf in spec.leaves))
     builder = _Builder(network, spec, config)
     builder.build()
@@ -126,6 +152,13 @@ class _Builder:
             self.network, self.features, self.signals
         )
         remove_identities(self.structure, self.signals)
+        canonicalise(self.structure, self.signals)
+        collect_messages(self.structure, self.signals)
+        fuse_linear(self.structure)
+        collect_messages(self.structure, self.signals)
+        fold_constants(self.structure, self.signals)
+        distribute_linear(self.structure, self.signals)
+        fuse_linear(self.structure)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals, self._add_relay)
         insert_decoders(self.structure)

@@ -10,14 +10,17 @@ class Counts:
 
     What an operation *is* follows from its role, never from the values it
     meets: a weight read because a spike arrived is an accumulate, an analog
-    value times a weight a multiply-accumulate (MAC).
+    value times a weight a multiply-accumulate (MAC). Those of the ANN are counted
+    by running it as its author wrote it, in its own order.
 
     Args:
         ann_macs (int): Weights times activations, every activation.
         ann_macs_nonzero (int): The same, activations that are zero skipped.
-        ann_aggregation_macs (int): Edges times width.
+        ann_aggregation_macs (int): Edges times width; of a matrix, its entries that
+            are not zero.
         ann_activations (int): Activations computed.
-        ann_multiplications (int): Elementwise multiplications.
+        ann_multiplications (int): Elementwise multiplications, those of norms
+            included, of edge weights left out: they are part of the MACs above.
         synops (int): Weights accumulated because a spike arrived.
         accumulates (int): Edges times width, as plain additions.
         snn_macs (int): MACs the spiking network keeps: analog inputs, weighted

@@ -9,10 +9,12 @@ from torch import nn
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.call import as_calls
 from spikegraph.conversion.structure import build_structure
-from spikegraph.measurement.counter import Counter
+from spikegraph.conversion.wrappers import unwrap
+from spikegraph.measurement.ann import RowFinder, count_ann
+from spikegraph.measurement.counter import Counter, row_name, signal_names, tensors_in
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
-from spikegraph.nn import SpikingConv
+from spikegraph.measurement.units import Samples, Unit, units_of
 
 
 @dataclass
@@ -21,18 +23,20 @@ class Measurement:
 
     Args:
         layers (List[LayerCounts]): One row per layer and population.
-        num_nodes (int): Rows of the output, which energies are divided by.
+        num_nodes (int): How many of :obj:`unit` there are, which energies are divided
+            by: rows of the first output unless something else was asked for.
         table (EnergyTable): The energies of single operations.
-        uncounted (List[str]): Operations with unknown cost, left out.
-        unit (str): What a row of the output stands for: :obj:`"node"`, or
-            :obj:`"image"`.
+        uncounted (List[str]): Operations with unknown cost, left out. There are no
+            ratios then.
+        unit (str): :obj:`"node"`, :obj:`"graph"`, :obj:`"image"`, :obj:`"sequence"` or
+            :obj:`"sample"`.
     """
 
     layers: list[LayerCounts]
     num_nodes: int
     table: EnergyTable
     uncounted: list[str] = field(default_factory=list)
-    unit: str = 'node'
+    unit: Unit = 'node'
 
     @property
     def total(self) -> Counts:
@@ -49,8 +53,8 @@ class Measurement:
         return num_spikes / max(1, sum(counts.neurons for counts in rows))
 
     def energy_pj(self) -> dict[str, float]:
-        """Energies in pJ per node or image: the ANN, dense and with zeros skipped, and
-        the spiking network; compute only, and with memory and neuron state.
+        """Energies in pJ per :obj:`unit`: the ANN, dense and with zeros skipped, and the
+        spiking network; compute only, and with memory and neuron state.
         """
         total, table, nodes = self.total, self.table, max(1, self.num_nodes)
         return {
@@ -63,7 +67,11 @@ class Measurement:
         }
 
     def energy_ratios(self) -> dict[str, float]:
-        """How many times less energy the spiking network takes."""
+        """How many times less energy the spiking network takes; nothing where some
+        operation could not be counted.
+        """
+        if self.uncounted:
+            return {}
         pj = self.energy_pj()
         nan = float('nan')  # Nothing could be counted.
         compute, memory = pj['snn_compute'] or nan, pj['snn_memory'] or nan
@@ -80,6 +88,7 @@ class Measurement:
             'layers': [asdict(layer) for layer in self.layers],
             'total': asdict(self.total),
             'num_nodes': self.num_nodes,
+            'unit': self.unit,
             'energy_pj': self.energy_pj(),
             **self.energy_ratios(),
             'energy_table': asdict(self.table),
@@ -121,13 +130,15 @@ class Measurement:
         ):
             energies = [pj[f'ann_{what}'], pj[f'ann_{what}_sparse'], pj[f'snn_{what}']]
             cells = '  '.join(f'{v / 1e3:>9.4g}' for v in energies)
-            dense = ratio[f'energy_ratio_{what}']
-            sparse = ratio[f'energy_ratio_{what}_sparse_ann']
-            lines.append(f'{label:<34}  {cells}  {dense:>6.3g}x  {sparse:>8.3g}x')
+            names = [f'energy_ratio_{what}', f'energy_ratio_{what}_sparse_ann']
+            dense, sparse = (
+                f'{ratio[name]:.3g}x' if name in ratio else '-' for name in names
+            )
+            lines.append(f'{label:<34}  {cells}  {dense:>7}  {sparse:>9}')
         lines.append(f'energies: {self.table.source}')
         if self.uncounted:
             lines.append(
-                'NOT COUNTED, so energies and ratios leave it out: '
+                'NOT COUNTED, so that energies leave it out and there is no ratio: '
                 f'{", ".join(self.uncounted)}'
             )
         return '\n'.join(lines)
@@ -139,6 +150,7 @@ def measure(
     snn: SpikingModel,
     data: Any,
     energy_table: EnergyTable = HOROWITZ_45NM_FP32,
+    per: Unit | None = None,
 ) -> Measurement:
     r"""Counts the operations of a network and of its spiking twin.
 
@@ -153,12 +165,16 @@ def measure(
             either, whose counts are added up.
         energy_table (EnergyTable, optional): The energies of single
             operations. (default: :obj:`HOROWITZ_45NM_FP32`)
+        per (str, optional): What energies are divided by: :obj:`"node"`,
+            :obj:`"graph"`, :obj:`"image"`, :obj:`"sequence"` or :obj:`"sample"`, a row
+            of the first output. (default: :obj:`None`, what such a row stands for)
 
     Returns:
         Measurement: Counts per layer and in total, and energies.
 
     Raises:
-        ValueError: If model and spiking network do not belong together.
+        ValueError: If model and spiking network do not belong together, or there is
+            nothing of what :obj:`per` names.
     """
     if not isinstance(snn, SpikingModel) or isinstance(model, SpikingModel):
         found = f'{type(model).__name__} and {type(snn).__name__}'
@@ -166,31 +182,36 @@ def measure(
             "Expected 'model' to be the ANN and 'snn' the SpikingModel converted from it "
             f"(got {found}); call 'measure(model, snn, data)'"
         )
-    calls = [snn.bind(**_known(snn, call)) for call in as_calls(model, data)]
-    ann = build_structure(model, snn.spec, snn.config, snn.report.affine).network
+    model = unwrap(model)
+    calls = as_calls(model, data)
+    bound = [snn.bind(**_known(snn, call)) for call in calls]
+    structure = build_structure(model, snn.spec, snn.config, snn.report.affine)
     names = [n.name for n in snn.network.graph.nodes]
-    if names != [n.name for n in ann.graph.nodes]:
+    if names != [n.name for n in structure.network.graph.nodes]:
         raise ValueError(
             "Expected 'model' to be the network that 'snn' was converted from "
             f'(got another structure, {type(model).__name__})'
         )
+    signals = signal_names(snn)
+
+    def inputs(call: dict[str, Any]) -> Any:
+        return tensors_in(snn.spec.bind(**_known(snn, call)))
+
     rows: dict[str, LayerCounts] = {}
     uncounted: dict[str, None] = {}
-    num_nodes = 0
-    for call in calls:
-        counter = Counter(snn, ann, call)
+    samples: list[Samples] = []
+    for call, values in zip(calls, bound, strict=True):
+        counter = Counter(snn, values)
         for name, row in counter.rows.items():
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
-        uncounted.update(dict.fromkeys(counter.uncounted))
-        num_nodes += counter.num_images or counter.num_nodes
-    has_images = any(isinstance(m, SpikingConv) for m in snn.network.modules())
+        finder = RowFinder(structure.network, row_name, counter.rows)
+        missing = count_ann(model, call, inputs, signals, finder, rows)
+        uncounted.update(dict.fromkeys([*counter.uncounted, *missing]))
+        samples.append(Samples(snn.network, counter.env))
+    unit, num_units = units_of(samples, per)
     return Measurement(
-        list(rows.values()),
-        num_nodes,
-        energy_table,
-        list(uncounted),
-        'image' if has_images else 'node',
+        list(rows.values()), num_units, energy_table, list(uncounted), unit
     )
 
 

@@ -282,7 +282,8 @@ def test_affine_layers_without_weights_are_billed():
     call = (torch.randn(30, 6), torch.arange(3).repeat_interleave(10))
     model = Centered()
     rows = rows_of(measure(model, convert(model, call), call))
-    assert rows['norm'].snn_macs == 30 * 8
+    assert rows['norm'].accumulates == rows['norm'].ann_aggregation_macs == 30 * 8
+    assert rows['norm'].adds == 30 * 8  # The difference.
 
 
 class Bipartite(nn.Module):
@@ -300,8 +301,11 @@ def test_affine_layers_on_bipartite_graphs_are_billed():
     edge_index = torch.stack([torch.randint(20, (50,)), torch.randint(9, (50,))])
     call = (torch.randn(20, 6), torch.randn(9, 4), edge_index)
     model = Bipartite()
-    rows = rows_of(measure(model, convert(model, call), call))
-    assert rows['conv'].snn_macs >= 50 * 8
+    measurement = measure(model, convert(model, call), call)
+    total = measurement.total
+    assert total.ann_macs == (50 * 6 + 9 * 4) * 8 + 9 * 8 * 3  # At each edge
+    assert total.ann_aggregation_macs == total.accumulates == 50 * 8
+    assert measurement.uncounted == []
 
 
 class Picked(nn.Module):

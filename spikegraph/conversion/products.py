@@ -1,0 +1,208 @@
+"""Matrix products, however they are spelled: which dimensions of what are summed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from string import ascii_letters
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+
+@dataclass(frozen=True)
+class Contraction:
+    r"""The sum :math:`\sum_k a_{\ldots k \ldots} \, b_{\ldots k \ldots}` over pairs of
+    dimensions; those of ``a`` that are left come first, then those of ``b``.
+
+    Args:
+        a (torch.fx.Node): The one operand.
+        b (torch.fx.Node): The other.
+        a_dims (Tuple[int, ...]): The dimensions of ``a`` that are summed over,
+            counted from the end.
+        b_dims (Tuple[int, ...]): Those of ``b``, in the same order.
+        order (Tuple[int, ...], optional): How the dimensions of the result are
+            arranged, as by :func:`torch.permute`. (default: :obj:`None`)
+        is_matmul (bool, optional): Whether ``a`` is multiplied by each matrix in
+            ``b``: what is left of ``a`` comes where the rows were.
+            (default: :obj:`False`)
+        added (Any, optional): What is added to the product. (default: :obj:`None`)
+        beta (Any, optional): The factor of what is added. (default: :obj:`1`)
+        alpha (Any, optional): The factor of the product. (default: :obj:`1`)
+    """
+
+    a: Any
+    b: Any
+    a_dims: tuple[int, ...]
+    b_dims: tuple[int, ...]
+    order: tuple[int, ...] | None = None
+    is_matmul: bool = False
+    added: Any = None
+    beta: Any = 1
+    alpha: Any = 1
+
+
+def contraction_of(node: fx.Node) -> Contraction | None:
+    """How a node multiplies two operands, or None if it does not, or otherwise."""
+    if node.op not in ('call_function', 'call_method') or node.target not in _PARSERS:
+        return None
+    names, parse = _PARSERS[node.target]
+    given = _bound(names, node)
+    return None if given is None else parse(given)
+
+
+def rank_of(node: Any) -> int | None:
+    """The number of dimensions on the calibration data, where it is known."""
+    shape = shape_of(node)
+    return None if shape is None else len(shape)
+
+
+def shape_of(node: Any) -> tuple[int, ...] | None:
+    """The shape on the calibration data, where it is known."""
+    if not isinstance(node, fx.Node):
+        return None
+    shape = getattr(node.meta.get('example'), 'shape', None)
+    return None if shape is None else tuple(int(size) for size in shape)
+
+
+def _bound(names: str, node: fx.Node) -> dict[str, Any] | None:
+    """The arguments by name; None if there are others, or some are missing."""
+    known = names.split()
+    required = [name for name in known if not name.endswith('?')]
+    known = [name.rstrip('?') for name in known]
+    if len(node.args) > len(known):
+        return None
+    options = {k: v for k, v in node.kwargs.items() if (k, v) != ('out', None)}
+    given = {**dict(zip(known, node.args, strict=False)), **options}
+    aliases = {'mat': 'a', 'input': known[0], 'other': 'b', 'mat2': known[1]}
+    given = {k if k in known else aliases.get(k, k): v for k, v in given.items()}
+    complete = all(name in given for name in required)
+    return given if complete and set(given) <= set(known) else None
+
+
+def _matrices(given: dict[str, Any]) -> Contraction | None:
+    """``a @ b``: the last dimension of ``a``, the last but one of ``b``."""
+    a, b = given['a'], given['b']
+    if given.get('reduce') not in (None, 'sum'):
+        return None
+    b_dim = -1 if rank_of(b) == 1 else -2
+    added = {k: given[k] for k in ('added', 'beta', 'alpha') if k in given}
+    return Contraction(a, b, (-1,), (b_dim,), is_matmul=True, **added)
+
+
+def _vector(given: dict[str, Any]) -> Contraction | None:
+    added = {k: given[k] for k in ('added', 'beta', 'alpha') if k in given}
+    return Contraction(given['a'], given['b'], (-1,), (-1,), **added)
+
+
+def _linear(given: dict[str, Any]) -> Contraction | None:
+    return Contraction(given['a'], given['b'], (-1,), (-1,), added=given.get('added'))
+
+
+def _tensordot(given: dict[str, Any]) -> Contraction | None:
+    dims: Any = given.get('dims', 2)
+    ranks = rank_of(given['a']), rank_of(given['b'])
+    if isinstance(dims, int):
+        if ranks[1] is None and dims != 1:
+            return None
+        first = -1 - dims if ranks[1] is None else -ranks[1]
+        pairs: Any = (tuple(range(-dims, 0)), tuple(range(first, first + dims)))
+    else:
+        if not isinstance(dims, Sequence) or len(dims) != 2:
+            return None
+        pairs = tuple(
+            _from_end([d] if isinstance(d, int) else d, rank)
+            for d, rank in zip(dims, ranks, strict=True)
+        )
+    if None in pairs:
+        return None
+    return Contraction(given['a'], given['b'], *pairs)
+
+
+def _from_end(dims: Sequence[int], rank: int | None) -> tuple[int, ...] | None:
+    if rank is None and any(d >= 0 for d in dims):
+        return None
+    return tuple(d if d < 0 else d - (rank or 0) for d in dims)
+
+
+def _einsum(given: dict[str, Any]) -> Contraction | None:
+    equation, operands = given['equation'], given['a']
+    if isinstance(operands, (tuple, list)):
+        if len(operands) != 2 or 'b' in given:
+            return None
+        operands = tuple(operands)
+    elif 'b' in given:
+        operands = (operands, given['b'])
+    else:
+        return None
+    if not isinstance(equation, str):
+        return None
+    inputs, arrow, out = equation.replace(' ', '').partition('->')
+    terms = inputs.split(',')
+    if '...' in equation:
+        if not arrow or [t.count('...') for t in terms] not in ([1, 0], [0, 1]):
+            return None
+        terms, out = _spelled_out(terms, out, operands)
+    if len(terms) != 2 or any(len(set(t)) != len(t) for t in terms):
+        return None
+    a, b = terms
+    if not arrow:
+        out = ''.join(sorted(set(a) ^ set(b)))
+    summed = [c for c in a if c in b]
+    left = [c for c in a if c not in b] + [c for c in b if c not in a]
+    if sorted(left) != sorted(out):  # A batch, or a sum over one operand alone.
+        return None
+    return Contraction(
+        operands[0],
+        operands[1],
+        tuple(a.index(c) - len(a) for c in summed),
+        tuple(b.index(c) - len(b) for c in summed),
+        tuple(left.index(c) for c in out),
+    )
+
+
+def _spelled_out(
+    terms: list[str], out: str, operands: Sequence[Any]
+) -> tuple[list[str], str]:
+    """Letters for the dimensions that one operand's dots stand for."""
+    for i, term in enumerate(terms):
+        rank = rank_of(operands[i])
+        if '...' in term:
+            if rank is None:
+                return [], out
+            free = [c for c in ascii_letters if c not in ''.join(terms) + out]
+            letters = ''.join(free[: rank - len(term) + 3])
+            terms = [t.replace('...', letters) for t in terms]
+            return terms, out.replace('...', letters)
+    return terms, out
+
+
+_PARSERS: dict[Any, tuple[str, Callable[[dict[str, Any]], Contraction | None]]] = {}
+
+
+def _spell(names: str, parse: Any, *targets: Any) -> None:
+    _PARSERS.update({target: (names, parse) for target in targets})
+
+
+_spell('a b', _matrices, operator.matmul, torch.matmul, torch.mm, 'matmul', 'mm')
+_spell('a b', _matrices, torch.spmm, 'spmm', 'smm', torch.smm, '__matmul__')
+_spell('a b reduce?', _matrices, torch.sparse.mm)
+_spell('b a', _matrices, '__rmatmul__')
+_spell('added a b beta? alpha?', _matrices, torch.addmm, 'addmm')
+_spell('added a b beta? alpha?', _matrices, torch.sparse.addmm)
+_spell('a b', _vector, torch.mv, 'mv', torch.dot, 'dot', torch.inner, 'inner')
+_spell('added a b beta? alpha?', _vector, torch.addmv, 'addmv')
+_spell('a b added?', _linear, F.linear)
+_spell('a b dims?', _tensordot, torch.tensordot)
+_spell('equation a b?', _einsum, torch.einsum)
+
+#: Products of two operands, affine in either while the other is fixed.
+PRODUCTS: tuple[Any, ...] = (
+    *(target for target in _PARSERS if target not in ('spmm',)),
+    *(torch.bmm, 'bmm', torch.baddbmm, 'baddbmm', torch.addbmm, 'addbmm'),
+    *(torch.linalg.matmul, torch.linalg.multi_dot, torch.chain_matmul, torch.kron),
+    *(torch.outer, 'outer', torch.ger, F.bilinear, torch.linalg.vecdot),
+)

@@ -1,0 +1,80 @@
+"""What a tensor is to a network while its operations are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from spikegraph.measurement.counts import Counts
+
+Kind = Literal['constant', 'weight', 'fixed', 'signal']
+_RANKS: tuple[Kind, ...] = ('constant', 'weight', 'fixed', 'signal')
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is known about a tensor.
+
+    Args:
+        kind (str): ``'weight'`` if it is made of parameters, ``'fixed'`` if of inputs
+            that are no features, such as graphs, ``'signal'`` if of features, else
+            ``'constant'``; the last of these that applies.
+        arrivals (torch.Tensor, optional): How many spikes each value is made of, if
+            of nothing else.
+        swapped (bool): Whether its last two dimensions have been exchanged.
+        gathered (bool): Whether its rows were taken along edges.
+        scaled (Tuple[Counts, int], optional): The multiplications of gathered rows by
+            edge weights, and where they were counted.
+        picked (bool): Whether it is rows of parameters, as an input says which.
+    """
+
+    kind: Kind
+    arrivals: Tensor | None = None
+    swapped: bool = False
+    gathered: bool = False
+    scaled: tuple[Counts, int] | None = None
+    picked: bool = False
+
+
+class Marks:
+    """The marks of tensors, as long as these live."""
+
+    def __init__(self) -> None:
+        self._marks: Any = WeakTensorKeyDictionary()
+        # Signals written into a part of a tensor, which keep their memory theirs.
+        self._written: dict[int | None, Tensor] = {}
+        self._lost: set[int | None] = set()  # Those not made of spikes alone.
+
+    def __getitem__(self, value: Tensor) -> Mark:
+        mark: Mark | None = self._marks.get(value)
+        if self._written and _storage(value) in self._written:
+            storage = _storage(value)
+            mark = replace(Mark('signal') if mark is None else mark, kind='signal')
+            return replace(mark, arrivals=None) if storage in self._lost else mark
+        return Mark('constant') if mark is None else mark
+
+    def __setitem__(self, value: Tensor, mark: Mark) -> None:
+        self._marks[value] = mark
+
+    def write(self, value: Tensor, are_spikes: bool) -> None:
+        """Notes that a signal was written into a tensor, or a part of one."""
+        storage = _storage(value)
+        if storage is not None:
+            self._written[storage] = value
+            if not are_spikes:
+                self._lost.add(storage)
+
+
+def strongest(marks: list[Mark]) -> Kind:
+    """The kind of a value that is made of others."""
+    return max((mark.kind for mark in marks), key=_RANKS.index, default='constant')
+
+
+def _storage(value: Tensor) -> int | None:
+    try:
+        return int(value.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):  # A sparse one has none of its own.
+        return None
