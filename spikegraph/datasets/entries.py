@@ -102,6 +102,9 @@ class ImageDataset:
             (default: :obj:`(1.0,)`)
         white (int, optional): The byte that stands for :obj:`1`.
             (default: :obj:`255`)
+        mirrored (bool, optional): Whether the mirror image of an image looks like
+            another image of the same class, as that of a photograph does.
+            (default: :obj:`False`)
     """
 
     name: str
@@ -114,6 +117,7 @@ class ImageDataset:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     white: int = 255
+    mirrored: bool = False
 
     @property
     def image_size(self) -> tuple[int, int, int]:

@@ -80,7 +80,7 @@ def _load_cifar(root: Path) -> ImageDataset:
         train = np.concatenate(images), np.concatenate(labels)
     # What public ResNets were trained with.
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return _dataset(_CIFAR, train, test, mean=mean, std=std)
+    return _dataset(_CIFAR, train, test, mean=mean, std=std, mirrored=True)
 
 
 def _dataset(
@@ -91,6 +91,7 @@ def _dataset(
     mean: tuple[float, ...] = (0.0,),
     std: tuple[float, ...] = (1.0,),
     white: int = 255,
+    mirrored: bool = False,
 ) -> ImageDataset:
     import torch
 
@@ -109,6 +110,7 @@ def _dataset(
         mean=mean,
         std=std,
         white=white,
+        mirrored=mirrored,
     )
 
 
