@@ -44,7 +44,7 @@ def _hint(arguments: Sequence[str], options: Sequence[str]) -> str:
         longer = [option for option in options if option.startswith(name)]
         found = longer[:1] or difflib.get_close_matches(name, options, n=1)
         if name.startswith('-') and found:
-            return f". Did you mean '{found[0]}'?"
+            return f" (did you mean '{found[0]}'?)"
     return ''
 
 

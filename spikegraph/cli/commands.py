@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from spikegraph.cli.outputs import Outputs
-from spikegraph.cli.program import say
+from spikegraph.cli.program import say, text_of
 from spikegraph.conversion import ConversionConfig
 from spikegraph.datasets import GraphDataset, ImageDataset
 from spikegraph.experiment import (
@@ -99,8 +99,8 @@ def _end(outputs: Outputs, stopped: BaseException | None, done: str) -> None:
     if stopped is None:
         outputs.finish()
         return
-    for failure in outputs.failures:
-        say(f'error: {failure}')
+    if outputs.failures:
+        say(f'error: {text_of(*outputs.failures)}')
     text = f'{_reason(stopped)}: {done}'
     if isinstance(stopped, KeyboardInterrupt):
         raise KeyboardInterrupt(text) from stopped
@@ -145,11 +145,11 @@ def _pictures(result: Experiment) -> dict[str, Callable[[], bytes]]:
 
     run, simulation = result.runs[0], _simulation(result)
     return {
+        'ann.pt': lambda: _pickled(run.trained.model.state_dict()),
+        'snn.safetensors': lambda: to_bytes(run.snn),
         'raster.png': partial(_png, plot_raster, simulation),
         'spike_times.png': partial(_png, plot_spike_times, simulation.spikes),
         'coding_error.png': partial(_png, plot_coding_error, run.snn.report),
-        'ann.pt': lambda: _pickled(run.trained.model.state_dict()),
-        'snn.safetensors': lambda: to_bytes(run.snn),
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spikegraph.cli.program import discard, text_of
+from spikegraph.cli.program import closed, discard, named, text_of
 from spikegraph.files import Replacement, check_target, is_stream, write_file
 
 _RESULT = 'result.json'
@@ -31,7 +31,12 @@ class Outputs:
     def __init__(self, target: str | None, folder: Path | None) -> None:
         self.target = target
         self.folder = folder
-        self.failures: list[str] = []
+        self.failures: list[OSError] = []
+        if target == '-' and 'stdout' in closed:
+            raise ValueError(
+                "Expected standard output to be open with '--json -' (got a closed one); "
+                'name a file instead'
+            )
         if target not in (None, '-'):
             _check_json(str(target))
         if folder is not None:
@@ -82,7 +87,7 @@ class Outputs:
             OSError: With what it was.
         """
         if self.failures:
-            raise OSError('; '.join(self.failures))
+            raise OSError(text_of(*self.failures))
 
     def _print(self, text: str, *, to_json: bool) -> None:
         stream = sys.stdout if to_json or self.target != '-' else sys.stderr
@@ -92,19 +97,24 @@ class Outputs:
             discard(stream)
         except OSError as error:
             discard(stream)
-            self.failures.append(f'standard output: {text_of(error)}')
+            self.failures.append(named(error))
 
     def _try(self, write: Callable[[], None]) -> bool:
         try:
             write()
         except OSError as error:
-            self.failures.append(text_of(error))
+            self.failures.append(error)
             return False
         return True
 
 
 def _check_json(target: str) -> None:
     folder = Path(target).absolute().parent
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"Expected '--json' to be in a folder (got '{target}'; '{folder}' is a "
+            'file); name another place'
+        )
     if not folder.is_dir():
         raise FileNotFoundError(
             f"Expected the folder of '--json' to exist (got '{target}'); create "

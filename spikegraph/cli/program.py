@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+STANDARD_OUTPUT = 'standard output'
+#: The standard streams that were closed when the program started, by name.
+closed: set[str] = set()
 _INTERRUPTED = 130  # As shells have it: 128 + SIGINT.
 _MEMORY = ('allocate memory', 'out of memory')  # In what torch says.
 
@@ -76,8 +79,10 @@ def _run(argv: Sequence[str] | None) -> int:
 def _call(args: Namespace) -> None:
     if args.command == 'datasets':
         from spikegraph.cli.listing import list_datasets
+        from spikegraph.files import naming
 
-        list_datasets()
+        with naming(STANDARD_OUTPUT):
+            list_datasets()
         return
     from spikegraph.cli.outputs import Outputs
 
@@ -87,23 +92,32 @@ def _call(args: Namespace) -> None:
     commands.COMMANDS[args.command](args, outputs)
 
 
-def text_of(error: BaseException) -> str:
-    """What an error says, in the words of users."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: '{error.filename}'{_remedy(error)}"
-    return str(error) or type(error).__name__
-
-
-def _remedy(error: OSError) -> str:
+def text_of(*errors: BaseException) -> str:
+    """What errors say, in the words of users: each thing once, with all its files."""
     import errno
 
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return '; free some space on that disk, or choose another'
-    return ''
+    texts: list[str] = []
+    files: dict[str, list[str]] = {}
+    for error in errors:
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            files.setdefault(error.strerror, []).append(f"'{error.filename}'")
+        else:
+            texts.append(str(error) or type(error).__name__)
+    texts += [f'{reason}: {", ".join(names)}' for reason, names in files.items()]
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if any(isinstance(error, OSError) and error.errno in full for error in errors):
+        texts.append('free some space on that disk, or choose another')
+    return '; '.join(texts)
+
+
+def named(error: OSError) -> OSError:
+    """An error of standard output, which has no name of its own."""
+    return OSError(error.errno, error.strerror, STANDARD_OUTPUT)
 
 
 def _open_streams() -> None:
     """Opens what the caller has closed, so that no other file gets its number."""
+    closed.clear()
     for number, name in enumerate(('stdin', 'stdout', 'stderr')):
         if getattr(sys, name) is None:
             try:
@@ -112,6 +126,7 @@ def _open_streams() -> None:
                 mode = os.O_RDONLY if number == 0 else os.O_WRONLY
                 if os.open(os.devnull, mode) != number:  # Of a free one, the lowest.
                     continue
+            closed.add(name)
             stream = open(os.devnull, 'r' if number == 0 else 'w')  # noqa: SIM115
             setattr(sys, name, stream)
 
@@ -123,7 +138,7 @@ def _flush() -> int:
         discard(sys.stdout)
     except OSError as error:
         discard(sys.stdout)
-        say(f'error: standard output: {text_of(error)}')
+        say(f'error: {text_of(named(error))}')
         return 2
     return 0
 
