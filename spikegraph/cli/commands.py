@@ -24,7 +24,7 @@ from spikegraph.experiment import (
 )
 from spikegraph.experiment.evaluation import measured_batches
 from spikegraph.formatting import format_experiment, format_sweep
-from spikegraph.simulation import Simulation, simulate
+from spikegraph.simulation import Simulation
 from spikegraph.storage import to_bytes
 
 _DRAWN_IMAGES = 16  # Simulated step by step for the pictures.
@@ -154,6 +154,8 @@ def _pictures(result: Experiment) -> dict[str, Callable[[], bytes]]:
 
 
 def _simulation(result: Experiment) -> Simulation:
+    from spikegraph.simulation import simulate
+
     snn, dataset = result.runs[0].snn, result.dataset
     if isinstance(dataset, GraphDataset):
         return simulate(snn, measured_batches(dataset)[0])
