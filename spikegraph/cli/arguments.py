@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from spikegraph.cli.names import _MODELS
+
 _DESCRIPTION = (
     'Trains a graph network or CNN, converts it into a spiking one in which every '
     'neuron fires at most once per inference, and reports what that cost and saved.'
-)
-_MODELS = (
-    *('gcn', 'sage', 'sage-max', 'gin', 'sgc', 'appnp', 'gcn2', 'resgcn'),
-    *('cnn', 'resnet20'),
 )
 
 
