@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from dataclasses import dataclass, replace
@@ -217,9 +218,9 @@ def load_weights(
     expected = f"Expected '{path}' to hold {expected}"
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # Unpickling foreign bytes raises nearly anything.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise ValueError(
             f'{expected} (got something else than tensors by name: other bytes, or a '
             "whole module); 'torch.save(model.state_dict(), path)' writes one"

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -327,6 +328,17 @@ def test_unfit_checkpoints(noise, tmp_path, content, match):
         FileNotFoundError, match=r'nowhere.th.*state dict.*no such file'
     ):
         load_weights(dataset, recipe, tmp_path / 'nowhere.th')
+
+
+@pytest.mark.parametrize('size', [0, 1, 100, 5000, -5000, -1])
+def test_cut_checkpoints(noise, tmp_path, size):
+    path = tmp_path / 'weights.th'
+    torch.save(ResNet20().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:size])
+    dataset, recipe = prepare('cifar10', None, None, 1, None, loads_weights=True)
+    message = f"Expected '{path}' to hold the state dict of a ResNet20"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_weights(dataset, recipe, path)
 
 
 @pytest.mark.parametrize(

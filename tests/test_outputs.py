@@ -258,3 +258,22 @@ def test_standard_output_that_takes_nothing(args, redirection, match):
     result = run_shell(redirection, *args)
     assert 'Traceback' not in result.stderr and re.search(match, result.stderr)
     assert result.stderr.count('\n') == result.returncode // 2 == (match != '')
+
+
+def test_interrupt_of_an_import():
+    """An exception would be taken for a missing module."""
+    code = (
+        'import os, signal\nfrom spikegraph.cli.program import _leaving_at_once\n'
+        'with _leaving_at_once():\n    try:\n'
+        '        os.kill(os.getpid(), signal.SIGINT)\n'
+        '    except BaseException:\n        print("swallowed")\n'
+    )
+    command = [sys.executable, '-c', code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (130, '')
+    assert result.stderr == 'spikegraph: interrupted\n'
+    code = code.replace('    try', '    pass\nif True:\n    try')  # And not afterwards.
+    result = subprocess.run(
+        [*command[:2], code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (0, 'swallowed\n')

@@ -122,7 +122,8 @@ def _explain(
         ) from error
     if path is None:
         return
-    if isinstance(error, OSError) and error.errno is not None:
+    # Readers of half a file seek to places before its start: an invalid argument.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         if error.filename is None:
             reason = os.strerror(error.errno)
             raise OSError(error.errno, reason, str(path)) from error
