@@ -55,9 +55,7 @@ def parse_arguments():
 
 def run_cell(model, dataset, num_steps, options):
     options = dict(options)
-    batches = calibration_batches(dataset)
-    if options.pop('mirrored', False):
-        batches = [torch.cat([x, x.flip(-1)]) for x in batches]
+    batches = calibration_batches(dataset, mirror=options.pop('mirrored', False))
     start = time.perf_counter()
     snn = convert(model, batches, ConversionConfig(num_steps=num_steps, **options))
     seconds = time.perf_counter() - start

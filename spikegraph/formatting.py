@@ -197,7 +197,7 @@ def _sizes(result: Experiment | Sweep) -> list[str]:
         return [
             f'{sizes["num_train"]:,} training and {sizes["num_test"]:,} test images, '
             f'{size} pixels, {dataset.num_classes} classes{_subset(dataset)}',
-            _calibration(sizes, 'images'),
+            _calibration(sizes, 'images', result.mirror),
         ]
     data = dataset.data
     return [
@@ -214,9 +214,10 @@ def _subset(dataset: ImageDataset) -> str:
     return f'; a subset of the {info.num_images:,} images of {info.name}'
 
 
-def _calibration(sizes: dict[str, Any], things: str) -> str:
+def _calibration(sizes: dict[str, Any], things: str, mirror: bool = False) -> str:
+    twice = ', also mirrored' if mirror else ''
     return (
-        f'calibrated on {sizes["num_calibration"]:,} training {things}, without '
+        f'calibrated on {sizes["num_calibration"]:,} training {things}{twice}, without '
         f'labels; operations counted on {sizes["num_measured"]:,} test {things}'
     )
 

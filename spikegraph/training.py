@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -28,6 +31,14 @@ from spikegraph.models import (
     train_image_classifier,
     train_node_classifier,
 )
+
+_LIMIT = Path('/sys/fs/cgroup/memory.max')
+# The largest numbers, and why there are any.
+_MOST = {
+    'seeds': (10_000, 'all networks are kept until the report is written'),
+    'hidden': (65_536, 'the weights between two larger layers alone take 17 GB'),
+    'layers': (256, 'each has a window of time steps and is calibrated by itself'),
+}
 
 Dataset: TypeAlias = NodeDataset | GraphDataset | ImageDataset
 Recipe: TypeAlias = TrainingRecipe | GraphRecipe | ImageRecipe
@@ -61,16 +72,14 @@ def prepare(
     loads_weights: bool = False,
 ) -> tuple[Dataset, Recipe]:
     """Loads a dataset and completes its recipe; see :func:`run_experiment`."""
-    if seeds < 1:
-        raise ValueError(f"Expected 'seeds' to be at least 1 (got {seeds})")
+    _check_range('seeds', seeds)
     if loads_weights and seeds != 1:
         raise ValueError(f"Expected 'seeds' to be 1 with 'weights' (got {seeds})")
     sizes = {'hidden_channels': hidden, 'num_layers': layers}
     given = {key: value for key, value in sizes.items() if value is not None}
-    for key, value in given.items():
-        if value < 1:
-            option = 'hidden' if key == 'hidden_channels' else 'layers'
-            raise ValueError(f"Expected '{option}' to be at least 1 (got {value})")
+    for option, number in (('hidden', hidden), ('layers', layers)):
+        if number is not None:
+            _check_range(option, number)
     if name not in DATASETS:
         load_dataset(name)  # Says what is wrong.
     recipe = get_recipe(name, model)
@@ -93,7 +102,61 @@ def prepare(
             )
     images = is_image_task(name, model)
     dataset = load_images(name, root) if images else load_dataset(name, root)
-    return dataset, replace(recipe, **given)  # type: ignore[arg-type]
+    recipe = replace(recipe, **given)  # type: ignore[arg-type]
+    if given:
+        _check_memory(dataset, recipe)
+    return dataset, recipe
+
+
+def _check_range(option: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"Expected '{option}' to be at least 1 (got {number})")
+    most, reason = _MOST[option]
+    if number > most:
+        text = str(number) if number < 10**15 else f'about 10 ** {len(f"{number}") - 1}'
+        raise ValueError(
+            f"Expected '{option}' to be at most {most:,}, because {reason} (got {text})"
+        )
+
+
+def _check_memory(dataset: Dataset, recipe: Recipe) -> None:
+    """Weights, their gradients and the optimizer's two moments; and the activations
+    of a step, their gradients and what dropout and the activation keep of them."""
+    with torch.device('meta'):  # Where tensors have sizes and take no memory.
+        model = build(dataset, recipe)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    width = recipe.hidden_channels * getattr(recipe, 'num_layers', 3)
+    needed = 4 * 4 * (weights + _rows(dataset, recipe) * width)
+    there = _memory()
+    if there is not None and needed > there:
+        layers = getattr(recipe, 'num_layers', None)
+        depth = '' if layers is None else f' and {layers:,} layers'
+        raise ValueError(
+            "Expected 'hidden' and 'layers' to be such that training fits into the "
+            f'{there / 1e9:.3g} GB of memory here (got {recipe.hidden_channels:,} '
+            f'features{depth}, which take about {needed / 1e9:.3g} GB); choose fewer'
+        )
+
+
+def _rows(dataset: Dataset, recipe: Recipe) -> int:
+    """How many nodes, or pixels, are in a step of training."""
+    if isinstance(dataset, NodeDataset):
+        return int(dataset.data.num_nodes)
+    assert not isinstance(recipe, TrainingRecipe)
+    if isinstance(dataset, ImageDataset):
+        return recipe.batch_size * math.prod(dataset.image_size[1:])
+    return recipe.batch_size * int(dataset.train[0].num_nodes)
+
+
+def _memory() -> int | None:
+    """The bytes of memory of this machine or container, where the system tells."""
+    found = []
+    try:
+        found.append(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))
+        found.append(int(_LIMIT.read_text()))
+    except (AttributeError, OSError, ValueError):  # No such file, or no limit in it.
+        pass
+    return min(found, default=None)
 
 
 def train(
@@ -155,9 +218,9 @@ def load_weights(
     expected = f"Expected '{path}' to hold {expected}"
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # Unpickling foreign bytes raises nearly anything.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise ValueError(
             f'{expected} (got something else than tensors by name: other bytes, or a '
             "whole module); 'torch.save(model.state_dict(), path)' writes one"

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -192,11 +193,77 @@ def test_batches():
     assert torch.equal(torch.cat(measured), dataset.normalize(many.test_x[:512]))
 
 
+def test_mirrored_batches(monkeypatch):
+    dataset = load_images('digits')
+    once, twice = calibration_batches(dataset), calibration_batches(dataset, True)
+    for x, both in zip(once, twice, strict=True):
+        assert torch.equal(both, torch.cat([x, x.flip(3)]))
+
+
+@pytest.mark.parametrize('mirror', [None, True, False])
+@pytest.mark.parametrize('mirrored', [True, False])
+def test_mirror_reaches_the_calibration(mlp, monkeypatch, mirror, mirrored):
+    """Photographs look alike in a mirror, digits do not."""
+    digits = replace(load_images('digits'), mirrored=mirrored)
+    monkeypatch.setattr('spikegraph.training.load_images', lambda name, root: digits)
+    given, expected = [], mirrored if mirror is None else mirror
+
+    def spy(dataset, mirror):
+        given.append(mirror)
+        return calibration_batches(dataset, mirror)
+
+    monkeypatch.setattr('spikegraph.experiment.runs.calibration_batches', spy)
+    result = run(mirror=mirror)
+    assert given == [expected]
+    assert ('training images, also mirrored' in format_experiment(result)) is expected
+    assert result.to_dict()['mirrored_calibration'] is expected
+    sweep = run_sweep(
+        'digits', [4], ['auto'], model='cnn', mirror=mirror, progress=False
+    )
+    assert given[-1] is expected and sweep.to_dict()['mirrored_calibration'] is expected
+
+
+def test_mirror_is_for_images():
+    with pytest.raises(ValueError, match=r"False for 'digits', .* \(got True\)"):
+        run_experiment('digits', mirror=True, progress=False)
+    assert 'mirrored_calibration' not in run(model='gcn').to_dict()
+
+
+def test_photographs_are_mirrored(tmp_path):
+    from tests.test_images import write_npz
+
+    for name in ('cifar10', 'mnist'):
+        write_npz(tmp_path, name)
+    assert load_images('cifar10', tmp_path).mirrored
+    assert not load_images('mnist', tmp_path).mirrored
+
+
+@pytest.mark.parametrize(
+    'args, levels, bases',
+    [
+        ('', 'fitted', ['auto']),
+        ('--levels geometric', 'geometric', ['auto', 2.0, 1.41, 1.19]),
+        ('--scale max', 'geometric', ['auto', 2.0, 1.41, 1.19]),
+        ('--base 2 auto', 'geometric', [2.0, 'auto']),
+    ],
+)
+def test_levels_of_a_sweep(mlp, capsys, args, levels, bases):
+    command = f'sweep digits --model cnn --num-steps 4 --json - {args}'
+    assert main(command.split()) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result['config']['levels'] == levels
+    assert [row['base'] for row in result['rows']] == bases
+
+
 def test_default_config():
     assert default_config('mnist').per_channel
     assert default_config('digits', 'cnn', num_steps=5) == ConversionConfig(
-        5, per_channel=True
+        5, per_channel=True, levels='fitted'
     )
+    for given in (dict(base=1.5), dict(scale='max'), dict(threshold_shift=0.7)):
+        assert default_config('mnist', **given).levels == 'geometric'
+    with pytest.raises(ValueError, match="'levels' = 'fitted', which fits"):
+        default_config('mnist', levels='fitted', base=1.5)
     assert default_config('digits') == default_config('cora') == ConversionConfig()
     assert not default_config('mnist', per_channel=False).per_channel
 
@@ -263,6 +330,17 @@ def test_unfit_checkpoints(noise, tmp_path, content, match):
         load_weights(dataset, recipe, tmp_path / 'nowhere.th')
 
 
+@pytest.mark.parametrize('size', [0, 1, 100, 5000, -5000, -1])
+def test_cut_checkpoints(noise, tmp_path, size):
+    path = tmp_path / 'weights.th'
+    torch.save(ResNet20().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:size])
+    dataset, recipe = prepare('cifar10', None, None, 1, None, loads_weights=True)
+    message = f"Expected '{path}' to hold the state dict of a ResNet20"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_weights(dataset, recipe, path)
+
+
 @pytest.mark.parametrize(
     'kwargs, match',
     [
@@ -315,6 +393,7 @@ def test_command_line(mlp, tmp_path, capsys, monkeypatch):
         assert (tmp_path / name).read_bytes().startswith(PNG)
     result = json.loads((tmp_path / 'result.json').read_text())
     assert result['config']['per_channel'] and result['config']['num_steps'] == 6
+    assert result['config']['levels'] == 'fitted'
     again = [*args, '--weights', str(tmp_path / 'ann.pt'), '--json', '-']
     assert main([*again, '--no-per-channel']) == 0
     whole = json.loads(capsys.readouterr().out)

@@ -321,3 +321,38 @@ def test_files(load_data, name, counts):
     assert dataset.image_size == DATASETS[name].image_size
     assert dataset.test_y.bincount()[:3].tolist() == counts
     assert dataset.train_y.bincount(minlength=10).min() > 0
+
+
+def test_labels_of_other_images(tmp_path):
+    folder = tmp_path / 'mnist'
+    folder.mkdir()
+    for name, content in idx_files().items():
+        (folder / name).write_bytes(content)
+    path = folder / 't10k-labels-idx1-ubyte'
+    path.write_bytes(b'\0\0\x08\x01\0\0\0\x03' + bytes(3))
+    match = f"'{path}' to hold a class for each of 4 images (got 3). Copy"
+    with pytest.raises(ValueError, match=re.escape(match)):
+        load_images('mnist', tmp_path)
+
+
+def test_cut_batches_and_archives(tmp_path, monkeypatch):
+    """Also between two images, and in the checksum that no image is in."""
+    monkeypatch.setattr(module, '_CIFAR_IMAGES', 4)
+    batches = cifar_batches()
+    batches = {name: (4 * content)[: 4 * 3073] for name, content in batches.items()}
+    folder = tmp_path / 'cifar10'
+    (folder / 'cifar-10-batches-bin').mkdir(parents=True)
+    for name, content in batches.items():
+        (folder / 'cifar-10-batches-bin' / name).write_bytes(content)
+    load_images('cifar10', tmp_path)
+    path = folder / 'cifar-10-batches-bin' / 'data_batch_3.bin'
+    path.write_bytes(batches[path.name][: 2 * 3073])
+    with pytest.raises(ValueError, match=r'data_batch_3.*hold 4 images.*\(got 2\)'):
+        load_images('cifar10', tmp_path)
+    path.unlink()
+    path = folder / 'cifar-10-binary.tar.gz'
+    whole = archive(batches)
+    for size in (0, 1, 100, len(whole) // 2, len(whole) - 9, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=re.escape(f"'{path}' to be a whole .gz")):
+            load_images('cifar10', tmp_path)

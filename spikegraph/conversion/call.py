@@ -150,36 +150,6 @@ class CallSpec:
             )
         return given
 
-    def to_dict(self) -> dict[str, Any]:
-        """The specification as JSON types, defaults left out."""
-        return {
-            'names': list(self.names),
-            'inputs': list(self.inputs),
-            'constants': self.constants,
-            'read': list(self.read),
-            'leaves': [leaf.to_list() for leaf in self.leaves],
-            'containers': [container.to_list() for container in self.containers],
-            'asked': [question.to_list() for question in self.asked],
-            'answers': list(self.answers),
-            'static': list(self.static),
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], defaults: dict[str, Any]) -> CallSpec:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
-            names=tuple(values['names']),
-            inputs=tuple(values['inputs']),
-            constants=dict(values['constants']),
-            defaults=defaults,
-            read=tuple(values['read']),
-            leaves=tuple(Leaf.from_list(v) for v in values['leaves']),
-            containers=tuple(Container.from_list(v) for v in values['containers']),
-            asked=tuple(Asked.from_list(v) for v in values['asked']),
-            answers=tuple(values['answers']),
-            static=tuple(values['static']),
-        )
-
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     """The parameters of ``forward``, variadic ones left out."""

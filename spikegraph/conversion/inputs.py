@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
-from torch_geometric.data.data import BaseData
 
 from spikegraph.kernels.forms import is_foreign
 
@@ -80,16 +79,6 @@ class Leaf:
             )
         return value
 
-    def to_list(self) -> list[Any]:
-        """The leaf as JSON types."""
-        return [self.name, self.argument, _to_lists(self.path), self.example]
-
-    @classmethod
-    def from_list(cls, values: list[Any]) -> Leaf:
-        """The inverse of :meth:`to_list`."""
-        name, argument, path, example = values
-        return cls(str(name), str(argument), _to_path(path), dict(example))
-
 
 @dataclass(frozen=True)
 class Container:
@@ -149,17 +138,6 @@ class Container:
                 'data that holds the same'
             )
 
-    def to_list(self) -> list[Any]:
-        """The container as JSON types."""
-        keys = [list(k) if isinstance(k, tuple) else k for k in self.keys]
-        return [self.argument, _to_lists(self.path), self.kind, keys]
-
-    @classmethod
-    def from_list(cls, values: list[Any]) -> Container:
-        """The inverse of :meth:`to_list`."""
-        argument, path, kind, keys = values
-        return cls(str(argument), _to_path(path), str(kind), tuple(map(_key, keys)))
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -194,16 +172,6 @@ class Asked:
                 f'the calibration data, as the model asks for it (got {found}); convert '
                 'again with calibration data like this'
             )
-
-    def to_list(self) -> list[Any]:
-        """The question as JSON types."""
-        return [self.argument, _to_lists(self.path), self.kind, self.answer]
-
-    @classmethod
-    def from_list(cls, values: list[Any]) -> Asked:
-        """The inverse of :meth:`to_list`."""
-        argument, path, kind, answer = values
-        return cls(str(argument), _to_path(path), str(kind), answer)
 
 
 _STATES = {
@@ -332,20 +300,3 @@ def _fill(container: Container, inside: dict[Step, Any]) -> Any:
     if container.kind == 'dict':
         return items
     return list(items.values()) if container.kind == 'list' else tuple(items.values())
-
-
-def _to_lists(path: Path) -> list[Any]:
-    return [[kind, list(k) if isinstance(k, tuple) else k] for kind, k in path]
-
-
-def _to_path(steps: list[Any]) -> Path:
-    return tuple((kind, _key(key)) for kind, key in steps)
-
-
-def _key(key: Any) -> Any:
-    return tuple(key) if isinstance(key, list) else key
-
-
-def is_data(value: Any) -> bool:
-    """Whether a value is PyG data, or stands for it."""
-    return isinstance(value, BaseData)

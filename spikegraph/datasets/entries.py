@@ -102,6 +102,9 @@ class ImageDataset:
             (default: :obj:`(1.0,)`)
         white (int, optional): The byte that stands for :obj:`1`.
             (default: :obj:`255`)
+        mirrored (bool, optional): Whether the mirror image of an image looks like
+            another image of the same class, as that of a photograph does.
+            (default: :obj:`False`)
     """
 
     name: str
@@ -114,6 +117,7 @@ class ImageDataset:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     white: int = 255
+    mirrored: bool = False
 
     @property
     def image_size(self) -> tuple[int, int, int]:
@@ -171,6 +175,15 @@ class DatasetInfo:
             width. (default: :obj:`(0, 0, 0)`)
         subset_files (tuple[str, ...], optional): Which of :obj:`other_files`
             hold only some of the images. (default: :obj:`()`)
+        num_features (int, optional): The number of features of a node; :obj:`0`
+            where nothing is published. (default: :obj:`0`)
+        num_classes (int, optional): The number of classes of nodes.
+            (default: :obj:`0`)
+        split_sizes (tuple[int, ...], optional): The numbers of training,
+            validation and test nodes of a public split. (default: :obj:`()`)
+        check_raw (callable, optional): Takes this entry and the root folder and
+            raises :class:`~spikegraph.datasets.reading.BadFile` where raw files are
+            not whole or do not fit each other. (default: :obj:`None`)
     """
 
     name: str
@@ -189,6 +202,10 @@ class DatasetInfo:
     num_images: int = 0
     image_size: tuple[int, int, int] = (0, 0, 0)
     subset_files: tuple[str, ...] = ()
+    num_features: int = 0
+    num_classes: int = 0
+    split_sizes: tuple[int, ...] = ()
+    check_raw: Callable[[DatasetInfo, Path], None] | None = None
 
     def has_subset(self, root: Path) -> bool:
         """Whether what is read from a folder is only a part of the dataset."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from spikegraph.datasets.reading import (
+    BadFile,
+    broken,
+    check_counts,
+    last_of,
+    watching,
+    with_remedy,
+)
+from spikegraph.files import locked
 
 if TYPE_CHECKING:
     from spikegraph.datasets.entries import DatasetInfo
@@ -31,26 +42,76 @@ def default_root() -> Path:
 
 
 def load_files(info: DatasetInfo, root: Path) -> Any:
-    """Loads a dataset from its files, and downloads them if they are not there."""
+    """Loads a dataset from its files, and downloads them if they are not there.
+
+    Raises:
+        ValueError: If a file is not whole or not what it has to be. The message
+            names it and says what to do.
+        OSError: If a file cannot be read, downloaded or written.
+    """
     paths = info.files(root)
-    missing = [path for path in paths if not os.path.exists(path)]
     processed = root / info.processed_file
-    _check_root(root, to_write=[p for p in [*missing, processed] if not p.exists()])
-    folders = [paths[0].parent, *paths[0].absolute().parent.parents]
-    new_folders = [folder for folder in folders if not folder.exists()]
+    writes = [path for path in [*paths, processed] if not os.path.exists(path)]
+    _check_root(root, to_write=writes)
     _check_release(info, root)
-    try:
-        with quiet():
-            return info.loader(root)
-    except BaseException as error:
-        for path in missing:  # Half a file would be taken for the whole next time.
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # Where one is not empty, stop.
-            for folder in new_folders:
-                folder.rmdir()
-        # All that a download raises is an OSError, from aiohttp and urllib too.
-        if not missing or not isinstance(error, OSError):
+    folders = [processed.parent, paths[0].parent, *paths[0].absolute().parent.parents]
+    new_folders = [folder for folder in folders if not folder.exists()]
+    if not writes:
+        return _load(info, root, [], new_folders)
+    root.mkdir(parents=True, exist_ok=True)
+    with locked(root):  # Two that start at once do not write the same file.
+        missing = [path for path in paths if not os.path.exists(path)]
+        return _load(info, root, missing, new_folders)
+
+
+def _load(
+    info: DatasetInfo, root: Path, missing: list[Path], new_folders: list[Path]
+) -> Any:
+    processed = root / info.processed_file
+    is_raw_read = not processed.is_file()
+    before = _files_in(processed.parent) if info.processed_file else set()
+    raw = {path.parent for path in info.files(root)}
+    with watching() as opened:
+        try:
+            if is_raw_read and not missing:  # A reader does not know what is wrong.
+                _check_raw(info, root)
+            with quiet():
+                data = info.loader(root)
+            if missing:
+                _check_raw(info, root)
+            if info.num_features > 0:
+                path = last_of(opened, raw) if is_raw_read else processed
+                check_counts(info, path or processed, data)
+            return data
+        except BaseException as error:
+            new = _files_in(processed.parent) - before if info.processed_file else ()
+            for path in [*missing, *new]:  # Half a file would be taken for the whole.
+                path.unlink(missing_ok=True)
+            _remove(new_folders)
+            if isinstance(error, Exception):
+                path = last_of(opened, {*raw, processed.parent})
+                _explain(info, root, error, missing, path)
             raise
+
+
+def _check_raw(info: DatasetInfo, root: Path) -> None:
+    if info.check_raw is not None:
+        info.check_raw(info, root)
+
+
+def _explain(
+    info: DatasetInfo,
+    root: Path,
+    error: Exception,
+    missing: list[Path],
+    path: Path | None,
+) -> None:
+    """Raises what helps more than the error; returns where nothing does."""
+    if isinstance(error, BadFile):
+        raise with_remedy(info, root, error) from error
+    # All that a download raises is an OSError, from aiohttp and urllib too.
+    is_disk = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
+    if missing and isinstance(error, OSError) and not is_disk:
         files = '\n'.join(f'  {path}' for path in missing)
         raise FileNotFoundError(
             f"Expected 'root' to hold the files of '{info.name}' (got '{root}'), and "
@@ -59,6 +120,25 @@ def load_files(info: DatasetInfo, root: Path) -> Any:
             f"SPIKEGRAPH_ROOT to a folder that has them. The dataset 'digits' needs "
             f'no files'
         ) from error
+    if path is None:
+        return
+    # Readers of half a file seek to places before its start: an invalid argument.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        if error.filename is None:
+            reason = os.strerror(error.errno)
+            raise OSError(error.errno, reason, str(path)) from error
+        return
+    raise with_remedy(info, root, broken(info, path, error)) from error
+
+
+def _files_in(folder: Path) -> set[Path]:
+    return set(folder.iterdir()) if folder.is_dir() else set()
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # Some are not empty.
+            folder.rmdir()
 
 
 def _check_root(root: Path, *, to_write: list[Path]) -> None:

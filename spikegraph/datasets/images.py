@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikegraph.datasets.entries import DatasetInfo, ImageDataset
+from spikegraph.datasets.reading import BadFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,8 @@ _MNIST_MD5 = {
 }
 _CIFAR_URL = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
 _CIFAR_MD5 = 'c32a1d4ab5d03f1284b67883e8d87530'
+_CHUNK = 1 << 20  # Bytes.
+_CIFAR_IMAGES = 10_000  # In each file.
 _CIFAR_FOLDER = 'cifar-10-batches-bin'
 _CIFAR_PARTS = (*(f'data_batch_{i}.bin' for i in range(1, 6)), 'test_batch.bin')
 
@@ -59,6 +62,13 @@ def _load_mnist(root: Path) -> ImageDataset:
         if not path.exists():
             _download(f'{_MNIST_URL}/{path.name}', path, _MNIST_MD5[path.name])
     arrays = [_read_idx(path) for path in paths]
+    for images, labels in ((0, 1), (2, 3)):
+        if len(arrays[images]) != len(arrays[labels]):
+            raise BadFile(
+                paths[labels],
+                f"Expected '{paths[labels]}' to hold a class for each of "
+                f'{len(arrays[images]):,} images (got {len(arrays[labels]):,})',
+            )
     return _dataset(_MNIST, (arrays[0], arrays[1]), (arrays[2], arrays[3]))
 
 
@@ -74,13 +84,14 @@ def _load_cifar(root: Path) -> ImageDataset:
                 _download(_CIFAR_URL, paths[0], _CIFAR_MD5)
             batches = _read_archive(paths[0])
         else:
-            batches = [(str(path), path.read_bytes()) for path in paths]
+            batches = [(path, str(path), path.read_bytes()) for path in paths]
         *parts, test = [_read_batch(*batch) for batch in batches]
+        _check_batches(batches, [len(labels) for _, labels in [*parts, test]])
         images, labels = zip(*parts, strict=True)
         train = np.concatenate(images), np.concatenate(labels)
     # What public ResNets were trained with.
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return _dataset(_CIFAR, train, test, mean=mean, std=std)
+    return _dataset(_CIFAR, train, test, mean=mean, std=std, mirrored=True)
 
 
 def _dataset(
@@ -91,6 +102,7 @@ def _dataset(
     mean: tuple[float, ...] = (0.0,),
     std: tuple[float, ...] = (1.0,),
     white: int = 255,
+    mirrored: bool = False,
 ) -> ImageDataset:
     import torch
 
@@ -109,6 +121,7 @@ def _dataset(
         mean=mean,
         std=std,
         white=white,
+        mirrored=mirrored,
     )
 
 
@@ -120,14 +133,16 @@ def _read_npz(path: Path, info: DatasetInfo) -> Arrays:
     with _reading(path), zipfile.ZipFile(path), np.load(path) as file:
         arrays = dict(file)
     if not {'x', 'y'} <= set(arrays):
-        raise ValueError(
-            f"Expected '{path}' to hold arrays 'x' and 'y' (got {', '.join(arrays)})"
+        raise BadFile(
+            path,
+            f"Expected '{path}' to hold arrays 'x' and 'y' (got {', '.join(arrays)})",
         )
     x, y = arrays['x'], arrays['y']
     if x.dtype != np.uint8 or x.shape[1:] != shape or y.shape != x.shape[:1]:
-        raise ValueError(
+        raise BadFile(
+            path,
             f"Expected 'x' in '{path}' to be uint8 of shape {('N', *shape)}, and 'y' of "
-            f'shape (N,) (got {x.dtype} of shape {x.shape}, and {y.shape})'
+            f'shape (N,) (got {x.dtype} of shape {x.shape}, and {y.shape})',
         )
     return x, y
 
@@ -145,40 +160,57 @@ def _read_idx(path: Path) -> np.ndarray:
     sizes = [int.from_bytes(content[i : i + 4], 'big') for i in range(4, head, 4)]
     is_idx = content[:4] == bytes([0, 0, 8, num_sizes])
     if not is_idx or len(content) != head + math.prod(sizes):
-        raise ValueError(
+        raise BadFile(
+            path,
             f"Expected '{path}' to be an IDX file of bytes in {num_sizes} dimensions "
-            f'(got {len(content)} bytes that start with {content[:4].hex()})'
+            f'(got {len(content)} bytes that start with {content[:4].hex()})',
         )
     return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(sizes)
 
 
-def _read_archive(path: Path) -> list[tuple[str, bytes]]:
+def _read_archive(path: Path) -> list[tuple[Path, str, bytes]]:
     found = {}
     with _reading(path), tarfile.open(path) as archive:
         for member in archive:  # Of a compressed file, in order.
             file, name = archive.extractfile(member), Path(member.name).name
             if file is not None and name in _CIFAR_PARTS:
                 found[name] = file.read()
+        assert archive.fileobj is not None
+        while archive.fileobj.read(_CHUNK):  # The checksum is at the very end.
+            pass
     missing = [name for name in _CIFAR_PARTS if name not in found]
     if missing:
-        raise ValueError(
+        raise BadFile(
+            path,
             f"Expected '{path}' to hold {', '.join(_CIFAR_PARTS)} (got none of the name "
-            f'{missing[0]})'
+            f'{missing[0]})',
         )
-    return [(f'{path}/{name}', found[name]) for name in _CIFAR_PARTS]
+    return [(path, f'{path}/{name}', found[name]) for name in _CIFAR_PARTS]
 
 
-def _read_batch(name: str, content: bytes) -> Arrays:
+def _read_batch(path: Path, name: str, content: bytes) -> Arrays:
     """The binary version of CIFAR-10: a byte for the class, then the colors."""
     import numpy as np
 
     size = 1 + 3 * 32 * 32
     if len(content) == 0 or len(content) % size != 0:
-        raise ValueError(
-            f"Expected '{name}' to hold images of {size} bytes (got {len(content)} bytes)"
+        raise BadFile(
+            path,
+            f"Expected '{name}' to hold images of {size} bytes (got {len(content)} bytes)",
         )
     rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
     return rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0]
+
+
+def _check_batches(batches: list[tuple[Path, str, bytes]], sizes: list[int]) -> None:
+    """A file that ends between two images looks whole, but beside the others."""
+    for (path, name, _), size in zip(batches, sizes, strict=True):
+        if size != _CIFAR_IMAGES and _CIFAR_IMAGES in sizes:
+            raise BadFile(
+                path,
+                f"Expected '{name}' to hold {_CIFAR_IMAGES:,} images, as the other "
+                f'files do (got {size:,})',
+            )
 
 
 @contextlib.contextmanager
@@ -187,9 +219,10 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (*broken, tarfile.TarError, ValueError) as error:
-        raise ValueError(
+        raise BadFile(
+            path,
             f"Expected '{path}' to be a whole {path.suffix} file (got "
-            f'{type(error).__name__}: {error})'
+            f'{type(error).__name__}: {error})',
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikegraph.datasets.entries import DatasetInfo
+from spikegraph.datasets.raw import check_npz, check_planetoid
 
 # The list of datasets is shown without torch, whose import takes seconds.
 if TYPE_CHECKING:
@@ -88,7 +89,13 @@ def _load_coauthor(root: Path, name: str) -> Data:
 
 
 def _planetoid(
-    name: str, description: str, *, num_nodes: int, num_edges: int
+    name: str,
+    description: str,
+    *,
+    num_nodes: int,
+    num_edges: int,
+    num_features: int,
+    num_classes: int,
 ) -> DatasetInfo:
     parts = ['x', 'tx', 'allx', 'y', 'ty', 'ally', 'graph', 'test.index']
     return _downloaded(
@@ -97,8 +104,12 @@ def _planetoid(
         num_nodes=num_nodes,
         num_edges=num_edges,
         loader=_load_planetoid,
+        num_features=num_features,
+        num_classes=num_classes,
         raw_files=[f'ind.{name.lower()}.{part}' for part in parts],
+        check_raw=check_planetoid,
         public_split=True,
+        split_sizes=(20 * num_classes, 500, 1000),
     )
 
 
@@ -108,9 +119,13 @@ def _downloaded(
     *,
     num_nodes: int,
     num_edges: int,
+    num_features: int,
+    num_classes: int,
     loader: Callable[..., Data],
     raw_files: list[str],
+    check_raw: Callable[[DatasetInfo, Path], None] = check_npz,
     public_split: bool = False,
+    split_sizes: tuple[int, ...] = (),
     split_seed: int = 0,
 ) -> DatasetInfo:
     return DatasetInfo(
@@ -124,6 +139,10 @@ def _downloaded(
         raw_files=tuple(f'{name}/raw/{file}' for file in raw_files),
         processed_file=f'{name}/processed/data.pt',
         split_seed=split_seed,
+        num_features=num_features,
+        num_classes=num_classes,
+        split_sizes=split_sizes,
+        check_raw=check_raw,
     )
 
 
@@ -142,24 +161,32 @@ ENTRIES = [
         'machine learning papers and citations, by topic',
         num_nodes=2708,
         num_edges=10556,
+        num_features=1433,
+        num_classes=7,
     ),
     _planetoid(
         'CiteSeer',
         'computer science papers and citations, by topic',
         num_nodes=3327,
         num_edges=9104,
+        num_features=3703,
+        num_classes=6,
     ),
     _planetoid(
         'PubMed',
         'diabetes papers and citations, by kind of diabetes',
         num_nodes=19717,
         num_edges=88648,
+        num_features=500,
+        num_classes=3,
     ),
     _downloaded(
         'Photo',
         'photo equipment bought together, by category',
         num_nodes=7650,
         num_edges=238162,
+        num_features=745,
+        num_classes=8,
         loader=_load_amazon,
         raw_files=['amazon_electronics_photo.npz'],
         split_seed=_AMAZON_SPLIT,
@@ -169,6 +196,8 @@ ENTRIES = [
         'computer equipment bought together, by category',
         num_nodes=13752,
         num_edges=491722,
+        num_features=767,
+        num_classes=10,
         loader=_load_amazon,
         raw_files=['amazon_electronics_computers.npz'],
         split_seed=_AMAZON_SPLIT,
@@ -178,6 +207,8 @@ ENTRIES = [
         'computer scientists who wrote papers together, by field',
         num_nodes=18333,
         num_edges=163788,
+        num_features=6805,
+        num_classes=15,
         loader=_load_coauthor,
         raw_files=['ms_academic_cs.npz'],
     ),
@@ -186,6 +217,8 @@ ENTRIES = [
         'physicists who wrote papers together, by field',
         num_nodes=34493,
         num_edges=495924,
+        num_features=8415,
+        num_classes=5,
         loader=_load_coauthor,
         raw_files=['ms_academic_phy.npz'],
     ),

@@ -6,15 +6,18 @@ import contextlib
 import io
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
 from spikegraph.datasets.entries import DatasetInfo, GraphDataset
+from spikegraph.datasets.raw import check_ogb, read_sizes
+from spikegraph.datasets.reading import BadFile
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch_geometric.data import Data
 
 _SPLIT = ('train', 'valid', 'test')
@@ -53,6 +56,8 @@ def _load_nodes(root: Path, name: str, undirected: bool) -> Data:
     with _loading():
         dataset = PygNodePropPredDataset(name, root=str(root))
         graph, split = dataset[0], dataset.get_idx_split()
+    _check_sizes(root, name, [graph])
+    _check_split(root, name, split, graph.num_nodes)
     edge_index = graph.edge_index
     if undirected:
         edge_index = to_undirected(edge_index, num_nodes=graph.num_nodes)
@@ -69,6 +74,8 @@ def _load_graphs(root: Path, name: str, description: str, unit: str) -> GraphDat
     with _loading():
         dataset = PygGraphPropPredDataset(name, root=str(root))
         split = dataset.get_idx_split()
+    _check_sizes(root, name, dataset)
+    _check_split(root, name, split, len(dataset))
     train, valid, test = (list(dataset[split[part]]) for part in _SPLIT)
     evaluator = Evaluator(name)
     return GraphDataset(
@@ -83,6 +90,42 @@ def _load_graphs(root: Path, name: str, description: str, unit: str) -> GraphDat
         description=description,
         unit=unit,
     )
+
+
+def _check_sizes(root: Path, name: str, graphs: Sequence[Data]) -> None:
+    """What was made of the raw files long ago may have been made of half of them."""
+    info = next(entry for entry in ENTRIES if entry.name == name)
+    path = root / info.processed_file
+    nodes, edges = (read_sizes(info, root, part) for part in ('node', 'edge'))
+    num_nodes = [int(graph.x.size(0)) for graph in graphs]
+    num_edges = [int(graph.edge_index.size(1)) for graph in graphs]
+    for things, found, expected in (
+        ('nodes', num_nodes, [nodes]),
+        ('edges', num_edges, [edges, [2 * number for number in edges]]),
+    ):
+        if found not in expected:
+            raise BadFile(
+                path,
+                f"Expected '{path}' to hold {len(nodes):,} graphs of "
+                f'{sum(expected[-1]):,} {things}, as the lists of sizes say (got '
+                f'{len(found):,} of {sum(found):,})',
+            )
+
+
+def _check_split(root: Path, name: str, split: dict[str, Tensor], number: int) -> None:
+    """Every node, or graph, is in one part of the split."""
+    import torch
+
+    info = next(entry for entry in ENTRIES if entry.name == name)
+    found = torch.cat([split[part].view(-1) for part in _SPLIT])
+    if not torch.equal(found.sort().values, torch.arange(number)):
+        path = root / next(file for file in info.raw_files if '/split/' in file)
+        inside = int(((found >= 0) & (found < number)).sum())
+        raise BadFile(
+            path,
+            f"Expected '{path}' and the files beside it to hold each number below "
+            f'{number:,} once (got {len(found):,}, {inside:,} of them below)',
+        )
 
 
 def _nodes(
@@ -159,6 +202,7 @@ def _entry(
         ),
         processed_file=f'{folder}/processed/geometric_data_processed.pt',
         release_file=release,
+        check_raw=check_ogb,
     )
 
 

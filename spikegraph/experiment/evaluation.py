@@ -158,13 +158,17 @@ def evaluate_graphs(
     }
 
 
-def calibration_batches(dataset: GraphDataset | ImageDataset) -> list[Any]:
+def calibration_batches(
+    dataset: GraphDataset | ImageDataset, mirror: bool = False
+) -> list[Any]:
     """What to calibrate on, drawn at random, or all if there is less:
     :obj:`CALIBRATION_BATCHES` times :obj:`BATCH_SIZE` training graphs, or
-    :obj:`CALIBRATION_IMAGES` training images."""
+    :obj:`CALIBRATION_IMAGES` training images, each batch of them together with its
+    mirror images if :obj:`mirror` is set."""
     if isinstance(dataset, ImageDataset):
         x = dataset.train_x
-        return _images(dataset, x[_order(len(x))[:CALIBRATION_IMAGES]])
+        batches = _images(dataset, x[_order(len(x))[:CALIBRATION_IMAGES]])
+        return [torch.cat([x, x.flip(-1)]) for x in batches] if mirror else batches
     order = _order(len(dataset.train)).tolist()
     return _batches([dataset.train[i] for i in order], CALIBRATION_BATCHES)
 

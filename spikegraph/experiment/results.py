@@ -78,6 +78,8 @@ class Experiment:
         runs (List[Run]): One run per seed.
         weights (str, optional): The file that the network was loaded from;
             :obj:`None` if it was trained. (default: :obj:`None`)
+        mirror (bool, optional): Whether mirror images were calibrated on, too.
+            (default: :obj:`False`)
     """
 
     dataset: Dataset
@@ -85,6 +87,7 @@ class Experiment:
     config: ConversionConfig
     runs: list[Run]
     weights: str | None = None
+    mirror: bool = False
 
     def summary(self) -> dict[str, Any]:
         """Mean and sample standard deviation (0 for a single seed) of every
@@ -133,6 +136,7 @@ class Experiment:
             **({} if memory is None else {'peak_memory_bytes': memory}),
             'seeds': [run.trained.seed for run in self.runs],
             'config': self.config.to_dict(),
+            **_mirrored(self),
             'versions': versions(),
             **{k: measurement[k] for k in ('layers', 'energy_table', 'uncounted')},
             'per_seed': [run.to_dict() for run in self.runs],
@@ -154,6 +158,8 @@ class Sweep:
             ``base``, ``energy_pj`` and what :meth:`Experiment.summary` holds.
         weights (str, optional): As in :class:`Experiment`.
             (default: :obj:`None`)
+        mirror (bool, optional): As in :class:`Experiment`.
+            (default: :obj:`False`)
     """
 
     dataset: Dataset
@@ -162,6 +168,7 @@ class Sweep:
     seeds: list[int]
     rows: list[dict[str, Any]]
     weights: str | None = None
+    mirror: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The sweep as JSON types."""
@@ -172,8 +179,14 @@ class Sweep:
             'rows': self.rows,
             'seeds': self.seeds,
             'config': config,
+            **_mirrored(self),
             'versions': versions(),
         }
+
+
+def _mirrored(result: Experiment | Sweep) -> dict[str, bool]:
+    is_images = isinstance(result.dataset, ImageDataset)
+    return {'mirrored_calibration': result.mirror} if is_images else {}
 
 
 def summarize(values: list[dict[str, float]]) -> dict[str, dict[str, float]]:

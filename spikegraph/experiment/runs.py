@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -34,6 +34,9 @@ from spikegraph.training import (
     train,
 )
 
+# Base, scale and threshold shift, which fitted levels replace.
+_FITTED = ('auto', 'mse', None)
+
 
 def run_experiment(
     name: str = 'digits',
@@ -46,6 +49,8 @@ def run_experiment(
     root: str | PathLike[str] | None = None,
     weights: str | PathLike[str] | None = None,
     profile: bool = False,
+    mirror: bool | None = None,
+    on_progress: Callable[[Experiment], object] | None = None,
     progress: bool = True,
 ) -> Experiment:
     """Trains networks on a dataset, converts them, and finds what that cost.
@@ -72,6 +77,12 @@ def run_experiment(
             which is then not trained. (default: :obj:`None`)
         profile (bool, optional): Whether the peak memory of a forward pass is
             measured, too. (default: :obj:`False`)
+        mirror (bool, optional): Whether mirror images of the calibration images
+            are calibrated on, too.
+            (default: :obj:`None`, where the dataset says that they look alike)
+        on_progress (callable, optional): Called after every seed with the
+            experiment so far, so that an interrupt loses no finished one.
+            (default: :obj:`None`)
         progress (bool, optional): Whether bars are shown. (default: :obj:`True`)
 
     Returns:
@@ -85,11 +96,15 @@ def run_experiment(
     dataset, recipe = prepare(
         name, hidden, layers, seeds, root, model, loads_weights=weights is not None
     )
-    runs = []
+    mirror = _mirror(dataset, mirror)
+    result = Experiment(dataset, recipe, config, [], _path(weights), mirror)
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
         trained = _network(dataset, recipe, seed, weights, progress)
-        runs.append(run_conversion(trained, dataset, config, progress, profile))
-    return Experiment(dataset, recipe, config, runs, _path(weights))
+        run = run_conversion(trained, dataset, config, progress, profile, mirror)
+        result = replace(result, runs=[*result.runs, run])
+        if on_progress is not None:
+            on_progress(result)
+    return result
 
 
 def run_sweep(
@@ -104,6 +119,8 @@ def run_sweep(
     seeds: int = 1,
     root: str | PathLike[str] | None = None,
     weights: str | PathLike[str] | None = None,
+    mirror: bool | None = None,
+    on_progress: Callable[[Sweep], object] | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Converts the same networks with every number of steps and every base.
@@ -114,8 +131,10 @@ def run_sweep(
         bases (Sequence[float or str]): The bases, numbers or :obj:`"auto"`.
         config (ConversionConfig, optional): The other options.
             (default: :func:`default_config`)
-        model, hidden, layers, seeds, root, weights, progress: See
+        model, hidden, layers, seeds, root, weights, mirror, progress: See
             :func:`run_experiment`.
+        on_progress (callable, optional): Called after every cell with the sweep
+            so far. (default: :obj:`None`)
 
     Returns:
         Sweep: One row per cell. Every network is trained only once.
@@ -124,7 +143,8 @@ def run_sweep(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
-    config = default_config(name, model) if config is None else config
+    if config is None:
+        config = default_config(name, model, base=_first_number(bases))
     cells = [replace(config, num_steps=t, base=q) for t in num_steps for q in bases]
     if not cells:
         raise ValueError(
@@ -134,23 +154,32 @@ def run_sweep(
     dataset, recipe = prepare(
         name, hidden, layers, seeds, root, model, loads_weights=weights is not None
     )
+    mirror = _mirror(dataset, mirror)
     models = [
         _network(dataset, recipe, seed, weights, progress) for seed in range(seeds)
     ]
-    rows = []
+    numbers = list(range(seeds))
+    result = Sweep(dataset, recipe, config, numbers, [], _path(weights), mirror)
     for cell in tqdm(cells, 'Conversions', leave=False, disable=not progress):
-        runs = [run_conversion(trained, dataset, cell, progress) for trained in models]
+        runs = [
+            run_conversion(trained, dataset, cell, progress, mirror=mirror)
+            for trained in models
+        ]
         one = Experiment(dataset, recipe, cell, runs)
         row = {'num_steps': cell.num_steps, 'base': cell.base}
-        rows.append({**row, **one.summary(), 'energy_pj': one.energy_pj()})
-    return Sweep(dataset, recipe, config, list(range(seeds)), rows, _path(weights))
+        row = {**row, **one.summary(), 'energy_pj': one.energy_pj()}
+        result = replace(result, rows=[*result.rows, row])
+        if on_progress is not None:
+            on_progress(result)
+    return result
 
 
 def default_config(
     name: str, model: str | None = None, **options: Any
 ) -> ConversionConfig:
-    """How the network of a dataset is converted unless told otherwise: with one
-    scale per channel where it classifies images.
+    """How the network of a dataset is converted unless told otherwise: where it
+    classifies images with one scale per channel, and with fitted levels unless a
+    base or a scale is given.
 
     Args:
         name (str): The dataset.
@@ -160,7 +189,29 @@ def default_config(
     Returns:
         ConversionConfig: The configuration.
     """
-    return ConversionConfig(**{'per_channel': is_image_task(name, model), **options})
+    defaults: dict[str, Any] = {}
+    if is_image_task(name, model):
+        found = ConversionConfig(**{**options, 'levels': 'geometric'})
+        is_given = (found.base, found.scale, found.threshold_shift) != _FITTED
+        levels = 'geometric' if is_given else 'fitted'
+        defaults = {'per_channel': True, 'levels': levels}
+    return ConversionConfig(**{**defaults, **options})
+
+
+def _first_number(bases: Sequence[Any]) -> Any:
+    return next((base for base in bases if base != 'auto'), 'auto')
+
+
+def _mirror(dataset: Dataset, mirror: bool | None) -> bool:
+    is_images = isinstance(dataset, ImageDataset)
+    if mirror is None:
+        return isinstance(dataset, ImageDataset) and dataset.mirrored
+    if mirror and not is_images:
+        raise ValueError(
+            f"Expected 'mirror' to be None or False for '{dataset.name}', whose inputs "
+            'are no images (got True)'
+        )
+    return mirror
 
 
 def _network(
@@ -185,6 +236,7 @@ def run_conversion(
     config: ConversionConfig,
     progress: bool = False,
     profile: bool = False,
+    mirror: bool = False,
 ) -> Run:
     """Converts a network, calibrated on no label, evaluates it on the test nodes,
     graphs or images and measures it.
@@ -198,7 +250,8 @@ def run_conversion(
     bar = partial(tqdm, desc='Converting', leave=False) if progress else iter
     calibration: Any
     if isinstance(dataset, (GraphDataset, ImageDataset)):
-        calibration, measured = calibration_batches(dataset), measured_batches(dataset)
+        calibration = calibration_batches(dataset, mirror)
+        measured = measured_batches(dataset)
     else:
         calibration, measured = dataset.data, [dataset.data]
     start = time.perf_counter()

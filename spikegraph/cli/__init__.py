@@ -1,0 +1,6 @@
+"""The command line: ``spikegraph run``, ``sweep`` and ``datasets``."""
+
+from spikegraph.cli.names import _MODELS
+from spikegraph.cli.program import main
+
+__all__ = ['_MODELS', 'main']

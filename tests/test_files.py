@@ -1,0 +1,188 @@
+"""Files appear as a whole or not at all, and neither devices nor modes change."""
+
+import errno
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from spikegraph import files
+from spikegraph.files import Replacement, check_target, is_stream, locked, write_file
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_modes(tmp_path, umask):
+    new, old = tmp_path / 'new', tmp_path / 'old'
+    write_file(new, b'1')
+    assert mode_of(new) == 0o640 and new.read_bytes() == b'1'
+    old.write_bytes(b'a longer content')
+    old.chmod(0o604)
+    write_file(str(old), b'2')
+    assert mode_of(old) == 0o604 and old.read_bytes() == b'2'
+    assert names(tmp_path) == ['new', 'old']
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / 'folder').mkdir()
+    target, link = tmp_path / 'folder' / 'target', tmp_path / 'link'
+    link.symlink_to('folder/target')
+    for content in (b'made', b'replaced'):
+        write_file(link, content)
+        assert link.is_symlink() and target.read_bytes() == content
+    loop = tmp_path / 'loop'
+    loop.symlink_to('loop')
+    with pytest.raises(OSError, match='symbolic links'):
+        write_file(loop, b'')
+    assert names(tmp_path) == ['folder', 'link', 'loop']
+
+
+def test_what_is_no_file_stays(tmp_path):
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    (tmp_path / 'file').touch()
+    for path, match in [
+        (pipe, 'which stays as it is'),
+        (os.devnull, 'which stays as it is'),
+        (tmp_path, r'\(got a folder\); name a file in it'),
+        (tmp_path / 'file' / 'a', 'Not a directory'),
+        (tmp_path / 'no' / 'a', 'No such file'),
+        (tmp_path / ('x' * 300), 'File name too long'),
+    ]:
+        for write in (lambda path: write_file(path, b'x'), check_target):
+            with pytest.raises(OSError, match=match) as error:
+                write(path)
+            assert str(path) in str(error.value)
+    for write in (lambda path: write_file(path, b'x'), check_target):
+        with pytest.raises(ValueError, match=r"file name \(got ''\)"):
+            write('')
+    assert pipe.is_fifo() and names(tmp_path) == ['file', 'pipe']
+    assert is_stream(pipe) and is_stream(os.devnull) and not is_stream(tmp_path)
+    check_target(pipe, streams=True)
+    check_target(tmp_path / 'new')
+    assert names(tmp_path) == ['file', 'pipe']
+
+
+def test_read_only_file(tmp_path, monkeypatch):
+    file = tmp_path / 'file'
+    file.write_bytes(b'old')
+    # Not by chmod: a superuser may do everything.
+    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK)
+    with pytest.raises(PermissionError, match='read-only.*change its permissions'):
+        write_file(file, b'new')
+    assert file.read_bytes() == b'old'
+
+
+def full(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize('step', ['flush', 'replace'])
+def test_full_disk(tmp_path, monkeypatch, step):
+    """What was there is still there, nothing else is, and the file is named."""
+    file = tmp_path / 'file'
+    file.write_bytes(b'old')
+    if step == 'replace':
+        monkeypatch.setattr(os, 'replace', full)
+    else:
+        monkeypatch.setattr(files, 'open', lambda *args: Full(args[0]), raising=False)
+    with pytest.raises(OSError, match='No space left') as error:
+        write_file(file, b'new')
+    assert error.value.filename == str(file) and error.value.errno == errno.ENOSPC
+    assert file.read_bytes() == b'old' and names(tmp_path) == ['file']
+
+
+class Full:
+    """A file on a disk that has room for the first half."""
+
+    def __init__(self, handle):
+        self.handle = handle
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        os.close(self.handle)
+
+    def write(self, content):
+        os.write(self.handle, content[:1])
+        full()
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
+def test_nothing_is_replaced_after_an_error(tmp_path, error):
+    (tmp_path / 'a').write_bytes(b'old')
+    with pytest.raises(error), Replacement() as replacement:
+        for name in 'ab':
+            replacement.add(tmp_path / name, b'new')
+        raise error
+    assert names(tmp_path) == ['a'] and (tmp_path / 'a').read_bytes() == b'old'
+
+
+def test_files_appear_together(tmp_path):
+    with Replacement() as replacement:
+        for name in 'ab':
+            replacement.add(tmp_path / name, name.encode())
+        assert not any(name in 'ab' for name in names(tmp_path))
+        with pytest.raises(IsADirectoryError):
+            replacement.add(tmp_path, b'')  # The others do not suffer.
+    assert names(tmp_path) == ['a', 'b'] and (tmp_path / 'b').read_bytes() == b'b'
+
+
+def test_one_at_a_time(tmp_path):
+    order = []
+
+    def wait():
+        with locked(tmp_path):
+            order.append('second')
+
+    other = threading.Thread(target=wait)
+    with locked(tmp_path):
+        other.start()
+        time.sleep(0.2)
+        order.append('first')
+    other.join()
+    assert order == ['first', 'second']
+    with locked(tmp_path / 'nowhere'):  # Where there is no lock, there is no wait.
+        pass
+
+
+def test_two_processes_tear_nothing(tmp_path):
+    """Each writes pairs of large files of one letter; a reader never sees two."""
+    code = (
+        'import sys\nfrom spikegraph.files import Replacement\n'
+        'for _ in range(40):\n    with Replacement() as r:\n'
+        '        for name in "xy":\n'
+        '            r.add(f"{sys.argv[1]}/{name}", sys.argv[2].encode() * 300_000)\n'
+    )
+    both = [
+        subprocess.Popen([sys.executable, '-c', code, str(tmp_path), letter])
+        for letter in 'ab'
+    ]
+    seen = set()
+    while any(process.poll() is None for process in both):
+        if (tmp_path / 'y').exists():
+            content = (tmp_path / 'y').read_bytes()
+            assert re.fullmatch(rb'a{300000}|b{300000}', content)
+            seen.add(content[:1])
+    assert [process.wait() for process in both] == [0, 0] and seen
+    x, y = ((tmp_path / name).read_bytes() for name in 'xy')
+    assert x == y and names(tmp_path) == ['x', 'y']
