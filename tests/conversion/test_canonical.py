@@ -92,6 +92,23 @@ def test_gathered_and_summed_rows_become_filters(name):
     check(snn, args)
 
 
+@pytest.mark.parametrize('flow', ['source_to_target', 'target_to_source'])
+def test_sums_over_edges_of_either_direction(flow):
+    def spelling(layer, x, edge_index):
+        source, target = edge_index[0], edge_index[1]
+        if flow == 'target_to_source':
+            source, target = target, source
+        out = torch.zeros(x.size(0), x.size(1), dtype=x.dtype)
+        return layer.lin(out.index_add(0, target, x[source]))
+
+    model = randomize(GraphStack(spelling))
+    args = (torch.rand(30, 6).double(), torch.randint(30, (2, 80)))
+    snn = convert(model, args, CONFIG)
+    assert [layer.shift.flow for layer in layers_of(snn)] == [flow, flow]
+    assert 'stack' not in functions_of(snn)  # The edges as they are given.
+    check(snn, args)
+
+
 class Tied(nn.Module):
     """Weights that are read twice, turned once."""
 
