@@ -19,6 +19,7 @@ _PRODUCTS = {
     aten._sparse_mm.default: (0, 1),
     aten.bmm.default: (0, 1),
     aten.mv.default: (0, 1),
+    aten._sparse_mm_reduce_impl.default: (0, 1),
     aten.addmm.default: (1, 2),
     aten._addmm_activation.default: (1, 2),
     aten.baddbmm.default: (1, 2),
@@ -30,6 +31,7 @@ _SUMS = {
     aten.index_add_.default: 3,
     aten.index_add.default: 3,
 }
+_EMPTY = ('new_', 'zeros', 'ones', 'full', 'empty')  # Take a shape only.
 _REDUCTIONS = {aten.scatter_reduce_.two: 4, aten.scatter_reduce.two: 4}
 
 
@@ -51,7 +53,10 @@ class OperationCounter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        carries = any(id(t) in self.kept for t in _tensors((args, kwargs)))
+        makes = func.__name__.startswith(_EMPTY)
+        carries = not makes and any(
+            id(t) in self.kept for t in _tensors((args, kwargs))
+        )
         if carries or func is aten.embedding.default:
             for tensor in _tensors(out):
                 self.kept[id(tensor)] = tensor  # Kept, so that no other has its id.
@@ -72,14 +77,11 @@ class OperationCounter(TorchDispatchMode):
             inputs = args[0].numel() if transposed else out.numel()
             return int(inputs) * weight[0].numel()
         if func in _SUMS:
-            return int(args[_SUMS[func]].numel()) if _carries(self, args, 3) else 0
+            added = args[_SUMS[func]]
+            return int(added.numel()) if id(added) in self.kept else 0
         if func in _REDUCTIONS and args[4] in ('sum', 'mean'):
             return int(args[3].numel())
         return 0
-
-
-def _carries(mode: OperationCounter, args: Any, position: int) -> bool:
-    return id(args[position]) in mode.kept
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -143,6 +143,74 @@ def edge_index_object(num_nodes):
     return data.x, EdgeIndex(data.edge_index, sparse_size=(num_nodes, num_nodes))
 
 
+class SparseTensor:
+    """As that of torch_sparse, as far as layers by hand need it."""
+
+    def __init__(self, row, col, value=None, sparse_sizes=None):
+        self.row, self.col, self.value, self.shape = row, col, value, sparse_sizes
+
+    def size(self, dim):
+        return self.shape[dim]
+
+    def sizes(self):
+        return list(self.shape)
+
+    def sparse_sizes(self):
+        return self.shape
+
+    def nnz(self):
+        return self.row.numel()
+
+    def coo(self):
+        return self.row, self.col, self.value
+
+    def to_torch_sparse_coo_tensor(self):
+        value = torch.ones(self.nnz()) if self.value is None else self.value
+        index = torch.stack([self.row, self.col])
+        return torch.sparse_coo_tensor(index, value, self.shape).coalesce()
+
+    def to_torch_sparse_csr_tensor(self):
+        return self.to_torch_sparse_coo_tensor().to_sparse_csr()
+
+    def matmul(self, x, reduce='sum'):
+        out = self.to_torch_sparse_coo_tensor() @ x
+        if reduce == 'mean':
+            count = torch.bincount(self.row, minlength=self.size(0))
+            out = out / count.clamp(min=1).unsqueeze(-1)
+        return out
+
+    __matmul__ = matmul
+
+
+def sparse_tensor(num_nodes):
+    row, col = graph(num_nodes).edge_index
+    return graph(num_nodes).x, SparseTensor(row, col, None, (num_nodes, num_nodes))
+
+
+@define('a SparseTensor, multiplied by the operator', sparse_tensor)
+class SparseTensorOperator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight1 = nn.Parameter(torch.rand(NUM_FEATURES, WIDTH) - 0.5)
+        self.weight2 = nn.Parameter(torch.rand(WIDTH, NUM_CLASSES) - 0.5)
+
+    def forward(self, x, adj_t):
+        x = F.relu(adj_t @ x @ self.weight1)
+        return adj_t @ x @ self.weight2
+
+
+@define("a SparseTensor: matmul(x, reduce='mean')", sparse_tensor)
+class SparseTensorMean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin1, self.root1 = nn.Linear(NUM_FEATURES, 16), nn.Linear(NUM_FEATURES, 16)
+        self.lin2, self.root2 = nn.Linear(WIDTH, 4), nn.Linear(WIDTH, 4)
+
+    def forward(self, x, adj):
+        x = F.relu(self.lin1(adj.matmul(x, reduce='mean')) + self.root1(x))
+        return self.lin2(adj.matmul(x, reduce='mean')) + self.root2(x)
+
+
 @define('an EdgeIndex', edge_index_object, macs=False)
 class TakesEdgeIndex(TwoLayers):
     pass
@@ -470,13 +538,18 @@ def scripted():
     return torch.jit.trace(parts, torch.rand(3, NUM_FEATURES))
 
 
-@define('several graphs of several types of nodes', lambda n: typed(n), inputs=2)
+@define(
+    'several graphs of several types of nodes',
+    lambda n: typed(n),
+    activations=2,
+    inputs=2,
+)
 class Heterogeneous(nn.Module):
     def __init__(self):
         super().__init__()
         convs = {
             ('a', 'to', 'b'): SAGEConv((NUM_FEATURES, NUM_FEATURES), WIDTH),
-            ('b', 'to', 'b'): SAGEConv(NUM_FEATURES, WIDTH),
+            ('b', 'to', 'a'): SAGEConv((NUM_FEATURES, NUM_FEATURES), WIDTH),
         }
         self.conv = pyg_nn.HeteroConv(convs, aggr='sum')
         self.lin = nn.Linear(WIDTH, NUM_CLASSES)
@@ -484,11 +557,11 @@ class Heterogeneous(nn.Module):
     def forward(self, x_dict, edge_index_dict):
         x_dict = self.conv(x_dict, edge_index_dict)
         x_dict = {key: x.relu() for key, x in x_dict.items()}
-        return self.lin(x_dict['b'])
+        return self.lin(x_dict['a']), self.lin(x_dict['b'])
 
 
 def typed(num_nodes):
     data = graph(num_nodes)
     x = {'a': data.x, 'b': data.x.flip(0)}
-    edges = {('a', 'to', 'b'): data.edge_index, ('b', 'to', 'b'): data.edge_index}
+    edges = {('a', 'to', 'b'): data.edge_index, ('b', 'to', 'a'): data.edge_index}
     return x, edges

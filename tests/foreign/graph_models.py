@@ -131,7 +131,7 @@ class MoleculeGIN(nn.Module):
             h = self.convs[layer](h_list[layer], edge_index, edge_attr)
             h = self.norms[layer](h)
             if layer < 1:
-                h = F.relu(h)
+                h = F.dropout(F.relu(h), 0.3, training=self.training)
             h += h_list[layer]
             h_list.append(h)
         out = 0

@@ -242,9 +242,9 @@ class Branches(nn.Module):
         self.b1 = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(True))
         self.b2 = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(True))
         self.b3 = nn.Sequential(
-            nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(3, 4, 1), nn.ReLU(True)
+            nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(3, 8, 1), nn.ReLU(True)
         )
-        self.fc = nn.Linear(12, NUM_CLASSES)
+        self.fc = nn.Linear(16, NUM_CLASSES)
 
     def forward(self, x):
         out = torch.cat([branch(x) for branch in (self.b1, self.b2, self.b3)], 1)

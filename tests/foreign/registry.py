@@ -50,8 +50,8 @@ class Foreign:
         other_calls (Tuple[Callable, ...]): Make calls of other sizes.
         expects (str): ``'converts'`` with no analog part, ``'analog'`` with
             ``allow_analog=True`` only, or ``'refused'``.
-        activations (int): The activations in the definition, as often as each
-            is called.
+        activations (int, optional): The activations in the definition, as often
+            as each is called; :obj:`None` where a gate does as well.
         inputs (int, optional): The inputs that become populations; :obj:`None`
             where nothing says how many.
         bound (float): The relative error of the output, at most.
@@ -68,7 +68,7 @@ class Foreign:
     call: Callable[[], Any]
     other_calls: tuple[Callable[[], Any], ...] = ()
     expects: Literal['converts', 'analog', 'refused'] = 'converts'
-    activations: int = 1
+    activations: int | None = 1
     inputs: int | None = 1
     bound: float = 0.15
     guarded: bool = False

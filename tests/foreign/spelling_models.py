@@ -83,7 +83,7 @@ class HalfMagnitudeReLU(Activated):
         return (x + x.abs()) / 2
 
 
-@define('leaky ReLU as the larger of two multiples', features)
+@define('leaky ReLU as the larger of two multiples', features, activations=None)
 class LargerMultiple(Activated):
     def act(self, x):
         return torch.max(x, 0.2 * x)
@@ -179,7 +179,7 @@ class NormAcross(nn.Module):
 @define('a channel set to zero', features)
 class ChannelToZero(Activated):
     def act(self, x):
-        h = F.relu(x)
+        h = F.dropout(F.relu(x), training=self.training)
         h[:, 0] = 0
         return h
 

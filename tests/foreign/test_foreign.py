@@ -4,7 +4,6 @@ and a remedy that works, and everything that is said of it is true.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import inspect
 import re
@@ -40,6 +39,7 @@ from tests.foreign.registry import MODELS, NUM_FEATURES, invoke
 pytestmark = [
     pytest.mark.filterwarnings('ignore:.*torch.jit.*:DeprecationWarning'),
     pytest.mark.filterwarnings('ignore:.*GlobalAttention.*'),
+    pytest.mark.filterwarnings('ignore::UserWarning:torch._dynamo.*'),
 ]
 CONVERTED = [name for name, m in MODELS.items() if m.expects != 'refused']
 UNAIDED = [name for name, m in MODELS.items() if m.expects == 'converts']
@@ -73,10 +73,11 @@ def tensors_of(output):
 
 def train(model, call):
     """A few steps towards random labels, so that no activation is trivial."""
+    model = getattr(model, '_orig_mod', model)  # That of torch.compile.
     torch.manual_seed(1)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     model.train()
-    for _ in range(25):
+    for _ in range(15):
         torch.manual_seed(2)  # The same labels in each step.
         out = tensors_of(invoke(model, call))[0]
         if out.dim() == 2 and out.size(1) > 1:
@@ -111,7 +112,7 @@ def convert(name, dtype=torch.float64):
 
 @torch.no_grad()
 def run(model, call):
-    return tensors_of(invoke(model, copy.deepcopy(call)))
+    return tensors_of(invoke(model, call))
 
 
 def relative_error(expected, found):
@@ -137,7 +138,8 @@ def inputs_of(report):
 def test_converts_with_no_analog_part(name):
     foreign, report = MODELS[name], convert(name).report
     assert report.analog == {}
-    assert len(activations_of(report)) == foreign.activations
+    if foreign.activations is not None:
+        assert len(activations_of(report)) == foreign.activations
     if foreign.inputs is not None:
         assert len(inputs_of(report)) == foreign.inputs
 
@@ -208,10 +210,11 @@ def test_other_sizes_are_right_or_refused(name):
         except ValueError as error:
             assert foreign.guarded, error
             continue
-        limit = 2 * snn.report.logit_relative_error + 0.05
+        limit = max(2 * snn.report.logit_relative_error + 0.05, 2 * foreign.bound)
         assert relative_error(expected, found) < limit
         inputs = snn.bind(**call) if isinstance(call, dict) else invoke(snn.bind, call)
-        exact = tensors_of(run_network_as_ann(snn.network, inputs))
+        with torch.no_grad():
+            exact = tensors_of(run_network_as_ann(snn.network, inputs))
         assert relative_error(expected, exact) < 1e-6
 
 
