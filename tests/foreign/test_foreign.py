@@ -24,14 +24,18 @@ import spikegraph
 from spikegraph import ConversionConfig
 from spikegraph.conversion.interpretation import run_network_as_ann
 from tests.foreign import (  # noqa: F401
+    adjacency_models,
     call_form_models,
+    edge_models,
     graph_models,
     handwritten_models,
     image_models,
+    molecule_models,
     pooling_models,
     question_models,
     shared_models,
     spelling_models,
+    wrapper_models,
 )
 from tests.foreign.brute_force import count_macs
 from tests.foreign.registry import MODELS, NUM_FEATURES, invoke
@@ -311,3 +315,48 @@ def test_model_is_unchanged(name):
     after, held_after = state_of(model)
     assert held == held_after
     assert all(torch.equal(values[k], after[k]) for k in values)
+
+
+def cora(load_data, layout):
+    data = load_data('cora').data
+    n = data.num_nodes
+    index = torch.cat([data.edge_index, torch.arange(n).expand(2, n)], dim=1)
+    scale = torch.bincount(index[1], minlength=n).to(torch.float32).rsqrt()
+    values = scale[index[0]] * scale[index[1]]
+    adj = torch.sparse_coo_tensor(index, values, (n, n)).coalesce()
+    return data, adj if layout == 'coo' else adj.to_sparse_csr()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    'build, layout',
+    [
+        (handwritten_models.SpmmGCN, 'coo'),
+        (handwritten_models.SparseFirstGCN, 'csr'),
+    ],
+)
+def test_cora_by_hand(build, layout, load_data, monkeypatch):
+    monkeypatch.setattr(handwritten_models, 'NUM_FEATURES', 1433)
+    monkeypatch.setattr(handwritten_models, 'NUM_CLASSES', 7)
+    with default_type(torch.float32):
+        data, adj = cora(load_data, layout)
+        torch.manual_seed(0)
+        model = build()
+        optimizer = torch.optim.Adam(model.parameters(), 0.01, weight_decay=5e-4)
+        for _ in range(60):
+            optimizer.zero_grad()
+            out = model(data.x, adj)
+            F.cross_entropy(out[data.train_mask], data.y[data.train_mask]).backward()
+            optimizer.step()
+        model.eval()
+        snn = spikegraph.convert(model, (data.x, adj))
+        expected, found = run(model, (data.x, adj)), run(snn, (data.x, adj))
+        assert relative_error(expected, found) < 0.1
+        assert (expected[0].argmax(1) == found[0].argmax(1)).double().mean() > 0.97
+        measurement = spikegraph.measure(model, snn, (data.x, adj))
+        with torch.no_grad():
+            macs = count_macs(lambda: model(data.x, adj), [data.x])
+    assert measurement.uncounted == []
+    total = measurement.total
+    assert total.ann_macs + total.ann_aggregation_macs == macs
+    assert total.snn_macs == 0 < total.synops
