@@ -21,9 +21,9 @@ _PRODUCTS = {
     aten.mv.default: (0, 1),
     aten._sparse_mm_reduce_impl.default: (0, 1),
     aten.addmm.default: (1, 2),
-    aten._addmm_activation.default: (1, 2),
+    aten.addmm_.default: (1, 2),
+    aten.baddbmm_.default: (1, 2),
     aten.baddbmm.default: (1, 2),
-    aten.sparse_sampled_addmm.default: (1, 2),
 }
 _SUMS = {
     aten.scatter_add_.default: 3,

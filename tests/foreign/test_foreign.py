@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
@@ -37,7 +37,7 @@ from tests.foreign import (  # noqa: F401
     spelling_models,
     wrapper_models,
 )
-from tests.foreign.brute_force import count_macs
+from tests.foreign.brute_force import count_macs, reached
 from tests.foreign.registry import MODELS, NUM_FEATURES, invoke
 
 pytestmark = [
@@ -157,6 +157,32 @@ def test_converts_with_analog_parts(name):
     assert report.analog
     assert len(activations_of(report)) >= 1
     assert len(inputs_of(report)) == foreign.inputs
+
+
+def test_brute_force_counts_what_it_should():
+    x, index = torch.rand(5, 3), torch.tensor([0, 1, 1, 4])
+    adj, w = torch.eye(5).to_sparse(), torch.rand(3, 2)
+    conv, image = nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.rand(2, 3, 5, 5)
+    up = nn.ConvTranspose2d(3, 4, 2, stride=2)
+    zeros = torch.zeros(5, 3)
+    with torch.no_grad():
+        for run_it, signals, macs in [
+            (lambda: nn.Linear(3, 4)(x), [x], 60),
+            (lambda: adj @ (x @ w), [x], 5 * 3 * 2 + 5 * 2),
+            (lambda: adj.to_dense() @ x, [x], 75),
+            (lambda: conv(image), [image], 2 * 9 * 4 * 27),
+            (lambda: up(image), [image], 2 * 25 * 3 * 4 * 4),
+            (lambda: zeros.index_add(0, index, x[index]), [x], 12),
+            (lambda: zeros.index_add(0, index, torch.ones(4, 3)), [x], 0),
+            (lambda: w.t() @ w, [x], 0),  # Of weights alone.
+            (lambda: x @ x.new_ones(3, 2), [], 0),
+        ]:
+            assert count_macs(run_it, signals) == macs
+        corner = torch.zeros(1, 3, 5, 5)
+        corner[0, 0, 0, 0] = 1  # In one window; its neighbour in four.
+        assert reached(corner, conv) == 4
+        assert reached(corner.roll((1, 1), (2, 3)), conv) == 16
+        assert reached(torch.ones(2, 3), nn.Linear(3, 4)) == 24
 
 
 def line_of(foreign):
