@@ -439,7 +439,7 @@ class Recorder(fx.Tracer):
         if id(value) not in self._own:
             path = self.layers.tensor_paths().get(id(value), 'constant')
             name = 'values_' + re.sub(r'\W+', '_', path)
-            while hasattr(self.root, name):
+            while self._is_taken(name):
                 name += '_'
             kept = value.detach().clone()
             if isinstance(value, nn.Parameter):
@@ -451,6 +451,12 @@ class Recorder(fx.Tracer):
         node.meta['where'] = self.where()
         self._describe(node, value)
         return node
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether the model has an attribute, without reading it."""
+        root: Any = self.root
+        places = (root._parameters, root._buffers, root._modules, vars(root))
+        return any(name in place for place in places) or hasattr(type(root), name)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
         """A parameter that is read; buffers become constants where they are used."""
