@@ -117,6 +117,11 @@ def load(path: str | PathLike[str], model: nn.Module) -> SpikingModel:
     _check_parameters(path, spec, model)
     with _building(path, report, model):
         structure = build_structure(model, spec, header.config, report.affine)
+        if structure.spec.read != spec.read:
+            raise ValueError(
+                f'expected it to read {", ".join(spec.read)} (got '
+                f'{", ".join(structure.spec.read)})'
+            )
         network = structure.network
         _fit_shapes(network, tensors)
         weights = [t.dtype for name, t in tensors.items() if name.endswith('.weight')]

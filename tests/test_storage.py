@@ -164,7 +164,7 @@ def test_edited_headers(name, graph, tmp_path):
             continue
         # Figures of the report, and options that no longer matter.
         assert number % 3 > 0
-        if loaded.spec == snn.spec and loaded.features == snn.features:
+        if loaded.spec == snn.spec:
             assert torch.equal(loaded(graph), expected)
     assert len(messages) > 40
 
@@ -184,10 +184,10 @@ def test_edited_headers(name, graph, tmp_path):
         ('report.populations.0.spikes_per_neuron', None, r'to be a number \(got None'),
         ('report.agreement', 10**400, r"'header.report.agreement' to be a number"),
         ('report.agreement', float('inf'), r'to be a finite number \(got inf\)'),
-        ('features', ['y'], r'.'),
+        ('spec.read', ['y'], r'.'),
         ('spec.names', ['x', 'other'], r"'model' to have a forward\(x, other\)"),
-        ('spec.entries', {'x': 3}, r"'header.spec.entries.x' to be a list of pairs"),
-        ('spec.data_keys', 3, r"data_keys' to be a list or null \(got 3\)"),
+        ('spec.leaves', {'x': 3}, r"'header.spec.leaves' to be a list"),
+        ('spec.read', 3, r"'header.spec.read' to be a list \(got 3\)"),
     ],
 )
 def test_edited_header(saved, where, value, match):
@@ -231,7 +231,7 @@ def test_checksum(saved):
         ):
             load(saved, make('JK cat'))
     saved.write_bytes(whole)
-    rewrite(saved, lambda header: {**header, 'features': header['features']})
+    rewrite(saved, lambda header: {**header, 'config': header['config']})
     load(saved, make('JK cat'))
     rewrite(saved, lambda h: {**h, 'report': {**h['report'], 'agreement': 99.9}})
     assert load(saved, make('JK cat')).report.agreement == 99.9
