@@ -173,6 +173,9 @@ class _Layers:
             other = found.a
             if self._num_dims(other) == 1:
                 return out
+            if out.target is torch.movedim and out.args[1:] == ((0,), (-1,)):
+                out.args = (out.args[0], (0,), (-2,))
+                return out
             return self._move(node, out, (-1,), (-2,))
         other = found.b if x_first else found.a
         num_dims = self._num_dims(other) - len(found.b_dims)

@@ -56,7 +56,10 @@ class Constants:
             return value
         if value not in self._values:
             env = {n: self.value(n) for n in value.all_input_nodes}
-            self._values[value] = run_node(self.network, value, env)
+            with torch.no_grad():
+                found = run_node(self.network, value, env)
+            is_tensor = isinstance(found, Tensor)
+            self._values[value] = found.detach() if is_tensor else found
         return self._values[value]
 
     def _is_constant(self, node: fx.Node) -> bool:

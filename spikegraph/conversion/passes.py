@@ -29,6 +29,8 @@ from spikegraph.nn import (
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 
+_ROW_MOVES = (((0,), (-2,)), ((-2,), (0,)))  # Of nodes, in products of matrices.
+
 
 @dataclass
 class Structure:
@@ -173,26 +175,38 @@ def fuse_linear(structure: Structure) -> None:
     network, graph = structure.network, structure.network.graph
     calls = count_calls(graph)
     for node in list(graph.nodes):
-        if node.op != 'call_module' or len(node.users) != 1:
+        last = _after_moves(node)
+        user = next(iter(last.users)) if len(last.users) == 1 else node
+        if node.op != 'call_module' or user.op != 'call_module' or user is node:
             continue
-        user = next(iter(node.users))
-        if user.op != 'call_module' or user.args[:1] != (node,):
+        if user.args[:1] != (last,):
             continue
         first: Any = module_of(network, node)
         second: Any = module_of(network, user)
         alone = calls[str(node.target)] == calls[str(user.target)] == 1
-        if not alone or user.all_input_nodes.count(node) != 1:
+        if not alone or user.all_input_nodes.count(last) != 1:
             continue
         if is_plain_filter(first) and type(second) is SpikingLinear:
             first.set_parameters(second.weight, second.bias)
-            user.replace_all_uses_with(node)
+            user.replace_all_uses_with(last)
             graph.erase_node(user)
         elif type(first) is SpikingLinear and is_plain_filter(second):
             if first.bias is None:
                 second.set_parameters(first.weight, None)
-                user.replace_input_with(node, node.all_input_nodes[0])
+                reader = next(iter(node.users))
+                reader.replace_input_with(node, node.all_input_nodes[0])
                 graph.erase_node(node)
     _pass_weights_on(structure)
+
+
+def _after_moves(node: fx.Node) -> fx.Node:
+    """The value once its rows are elsewhere, and its channels where they were."""
+    while len(node.users) == 1:
+        user = next(iter(node.users))
+        if user.target is not torch.movedim or user.args[1:] not in _ROW_MOVES:
+            break
+        node = user
+    return node
 
 
 def _pass_weights_on(structure: Structure) -> None:

@@ -76,3 +76,18 @@ def reads_out(node: fx.Node) -> bool:
     rule = None if node.op == 'call_module' else rule_for(node.target)
     kinds = ('readout', 'metadata', 'identity')
     return node.target is operator.getitem or (rule is not None and rule.kind in kinds)
+
+
+def ends(node: fx.Node) -> bool:
+    """Whether only read-outs follow, no layer and no activation."""
+    return all(
+        user.op == 'output' or (reads_out(user) and ends(user)) for user in node.users
+    )
+
+
+def makes_current(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node makes currents of indices, as embeddings do."""
+    if node.op != 'call_module':
+        return False
+    rule = rule_for(module_of(network, node))
+    return rule is not None and rule.kind == 'source'

@@ -21,13 +21,9 @@ from spikegraph.conversion.activations import (
     is_activation,
 )
 from spikegraph.conversion.call import CallSpec, no_features
-from spikegraph.conversion.canonical import canonicalise
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
-from spikegraph.conversion.distribution import distribute_linear
-from spikegraph.conversion.factors import fold_constants
 from spikegraph.conversion.gates import insert_gates, values_compared
-from spikegraph.conversion.messages import collect_messages
 from spikegraph.conversion.passes import (
     Structure,
     fold_degree,
@@ -45,10 +41,12 @@ from spikegraph.conversion.rules import (
     is_affine_call,
     rule_for,
 )
+from spikegraph.conversion.simplification import simplify
 from spikegraph.conversion.sources import (
     activations_on_weights,
+    ends,
     inputs_behind,
-    reads_out,
+    makes_current,
     values_weighted,
 )
 from spikegraph.conversion.tracing import describe, module_of, trace
@@ -102,24 +100,15 @@ def build_structure(
                 str(n.target) for n in network.graph.nodes if 'why_whole' in n.meta
             }
             if not whole.intersection(affine) - kept:
-                return _build(network, found, config)
+                found = replace(found, read=tuple(leaf.name for leaf in found.leaves))
+                builder = _Builder(network, found, config)
+                builder.build()
+                return builder.structure
             kept |= whole.intersection(affine)
         except NotImplementedError:
             if kept == frozenset(affine):
                 raise
             kept = frozenset(affine)
-
-
-def _build(
-    network: fx.GraphModule, spec: CallSpec, config: ConversionConfig
-) -> Structure:
-    spec = replace(spec, read=tuple(leaf.name for leaf in spec.leaves))
-    builder = _Builder(network, spec, config)
-    builder.build()
-    for module in builder.network.modules():
-        if isinstance(module, GraphFilter):
-            module.order = config.order
-    return builder.structure
 
 
 class _Builder:
@@ -145,20 +134,16 @@ class _Builder:
             if node in self.sources:
                 self._enter_source(node, self.sources[node])
             elif node.op not in ('output', 'placeholder') and (
-                self._inputs(node) or self._is_current(node) or self._enter(node)
+                self._inputs(node)
+                or makes_current(self.network, node)
+                or self._enter(node)
             ):
                 self._convert_node(node)
         self.structure.currents += activations_on_weights(
             self.network, self.features, self.signals
         )
         remove_identities(self.structure, self.signals)
-        canonicalise(self.structure, self.signals)
-        collect_messages(self.structure, self.signals)
-        fuse_linear(self.structure)
-        collect_messages(self.structure, self.signals)
-        fold_constants(self.structure, self.signals)
-        distribute_linear(self.structure, self.signals)
-        fuse_linear(self.structure)
+        simplify(self.structure, self.signals)
         fold_norms(self.structure, self.signals)
         insert_gates(self.structure, self.signals, self._add_relay)
         insert_decoders(self.structure)
@@ -172,6 +157,9 @@ class _Builder:
         self.graph.lint()
         self._check_result()
         set_channel_dims(self.network)
+        for module in self.network.modules():
+            if isinstance(module, GraphFilter):
+                module.order = self.config.order
 
     def _drop_unread_inputs(self) -> None:
         """Inputs that nothing reads any more need not be there, nor be finite."""
@@ -207,7 +195,9 @@ class _Builder:
             if node.op == 'placeholder' and node.target in spec.features:
                 if self._is_feature(node, str(node.target)):
                     sources[node] = str(node.target)
-        if not sources and not any(self._is_current(n) for n in self.graph.nodes):
+        if not sources and not any(
+            makes_current(self.network, n) for n in self.graph.nodes
+        ):
             raise no_features(spec)
         return sources
 
@@ -231,13 +221,6 @@ class _Builder:
                     seen.add(user)
                     queue.append(user)
         return False
-
-    def _is_current(self, node: fx.Node) -> bool:
-        """Whether a node makes currents of indices, as embeddings do."""
-        if node.op != 'call_module':
-            return False
-        rule = rule_for(module_of(self.network, node))
-        return rule is not None and rule.kind == 'source'
 
     def _enter_source(self, source: fx.Node, name: str) -> None:
         self.signals.add(source)
@@ -378,16 +361,9 @@ class _Builder:
         return is_index and bool(self._moving(node.args[1:]))
 
     def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
-        if rule is not None and rule.kind == 'readout' and not self._ends(node):
+        if rule is not None and rule.kind == 'readout' and not ends(node):
             return Rule('activation') if is_activation(self.network, node) else None
         return rule
-
-    def _ends(self, node: fx.Node) -> bool:
-        """Whether only read-outs follow, no layer and no activation."""
-        return all(
-            user.op == 'output' or (reads_out(user) and self._ends(user))
-            for user in node.users
-        )
 
     def _allow_max(self, node: fx.Node) -> Rule | None:
         values = values_compared(node)
@@ -425,6 +401,8 @@ class _Builder:
         self.network.add_submodule(target, neuron)
         node = self.graph.call_module(target, args)
         node.meta['population'] = True
+        if 'example' in args[0].meta:
+            node.meta['example'] = args[0].meta['example']
         self.signals.add(node)
         self.structure.populations[target] = what
         return node

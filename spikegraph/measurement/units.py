@@ -47,8 +47,8 @@ class Samples:
         if 'node' in self.found and self.unit == 'sample':
             if pooled:
                 self.unit = 'graph'
-            elif rows <= self.found['node']:
-                self.unit = 'node'
+            elif rows == self.found['node'] or self._is_flat():
+                self.unit = 'node' if rows <= self.found['node'] else 'sample'
         self.found[self.unit] = rows
         if 'node' in self.found:
             self.found.setdefault('graph', _num_graphs(env))
@@ -113,6 +113,10 @@ class Samples:
         if value.dim() == 1 and self._is_vector(self.main):
             return 1
         return int(value.size(0))
+
+    def _is_flat(self) -> bool:
+        """Whether an output may be one row for each of some nodes."""
+        return self.main is not None and self.env[self.main].dim() <= 2
 
     def _is_vector(self, node: fx.Node | None) -> bool:
         """Whether the layer behind an output made one row, without its dimension."""

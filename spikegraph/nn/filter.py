@@ -245,6 +245,16 @@ class GraphFilter(SpikingLayer):
             return terms[0].new_zeros(adjacency.num_targets, *terms[0].shape[1:])
         return out
 
+    def get_extra_state(self) -> Tensor:
+        """The coefficients, as learned ones come from the model; see PyTorch."""
+        length = self.num_hops + 1
+        rows = [[*row, *[0.0] * (length - len(row))] for row in self.coefficients]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes coefficients that were saved."""
+        self.coefficients = [[float(h) for h in row] for row in state]
+
     def _apply(self, *args: Any, **kwargs: Any) -> GraphFilter:
         self.clear_cache()  # It may now be on the wrong device.
         return super()._apply(*args, **kwargs)

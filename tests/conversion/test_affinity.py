@@ -85,8 +85,18 @@ def test_without_edges_no_layer_seems_affine():
         convert(Network(Rectified()), make_graph(NONE))  # No message arrives.
 
 
-def test_affine_layers_are_kept():
+class Restless(Sum):
+    """Asks for values, so that it cannot be traced."""
+
+    def forward(self, x, edge_index):
+        assert x.tolist()
+        return super().forward(x, edge_index)
+
+
+def test_affine_layers_are_kept_where_they_cannot_be_traced():
     snn = convert(Network(Sum()), make_graph(CHAIN))
+    assert snn.report.affine == []
+    snn = convert(Network(Restless()), make_graph(CHAIN))
     assert snn.report.affine == ['conv']
 
 

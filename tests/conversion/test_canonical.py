@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from spikegraph import ConversionConfig, convert, simulate
+from spikegraph import ConversionConfig, convert, load, save, simulate
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.shift import MatrixShift, NeighborShift
 from tests.conversion.zoo import randomize
@@ -216,3 +216,26 @@ def test_a_matrix_is_as_fast_as_edges():
     expected, found = first(x, edge_index), second(x, adj)
     assert torch.allclose(expected.log_softmax(1), found, atol=1e-2)
     assert seconds(second, x, adj) < 4 * seconds(first, x, edge_index)
+
+
+class Isomorphism(nn.Module):
+    """A learned factor that becomes a coefficient."""
+
+    def __init__(self, eps):
+        super().__init__()
+        self.lin, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.eps = nn.Parameter(torch.tensor(eps))
+
+    def forward(self, x, adj):
+        return self.out(self.lin((1 + self.eps) * x + adj @ x).relu())
+
+
+def test_learned_coefficients_are_saved(tmp_path):
+    adj = torch.rand(30, 30).double() * (torch.rand(30, 30) > 0.8)
+    x = torch.rand(30, 6).double()
+    snn = convert(Isomorphism(0.7).double(), (x, adj), CONFIG)
+    (layer,) = [m for m in layers_of(snn) if isinstance(m, GraphFilter)]
+    assert layer.coefficients[0][0] == pytest.approx(1.7)
+    save(snn, tmp_path / 'network')
+    loaded = load(tmp_path / 'network', Isomorphism(0.0))
+    assert torch.equal(loaded(x, adj), snn(x, adj))
