@@ -26,6 +26,7 @@ from spikegraph.conversion.inputs import (
     describe_example,
     is_value,
 )
+from spikegraph.conversion.probing import keep_sample
 from spikegraph.conversion.proxies import (
     FIXED_FUNCTIONS,
     InputObject,
@@ -37,6 +38,7 @@ from spikegraph.conversion.proxies import (
 )
 from spikegraph.conversion.questions import Questions, Where
 from spikegraph.conversion.replacement import Layers
+from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS
 from spikegraph.conversion.writing import (
     functional,
@@ -279,6 +281,8 @@ class Recorder(fx.Tracer):
         node = self.create_node(kind, target, args_, kwargs_, name)
         node.meta['where'] = self.where()
         self._describe(node, example)
+        if kind != 'call_module' and rule_for(target) is None:
+            keep_sample(node, examples_of(args), examples_of(kwargs))
         return node
 
     def run(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:

@@ -33,7 +33,9 @@ from spikegraph.conversion.passes import (
     remove_identities,
 )
 from spikegraph.conversion.pools import replace_pool
+from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
+from spikegraph.conversion.recorder import Seen
 from spikegraph.conversion.replacement import TraceOptions
 from spikegraph.conversion.rules import (
     BILINEAR,
@@ -125,6 +127,9 @@ class _Builder:
         self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
         self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
         self.refusal = ''
+        self.refused: dict[fx.Node, str] = {}  # Why those without a rule are.
+        self.open: set[fx.Node] = set()  # They, and what is made of them.
+        self.probed: set[fx.Node] = set()  # Functions found to be affine.
         self.last_input: fx.Node | None = None
         self.features = spec.features
         self.sources = self._find_features(spec)
@@ -139,6 +144,7 @@ class _Builder:
                 or self._enter(node)
             ):
                 self._convert_node(node)
+        self._close()
         self.structure.currents += activations_on_weights(
             self.network, self.features, self.signals
         )
@@ -270,6 +276,8 @@ class _Builder:
     def _convert_node(self, node: fx.Node) -> None:
         if node in self.signals:  # An input population.
             return
+        if self._is_fixed_part(node):
+            return
         self.refusal = ''
         self.signals.update(replace_pool(self.network, node, self._moving))
         rule = self._rule(node)
@@ -279,8 +287,9 @@ class _Builder:
                 activation = activation_of(self.network, node)
             except ValueError as error:
                 self.refusal, rule = str(error), None
+        if rule is None or self._is_open(node):
+            rule = self._find_out(node, rule)
         if rule is None:
-            self._leave_analog(node)
             return
         if rule.kind == 'metadata':
             return
@@ -294,6 +303,52 @@ class _Builder:
                 neuron = self._add_neuron(node.name, args, what, activation)
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
+
+    def _find_out(self, node: fx.Node, rule: Rule | None) -> Rule | None:
+        """Looks at what a function without a rule computes, by itself or together
+        with those in front of it: something affine, or an activation. Until that is
+        known it stays open.
+        """
+        if rule is None and is_affine_function(node, self._moving):
+            self.probed.add(node)
+            return Rule('affine')
+        found = None
+        if node.op != 'call_module':
+            found = find_formula(self.network, node, self._moving)
+        if found is not None:
+            activation, source = found
+            what = describe(self.network, node)
+            with self.graph.inserting_after(node):
+                neuron = self._add_neuron(node.name, (source,), what, activation)
+            node.replace_all_uses_with(neuron)
+            return None
+        self.open.add(node)
+        if rule is None:
+            self.signals.add(node)
+            self.refused[node] = self.refusal
+        return rule
+
+    def _is_fixed_part(self, node: fx.Node) -> bool:
+        """Whether a node is what an affine function returns beside numbers, such as
+        a mask, which no signal changes.
+        """
+        seen = node.meta.get('example')
+        is_part = node.target is operator.getitem and node.args[0] in self.probed
+        return is_part and isinstance(seen, Seen) and not seen.dtype.is_floating_point
+
+    def _is_open(self, node: fx.Node) -> bool:
+        return any(n in self.open for n in node.all_input_nodes)
+
+    def _close(self) -> None:
+        """Leaves analog, or refuses, what has turned out to be nothing else."""
+        self.graph.eliminate_dead_code()
+        nodes = set(self.graph.nodes)
+        for node, refusal in self.refused.items():
+            if node in nodes:
+                self.refusal = refusal
+                self._leave_analog(node)
+        for node in nodes:
+            node.meta.pop('sample', None)
 
     def _rule(self, node: fx.Node) -> Rule | None:
         """The rule for this very call, or None where its arguments forbid it."""

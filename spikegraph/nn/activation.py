@@ -12,6 +12,29 @@ from torch import Tensor, nn
 
 from spikegraph.kernels import fire
 
+
+class Formula(nn.Module):
+    """An activation that is written out as a formula.
+
+    Args:
+        function (torch.nn.Module): Computes it, value by value.
+        bracket (Tuple[float, float], optional): Between which potentials its one
+            minimum is. (default: :obj:`None`, it never falls)
+    """
+
+    def __init__(
+        self, function: nn.Module, bracket: tuple[float, float] | None = None
+    ) -> None:
+        super().__init__()
+        self.function = function
+        self.bracket = bracket
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The value of the formula at each place."""
+        out: Tensor = self.function(x)
+        return out
+
+
 # Where to look for the one minimum of an activation that first falls and then
 # rises; None for those that never fall.
 ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
@@ -19,6 +42,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.LogSigmoid), None),
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
     **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
+    Formula: None,  # Each says for itself.
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
 }
 # Attributes that make an activation fall, or jump down, below some value.
@@ -178,6 +202,8 @@ def bracket_of(activation: nn.Module) -> tuple[float, float] | None:
     """Between which potentials an activation has its minimum, or None if it
     is monotone.
     """
+    if isinstance(activation, Formula):
+        return activation.bracket
     bases = (base for base in type(activation).__mro__ if base in ACTIVATIONS)
     return ACTIVATIONS[next(bases)]
 
