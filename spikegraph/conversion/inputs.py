@@ -226,7 +226,7 @@ def make_example(found: dict[str, Any], dtype: torch.dtype) -> Any:
         return found['value']
     shape = [int(size) for size in found['shape']]
     if found['kind'] == 'matrix':
-        return torch.eye(*shape, dtype=dtype).to_sparse_csr()
+        return ExampleMatrix(torch.eye(*shape, dtype=dtype).to_sparse_csr())
     if not found['is_float']:
         dtype = getattr(torch, found['dtype'])
     layout = found['layout']
@@ -243,6 +243,62 @@ def make_example(found: dict[str, Any], dtype: torch.dtype) -> Any:
     if len(ends) == 1:  # Of all entries, not one for each of two rows.
         return ramp[0].expand(shape).clone() if shape else ramp[0, -1]
     return ramp.view(2, *[1] * (len(shape) - 2), last).expand(shape).clone()
+
+
+class ExampleMatrix:
+    """Stands for a ``torch_sparse.SparseTensor`` of which only the size is known.
+
+    Args:
+        matrix (torch.Tensor): The matrix, in CSR layout.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+
+    def sparse_sizes(self) -> tuple[int, int]:
+        """The rows and columns."""
+        return self.matrix.size(0), self.matrix.size(1)
+
+    def sizes(self) -> list[int]:
+        """The same, as a list."""
+        return list(self.sparse_sizes())
+
+    def size(self, dim: int) -> int:
+        """The rows or the columns."""
+        return self.matrix.size(dim)
+
+    sparse_size = size
+
+    def nnz(self) -> int:
+        """The number of entries."""
+        return int(self.matrix.values().numel())
+
+    def coo(self) -> tuple[Tensor, Tensor, None]:
+        """Rows and columns of all entries."""
+        row, col = self.matrix.to_sparse_coo().indices()
+        return row, col, None
+
+    def csr(self) -> tuple[Tensor, Tensor, None]:
+        """Ends of rows, and columns."""
+        return self.matrix.crow_indices(), self.matrix.col_indices(), None
+
+    def t(self) -> ExampleMatrix:
+        """The transpose."""
+        return ExampleMatrix(self.matrix.to_dense().t().to_sparse_csr())
+
+    def sum(self, dim: int) -> Tensor:
+        """The sums of rows or columns."""
+        return self.matrix.to_dense().sum(dim)
+
+    def set_value(self, value: Any, layout: Any = None) -> ExampleMatrix:
+        """The same entries with other values."""
+        return self
+
+    def matmul(self, x: Tensor, reduce: str = 'sum') -> Tensor:
+        """The product with features, however it sums."""
+        return self.matrix @ x
+
+    __matmul__ = matmul
 
 
 class Example:

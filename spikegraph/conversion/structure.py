@@ -437,9 +437,10 @@ class _Builder:
             remedy = 'Put it into a module with a rule of its own'
             if node.op == 'call_module':
                 remedy = f"Add a rule with '@register_rule({kind})'"
+            place = f' ({node.meta["where"]})' if 'where' in node.meta else ''
             raise NotImplementedError(
                 f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
-                "'allow_analog=True'"
+                f"'allow_analog=True'{place}"
             )
         self.signals.add(node)
         if node.op == 'call_module' and isinstance(

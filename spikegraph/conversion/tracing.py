@@ -81,8 +81,11 @@ class _Tracer(Recorder):
     ) -> Any:
         if self.running or threading.get_ident() != self.thread:
             return forward(*args, **kwargs)  # An example, or another network.
-        with self.on_examples():  # Twins take parameters as they are.
-            twin, rule = self.layers.twin_of(m)
+        try:
+            with self.on_examples():  # Twins take parameters as they are.
+                twin, rule = self.layers.twin_of(m)
+        except UserError as error:
+            raise UserError(error.kind, f'{error} ({self.where()})') from error
         if m in self.inside:  # Its twin calls the layer itself.
             twin = m
         if twin is not m:  # Arguments in the order of its twin.

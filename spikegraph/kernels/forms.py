@@ -34,7 +34,7 @@ def is_foreign(graph: Any) -> bool:
     """Whether it is a ``torch_sparse.SparseTensor``, told by its methods, as the
     package need not be installed.
     """
-    methods = ('coo', 'csr', 'sparse_sizes')
+    methods = ('coo', 'sparse_sizes')
     return not isinstance(graph, Tensor) and all(hasattr(graph, m) for m in methods)
 
 
