@@ -27,6 +27,7 @@ _FIXED = {
 FIXED_FUNCTIONS: set[Any] = {torch.is_floating_point, torch.is_complex, torch.is_tensor}
 
 
+_isinstance = isinstance
 _OWN = ('torch.', 'spikegraph.conversion', 'spikegraph.nn', 'spikegraph.kernels')
 
 
@@ -53,13 +54,6 @@ class Traced(fx.Proxy):
         self._sized: Traced | None = None  # What it is the shape of.
         self._lost: Any = None  # Where a part was written to that it cannot follow.
         self._stamp = self._changed = tracer.clock  # When it was made, and changed.
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        """What it passes for, if user code asks."""
-        if is_foreign(sys._getframe(1)):
-            self.tracer.note(self, 'type')
-        return type(self._example)
 
     def __getattr__(self, name: str) -> Any:
         if name == 'shape' and isinstance(self.__dict__['_example'], Tensor):
@@ -197,10 +191,6 @@ class InputObject:
         self.__dict__.update({'_tracer': tracer, '_argument': argument, '_path': path})
         self.__dict__.update({'_example': example, '_changed': {}})
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return self._example.__class__
-
     def __getattr__(self, name: str) -> Any:
         if name in self._changed:
             return self._changed[name]
@@ -273,6 +263,20 @@ class InputObject:
             return self[held[id(item)]]
 
         return pytree.tree_map(own, value)
+
+
+def passes_for(value: Any, kinds: Any) -> bool:
+    """Whether a value is of a type, as :func:`isinstance` says; symbolic ones are of
+    those of their examples, too. PyTorch's own checks are not to believe that: they
+    would read memory that is none of a tensor.
+    """
+    if _isinstance(value, kinds):
+        return True
+    if type(value) is Traced:
+        if is_foreign(sys._getframe(1)):
+            value.tracer.note(value, 'type')
+        return _isinstance(value._example, kinds)
+    return type(value) is InputObject and _isinstance(value._example, kinds)
 
 
 def map_values(function: Any, value: Any) -> Any:

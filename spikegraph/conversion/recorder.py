@@ -464,7 +464,8 @@ class Recorder(fx.Tracer):
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
         """A parameter that is read; buffers become constants where they are used."""
-        if self.running or not isinstance(attr_val, nn.Parameter):
+        is_ours = threading.get_ident() == self.thread and not self.running
+        if not is_ours or not isinstance(attr_val, nn.Parameter):
             return attr_val
         if id(attr_val) not in self._parameters:
             node = self.add_constant(attr_val)

@@ -452,6 +452,7 @@ class _Builder:
     def _add_neuron(
         self, name: str, args: tuple[Any, ...], what: str, activation: Activation
     ) -> fx.Node:
+        name = f'{name}_' if hasattr(nn.Module, name) else name  # Such as 'double'.
         target = f'neurons.{name}'
         neuron = PhaseNeuron(_UNFITTED, activation=activation)
         self.network.add_submodule(target, neuron)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from spikegraph.conversion.proxies import find_traced
+from spikegraph.conversion.proxies import find_traced, passes_for
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 
 # PyG's graph functions branch on their inputs: keep them whole.
@@ -57,6 +58,7 @@ def traceable_functions() -> Iterator[None]:
             ]
     originals = [(place, name, getattr(place, name)) for place, name in places]
     methods = {name: getattr(Tensor, name) for name in _METHODS}
+    is_of = builtins.isinstance
     call = Aggregation.__call__  # Checks dimensions that are not known yet.
     try:
         for place, name, function in originals:
@@ -64,8 +66,10 @@ def traceable_functions() -> Iterator[None]:
         for name, method in methods.items():
             setattr(Tensor, name, _traceable(method, 'call_method'))
         Aggregation.__call__ = _unchecked(call)
+        builtins.isinstance = passes_for
         yield
     finally:
+        builtins.isinstance = is_of
         Aggregation.__call__ = call
         for name in methods:
             delattr(Tensor, name)  # Inherited.

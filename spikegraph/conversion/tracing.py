@@ -16,7 +16,6 @@ from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.call import CallSpec, no_features, parameters_of
 from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
-from spikegraph.conversion.formulas import recognise
 from spikegraph.conversion.inputs import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.proxies import Traced, is_foreign
@@ -214,7 +213,6 @@ def trace(
     for module in network.modules():
         if getattr(module, 'inplace', False):
             module.inplace = False  # type: ignore[assignment]
-    recognise(network)
     graph.eliminate_dead_code()
     _drop_unread_inputs(graph)
     network.recompile()

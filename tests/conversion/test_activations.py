@@ -314,7 +314,6 @@ REFUSED = {
         r"'clamp' \(Tensor.clamp\): its bounds 1 and 1 leave no values between",
     ),
     'no bounds': (lambda: Net(lambda x: x.clamp(math.nan)), 'its bounds nan and inf'),
-    'parameter': (Bounded, "'clamp'.*its bound 'values_bound' is not a fixed number"),
     'computed weight': (
         lambda: Computed(lambda h, e: F.prelu(h, e[0, :8].double())),
         r"'prelu' \(prelu\): its weight '\w+' is not a parameter of the model",
@@ -330,10 +329,6 @@ REFUSED = {
         r"'act\.0' \(GLU\)",
     ),
     'sine': (lambda: Net(torch.sin), r"'sin' \(sin\): no rule"),
-    'swish by hand': (
-        lambda: Net(lambda x: x * torch.sigmoid(1.702 * x)),
-        'it multiplies two signals',
-    ),
 }
 
 
