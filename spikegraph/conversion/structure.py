@@ -312,9 +312,10 @@ class _Builder:
         if rule is None and is_affine_function(node, self._moving):
             self.probed.add(node)
             return Rule('affine')
-        found = None
-        if node.op != 'call_module':
-            found = find_formula(self.network, node, self._moving)
+        if rule is None and node.op == 'call_module':  # No part of a formula.
+            self._leave_analog(node)
+            return None
+        found = find_formula(self.network, node, self._moving)
         if found is not None:
             activation, source = found
             what = describe(self.network, node)
