@@ -360,3 +360,17 @@ def test_bilinear_interpolation_by_its_matrix():
     assert total.snn_macs == 3 * 4 * 9 * 8 * 8  # Reads what was interpolated.
     macs = 4 * 2 * 9 * 25 + 4 * 4 * 100 + total.snn_macs
     assert total.ann_macs == macs
+
+
+@pytest.mark.parametrize('layout', ['dense', 'coo', 'csr'])
+def test_normalised_matrices_only_add(layout, x, adj):
+    """Factors of nodes are multiplications of nodes; edges have none."""
+    pattern = ((adj != 0) | (adj != 0).t()).double()
+    scale = pattern.sum(dim=1).clamp(min=1).rsqrt()
+    adj = scale[:, None] * pattern * scale
+    graph = {'dense': adj, 'coo': adj.to_sparse(), 'csr': adj.to_sparse_csr()}[layout]
+    model, num = MatrixStack(spellings.FIRST_TRANSFORMED['spmm']), int(pattern.sum())
+    _, total, _, _ = account(model, (x, graph))
+    assert total.ann_aggregation_macs == total.accumulates == num * (8 + 3)
+    assert total.snn_macs == 0
+    assert total.scalings == 2 * NUM_NODES * (8 + 3)
