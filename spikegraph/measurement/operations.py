@@ -266,7 +266,7 @@ class OperationCounter(TorchDispatchMode):
     ) -> Mark:
         """Rows that are added to others, as along edges."""
         src = args[2] if name == 'index_put' else args[3]
-        how = args[4] if name == 'scatter_reduce' else 'sum'
+        how = args[4] if name.endswith('_reduce') else 'sum'
         mark, base = self.marks[src], self.marks[args[0]]
         if mark.kind != 'signal' or how not in ('sum', 'mean'):
             return Mark('signal')
