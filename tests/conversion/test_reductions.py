@@ -183,3 +183,26 @@ class Dense(nn.Module):
 def test_what_fills_dense_batches_is_silent(number, call):
     batch = torch.tensor([0] * 7 + [1] * 3 + [2] * 10)
     assert check(Dense(number), (call[0], batch)) == ['relu']
+
+
+@pytest.mark.parametrize(
+    'act',
+    [
+        lambda h: torch.where(h > 0, h, 0.0),
+        lambda h: torch.where(h > 0, h, 0),
+        lambda h: torch.pow(torch.relu(h), 1.0),
+    ],
+)
+def test_numbers_beside_symbolic_values(act, call):
+    """PyTorch looks into what passes for a tensor where a number may stand."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    class Acts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = model[0], model[2]
+
+        def forward(self, x):
+            return self.b(act(self.a(x)))
+
+    assert len(check(Acts(), call[:1])) == 1
