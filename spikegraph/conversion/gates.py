@@ -165,7 +165,7 @@ def _compared(gate: fx.Node) -> list[fx.Node]:
     return list(first) if isinstance(first, (list, tuple)) else [first]
 
 
-def _origin(value: fx.Node) -> fx.Node:
+def origin_of(value: fx.Node) -> fx.Node:
     """The node whose rows ``value`` holds, however they were moved."""
     while value.all_input_nodes and moves_rows(value, value.all_input_nodes[0]):
         value = value.all_input_nodes[0]
@@ -173,7 +173,7 @@ def _origin(value: fx.Node) -> fx.Node:
 
 
 def _holds_spikes(value: fx.Node) -> bool:
-    return bool(_origin(value).meta.get('population'))
+    return bool(origin_of(value).meta.get('population'))
 
 
 def _move_activation(structure: Structure, gate: fx.Node) -> None:
@@ -222,7 +222,7 @@ def _tie(structure: Structure, values: list[fx.Node]) -> None:
     neurons: set[str] = set()
     queue = list(values)
     while queue:
-        value = _origin(queue.pop())
+        value = origin_of(queue.pop())
         if isinstance(module_of(structure.network, value), SpikeGate):
             queue += _compared(value)
         else:

@@ -51,14 +51,14 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     base, src = given.get('base', given.get('input')), given.get('src')
     src = given.get('source', src)
-    zeros = _zero_rows(base)
-    if zeros is None or src not in signals or given['dim'] not in _rows_of(src):
+    zeros = zero_rows(base)
+    if zeros is None or src not in signals or given['dim'] not in rows_of(src):
         return
     if set(given) - {*names, 'input', 'source'} or len(node.args) > 4:
         return
     index: Any = given['index']
     if 'scatter' in str(node.target):
-        index = _before_expansion(index, src)
+        index = before_expansion(index, src)
     if index is None or index in signals:
         return
     path = f'pools.{node.name}'
@@ -74,7 +74,7 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     network.graph.erase_node(node)
 
 
-def _zero_rows(base: Any) -> tuple[Any, bool] | None:
+def zero_rows(base: Any) -> tuple[Any, bool] | None:
     """How many rows of zeros a value has, or a value that has as many and whether it
     is one; None if the value may be anything else.
     """
@@ -88,13 +88,13 @@ def _zero_rows(base: Any) -> tuple[Any, bool] | None:
     return (sizes[0], False) if len(sizes) > 1 else (base, True)
 
 
-def _rows_of(value: Any) -> tuple[int, ...]:
+def rows_of(value: Any) -> tuple[int, ...]:
     """The numbers of the first dimension."""
     rank = rank_of(value)
     return (0,) if rank is None else (0, -rank)
 
 
-def _before_expansion(index: Any, src: Any) -> Any:
+def before_expansion(index: Any, src: Any) -> Any:
     """The entry for each row that was repeated for all of its columns."""
     repeated = False
     while isinstance(index, fx.Node):

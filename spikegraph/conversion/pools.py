@@ -16,8 +16,19 @@ from torch.utils import _pytree as pytree
 from torch_geometric.utils import scatter
 
 from spikegraph.conversion.channels import channel_dim_of
-from spikegraph.conversion.gates import replace_values
-from spikegraph.nn import EarliestInWindow, EarliestMember, GraphFilter
+from spikegraph.conversion.gates import replace_values, values_compared
+from spikegraph.conversion.products import rank_of
+from spikegraph.conversion.reductions import (
+    REDUCTIONS,
+    dense_batch_of,
+    replace_reduction,
+)
+from spikegraph.nn import (
+    EarliestAlong,
+    EarliestInWindow,
+    EarliestMember,
+    GraphFilter,
+)
 from spikegraph.nn.shift import MemberShift
 
 _GLOBAL_POOLS = {
@@ -34,7 +45,8 @@ _MAX_POOLS: dict[Any, type[nn.Module]] = {
     F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
 }
 
-_MAXIMA = {'max', 'amax', torch.max, torch.amax}
+_MINIMA = {'min', 'amin', torch.min, torch.amin}
+_MAXIMA = {'max', 'amax', torch.max, torch.amax} | _MINIMA
 
 Moving = Callable[[Any], list[fx.Node]]
 
@@ -57,11 +69,19 @@ def replace_pool(
             that depends on its input and other options.
     """
     keeps_dims = True
+    if node.target in REDUCTIONS:
+        return replace_reduction(network, node, moving)
     if node.target in _MAXIMA:
+        if values_compared(node) or not moving(node.args[:1]):
+            return []
         options = {**dict(zip(('dim', 'keepdim'), node.args[1:], strict=False))}
         options.update(node.kwargs)
         keeps_dims = bool(options.get('keepdim', False))
-        found = _global_gate(network, node, options.get('dim'))
+        dim, is_smallest = options.get('dim'), node.target in _MINIMA
+        found = None if is_smallest else _global_gate(network, node, dim)
+        if found is None:
+            found = _gate_along(network, node, dim, keeps_dims, is_smallest)
+            keeps_dims = True  # Or not, as the gate has been told.
     elif node.target in _MAX_POOLS:
         found = _window_gate(node)
     else:
@@ -101,6 +121,25 @@ def _global_gate(
         return None
     pools = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
     return EarliestInWindow(pools[len(places) - 1](1)), (x,)
+
+
+def _gate_along(
+    network: fx.GraphModule, node: fx.Node, dim: Any, keepdim: bool, smallest: bool
+) -> tuple[nn.Module, tuple[Any, ...]] | None:
+    """A maximum over one dimension that is not that of the channels."""
+    x: Any = node.args[0]
+    rank = rank_of(x)
+    if isinstance(dim, (tuple, list)) and len(dim) == 1:
+        dim = dim[0]
+    if rank is None or rank < 2 or not isinstance(dim, int):
+        return None
+    dim = dim if dim < 0 else dim - rank
+    if dim == (channel_dim_of(network, x) or -1):
+        return None
+    whole = None if smallest or keepdim else dense_batch_of(network, x, dim)
+    if whole is not None:
+        return EarliestMember(), whole
+    return EarliestAlong(dim, keepdim, smallest), (x,)
 
 
 def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:

@@ -36,6 +36,7 @@ from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.recorder import Seen
+from spikegraph.conversion.reductions import refusal_of
 from spikegraph.conversion.replacement import TraceOptions
 from spikegraph.conversion.rules import (
     BILINEAR,
@@ -278,7 +279,7 @@ class _Builder:
             return
         if self._is_fixed_part(node):
             return
-        self.refusal = ''
+        self.refusal = refusal_of(node, self._moving)
         self.signals.update(replace_pool(self.network, node, self._moving))
         rule = self._rule(node)
         activation: Activation = 'relu'

@@ -35,6 +35,9 @@ _FACTORIES = (
     *('zeros', 'ones', 'empty', 'full', 'arange', 'eye', 'linspace', 'tensor'),
     *('as_tensor', 'rand', 'randn', 'sparse_coo_tensor', 'sparse_csr_tensor'),
 )
+# These may take a number first, and PyTorch crashes where it then looks into a symbolic
+# value that passes for a tensor.
+_NUMBER_FIRST = ('where', 'pow', 'isin')
 _METHODS = (
     *('expand', 'view', 'reshape', 'repeat', 'tile', 'permute', 'to', 'type'),
     *('new_zeros', 'new_ones', 'new_empty', 'new_full', 'new_tensor'),
@@ -48,7 +51,7 @@ def traceable_functions() -> Iterator[None]:
     own modules call them.
     """
     functions = {id(function): function for function in GRAPH_FUNCTIONS}
-    places = [(torch, name) for name in _FACTORIES]
+    places = [(torch, name) for name in (*_FACTORIES, *_NUMBER_FIRST)]
     for name, module in list(sys.modules.items()):
         if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
             places += [

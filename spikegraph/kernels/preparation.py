@@ -18,6 +18,7 @@ from torch_geometric.utils import (
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.forms import entries_of, is_foreign, is_sparse, plain, shape_of
 from spikegraph.kernels.graph import check_index, edges_of, prepared
+from spikegraph.kernels.scaling import factors_of
 from spikegraph.kernels.sorting import sort_edges
 
 DENSE = 0.5  # Entries that are not zero: with more, a dense product is sooner.
@@ -203,7 +204,9 @@ def neighbor_adjacency(
 def matrix_adjacency(matrix: Any, num_sources: int, dtype: torch.dtype) -> Adjacency:
     r"""Prepares a matrix :math:`\mathbf{A}` for the product :math:`\mathbf{A} \,
     \mathbf{X}`: its columns are sources, its rows destinations, its entries
-    weighted edges. Kept like the graph of :func:`gcn_adjacency`.
+    weighted edges, or edges between nodes that have factors; see
+    :func:`~spikegraph.kernels.scaling.factors_of`. Kept like the graph of
+    :func:`gcn_adjacency`.
 
     A dense matrix is taken as a sparse one where at most half of its entries are not
     zero, else multiplied as it is, which is sooner then.
@@ -230,13 +233,17 @@ def matrix_adjacency(matrix: Any, num_sources: int, dtype: torch.dtype) -> Adjac
     def build() -> Adjacency:
         row, col, value, (num_rows, _) = entries_of(matrix)
         value = None if value is None else value.to(dtype)
-        found = Adjacency.from_edges(col, row, value, num_sources, num_rows)
+        sizes = num_sources, num_rows
         is_dense = isinstance(matrix, Tensor) and matrix.layout == torch.strided
         is_dense &= not isinstance(matrix, EdgeIndex)
-        if is_dense and found.num_edges > DENSE * num_rows * num_sources:
+        if is_dense and col.numel() > DENSE * num_rows * num_sources:
+            found = Adjacency.from_edges(col, row, value, *sizes)
             given = matrix.detach().to(dtype, copy=True).contiguous()
             return replace(found, matrix=given)._trusted()
-        return found
+        factors = None if value is None else factors_of(col, row, value, *sizes)
+        if factors is not None:
+            return Adjacency.from_edges(col, row, None, *sizes, *factors)
+        return Adjacency.from_edges(col, row, value, *sizes)
 
     return prepared(matrix, None, ('matrix', num_sources, dtype), build)
 

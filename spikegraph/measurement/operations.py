@@ -66,6 +66,8 @@ class OperationCounter(TorchDispatchMode):
         inputs = [v for v in pytree.tree_leaves((args, kwargs)) if _is_tensor(v)]
         marks = [self.marks[v] for v in inputs]
         kind = strongest(marks)
+        if changes and kind == 'signal':
+            self._note_zeros(args[0])
         picked = name in GATHERS and _takes_rows_of_weights(marks)
         kind = 'signal' if picked else kind
         out = func(*args, **kwargs)
@@ -91,6 +93,13 @@ class OperationCounter(TorchDispatchMode):
         if changes and kind == 'signal':
             self.marks.write(args[0], mark.arrivals is not None)
         return out
+
+    def _note_zeros(self, base: Any) -> None:
+        """Zeros that spikes are about to be written into hold none so far."""
+        mark = self.marks[base] if _is_tensor(base) else Mark('signal')
+        is_empty = mark.kind != 'signal' and mark.arrivals is None and self.follows
+        if is_empty and base.is_floating_point() and not bool(base.any()):
+            self.marks[base] = replace(mark, arrivals=_no_spikes(base))
 
     # What is done, and what comes out.
 
@@ -266,7 +275,7 @@ class OperationCounter(TorchDispatchMode):
     ) -> Mark:
         """Rows that are added to others, as along edges."""
         src = args[2] if name == 'index_put' else args[3]
-        how = args[4] if name == 'scatter_reduce' else 'sum'
+        how = args[4] if name.endswith('_reduce') else 'sum'
         mark, base = self.marks[src], self.marks[args[0]]
         if mark.kind != 'signal' or how not in ('sum', 'mean'):
             return Mark('signal')

@@ -6,7 +6,8 @@ PRODUCTS = {
     **dict.fromkeys(('addmm', 'baddbmm', 'addmv', 'addbmm', '_sparse_addmm'), (1, 2)),
     **{'_sparse_mm_reduce_impl': (0, 1), 'sspaddmm': (1, 2)},
 }
-SUMS_OF_ROWS = {'index_add': 3, 'scatter_add': 3, 'scatter_reduce': 3}
+SUMS_OF_ROWS = {'index_add': 3, 'scatter_add': 3}
+SUMS_OF_ROWS |= {'scatter_reduce': 3, 'index_reduce': 3}  # Or others, by an option.
 GATHERS = {'index_select', 'index', 'embedding', 'gather'}
 SHAPES = {
     *('new_zeros', 'new_ones', 'new_full', 'new_empty', 'zeros_like', 'ones_like'),

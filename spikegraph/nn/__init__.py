@@ -10,6 +10,7 @@ from spikegraph.nn.conv import DegreeFactor, SpikingGCNConv, SpikingTwin
 from spikegraph.nn.convolution import SpikingConv
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import (
+    EarliestAlong,
     EarliestMember,
     EarliestNeighbor,
     EarliestSpike,
@@ -25,6 +26,7 @@ __all__ = [
     'ACTIVATIONS',
     'DegreeFactor',
     'EarliestInWindow',
+    'EarliestAlong',
     'EarliestMember',
     'EarliestNeighbor',
     'EarliestSpike',

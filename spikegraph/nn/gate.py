@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -191,6 +192,56 @@ class EarliestNeighbor(SpikeGate):
                 'edge indices'
             )
         return adjacency
+
+
+class EarliestAlong(SpikeGate):
+    r"""The maximum along one dimension, such as the nodes of dense batches
+    :math:`(B, N, F)`.
+
+    Args:
+        dim (int): The dimension, counted from the end; not that of the channels, if
+            they have scales of their own.
+        keepdim (bool, optional): Whether it stays, of size 1.
+            (default: :obj:`False`)
+        smallest (bool, optional): Whether the smallest value passes.
+            (default: :obj:`False`)
+
+    Raises:
+        ValueError: If scales differ along the dimension.
+    """
+
+    def __init__(self, dim: int, keepdim: bool = False, smallest: bool = False) -> None:
+        super().__init__(smallest)
+        assert dim < 0
+        self.dim = dim
+        self.keepdim = keepdim
+
+    def forward(self, x: Spikes, *groups: Any) -> Spikes:
+        """Returns the largest value along the dimension."""
+        scale = x.scale
+        if scale.dim() >= -self.dim:
+            if scale.size(self.dim) != 1:
+                raise ValueError(
+                    f"Expected 'x' to have one scale along dimension {self.dim}, so "
+                    'that its spike times compare (got shape '
+                    f'{tuple(scale.shape)})'
+                )
+            scale = scale if self.keepdim else scale.squeeze(self.dim)
+        ranks = ranks_of(x)
+        reduce = torch.amax if self.smallest else torch.amin
+        return replace(from_rank(reduce(ranks, self.dim, self.keepdim), x), scale=scale)
+
+    def analog(self, x: Tensor, *groups: Any) -> Tensor:
+        """The maximum (minimum) along the dimension."""
+        reduce = torch.amin if self.smallest else torch.amax
+        return reduce(x, self.dim, self.keepdim)
+
+    def count(self, x: Tensor, *groups: Any) -> Tensor:
+        """The sum along the dimension."""
+        return x.sum(dim=self.dim, keepdim=self.keepdim)
+
+    def extra_repr(self) -> str:
+        return f'{self.dim}, keepdim={self.keepdim}, {super().extra_repr()}'
 
 
 def _check_comparable(x: Spikes) -> None:

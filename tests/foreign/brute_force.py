@@ -1,5 +1,9 @@
 """Counts by brute force: the original model runs, and each product is counted by
 its operands. Nothing here knows of the library.
+
+A product with parameters takes all of its multiplications, zero or not. A matrix that
+depends on neither signals nor parameters is a graph, sparse or dense, and a graph has
+edges: its entries that are not zero, each as often as the signal is wide.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ _PRODUCTS = {
     aten.bmm.default: (0, 1),
     aten.mv.default: (0, 1),
     aten._sparse_mm_reduce_impl.default: (0, 1),
+    aten._sparse_addmm.default: (1, 2),
+    aten.addmv.default: (1, 2),
+    aten.dot.default: (0, 1),
     aten.addmm.default: (1, 2),
     aten.addmm_.default: (1, 2),
     aten.baddbmm_.default: (1, 2),
@@ -47,6 +54,7 @@ class OperationCounter(TorchDispatchMode):
         super().__init__()
         self.num_macs = 0
         self.kept: dict[int, Tensor] = {id(t): t for t in signals}
+        self.learned: dict[int, Tensor] = {}  # Made of parameters, not of signals.
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -60,6 +68,9 @@ class OperationCounter(TorchDispatchMode):
         if carries or func is aten.embedding.default:
             for tensor in _tensors(out):
                 self.kept[id(tensor)] = tensor  # Kept, so that no other has its id.
+        elif not makes and any(map(self._is_learned, _tensors((args, kwargs)))):
+            for tensor in _tensors(out):
+                self.learned[id(tensor)] = tensor
         if carries:
             self.num_macs += self._macs(func, args, out)
         return out
@@ -67,10 +78,10 @@ class OperationCounter(TorchDispatchMode):
     def _macs(self, func: Any, args: Any, out: Any) -> int:
         if func in _PRODUCTS:
             first, second = (args[i] for i in _PRODUCTS[func])
-            if first.layout != torch.strided:
-                return int(first._nnz()) * second.size(-1)
-            if second.layout != torch.strided:
-                return int(second._nnz()) * first.size(0)
+            if self._is_graph(first):
+                return _num_edges(first) * (second.size(-1) if second.dim() > 1 else 1)
+            if self._is_graph(second):
+                return _num_edges(second) * (first.size(-2) if first.dim() > 1 else 1)
             return int(out.numel()) * first.size(-1)
         if func is aten.convolution.default:
             weight, transposed = args[1], args[6]
@@ -82,6 +93,18 @@ class OperationCounter(TorchDispatchMode):
         if func in _REDUCTIONS and args[4] in ('sum', 'mean'):
             return int(args[3].numel())
         return 0
+
+    def _is_learned(self, value: Tensor) -> bool:
+        return isinstance(value, nn.Parameter) or id(value) in self.learned
+
+    def _is_graph(self, value: Tensor) -> bool:
+        return id(value) not in self.kept and not self._is_learned(value)
+
+
+def _num_edges(graph: Tensor) -> int:
+    if graph.layout != torch.strided:
+        return int(graph._nnz())
+    return int(torch.count_nonzero(graph))
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -177,12 +177,16 @@ def test_brute_force_counts_what_it_should():
     adj, w = torch.eye(5).to_sparse(), torch.rand(3, 2)
     conv, image = nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.rand(2, 3, 5, 5)
     up = nn.ConvTranspose2d(3, 4, 2, stride=2)
-    zeros = torch.zeros(5, 3)
+    zeros, batch = torch.zeros(5, 3), torch.eye(5).repeat(2, 1, 1)
     with torch.no_grad():
         for run_it, signals, macs in [
             (lambda: nn.Linear(3, 4)(x), [x], 60),
             (lambda: adj @ (x @ w), [x], 5 * 3 * 2 + 5 * 2),
-            (lambda: adj.to_dense() @ x, [x], 75),
+            (lambda: adj.to_dense() @ x, [x], 15),  # A graph has edges.
+            (lambda: torch.sparse.mm(adj.to_sparse_csr(), x), [x], 15),
+            (lambda: x.t() @ adj.to_dense(), [x], 15),
+            (lambda: torch.bmm(batch, x.expand(2, 5, 3)), [x], 2 * 15),
+            (lambda: nn.Parameter(adj.to_dense()) @ x, [x], 75),
             (lambda: conv(image), [image], 2 * 9 * 4 * 27),
             (lambda: up(image), [image], 2 * 25 * 3 * 4 * 4),
             (lambda: zeros.index_add(0, index, x[index]), [x], 12),

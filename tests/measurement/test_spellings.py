@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import GCNConv, GraphConv, SAGEConv, to_hetero
-from torch_geometric.utils import add_remaining_self_loops
+from torch_geometric.utils import add_remaining_self_loops, to_dense_batch
 
 from spikegraph import ConversionConfig, convert, measure
 from tests.conversion.zoo import randomize
@@ -360,3 +360,36 @@ def test_bilinear_interpolation_by_its_matrix():
     assert total.snn_macs == 3 * 4 * 9 * 8 * 8  # Reads what was interpolated.
     macs = 4 * 2 * 9 * 25 + 4 * 4 * 100 + total.snn_macs
     assert total.ann_macs == macs
+
+
+@pytest.mark.parametrize('layout', ['dense', 'coo', 'csr'])
+def test_normalised_matrices_only_add(layout, x, adj):
+    """Factors of nodes are multiplications of nodes; edges have none."""
+    pattern = ((adj != 0) | (adj != 0).t()).double()
+    scale = pattern.sum(dim=1).clamp(min=1).rsqrt()
+    adj = scale[:, None] * pattern * scale
+    graph = {'dense': adj, 'coo': adj.to_sparse(), 'csr': adj.to_sparse_csr()}[layout]
+    model, num = MatrixStack(spellings.FIRST_TRANSFORMED['spmm']), int(pattern.sum())
+    _, total, _, _ = account(model, (x, graph))
+    assert total.ann_aggregation_macs == total.accumulates == num * (8 + 3)
+    assert total.snn_macs == 0
+    assert total.scalings == 2 * NUM_NODES * (8 + 3)
+
+
+class DenseBatch(nn.Module):
+    """Spikes that are written into zeros, and summed up."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x, batch):
+        dense, _ = to_dense_batch(self.a(x).relu(), batch)
+        return self.b(dense.sum(dim=1))
+
+
+def test_spikes_in_dense_batches(x):
+    batch = torch.arange(NUM_NODES) // 7
+    _, total, spikes, _ = account(DenseBatch(), (x, batch))
+    assert total.synops == weights_met(spikes[0], 8) + weights_met(spikes[1], 3)
+    assert total.snn_macs == 0

@@ -15,6 +15,7 @@ from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.interpretation import population_name
 from spikegraph.nn import (
+    EarliestAlong,
     EarliestMember,
     EarliestNeighbor,
     EarliestSpike,
@@ -293,3 +294,21 @@ def test_gates_share_their_relays(graph):
     fired = [n.target for n in snn.network.graph.nodes if n.op == 'call_module']
     fired = [t for t in fired if isinstance(modules[t], PhaseNeuron)]
     assert len(fired) == len(set(fired)) == len(snn.neurons)
+
+
+@pytest.mark.parametrize('keepdim', [False, True])
+@pytest.mark.parametrize('smallest', [False, True])
+@pytest.mark.parametrize('code', CODES, ids=str)
+def test_earliest_along(code, smallest, keepdim):
+    spikes = spikes_of(code, 1.0, 12)
+    scale = torch.tensor([1.0, 2.0, 0.5], dtype=spikes.scale.dtype)
+    cube = Spikes(spikes.spike_time.view(4, 3, 3), code, scale)
+    reduce = torch.amin if smallest else torch.amax
+    for dim in (-2, -3):
+        gate = EarliestAlong(dim, keepdim, smallest)
+        expected = reduce(cube.decode(), dim, keepdim)
+        assert torch.equal(gate(cube).decode(), expected)
+        assert torch.equal(gate(cube.decode()), expected)
+        assert torch.equal(gate.count(cube.decode()), cube.decode().sum(dim, keepdim))
+    with pytest.raises(ValueError, match=r'along dimension -1.*shape \(3,\)'):
+        EarliestAlong(-1)(cube)
