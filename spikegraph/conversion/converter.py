@@ -210,6 +210,7 @@ def _report(
         ],
         analog=structure.analog,
         currents=structure.currents,
+        preprocessed=structure.preprocessed,
         affine=[name for name in layers if name in affine],
         orders={name: asdict(c) for name, c in calibration.choices.items()},
         logit_relative_error=error,

@@ -45,6 +45,8 @@ class Structure:
         groups (List[List[str]]): Populations that must share code and scale.
         currents (List[str]): Inputs that enter as analog currents.
         num_folded (int): Normalisation layers folded into weights.
+        preprocessed (List[str]): What is computed of inputs in front of their
+            populations.
     """
 
     network: fx.GraphModule
@@ -54,6 +56,7 @@ class Structure:
     groups: list[list[str]] = field(default_factory=list)
     currents: list[str] = field(default_factory=list)
     num_folded: int = 0
+    preprocessed: list[str] = field(default_factory=list)
 
 
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:

@@ -50,6 +50,8 @@ class ConversionReport:
         analog (Dict[str, str]): Operations that stayed analog: the name of the
             node and what it is.
         currents (List[str]): Inputs that enter as analog currents.
+        preprocessed (List[str]): What is computed of inputs before the first weight,
+            and in front of their populations, as spikes could not.
         affine (List[str]): Layers without a rule, found to be affine by a
             numerical check.
         orders (Dict[str, Dict[str, Any]]): What each graph layer does first on the
@@ -67,6 +69,7 @@ class ConversionReport:
     degree_folded: list[str] = field(default_factory=list)
     analog: dict[str, str] = field(default_factory=dict)
     currents: list[str] = field(default_factory=list)
+    preprocessed: list[str] = field(default_factory=list)
     affine: list[str] = field(default_factory=list)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     logit_relative_error: float = float('nan')
@@ -121,6 +124,7 @@ class ConversionReport:
             f'degree folded {", ".join(self.degree_folded) or "none"}',
             f'analog        {", ".join(self.analog.values()) or "none"}',
             f'currents      {", ".join(self.currents) or "none"}',
+            f'in front      {", ".join(self.preprocessed) or "none"}',
             f'checked       {", ".join(self.affine) or "none"}',
             f'on calibration data: logit error {100 * self.logit_relative_error:.2f} %, '
             f'agreement with the ANN {self.agreement:.2f} %',

@@ -23,6 +23,7 @@ from spikegraph.conversion.activations import (
 from spikegraph.conversion.call import CallSpec, no_features
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.features import find_sources
 from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.passes import (
     Structure,
@@ -61,7 +62,6 @@ from spikegraph.nn import (
     SpikingLayer,
 )
 
-GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
 # Features that enter as currents beside those of the nodes.
 CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
@@ -133,7 +133,7 @@ class _Builder:
         self.probed: set[fx.Node] = set()  # Functions found to be affine.
         self.last_input: fx.Node | None = None
         self.features = spec.features
-        self.sources = self._find_features(spec)
+        self.sources = self._find_sources(spec)
 
     def build(self) -> None:
         for node in list(self.graph.nodes):
@@ -196,38 +196,13 @@ class _Builder:
 
     # Which inputs carry features.
 
-    def _find_features(self, spec: CallSpec) -> dict[fx.Node, str]:
-        sources: dict[fx.Node, str] = {}
-        for node in self.graph.nodes:
-            if node.op == 'placeholder' and node.target in spec.features:
-                if self._is_feature(node, str(node.target)):
-                    sources[node] = str(node.target)
-        if not sources and not any(
-            makes_current(self.network, n) for n in self.graph.nodes
-        ):
+    def _find_sources(self, spec: CallSpec) -> dict[fx.Node, str]:
+        found = find_sources(self.network, spec)
+        self.structure.preprocessed += found.preprocessed
+        makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
+        if not found.names and not any(makes_currents):
             raise no_features(spec)
-        return sources
-
-    def _is_feature(self, source: fx.Node, name: str) -> bool:
-        """Whether a value ends up as the first argument of a layer, in an
-        activation or as the output, not behind the features as edge weights do.
-        """
-        queue, seen = [source], {source}
-        while queue:
-            node = queue.pop()
-            for user in node.users:
-                if user.op == 'call_module':
-                    first = pytree.tree_leaves(user.args[:1])
-                    if any(value is node for value in first):
-                        return True
-                elif user.op == 'output':
-                    return True
-                elif user not in seen and (
-                    node is not source or name not in GRAPH_NAMES
-                ):
-                    seen.add(user)
-                    queue.append(user)
-        return False
+        return found.names
 
     def _enter_source(self, source: fx.Node, name: str) -> None:
         self.signals.add(source)
@@ -243,11 +218,13 @@ class _Builder:
             self.structure.currents.append(name)
             return
         placeholders = [n for n in self.graph.nodes if n.op == 'placeholder']
-        behind = self.last_input or placeholders[-1]
+        behind = source
+        if source.op == 'placeholder':
+            behind = self.last_input or placeholders[-1]
         with self.graph.inserting_after(behind):
             what = f"input '{name}'"
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
-        self.last_input = node
+        self.last_input = node if source.op == 'placeholder' else self.last_input
         source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
 
     def _enter(self, node: fx.Node) -> bool:

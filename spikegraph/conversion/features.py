@@ -1,0 +1,217 @@
+"""Which values are features, to be sent as spikes, and which are structure."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from spikegraph.conversion.activations import is_activation
+from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.interpretation import run_node
+from spikegraph.conversion.probing import is_affine_function
+from spikegraph.conversion.products import PRODUCTS, shape_of
+from spikegraph.conversion.recorder import Seen
+from spikegraph.conversion.rules import BILINEAR, rule_for
+from spikegraph.conversion.tracing import describe, module_of
+from spikegraph.nn import SpikingLayer
+
+GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
+_QUOTIENTS = {operator.truediv, torch.div, 'div'}
+
+
+@dataclass
+class Sources:
+    """Where features come from.
+
+    Args:
+        names (Dict[torch.fx.Node, str]): The values to be sent as spikes: inputs,
+            what is computed of them before any weight, or parameters that are read
+            like features; with the names of their populations.
+        preprocessed (List[str]): What is computed of inputs in front of them, because
+            spikes could not.
+    """
+
+    names: dict[fx.Node, str] = field(default_factory=dict)
+    preprocessed: list[str] = field(default_factory=list)
+
+
+def find_sources(network: fx.GraphModule, spec: CallSpec) -> Sources:
+    """Finds the features of a traced network, by what is done with its inputs."""
+    finder = _Finder(network, spec)
+    found = Sources(preprocessed=finder.describe_early())
+    for node in network.graph.nodes:
+        if node in finder.inputs or node in finder.early:
+            leaves = any(finder.reads_value(u, node) for u in node.users)
+            if leaves and finder.is_number(node) and finder.is_feature(node):
+                found.names[node] = finder.name_of(node, found)
+        elif node.op == 'get_attr' and finder.is_learned(node):
+            found.names[node] = str(node.target).removeprefix('values_')
+    return found
+
+
+class _Finder:
+    def __init__(self, network: fx.GraphModule, spec: CallSpec) -> None:
+        self.network = network
+        self.nodes = list(network.graph.nodes)
+        self.inputs = {
+            n for n in self.nodes if n.op == 'placeholder' and n.target in spec.features
+        }
+        self.behind: dict[fx.Node, frozenset[fx.Node]] = {}  # Which features.
+        self.weighted: set[fx.Node] = set()  # Made with parameters, or by layers.
+        for node in self.nodes:
+            self._look_behind(node)
+        self.early = self._find_early()  # To be computed before any spike.
+
+    def _look_behind(self, node: fx.Node) -> None:
+        before = [] if self._is_metadata(node) else node.all_input_nodes
+        features = frozenset().union(*(self.behind[n] for n in before))
+        self.behind[node] = features | ({node} & self.inputs)
+        is_weighted = any(n in self.weighted for n in before)
+        if node.op == 'get_attr':
+            is_weighted = self._is_parameter(node)
+        elif node.op == 'call_module':
+            module = module_of(self.network, node)
+            is_weighted |= isinstance(module, SpikingLayer)
+            is_weighted |= any(True for _ in module.parameters())
+        if is_weighted:
+            self.weighted.add(node)
+
+    def _is_metadata(self, node: fx.Node) -> bool:
+        rule = None if node.op == 'call_module' else rule_for(node.target)
+        return rule is not None and rule.kind == 'metadata'
+
+    def _is_parameter(self, node: fx.Node) -> bool:
+        return str(node.target) in self.network._parameters
+
+    def is_number(self, node: fx.Node) -> bool:
+        """Whether a value is made of floating point numbers."""
+        seen = node.meta.get('example')
+        return not isinstance(seen, Seen) or seen.dtype.is_floating_point
+
+    # What is computed of inputs alone.
+
+    def _find_early(self) -> set[fx.Node]:
+        """What spikes cannot compute, of inputs and without weights, and all that
+        it is made of.
+        """
+        queue = [n for n in self.nodes if self._needs_values(n)]
+        early = set(queue)
+        while queue:
+            for node in queue.pop().all_input_nodes:
+                if self.behind[node] and node not in early | self.inputs:
+                    early.add(node)
+                    queue.append(node)
+        return early
+
+    def _needs_values(self, node: fx.Node) -> bool:
+        calls = node.op in ('call_function', 'call_method')
+        if not calls or not self.behind[node] or node in self.weighted:
+            return False
+        moving = self._moving(node)
+        if not moving or self._ends(node):
+            return False
+        rule = rule_for(node.target)
+        if rule is None:
+            return not is_affine_function(node, lambda _: moving)
+        if is_activation(self.network, node):
+            return False
+        if rule.kind == 'readout':
+            return True
+        same = [n for n in moving if self.behind[n] & self.behind[moving[0]]]
+        is_product = node.target in BILINEAR and len(same) > 1
+        below = node.args[1:2] if node.target in _QUOTIENTS else ()
+        return is_product or any(n in moving for n in below)
+
+    def _moving(self, node: fx.Node) -> list[fx.Node]:
+        leaves = pytree.tree_leaves((node.args, node.kwargs))
+        return [n for n in leaves if isinstance(n, fx.Node) and self.behind[n]]
+
+    def _ends(self, node: fx.Node) -> bool:
+        """Whether nothing but the output follows."""
+        return all(u.op == 'output' for u in node.users)
+
+    def describe_early(self) -> list[str]:
+        """What is computed in front of the populations of inputs."""
+        return [
+            f'{describe(self.network, n)} of '
+            + ', '.join(sorted(str(p.target) for p in self.behind[n]))
+            for n in self.nodes
+            if n in self.early and self._needs_values(n)
+        ]
+
+    # What is done with a value.
+
+    def reads_value(self, user: fx.Node, node: fx.Node) -> bool:
+        """Whether an operation is of the network, and reads more than a shape."""
+        return user not in self.early and not self._is_metadata(user)
+
+    def is_feature(self, source: fx.Node) -> bool:
+        """Whether a value ends up as the first argument of a layer, in an activation
+        or as the output: not beside features, as weights of edges do, nor as a
+        factor of what layers have made, or of larger inputs.
+        """
+        queue, seen = [source], {source}
+        while queue:
+            node = queue.pop()
+            for user in node.users:
+                if user in self.early or user in seen:
+                    continue
+                if user.op == 'call_module':
+                    first = pytree.tree_leaves(user.args[:1])
+                    if any(value is node for value in first):
+                        return True
+                elif user.op == 'output':
+                    return True
+                elif not self._is_metadata(user) and not self._is_beside(
+                    user, node, source
+                ):
+                    seen.add(user)
+                    queue.append(user)
+        return False
+
+    def _is_beside(self, user: fx.Node, node: fx.Node, source: fx.Node) -> bool:
+        """Whether a value only multiplies features."""
+        if user.target not in BILINEAR:
+            return False
+        if node is source and str(source.target) in GRAPH_NAMES:
+            return True
+        others = [n for n in user.all_input_nodes if n is not node and self.behind[n]]
+        if any(n in self.weighted for n in others):
+            return True
+        own = self.behind[source]
+        others = [n for n in others if not own & self.behind[n]]
+        return any(self._is_smaller(user, node, n) for n in others)
+
+    def _is_smaller(self, user: fx.Node, node: fx.Node, other: fx.Node) -> bool:
+        shape, against = shape_of(node), shape_of(other)
+        if shape is None or against is None:
+            return False
+        if user.target in PRODUCTS:  # A square matrix times features.
+            is_square = len(shape) >= 2 and shape[-1] == shape[-2]
+            first = user.all_input_nodes[0] is node
+            return is_square and (first or against[-1:] != against[-2:-1])
+        return torch.Size(shape).numel() < torch.Size(against).numel()
+
+    def is_learned(self, node: fx.Node) -> bool:
+        """Whether a parameter is read as features are."""
+        if not self._is_parameter(node):
+            return False
+        value = run_node(self.network, node, {})
+        if not isinstance(value, Tensor) or value.dim() < 2:
+            return False
+        return any(
+            user.op == 'call_module'
+            and user.args[:1] == (node,)
+            and isinstance(module_of(self.network, user), SpikingLayer)
+            for user in node.users
+        )
+
+    def name_of(self, node: fx.Node, found: Sources) -> str:
+        """The name of a source: that of the input that it is made of."""
+        names = sorted(str(p.target) for p in self.behind[node])
+        name = names[0] if len(names) == 1 else node.name
+        return name if name not in found.names.values() else f'{name}_{node.name}'
