@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikegraph.conversion import ConversionConfig, ConversionReport, SpikingModel
 from spikegraph.conversion.call import CallSpec, defaults_of, parameters_of
 from spikegraph.conversion.structure import build_structure
+from spikegraph.conversion.wrappers import unwrap
 from spikegraph.files import write_file
 from spikegraph.nn import PhaseNeuron
 from spikegraph.schema import from_json, to_json
@@ -111,6 +112,7 @@ def load(path: str | PathLike[str], model: nn.Module) -> SpikingModel:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"Expected a file at '{path}' (found none)")
+    model = unwrap(model)
     header, tensors = _read(path)
     report = header.report
     spec = replace(header.spec, defaults=defaults_of(model))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
@@ -21,6 +22,7 @@ from spikegraph.conversion.checks import (
     refuse_arrays,
 )
 from spikegraph.conversion.inputs import Asked, Container, Leaf, is_value, spell
+from spikegraph.conversion.wrappers import unwrap
 
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
@@ -152,7 +154,13 @@ class CallSpec:
 
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
-    """The parameters of ``forward``, variadic ones left out."""
+    """The parameters of ``forward``, variadic ones left out.
+
+    Raises:
+        ValueError: If they are not known.
+    """
+    model = unwrap(model)
+    check_readable(model)
     if isinstance(model, PyGSequential):  # Its forward may be generic.
         return {
             name: inspect.Parameter(name, KIND, default=parameter.default)
@@ -161,6 +169,37 @@ def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(model.forward).parameters
     return {k: p for k, p in parameters.items() if p.kind not in variadic}
+
+
+def check_readable(model: nn.Module) -> None:
+    """Raises ``ValueError`` if a ``forward`` names no arguments, or is none of
+    Python's.
+    """
+    kind = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"Expected 'model' to be written in Python (got a {kind} of torch.jit, whose "
+            'operations are not seen); convert the model that was scripted or traced'
+        )
+    if isinstance(model, PyGSequential):
+        return
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parts = [name for name, _ in model.named_children()]
+    if parameters and all(p.kind in variadic for p in parameters):
+        names = ', '.join(str(p) for p in parameters)
+        part = parts[0] if parts else 'part'
+        raise ValueError(
+            f"Expected 'forward' of {kind} to name its arguments (got {names}); convert "
+            f"the part that computes, 'convert(model.{part}, ...)'"
+            + (f', one of {", ".join(parts)}' if len(parts) > 1 else '')
+        )
+    if not parameters:
+        raise ValueError(
+            f"Expected 'forward' of {kind} to take an argument, such as features or "
+            'edge_index (got none): a network without inputs has a constant output. Make '
+            'what it reads from attributes an argument'
+        )
 
 
 def defaults_of(model: nn.Module) -> dict[str, Any]:

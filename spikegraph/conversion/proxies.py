@@ -161,6 +161,9 @@ class _Method:
         if name in _RANKS or name in _FIXED or (name == 'type' and not args):
             owner.tracer.note(owner, 'rank' if name in _RANKS else 'layout')
             return getattr(owner._example, name)(*args, **kwargs)
+        if name in ('to', 'type_as') and args and passes_for(args[0], Tensor):
+            like, args, name = args[0], args[1:], 'to'  # Only its type matters.
+            kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
         return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,8 +85,12 @@ def _unchecked(call: Any) -> Any:
     """Lets aggregations take symbolic values without looking into them."""
 
     def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-        is_symbolic = bool(find_traced((args, kwargs)))
-        return (nn.Module.__call__ if is_symbolic else call)(self, *args, **kwargs)
+        if find_traced((args, kwargs)):
+            return nn.Module.__call__(self, *args, **kwargs)
+        names = inspect.signature(type(self).forward).parameters
+        if not {'ptr', 'dim_size'} <= set(names):  # It takes no more than it says.
+            return nn.Module.__call__(self, *args, **kwargs)
+        return call(self, *args, **kwargs)
 
     return traced
 

@@ -48,6 +48,9 @@ def plain_copy(model: nn.Module) -> nn.Module:
                 vars(module)[name] = value.detach()  # Else there is no copy of it.
     model = deepcopy(model).eval()
     for module in list(model.modules()):
+        for name, part in module._modules.items():
+            module._modules[name] = unwrap(part)
+    for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             _remove_parametrizations(module)
         for hook in list(module._forward_pre_hooks.values()):
