@@ -131,7 +131,7 @@ def load(path: str | PathLike[str], model: nn.Module) -> SpikingModel:
             network.to(weights[0])
         network.load_state_dict(tensors)
         _check_populations(structure.populations, report)
-        return SpikingModel(network, structure.spec, header.config, report)
+        return SpikingModel(network, spec, header.config, report)
 
 
 @contextmanager

@@ -15,5 +15,9 @@ class ValueAsked(UserError):
     """Control flow that depends on the values of features."""
 
 
+class ValueKept(UserError, NotImplementedError):
+    """A symbolic value that a model has kept, perhaps until it is called as it is."""
+
+
 class ExampleError(UserError):
     """An operation that fails on the calibration data."""

@@ -25,6 +25,22 @@ def is_value(value: Any) -> bool:
     return isinstance(value, Tensor) or is_foreign(value)
 
 
+def is_plain(value: Any) -> bool:
+    """Whether something is made of texts, numbers and switches only."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def plain(value: Any) -> Any:
+    """What is made of texts and numbers as JSON holds it; of anything else its type."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return type(value).__name__
+
+
 def follow(value: Any, path: Path) -> Any:
     """What a path leads to.
 
@@ -147,7 +163,9 @@ class Asked:
         argument (str): The argument of ``forward``.
         path (Path): Where the value is in there.
         kind (str): ``'has'`` (whether there is something), ``'rank'``,
-            ``'layout'``, ``'device'`` or ``'type'`` of a tensor.
+            ``'layout'``, ``'contiguous'``, ``'numbers'``, ``'device'`` or ``'type'``
+            of a tensor, ``'value'`` of a text or a switch, or ``'call'`` (what a
+            method of PyG data returns).
         answer (Any): What it was on the first calibration call.
     """
 
@@ -162,7 +180,7 @@ class Asked:
             value = follow(given.get(self.argument), self.path)
         except (LookupError, AttributeError, TypeError):
             value = None
-        if self.kind != 'has' and value is None:
+        if self.kind not in ('has', 'value') and value is None:
             return  # Whoever reads it says that it is missing.
         found = answer_of(self.kind, value)
         if found != self.answer:
@@ -178,8 +196,12 @@ _STATES = {
     'has': 'be there: {}',
     'rank': 'have {} dimensions',
     'layout': 'have the layout {}',
+    'contiguous': 'be contiguous in memory: {}',
+    'numbers': 'hold {} numbers',
     'device': 'be on a device of type {}',
     'type': 'be of type {}',
+    'value': 'be {!r}',
+    'call': 'return {!r}',
 }
 
 
@@ -187,10 +209,22 @@ def answer_of(kind: str, value: Any) -> Any:
     """What a question about a value is answered with, as JSON types."""
     if kind == 'has':
         return value is not None
+    if kind == 'value':
+        return plain(value)
+    if kind == 'call':
+        return plain(value())
     if kind == 'type' or not isinstance(value, Tensor):
         return 'Tensor' if type(value) is torch.nn.Parameter else type(value).__name__
     if kind == 'rank':
         return value.dim()
+    if kind == 'contiguous':
+        return value.layout == torch.strided and value.is_contiguous()
+    if kind == 'numbers':
+        names = {
+            value.is_signed(): 'signed',
+            value.is_floating_point(): 'floating point',
+        }
+        return 'complex' if value.is_complex() else names.get(True, 'unsigned')
     return str(value.layout) if kind == 'layout' else value.device.type
 
 
@@ -301,6 +335,16 @@ class ExampleMatrix:
     __matmul__ = matmul
 
 
+class _Answer:
+    """Stands for a method, by what it returned."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __call__(self) -> Any:
+        return self.answer
+
+
 class Example:
     """Stands for PyG data of which only the leaves are known."""
 
@@ -323,19 +367,39 @@ class Example:
     def __getitem__(self, key: Any) -> Any:
         if ('item', key) in self._values:
             return self._values['item', key]
-        return getattr(self, key)
+        try:
+            return getattr(self, key)
+        except AttributeError as error:
+            raise KeyError(key) from error
 
     def __contains__(self, key: Any) -> bool:
         return ('attr', key) in self._values
 
+    def __len__(self) -> int:
+        return int(self._values['attr', '__len__']())
+
 
 def example_call(
-    leaves: tuple[Leaf, ...], containers: tuple[Container, ...], dtype: torch.dtype
+    leaves: tuple[Leaf, ...],
+    containers: tuple[Container, ...],
+    asked: tuple[Asked, ...],
+    dtype: torch.dtype,
 ) -> dict[str, Any]:
-    """Arguments like those of the first calibration call, numbers of one type."""
+    """Arguments like those of the first calibration call, numbers of one type, which
+    answer what was asked about them.
+    """
     values: dict[tuple[str, Path], Any] = {
         (leaf.argument, leaf.path): make_example(leaf.example, dtype) for leaf in leaves
     }
+    values.update(
+        {
+            (question.argument, question.path): _Answer(question.answer)
+            if question.kind == 'call'
+            else question.answer
+            for question in asked
+            if question.kind in ('value', 'call')
+        }
+    )
     for container in sorted(containers, key=lambda c: -len(c.path)):
         here, depth = container.path, len(container.path)
         inside = {

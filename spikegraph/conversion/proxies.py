@@ -8,23 +8,37 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
-from spikegraph.conversion.inputs import Path, is_value
+from spikegraph.conversion.errors import UserError
+from spikegraph.conversion.inputs import Path, is_plain, is_value, plain, spell
 
 # What tells about a tensor, and stays symbolic: networks change it as they move.
 ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device', 'is_cuda', 'requires_grad', 'layout'}
 _SYMBOLIC = {'shape', 'dtype', 'device'}
-# What is answered at once: it is the same on every call that is let through.
-_RANKS = {'dim', 'ndimension', 'ndim'}
+# What is answered at once, and what has to be the same on every call then.
 _FIXED = {
-    *('is_floating_point', 'is_complex', 'is_signed', 'is_contiguous', 'stride'),
-    *('element_size', 'get_device', 'is_coalesced', 'is_pinned', 'storage_offset'),
+    **dict.fromkeys(('dim', 'ndimension', 'ndim'), 'rank'),
+    **dict.fromkeys(('is_floating_point', 'is_complex', 'is_signed'), 'numbers'),
+    **dict.fromkeys(('is_coalesced', 'is_pinned'), 'layout'),
+    **dict.fromkeys(('is_cuda', 'get_device'), 'device'),
+    'is_contiguous': 'contiguous',
 }
-FIXED_FUNCTIONS: set[Any] = {torch.is_floating_point, torch.is_complex, torch.is_tensor}
+FIXED_FUNCTIONS: dict[Any, str] = {
+    torch.is_floating_point: 'numbers',
+    torch.is_complex: 'numbers',
+    torch.is_tensor: 'type',
+}
+# What moves and copies data, and changes no value.
+_MOVES = {
+    *('to', 'cpu', 'cuda', 'clone', 'contiguous', 'detach', 'detach_', 'pin_memory'),
+    *('share_memory_', 'requires_grad_', 'record_stream', 'stores_as'),
+}
+_UNREAD = ('logging', 'warnings')  # What these write is for people.
 
 
 _isinstance = isinstance
@@ -51,6 +65,7 @@ class Traced(fx.Proxy):
         super().__init__(node, tracer)
         self._example = example
         self._view = view
+        self._made = node  # Before it is written to.
         self._sized: Traced | None = None  # What it is the shape of.
         self._lost: Any = None  # Where a part was written to that it cannot follow.
         self._stamp = self._changed = tracer.clock  # When it was made, and changed.
@@ -63,15 +78,22 @@ class Traced(fx.Proxy):
         if callable(value) and not is_value(value):
             return _Method(self, name)
         if isinstance(example, Tensor):
-            if name in _RANKS:
-                self.tracer.note(self, 'rank')
-                return value
+            if name == 'nbytes':
+                return self.numel() * self.element_size()
+            if name == 'itemsize':
+                return self.element_size()
             if name not in _SYMBOLIC and not isinstance(value, Tensor):
-                self.tracer.note(self, 'device' if 'cuda' in name else 'layout')
+                self.tracer.note(self, _FIXED.get(name, 'layout'))
                 return value
-        if value is None or isinstance(value, (str, bool)):
+        if value is None:
             return value
-        return self.tracer.create_proxy('call_function', getattr, (self, name), {})
+        found = self.tracer.create_proxy('call_function', getattr, (self, name), {})
+        return found.pinned() if isinstance(value, (str, bool)) else found
+
+    def pinned(self) -> Any:
+        """What it is on the first calibration call, and has to be on every call."""
+        bool(self == self._example)
+        return self._example
 
     def __getitem__(self, index: Any) -> Any:
         if type(index) is int and self._sized is not None:  # As ``x.size(index)``.
@@ -117,12 +139,26 @@ class Traced(fx.Proxy):
         return float(self.tracer.ask(self, 'value'))
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.tracer.ask(self, 'array').__array__(*args, **kwargs)
+        if isinstance(self._example, (Tensor, np.ndarray)):
+            return self.tracer.ask(self, 'array')
+        return np.asarray(self.pinned()).__array__(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f'{self.node.name}={self._example!r}'
 
-    __hash__ = fx.Proxy.__hash__
+    def __str__(self) -> str:
+        return format(self)
+
+    def __format__(self, spec: str) -> str:
+        name = sys._getframe(1).f_globals.get('__name__', '')
+        if isinstance(self._example, Tensor) or name.startswith(_UNREAD):
+            return format(self._example, spec)
+        return format(self.pinned(), spec)
+
+    def __hash__(self) -> int:
+        if isinstance(self._example, Tensor) or self.tracer.closed:
+            return fx.Proxy.__hash__(self)
+        return hash(self.pinned())  # As a key of a dictionary.
 
     @classmethod
     def __torch_function__(
@@ -158,9 +194,14 @@ class _Method:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner, name = self.owner, self.name
-        if name in _RANKS or name in _FIXED or (name == 'type' and not args):
-            owner.tracer.note(owner, 'rank' if name in _RANKS else 'layout')
-            return getattr(owner._example, name)(*args, **kwargs)
+        if isinstance(owner._example, Tensor):
+            if name == 'type' and not (args or kwargs):
+                owner.dtype.pinned()
+                owner.tracer.note(owner, 'layout')
+                return owner._example.type()
+            if name in _FIXED:
+                owner.tracer.note(owner, _FIXED[name])
+                return getattr(owner._example, name)(*args, **kwargs)
         if name in ('to', 'type_as') and args and passes_for(args[0], Tensor):
             like, args, name = args[0], args[1:], 'to'  # Only its type matters.
             kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
@@ -212,10 +253,12 @@ class InputObject:
     def __getitem__(self, key: Any) -> Any:
         if key in self._changed:
             return self._changed[key]
-        value = self._example[key]
-        if isinstance(key, str) and (
-            is_value(value) or isinstance(value, (int, float))
-        ):
+        try:
+            value = self._example[key]
+        except KeyError:
+            self._note_presence(key, False)
+            raise
+        if isinstance(key, str) and hasattr(self._example, key):
             return getattr(self, key)
         return self._read(('item', key), value)
 
@@ -233,7 +276,7 @@ class InputObject:
         return bool(found)
 
     def __len__(self) -> int:
-        return len(self._example)
+        return int(self._call('__len__', (), {}))
 
     def _read(self, step: Any, value: Any) -> Any:
         return self._tracer.enter(self._argument, (*self._path, step), value)
@@ -244,12 +287,19 @@ class InputObject:
             self._tracer.note_input(self._argument, path, 'has', found)
 
     def _call(self, name: str, args: Any, kwargs: Any) -> Any:
-        """Moves and copies change no value; else what a method returns is fixed, if
-        it is no tensor.
+        """Moves and copies change no value; else what a method returns has to be the
+        same on every call.
         """
-        value = getattr(self._example, name)(*args, **kwargs)
+        if name in _MOVES:
+            return self._copy()
+        with self._tracer.on_examples():
+            value = getattr(self._example, name)(*args, **kwargs)
         if isinstance(value, BaseData) or type(value) is type(self._example):
-            return self
+            raise self._computes(name)
+        if is_plain(value) and not args and not kwargs:
+            path = (*self._path, ('attr', name))
+            self._tracer.note_input(self._argument, path, 'call', plain(value))
+            return value
         held = (
             {id(v): key for key, v in self._example.items()}
             if hasattr(self._example, 'items')
@@ -260,12 +310,25 @@ class InputObject:
             if not is_value(item):
                 return item
             if id(item) not in held:
-                raise AttributeError(
-                    f"'{name}' computes with the data; write that with its tensors"
-                )
+                raise self._computes(name)
             return self[held[id(item)]]
 
+        if not any(is_value(item) for item in pytree.tree_leaves(value)):
+            raise self._computes(name)
         return pytree.tree_map(own, value)
+
+    def _copy(self) -> InputObject:
+        found = InputObject(self._tracer, self._argument, self._path, self._example)
+        found._changed.update(self._changed)
+        return found
+
+    def _computes(self, name: str) -> Exception:
+        return UserError(
+            NotImplementedError,
+            f"Cannot trace '{spell(self._argument, self._path)}.{name}()' "
+            f'({self._tracer.where()}): it computes with the data; write that with its '
+            'tensors, or do it before the model is called',
+        )
 
 
 def passes_for(value: Any, kinds: Any) -> bool:

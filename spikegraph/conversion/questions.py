@@ -21,6 +21,7 @@ from spikegraph.conversion.proxies import Traced, is_foreign
 
 # Methods and attributes that tell sizes and types, not values.
 _SIZES = {'size', 'numel', 'nelement', 'num_nodes', 'sparse_size', 'sparse_sizes'}
+_SIZES |= {'stride', 'storage_offset', 'element_size'}
 _ATTRIBUTES = {'shape', 'dtype', 'device'}
 
 
@@ -84,7 +85,7 @@ class Questions:
     def __init__(self, answers: Sequence[Any] | None = None) -> None:
         self.told: list[Any] = []
         self._answers = None if answers is None else list(answers)
-        self._guards: dict[tuple[fx.Node, str], tuple[Any, Where]] = {}
+        self._guards: dict[tuple[fx.Node, str], list[tuple[Any, Where]]] = {}
         self._indices: list[tuple[Traced, FrameType, int]] = []
 
     def ask(
@@ -110,8 +111,8 @@ class Questions:
             )
         answer = self._next(_answer(example, what))
         if source != 'nothing':
-            self._guards.setdefault((value.node, what), (answer, where))
-            if frame is not None:
+            self._guards.setdefault((value.node, what), []).append((answer, where))
+            if frame is not None and not _takes_item(frame):
                 self._indices.append((value, frame, frame.f_lasti))
         return answer
 
@@ -129,7 +130,7 @@ class Questions:
         kept = []
         for value, asker, position in self._indices:
             if any(value is v for v in used) and frames.get(asker) == position:
-                self._guards.pop((value.node, 'index'), None)
+                self._guards[value.node, 'index'].pop()
             else:
                 kept.append((value, asker, position))
         self._indices = kept
@@ -140,10 +141,15 @@ class Questions:
 
     def insert(self, graph: fx.Graph) -> None:
         """Lets the network ask again."""
-        for (node, what), (answer, where) in self._guards.items():
+        for (node, what), asked in self._guards.items():
+            if not asked:
+                continue
+            answer, where = asked[0]
             what = 'length' if what == 'length' else 'value'
             with graph.inserting_after(node):
-                graph.call_function(check_answer, (node, what, answer, str(where)))
+                arguments = (node, what, answer, str(where))
+                check = graph.call_function(check_answer, arguments)
+                check.meta['is_wrapped'] = True  # Stays a call when it is pickled.
         self._indices.clear()
 
     def _next(self, answer: Any) -> Any:
@@ -161,9 +167,21 @@ class Questions:
         return answer
 
 
+def _takes_item(frame: FrameType) -> bool:
+    """Whether code takes an item itself, and does not call what looks at numbers."""
+    operation = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    return operation.startswith(('BINARY_', 'STORE_', 'DELETE_'))
+
+
 def _answer(example: Any, what: str) -> Any:
     if what == 'length':
         return len(example)
+    if what == 'array':
+        raise UserError(
+            NotImplementedError,
+            'Cannot trace the model: it turns a tensor into a NumPy array; use functions '
+            'of PyTorch',
+        )
     if isinstance(example, Tensor):
         example = example.item()
     if not isinstance(example, (bool, int, float)):
@@ -196,6 +214,19 @@ def _tells_size(node: fx.Node) -> bool:
     if node.target is getattr:
         return node.args[1] in _ATTRIBUTES or node.args[1] in _SIZES
     return node.op == 'call_function' and node.target in (torch.numel, len)
+
+
+def may_lose_dimensions(node: fx.Node) -> bool:
+    """Whether the number of dimensions of a value depends on sizes."""
+    queue, seen = [node], {node}
+    while queue:
+        value = queue.pop()
+        if getattr(value.target, '__name__', value.target) == 'squeeze':
+            return True
+        new = [n for n in value.all_input_nodes if n not in seen]
+        seen.update(new)
+        queue += new
+    return False
 
 
 def check_answer(value: Any, what: str, answer: Any, where: str) -> None:

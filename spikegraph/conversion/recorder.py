@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch_geometric.data.data import BaseData
 
-from spikegraph.conversion.errors import ExampleError, UserError
+from spikegraph.conversion.errors import ExampleError, UserError, ValueKept
 from spikegraph.conversion.inputs import (
     Asked,
     Container,
@@ -36,14 +36,18 @@ from spikegraph.conversion.proxies import (
     find_traced,
     map_values,
 )
-from spikegraph.conversion.questions import Questions, Where
+from spikegraph.conversion.questions import Questions, Where, may_lose_dimensions
 from spikegraph.conversion.replacement import Layers
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS
 from spikegraph.conversion.writing import (
     functional,
+    is_same,
+    may_be_a_copy,
     may_write,
+    memory_of,
     replace_part,
+    storages,
     write_through,
 )
 from spikegraph.nn import SpikeGate
@@ -83,13 +87,15 @@ class Recorder(fx.Tracer):
         self.thread = threading.get_ident()
         self.clock = 0  # Counts writes.
         self.running = False  # On examples.
+        self.closed = False  # When the model has been traced.
+        self.failed: list[str] = []  # Operations that fail on the calibration data.
         self.leaves: list[Leaf] = []
         self.containers: list[Container] = []
         self.asked: list[Asked] = []
         self._entered: dict[tuple[str, Path], Traced] = {}
         self._noted: set[str] = set()
         self._written: dict[int, tuple[Tensor, Traced]] = {}
-        self._own: dict[int, tuple[Tensor, str]] = {}
+        self._own: dict[int, tuple[Tensor, str, Any]] = {}
         self._parameters: dict[int, Traced] = {}
 
     # Inputs.
@@ -117,6 +123,8 @@ class Recorder(fx.Tracer):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if is_value(value) or is_number:
             return self._enter_value(name, path, value)
+        if path:
+            self.note_input(name, path, 'value', answer_of('value', value))
         return value
 
     def enter(self, argument: str, path: Path, value: Any) -> Any:
@@ -186,10 +194,13 @@ class Recorder(fx.Tracer):
 
     def note(self, value: Traced, kind: str) -> None:
         """Remembers that a network depends on what a value is."""
-        if value.node.op != 'placeholder':
+        if value._made.op != 'placeholder':
             self._noted.add(kind)
+            if kind == 'rank' and may_lose_dimensions(value.node):
+                size = self.create_proxy('call_method', 'size', (value,), {})
+                self.ask(size, 'length')
             return
-        leaf = next(v for v in self.leaves if v.name == value.node.target)
+        leaf = next(v for v in self.leaves if v.name == value._made.target)
         answer = answer_of(kind, value._example)
         self.note_input(leaf.argument, leaf.path, kind, answer)
 
@@ -204,8 +215,24 @@ class Recorder(fx.Tracer):
 
     def ask(self, value: Traced, what: str, frame: FrameType | None = None) -> Any:
         """The length or the value of something, see :class:`Questions`."""
+        self._check_origin([value])
         self.refresh(value)
-        return self.questions.ask(value, what, self.where(), frame)
+        try:
+            return self.questions.ask(value, what, self.where(), frame)
+        except UserError as error:  # Which the model may catch.
+            self.failed.append(str(error))
+            raise
+
+    def _check_origin(self, values: list[Traced]) -> None:
+        """Raises ``UserError`` for a value that the model has kept from another call."""
+        for value in values:
+            if value.tracer is not self or self.closed:
+                raise ValueKept(
+                    NotImplementedError,
+                    f'Cannot trace the model: it keeps values of other calls '
+                    f'({self.where()}), and a converted network keeps no state. Compute '
+                    'them in each call',
+                )
 
     def where(self) -> Where:
         """Where the model is."""
@@ -216,6 +243,7 @@ class Recorder(fx.Tracer):
     def record(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Records a function or a method of PyTorch."""
         name = getattr(function, '__name__', '')
+        self.questions.retract(find_traced((args, kwargs)))
         if not is_tensor_method_or_property(function):
             shown = self.graph._target_to_str(name)
             return self.create_proxy('call_function', function, args, kwargs, shown)
@@ -245,17 +273,25 @@ class Recorder(fx.Tracer):
         if may_write(target, kwargs):
             args, kwargs = self._adopt(args), self._adopt(kwargs, 'out')
         values = find_traced((args, kwargs))
-        self.questions.retract(values)
+        if target in (operator.eq, operator.ne) and len(args) == 2:
+            if any(value.tracer is not self or self.closed for value in values):
+                return (args[0] is args[1]) == (target is operator.eq)
+        self._check_origin(values)
         for value in values:
             self.refresh(value)
-        versions = [_version(value._example) for value in values]
-        example = self.run(kind, target, examples_of(args), examples_of(kwargs))
+        versions = [self._version(value._example) for value in values]
+        try:
+            example = self.run(kind, target, examples_of(args), examples_of(kwargs))
+        except Exception as error:
+            self.failed.append(f'{type(error).__name__}: {error} ({self.where()})')
+            raise
         if kind == 'call_function' and target in FIXED_FUNCTIONS:
+            self.note(values[0], FIXED_FUNCTIONS[target])
             return example
         written = [
             value
             for value, version in zip(values, versions, strict=True)
-            if _version(value._example) != version
+            if self._version(value._example) != version
         ]
         if written:
             return self._write(kind, target, args, kwargs, written, example)
@@ -263,7 +299,7 @@ class Recorder(fx.Tracer):
         if example is None:
             return None
         found = Traced(node, self, example, self._view(node, example, values))
-        if kind == 'call_method' and target in ('size', 'stride') and len(args) == 1:
+        if kind == 'call_method' and target == 'size' and len(args) == 1:
             found._sized = args[0]
         return found
 
@@ -325,10 +361,32 @@ class Recorder(fx.Tracer):
 
         def own(value: Any) -> Any:
             if isinstance(value, Tensor) and type(value) is not Traced:
-                return self._written.get(id(value), (None, value))[1]
+                if id(value) in self._written:
+                    return self._written[id(value)][1]
+                self._check_alone(value)
             return value
 
         return map_values(own, args)
+
+    def _check_alone(self, value: Tensor) -> None:
+        """Raises ``UserError`` for a tensor that shows what another one, which has been
+        written to, held on the calibration data.
+        """
+        with self.on_examples():
+            here = memory_of(value)
+            others = [memory_of(tensor) for tensor, _ in self._written.values()]
+        if here is not None and here in others:
+            raise UserError(
+                NotImplementedError,
+                f'Cannot trace the model: it reads or writes a tensor that shares its '
+                f'memory with another one that features are written to ({self.where()}). '
+                "Write to one tensor only, as in 'out[i] = h', and read that",
+            )
+
+    def _version(self, example: Any) -> Any:
+        with self.on_examples():
+            is_counted = isinstance(example, Tensor) and not example.is_inference()
+            return example._version if is_counted else None
 
     def knows(self, args: Any) -> bool:
         """Whether something symbolic is in an argument."""
@@ -340,8 +398,8 @@ class Recorder(fx.Tracer):
         is_named = isinstance(args, dict)
         value = args.get(key) if is_named else (*args, None)[0]
         stored = value._example if type(value) is Traced else value
-        if id(stored) in self.layers.tensor_paths():
-            path = self.layers.tensor_paths()[id(stored)]
+        path = self._state_path(stored)
+        if path is not None:
             raise UserError(
                 NotImplementedError,
                 f"Cannot convert '{path}': the model writes to it ({self.where()}), and "
@@ -353,6 +411,14 @@ class Recorder(fx.Tracer):
         self._written[id(value)] = (value, Traced(node, self, value))
         self._describe(node, value)
         return self._adopted(args)
+
+    def _state_path(self, stored: Any) -> str | None:
+        """The parameter or buffer that a tensor is, or shows a part of."""
+        paths = self.layers.tensor_paths()
+        if id(stored) in paths or not isinstance(stored, Tensor):
+            return paths.get(id(stored))
+        with self.on_examples():
+            return self.layers.memory_paths().get(memory_of(stored) or 0)
 
     def _write(
         self,
@@ -371,6 +437,8 @@ class Recorder(fx.Tracer):
         value.node = self.add(kind, target, args, kwargs, None, value._example)
         self.clock += 1
         value._stamp = value._changed = self.clock
+        if may_be_a_copy(value):  # Depends on how the inputs lie in memory.
+            self._noted.add('contiguous')
         self._write_back(value)
         return value if example is value._example else None
 
@@ -391,7 +459,9 @@ class Recorder(fx.Tracer):
         self, source: Traced, view: fx.Node, value: Traced
     ) -> fx.Node | None:
         """What a value is after a part of it has been written to."""
-        if _is_same(source._example, value._example):
+        with self.on_examples():
+            shows_all = is_same(source._example, value._example)
+        if shows_all:
             return value.node
         is_part = view.target is operator.getitem
         if is_part and isinstance(source._example, (tuple, list)):
@@ -428,10 +498,11 @@ class Recorder(fx.Tracer):
             value._stamp = self.clock
 
     def _view(self, node: fx.Node, example: Any, values: list[Traced]) -> View | None:
-        storages = _storages(example)
-        for value in values:
-            if storages & _storages(value._example):
-                return View(value, node)
+        with self.on_examples():
+            own = storages(example)
+            for value in values:
+                if own & storages(value._example):
+                    return View(value, node)
         return None
 
     # Constants.
@@ -440,7 +511,8 @@ class Recorder(fx.Tracer):
         """A tensor that is no input, under a name of its own: conversion changes the
         weights of layers, and whoever else reads them wants them as trained.
         """
-        if id(value) not in self._own:
+        known = self._own.get(id(value))
+        if known is None or known[2] != self._version(value):
             path = self.layers.tensor_paths().get(id(value), 'constant')
             name = 'values_' + re.sub(r'\W+', '_', path)
             while self._is_taken(name):
@@ -450,7 +522,7 @@ class Recorder(fx.Tracer):
                 self.root.register_parameter(name, nn.Parameter(kept, False))
             else:
                 self.root.register_buffer(name, kept)
-            self._own[id(value)] = (value, name)
+            self._own[id(value)] = (value, name, self._version(value))
         node = self.create_node('get_attr', self._own[id(value)][1], (), {})
         node.meta['where'] = self.where()
         self._describe(node, value)
@@ -486,7 +558,10 @@ class Recorder(fx.Tracer):
             )
         if issubclass(type(a), Tensor):
             known = self._written.get(id(a))
-            return self.add_constant(a) if known is None else known[1].node
+            if known is not None:
+                return known[1].node
+            self._check_alone(a)
+            return self.add_constant(a)
         return super().create_arg(a)
 
 
@@ -505,28 +580,3 @@ class Recording(TorchFunctionMode):
         if not recorder.running and recorder.knows((args, kwargs)):
             return recorder.record(func, args, kwargs)
         return func(*args, **kwargs)
-
-
-def _version(example: Any) -> Any:
-    is_counted = isinstance(example, Tensor) and not example.is_inference()
-    return example._version if is_counted else None
-
-
-def _is_same(a: Any, b: Any) -> bool:
-    """Whether two tensors are the same memory in the same shape."""
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        return False
-    same = a.shape == b.shape and a.stride() == b.stride()
-    return same and a.storage_offset() == b.storage_offset()
-
-
-def _storages(example: Any) -> set[int]:
-    found: set[int] = set()
-
-    def visit(value: Any) -> None:
-        is_dense = isinstance(value, Tensor) and value.layout == torch.strided
-        if is_dense and value.numel() > 0:
-            found.add(value.untyped_storage()._cdata)
-
-    map_values(visit, example)
-    return found

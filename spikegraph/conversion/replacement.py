@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from spikegraph.conversion.activations import check_hooks
@@ -29,6 +30,7 @@ class Layers:
         self._twins: dict[int, tuple[nn.Module, Rule | None]] = {}
         self._originals: list[nn.Module] = []  # Kept, so that each has its own id.
         self._tensors: dict[int, str] = {}
+        self._memory: dict[int, str] = {}
         self._num_listed = 0
         self._add(root, '')
 
@@ -73,17 +75,22 @@ class Layers:
         """The paths of parameters and buffers by identity, those of twins, too."""
         if self._num_listed != len(self.modules) + len(self._twins):
             for path, module in self.modules.items():
-                for name, value in vars(module).items():
+                own = {**vars(module), **module._parameters, **module._buffers}
+                for name, value in own.items():
                     if isinstance(value, Tensor):
-                        self._tensors.setdefault(id(value), f'{path}.{name}'.strip('.'))
-                for name, value in (
-                    *module._parameters.items(),
-                    *module._buffers.items(),
-                ):
-                    if value is not None:
-                        self._tensors.setdefault(id(value), f'{path}.{name}'.strip('.'))
+                        self._list(value, f'{path}.{name}'.strip('.'))
             self._num_listed = len(self.modules) + len(self._twins)
         return self._tensors
+
+    def _list(self, value: Tensor, path: str) -> None:
+        self._tensors.setdefault(id(value), path)
+        if value.layout == torch.strided:
+            self._memory.setdefault(value.untyped_storage().data_ptr(), path)
+
+    def memory_paths(self) -> dict[int, str]:
+        """The paths of parameters and buffers by where they lie in memory."""
+        self.tensor_paths()
+        return self._memory
 
     def install(self) -> None:
         """Puts the twins in the places of the layers, outer ones first."""

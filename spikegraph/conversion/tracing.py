@@ -94,7 +94,7 @@ class _Tracer(Recorder):
         if isinstance(twin, SpikingTwin):
             return super().call_module(twin, twin.forward, args, kwargs)
         if can_trace(twin) and twin not in self.whole:
-            last = next(iter(reversed(self.graph.nodes)))
+            last, failed = next(iter(reversed(self.graph.nodes))), len(self.failed)
             try:
                 return super().call_module(
                     twin, partial(call_traced, twin), args, kwargs
@@ -105,6 +105,7 @@ class _Tracer(Recorder):
                     raise
                 self.whole[twin] = f'{type(error).__name__}: {error}'
                 self._erase_behind(last)
+                del self.failed[failed:]
         if twin is m:
             out = super().call_module(m, forward, args, kwargs)
         else:
@@ -123,6 +124,16 @@ class _Tracer(Recorder):
         kinds = [v.example.get('is_float', True) for v in self.leaves]
         if not any(kinds) and self.leaves:
             raise no_features(self.specification())
+
+    def check_failures(self) -> None:
+        """Raises ``UserError`` if the model went on after an operation that failed."""
+        if self.failed:
+            raise UserError(
+                NotImplementedError,
+                f'Cannot trace {type(self.root).__name__}.forward: it goes on after an '
+                f'error on the calibration data, {self.failed[0]}, which other data may '
+                'not cause. Ask for what causes it instead, such as a size',
+            )
 
     def specification(self) -> CallSpec:
         """Which values in the arguments are read, and what was asked."""
@@ -185,11 +196,12 @@ def trace(
     questions = Questions(None if call is not None else spec.answers)
     if call is None:
         dtype = next((p.dtype for p in model.parameters()), torch.float32)
-        call = example_call(spec.leaves, spec.containers, dtype)
+        call = example_call(spec.leaves, spec.containers, spec.asked, dtype)
     tracer = _Tracer(layers, questions, spec, call)
     try:
         with _LOCK, traceable_functions(), torch.no_grad():
             graph = tracer.trace(model)
+            tracer.check_failures()
     except ValueAsked as error:
         raise error.kind(
             f'Cannot trace {type(model).__name__}.forward: {error}'
@@ -205,6 +217,8 @@ def trace(
             f'{error} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
             'or convert the part of the model without it'
         ) from error
+    finally:
+        tracer.closed = True
     layers.install()
     questions.insert(graph)
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.

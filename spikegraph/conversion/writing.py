@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikegraph.conversion.proxies import Traced, map_values
+
 IN_PLACE = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -93,3 +95,42 @@ def functional(
         if hasattr(place, name):
             return 'call_function', getattr(place, name), args, options
     return kind, target, args, options
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two tensors are the same memory in the same shape."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return False
+    same = a.shape == b.shape and a.stride() == b.stride()
+    return same and a.storage_offset() == b.storage_offset()
+
+
+def storages(example: Any) -> set[int]:
+    found: set[int] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            found.add(value.untyped_storage()._cdata)
+
+    map_values(visit, example)
+    return found
+
+
+def memory_of(value: Tensor) -> int | None:
+    """Where a tensor lies in memory, if it does."""
+    if value.layout != torch.strided or value.is_meta:
+        return None
+    return value.untyped_storage().data_ptr() or None
+
+
+# These return a part of memory, or a copy of it where it is not in order.
+_COPIES = ('contiguous', 'reshape', 'reshape_as', 'flatten', 'ravel', 'unflatten')
+
+
+def may_be_a_copy(value: Traced) -> bool:
+    """Whether it depends on the order in memory what a write to a value changes."""
+    nodes = [value._made]
+    while value._view is not None:
+        nodes.append(value._view.node)
+        value = value._view.source
+    return any(getattr(n.target, '__name__', n.target) in _COPIES for n in nodes)
