@@ -195,7 +195,7 @@ class _Run:
 
     def _is_analog(self, node: fx.Node) -> bool:
         """Read-outs and analog leftovers see the charged potential."""
-        if node.name in self.analog:
+        if node.name in self.analog or isinstance(node.target, type):
             return True
         rule = rule_for(operation_of(self.network, node))
         return rule is not None and rule.kind in ('readout', 'metadata')

@@ -241,6 +241,12 @@ def no_features(spec: CallSpec) -> ValueError:
         ]
         found += f', but {", ".join(kinds)}' if kinds else ''
         remedy = "; make features of numbers as in training, 'x.float() / 255'"
+    for leaf in spec.leaves:
+        shape = leaf.example.get('shape', [])
+        is_sparse = leaf.example.get('layout', 'strided') != 'strided'
+        if is_sparse and len(shape) == 2 and shape[0] != shape[1]:
+            found += f', where {leaf.name!r} is a sparse matrix'
+            remedy += f"; pass features as '{leaf.name}.to_dense()'"
     return ValueError(
         "Expected the model to read floating point features, such as 'x' (got "
         f'{found}){remedy}'

@@ -115,6 +115,7 @@ class ConversionConfig:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""
         values = asdict(self)
+        values['static_inputs'] = list(self.static_inputs)
         if isinstance(self.scale, tuple):
             values['scale'] = list(self.scale)
         return values

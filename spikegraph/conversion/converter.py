@@ -6,10 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.affinity import find_affine
-from spikegraph.conversion.calibration import Calibration, calibrate, output_errors
+from spikegraph.conversion.calibration import (
+    Calibration,
+    calibrate,
+    output_errors,
+    parts_of,
+)
 from spikegraph.conversion.call import as_calls, call_spec, copy_of
 from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
@@ -114,10 +118,7 @@ def _verify(
     # The first call twice: a model that keeps a state differs then.
     for call, found in zip([*calls, calls[0]], [*outputs, outputs[0]], strict=True):
         expected = _plain(model(**copy_of(call)))
-        pairs = zip(
-            pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
-        )
-        for a, b in pairs:
+        for a, b in zip(parts_of(expected), parts_of(found), strict=True):
             if isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any():
                 raise ValueError(
                     f'Expected the output of {type(model).__name__} to be numbers (got '

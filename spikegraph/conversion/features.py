@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.call import CallSpec
+from spikegraph.conversion.entering import Seen
 from spikegraph.conversion.interpretation import run_node
 from spikegraph.conversion.probing import is_affine_function
 from spikegraph.conversion.products import PRODUCTS, shape_of
-from spikegraph.conversion.recorder import Seen
 from spikegraph.conversion.rules import BILINEAR, rule_for
 from spikegraph.conversion.tracing import describe, module_of
 from spikegraph.nn import SpikingLayer

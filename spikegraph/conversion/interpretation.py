@@ -8,7 +8,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch_geometric.nn.aggr import Aggregation
 
 from spikegraph.nn import PhaseNeuron, SpikeGate
 
@@ -29,11 +30,18 @@ def arguments(
     return values
 
 
+def call_module(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Calls a module; an aggregation as PyG does, whatever a subclass takes."""
+    if isinstance(module, Aggregation):
+        return Aggregation.__call__(module, *args, **kwargs)
+    return module(*args, **kwargs)
+
+
 def run_node(network: fx.GraphModule, node: fx.Node, env: Mapping[fx.Node, Any]) -> Any:
     """Evaluates one node, given the values of its inputs."""
     args, kwargs = arguments(node, env)
     if node.op == 'call_module':
-        return network.get_submodule(str(node.target))(*args, **kwargs)
+        return call_module(network.get_submodule(str(node.target)), args, kwargs)
     if node.op == 'call_function':
         return node.target(*args, **kwargs)  # type: ignore[operator]
     if node.op == 'call_method':

@@ -1,0 +1,412 @@
+"""Decides what every operation of a traced network becomes."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+from torch_geometric.utils import scatter
+
+from spikegraph.coding import PhaseCode
+from spikegraph.conversion.activations import (
+    Activation,
+    activation_of,
+    is_activation,
+)
+from spikegraph.conversion.call import CallSpec, no_features
+from spikegraph.conversion.channels import set_channel_dims
+from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.entering import Seen
+from spikegraph.conversion.features import find_sources
+from spikegraph.conversion.gates import insert_gates, values_compared
+from spikegraph.conversion.passes import (
+    Structure,
+    fold_degree,
+    fold_norms,
+    fuse_linear,
+    insert_decoders,
+    remove_identities,
+)
+from spikegraph.conversion.pools import replace_pool
+from spikegraph.conversion.probing import find_formula, is_affine_function
+from spikegraph.conversion.proxies import ATTRIBUTES
+from spikegraph.conversion.reductions import refusal_of
+from spikegraph.conversion.rules import (
+    BILINEAR,
+    Rule,
+    is_affine_call,
+    rule_for,
+)
+from spikegraph.conversion.simplification import simplify
+from spikegraph.conversion.sources import (
+    activations_on_weights,
+    ends,
+    inputs_behind,
+    makes_current,
+    values_weighted,
+)
+from spikegraph.conversion.tracing import describe, module_of
+from spikegraph.nn import (
+    Analog,
+    GraphFilter,
+    PhaseNeuron,
+    SpikeGate,
+    SpikingLayer,
+)
+
+# Features that enter as currents beside those of the nodes.
+CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
+_UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
+
+
+class Builder:
+    """Turns a traced network into populations and spiking layers, node by node.
+
+    Args:
+        network (torch.fx.GraphModule): The traced network, changed in place.
+        spec (CallSpec): How it is called.
+        config (ConversionConfig): Options.
+    """
+
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        spec: CallSpec,
+        config: ConversionConfig,
+    ) -> None:
+        self.network = network
+        self.graph = network.graph
+        self.config = config
+        self.structure = Structure(network, spec)
+        self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
+        self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
+        self.refusal = ''
+        self.refused: dict[fx.Node, str] = {}  # Why those without a rule are.
+        self.open: set[fx.Node] = set()  # They, and what is made of them.
+        self.probed: set[fx.Node] = set()  # Functions found to be affine.
+        self.last_input: fx.Node | None = None
+        self.features = spec.features
+        self.sources = self._find_sources(spec)
+
+    def build(self) -> None:
+        for node in list(self.graph.nodes):
+            if node in self.sources:
+                self._enter_source(node, self.sources[node])
+            elif node.op not in ('output', 'placeholder') and (
+                self._inputs(node)
+                or makes_current(self.network, node)
+                or self._enter(node)
+            ):
+                self._convert_node(node)
+        self._close()
+        self.structure.currents += activations_on_weights(
+            self.network, self.features, self.signals
+        )
+        remove_identities(self.structure, self.signals)
+        simplify(self.structure, self.signals)
+        fold_norms(self.structure, self.signals)
+        insert_gates(self.structure, self.signals, self._add_relay)
+        insert_decoders(self.structure)
+        fuse_linear(self.structure)
+        if self.config.fold_degree:
+            fold_degree(self.structure)
+        self.graph.eliminate_dead_code()
+        self._drop_unread_inputs()
+        self.network.delete_all_unused_submodules()
+        self.network.recompile()
+        self.graph.lint()
+        self._check_result()
+        set_channel_dims(self.network)
+        for module in self.network.modules():
+            if isinstance(module, GraphFilter):
+                module.order = self.config.order
+
+    def _drop_unread_inputs(self) -> None:
+        """Inputs that nothing reads any more need not be there, nor be finite."""
+        for node in list(self.graph.nodes):
+            if node.op == 'placeholder' and not node.users:
+                self.graph.erase_node(node)
+        names = [n.target for n in self.graph.nodes if n.op == 'placeholder']
+        self.structure.spec = replace(self.structure.spec, read=tuple(names))
+
+    def _check_result(self) -> None:
+        used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}
+        for name in list(self.structure.populations):
+            if name not in used:
+                del self.structure.populations[name]
+        kept = self.structure.groups
+        self.structure.groups = [[n for n in g if n in used] for g in kept]
+        has_layers = any(
+            n.op == 'call_module'
+            and not isinstance(module_of(self.network, n), PhaseNeuron)
+            for n in self.graph.nodes
+        )
+        if not has_layers and len(self.structure.populations) <= len(self.sources):
+            raise ValueError(
+                "Expected 'model' to hold layers and activations to convert (got "
+                f'{type(self.network).__name__} without any)'
+            )
+
+    # Which inputs carry features.
+
+    def _find_sources(self, spec: CallSpec) -> dict[fx.Node, str]:
+        found = find_sources(self.network, spec)
+        self.structure.preprocessed += found.preprocessed
+        makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
+        if not found.names and not any(makes_currents):
+            raise no_features(spec)
+        return found.names
+
+    def _enter_source(self, source: fx.Node, name: str) -> None:
+        self.signals.add(source)
+        is_current = name.split('__')[0] in CURRENT_NAMES
+        beside = any(
+            n.split('__')[0] not in CURRENT_NAMES for n in self.sources.values()
+        )
+        if is_current and beside:
+            self.fixed.add(source)
+            self.structure.currents.append(name)
+            return
+        if not self.config.encode_input:
+            self.structure.currents.append(name)
+            return
+        placeholders = [n for n in self.graph.nodes if n.op == 'placeholder']
+        behind = source
+        if source.op == 'placeholder':
+            behind = self.last_input or placeholders[-1]
+        with self.graph.inserting_after(behind):
+            what = f"input '{name}'"
+            node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
+        self.last_input = node if source.op == 'placeholder' else self.last_input
+        source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
+
+    def _enter(self, node: fx.Node) -> bool:
+        """Lets numbers that are no features, but read by weights, be currents."""
+        for value in values_weighted(self.network, node):
+            names = inputs_behind(value)
+            if names:
+                self.signals.add(value)
+                self.fixed.add(value)
+                known = self.structure.currents
+                known += [name for name in names if name not in known]
+        return bool(self._inputs(node))
+
+    # One node at a time.
+
+    def _inputs(self, node: fx.Node) -> list[fx.Node]:
+        return [n for n in node.all_input_nodes if n in self.signals]
+
+    def _moving(self, value: Any) -> list[fx.Node]:
+        """The signals in an argument that depend on spikes; one that is there
+        twice counts twice.
+        """
+        leaves = pytree.tree_leaves(value)
+        nodes = [n for n in leaves if isinstance(n, fx.Node) and n in self.signals]
+        return [n for n in nodes if n not in self.fixed]
+
+    def _convert_node(self, node: fx.Node) -> None:
+        if node in self.signals:  # An input population.
+            return
+        if self._is_fixed_part(node):
+            return
+        self.refusal = refusal_of(node, self._moving)
+        self.signals.update(replace_pool(self.network, node, self._moving))
+        rule = self._rule(node)
+        activation: Activation = 'relu'
+        if rule is not None and rule.kind == 'activation':
+            try:
+                activation = activation_of(self.network, node)
+            except ValueError as error:
+                self.refusal, rule = str(error), None
+        if rule is None or self._is_open(node):
+            rule = self._find_out(node, rule)
+        if rule is None:
+            return
+        if rule.kind == 'metadata':
+            return
+        self.signals.add(node)
+        if not self._moving(node.all_input_nodes) and rule.kind != 'source':
+            self.fixed.add(node)
+        if rule.kind == 'activation':
+            what = describe(self.network, node)
+            with self.graph.inserting_after(node):
+                args = (self._inputs(node)[0],)
+                neuron = self._add_neuron(node.name, args, what, activation)
+            node.replace_all_uses_with(neuron)
+            self.graph.erase_node(node)
+
+    def _find_out(self, node: fx.Node, rule: Rule | None) -> Rule | None:
+        """Looks at what a function without a rule computes, by itself or together
+        with those in front of it: something affine, or an activation. Until that is
+        known it stays open.
+        """
+        if rule is None and is_affine_function(node, self._moving):
+            self.probed.add(node)
+            return Rule('affine')
+        if rule is None and node.op == 'call_module':  # No part of a formula.
+            self._leave_analog(node)
+            return None
+        found = find_formula(self.network, node, self._moving)
+        if found is not None:
+            activation, source = found
+            what = describe(self.network, node)
+            with self.graph.inserting_after(node):
+                neuron = self._add_neuron(node.name, (source,), what, activation)
+            node.replace_all_uses_with(neuron)
+            return None
+        self.open.add(node)
+        if rule is None:
+            self.signals.add(node)
+            self.refused[node] = self.refusal
+        return rule
+
+    def _is_fixed_part(self, node: fx.Node) -> bool:
+        """Whether a node is what an affine function returns beside numbers, such as
+        a mask, which no signal changes.
+        """
+        seen = node.meta.get('example')
+        is_part = node.target is operator.getitem and node.args[0] in self.probed
+        return is_part and isinstance(seen, Seen) and not seen.dtype.is_floating_point
+
+    def _is_open(self, node: fx.Node) -> bool:
+        return any(n in self.open for n in node.all_input_nodes)
+
+    def _close(self) -> None:
+        """Leaves analog, or refuses, what has turned out to be nothing else."""
+        self.graph.eliminate_dead_code()
+        nodes = set(self.graph.nodes)
+        for node, refusal in self.refused.items():
+            if node in nodes:
+                self.refusal = refusal
+                self._leave_analog(node)
+        for node in nodes:
+            node.meta.pop('sample', None)
+
+    def _rule(self, node: fx.Node) -> Rule | None:
+        """The rule for this very call, or None where its arguments forbid it."""
+        if node.op == 'call_module':
+            return self._module_rule(node)
+        rule = rule_for(node.target)
+        if isinstance(node.target, type) and ends(node):
+            return Rule('readout')  # Outputs in a named tuple or a dataclass.
+        if rule is None:
+            return self._allow_max(node)
+        if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
+            return Rule('affine')
+        if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):
+            return Rule('affine')  # Of a maximum, or the tensor itself.
+        if node.target is getattr and node.args[1] not in (*ATTRIBUTES, 'layout'):
+            return None
+        if node.target is scatter and self._moving((node.args, node.kwargs)):
+            self.refusal = 'it scatters along another dimension, or by products'
+            return None
+        if node.target is F.batch_norm:
+            bound = inspect.signature(F.batch_norm).bind(*node.args, **node.kwargs)
+            given = bound.arguments
+            if given['running_mean'] is None or given.get('training', False):
+                self.refusal = 'it normalises by the statistics of the batch'
+                return None
+        if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
+            self.refusal = 'it multiplies two signals'
+            return None
+        if not is_affine_call(node.args, dict(node.kwargs)):
+            self.refusal = 'it rounds'
+            return None
+        if node.target in (operator.truediv, torch.div, 'div'):
+            below = (node.args[1:], node.kwargs.get('other'))
+            return rule if not self._moving(below) else None
+        if rule.kind == 'affine' and self._moves_index(node):
+            self.refusal = 'its index depends on signals'
+            return None
+        if rule.kind == 'identity' and node.kwargs.get('training', False):
+            raise ValueError(
+                f"Expected '{node.name}' ({describe(self.network, node)}) to be off in "
+                "evaluation (got training=True); pass 'training=self.training'"
+            )
+        return self._allow_readout(node, rule)
+
+    def _module_rule(self, node: fx.Node) -> Rule | None:
+        module = module_of(self.network, node)
+        rule = node.meta.get('rule') or rule_for(module)
+        if isinstance(module, (SpikingLayer, SpikeGate)):
+            rule = Rule('affine')
+        if isinstance(module, Analog):
+            return None
+        beside = self._moving((node.args[1:], node.kwargs))
+        if rule is not None and rule.kind != 'attention' and beside:
+            names = ', '.join(n.name for n in beside)
+            self.refusal = f"'{names}' enters beside its features"
+            return None
+        if rule is not None and rule.kind == 'norm':
+            tracked = getattr(module, 'running_mean', None) is not None
+            return rule if tracked else None
+        if rule is not None and rule.kind in ('refused', 'attention'):
+            self.refusal = rule.reason
+            return None
+        return self._allow_readout(node, rule)
+
+    def _moves_index(self, node: fx.Node) -> bool:
+        is_index = node.target is operator.getitem or 'select' in str(node.target)
+        return is_index and bool(self._moving(node.args[1:]))
+
+    def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
+        if rule is not None and rule.kind == 'readout' and not ends(node):
+            return Rule('activation') if is_activation(self.network, node) else None
+        return rule
+
+    def _allow_max(self, node: fx.Node) -> Rule | None:
+        values = values_compared(node)
+        signals = [n for n in values if isinstance(n, fx.Node) and n in self.signals]
+        return Rule('affine') if values and len(signals) == len(values) else None
+
+    def _leave_analog(self, node: fx.Node) -> None:
+        what = describe(self.network, node)
+        if not self.config.allow_analog:
+            name, _, kind = what.partition(' ')
+            kind, _, layer = kind.partition(' in ')
+            kind, layer = kind.strip('()'), f' in {layer}' if layer else ''
+            why = self.refusal or 'no rule makes it affine or a phase neuron'
+            if 'why_whole' in node.meta and not self.refusal:
+                why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
+            remedy = 'Put it into a module with a rule of its own'
+            if node.op == 'call_module':
+                remedy = f"Add a rule with '@register_rule({kind})'"
+            place = f' ({node.meta["where"]})' if 'where' in node.meta else ''
+            raise NotImplementedError(
+                f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
+                f"'allow_analog=True'{place}"
+            )
+        self.signals.add(node)
+        if node.op == 'call_module' and isinstance(
+            module_of(self.network, node), Analog
+        ):
+            self.fixed.add(node)  # Coefficients that spikes are weighted by.
+        self.structure.analog[node.name] = what
+
+    def _add_neuron(
+        self, name: str, args: tuple[Any, ...], what: str, activation: Activation
+    ) -> fx.Node:
+        name = f'{name}_' if hasattr(nn.Module, name) else name  # Such as 'double'.
+        target = f'neurons.{name}'
+        neuron = PhaseNeuron(_UNFITTED, activation=activation)
+        self.network.add_submodule(target, neuron)
+        node = self.graph.call_module(target, args)
+        node.meta['population'] = True
+        if 'example' in args[0].meta:
+            node.meta['example'] = args[0].meta['example']
+        self.signals.add(node)
+        self.structure.populations[target] = what
+        return node
+
+    def _add_relay(self, value: fx.Node, gate: fx.Node) -> fx.Node:
+        """A population that passes potentials of either sign on as spikes."""
+        name = f'relay_{value.name}'
+        what = f'potentials compared by {describe(self.network, gate)}'
+        with self.graph.inserting_after(value):
+            return self._add_neuron(name, (value,), what, 'identity')
