@@ -14,13 +14,13 @@ from torch import Tensor, fx
 from torch_geometric.data.data import BaseData
 
 from spikegraph.conversion.errors import UserError, ValueKept
+from spikegraph.conversion.examples import describe_example
 from spikegraph.conversion.inputs import (
     Asked,
     Container,
     Leaf,
     Path,
     answer_of,
-    describe_example,
     is_value,
 )
 from spikegraph.conversion.proxies import (

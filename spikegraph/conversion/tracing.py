@@ -16,7 +16,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.call import CallSpec, no_features, parameters_of
 from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
-from spikegraph.conversion.inputs import example_call
+from spikegraph.conversion.examples import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.proxies import Traced, is_foreign
 from spikegraph.conversion.questions import Questions

@@ -54,8 +54,8 @@ class Samples:
             self.found.setdefault('graph', _num_graphs(env))
 
     def _find_places(self) -> bool:
-        """Images and sequences that the first convolution sees; whether it is one
-        without a dimension for more.
+        """Images and sequences that the first convolution sees, or that are inputs;
+        whether it is one without a dimension for more.
         """
         for node in self.network.graph.nodes:
             layer = operation_of(self.network, node)
@@ -64,6 +64,10 @@ class Samples:
                 unit: Unit = 'sequence' if layer.channel_dim == -2 else 'image'
                 self.found[unit] = x.shape[: layer.channel_dim].numel()
                 return len(x.shape) == -layer.channel_dim
+        for node in self.network.graph.nodes:  # Images that are flattened.
+            value = self.env.get(node) if node.op == 'placeholder' else None
+            if isinstance(value, Tensor) and value.dim() == 4:
+                self.found['image'] = value.size(0)
         return False
 
     def _find_nodes(self) -> bool:

@@ -1,0 +1,214 @@
+"""Values like those that a model was traced with, to trace it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data, HeteroData
+
+from spikegraph.conversion.inputs import (
+    Asked,
+    Container,
+    Leaf,
+    Path,
+    Step,
+    is_value,
+)
+
+_DATA_TYPES: dict[str, type] = {t.__name__: t for t in (Data, Batch, HeteroData)}
+
+
+def describe_example(value: Any) -> dict[str, Any]:
+    """What an input is like, without its values: enough to trace a model again."""
+    if not is_value(value):
+        return {'kind': 'number', 'value': value}
+    if not isinstance(value, Tensor):
+        sizes = [int(size) for size in value.sparse_sizes()]
+        return {'kind': 'matrix', 'shape': sizes, 'type': type(value).__name__}
+    entries = value
+    if value.layout != torch.strided:
+        entries = value.coalesce() if value.is_sparse else value
+        entries = entries.values()
+    found: dict[str, Any] = {
+        'kind': 'tensor',
+        'dtype': str(value.dtype).removeprefix('torch.'),
+        'shape': list(value.shape),
+        'layout': str(value.layout).removeprefix('torch.'),
+        'is_float': value.is_floating_point(),
+    }
+    if not value.is_floating_point() and entries.numel() > 0:
+        rows = entries if entries.shape[:1] == (2,) else entries.reshape(1, -1)
+        found['ends'] = [[int(row.min()), int(row.max())] for row in rows]
+    return found
+
+
+def make_example(found: dict[str, Any], dtype: torch.dtype) -> Any:
+    """A value like one that :func:`describe_example` has seen; integers go up from
+    the smallest to the largest one, in each row of two; numbers are of the given type.
+    """
+    if found['kind'] == 'number':
+        return found['value']
+    shape = [int(size) for size in found['shape']]
+    if found['kind'] == 'matrix':
+        return ExampleMatrix(torch.eye(*shape, dtype=dtype).to_sparse_csr())
+    if not found['is_float']:
+        dtype = getattr(torch, found['dtype'])
+    layout = found['layout']
+    if layout != 'strided':
+        dense = torch.zeros(shape, dtype=dtype)
+        return dense.to_sparse(layout=getattr(torch, layout))
+    if found['is_float']:
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+    ends = found.get('ends', [[0, 0]])
+    last = shape[-1] if shape else 1
+    ramps = [torch.linspace(low, high, last, dtype=torch.float64) for low, high in ends]
+    ramp = torch.stack(ramps).round().to(dtype)
+    if len(ends) == 1:  # Of all entries, not one for each of two rows.
+        return ramp[0].expand(shape).clone() if shape else ramp[0, -1]
+    return ramp.view(2, *[1] * (len(shape) - 2), last).expand(shape).clone()
+
+
+class ExampleMatrix:
+    """Stands for a ``torch_sparse.SparseTensor`` of which only the size is known.
+
+    Args:
+        matrix (torch.Tensor): The matrix, in CSR layout.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+
+    def sparse_sizes(self) -> tuple[int, int]:
+        """The rows and columns."""
+        return self.matrix.size(0), self.matrix.size(1)
+
+    def sizes(self) -> list[int]:
+        """The same, as a list."""
+        return list(self.sparse_sizes())
+
+    def size(self, dim: int) -> int:
+        """The rows or the columns."""
+        return self.matrix.size(dim)
+
+    sparse_size = size
+
+    def nnz(self) -> int:
+        """The number of entries."""
+        return int(self.matrix.values().numel())
+
+    def coo(self) -> tuple[Tensor, Tensor, None]:
+        """Rows and columns of all entries."""
+        row, col = self.matrix.to_sparse_coo().indices()
+        return row, col, None
+
+    def csr(self) -> tuple[Tensor, Tensor, None]:
+        """Ends of rows, and columns."""
+        return self.matrix.crow_indices(), self.matrix.col_indices(), None
+
+    def t(self) -> ExampleMatrix:
+        """The transpose."""
+        return ExampleMatrix(self.matrix.to_dense().t().to_sparse_csr())
+
+    def sum(self, dim: int) -> Tensor:
+        """The sums of rows or columns."""
+        return self.matrix.to_dense().sum(dim)
+
+    def set_value(self, value: Any, layout: Any = None) -> ExampleMatrix:
+        """The same entries with other values."""
+        return self
+
+    def matmul(self, x: Tensor, reduce: str = 'sum') -> Tensor:
+        """The product with features, however it sums."""
+        return self.matrix @ x
+
+    __matmul__ = matmul
+
+
+class _Answer:
+    """Stands for a method, by what it returned."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __call__(self) -> Any:
+        return self.answer
+
+
+class Example:
+    """Stands for PyG data of which only the leaves are known."""
+
+    def __init__(self, class_name: str, values: dict[Step, Any]) -> None:
+        self._type = _DATA_TYPES.get(class_name, Data)
+        self._values = values
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return self._type
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__['_values']
+        if ('attr', name) in values:
+            return values['attr', name]
+        if name in ('x', 'edge_index', 'edge_attr', 'edge_weight', 'batch', 'pos', 'y'):
+            return None
+        raise AttributeError(f"the calibration data has no attribute '{name}'")
+
+    def __getitem__(self, key: Any) -> Any:
+        if ('item', key) in self._values:
+            return self._values['item', key]
+        try:
+            return getattr(self, key)
+        except AttributeError as error:
+            raise KeyError(key) from error
+
+    def __contains__(self, key: Any) -> bool:
+        return ('attr', key) in self._values
+
+    def __len__(self) -> int:
+        return int(self._values['attr', '__len__']())
+
+
+def example_call(
+    leaves: tuple[Leaf, ...],
+    containers: tuple[Container, ...],
+    asked: tuple[Asked, ...],
+    dtype: torch.dtype,
+) -> dict[str, Any]:
+    """Arguments like those of the first calibration call, numbers of one type, which
+    answer what was asked about them.
+    """
+    values: dict[tuple[str, Path], Any] = {
+        (leaf.argument, leaf.path): make_example(leaf.example, dtype) for leaf in leaves
+    }
+    values.update(
+        {
+            (question.argument, question.path): _Answer(question.answer)
+            if question.kind == 'call'
+            else question.answer
+            for question in asked
+            if question.kind in ('value', 'call')
+        }
+    )
+    for container in sorted(containers, key=lambda c: -len(c.path)):
+        here, depth = container.path, len(container.path)
+        inside = {
+            path[depth]: value
+            for (argument, path), value in values.items()
+            if argument == container.argument
+            and path[:depth] == here
+            and len(path) == depth + 1
+        }
+        values[container.argument, here] = _fill(container, inside)
+    return {argument: value for (argument, path), value in values.items() if not path}
+
+
+def _fill(container: Container, inside: dict[Step, Any]) -> Any:
+    if container.kind in ('data', 'storage'):
+        return Example(str((*container.keys, '')[0]), inside)
+    items = {key: inside.get(('item', key)) for key in container.keys}
+    if container.kind == 'dict':
+        return items
+    return list(items.values()) if container.kind == 'list' else tuple(items.values())
