@@ -98,10 +98,14 @@ class Builder:
         for node in list(self.graph.nodes):
             if node in self.sources:
                 self._enter_source(node, self.sources[node])
-            elif node.op not in ('output', 'placeholder') and (
-                self._inputs(node)
-                or makes_current(self.network, node)
-                or self._enter(node)
+            elif (
+                node not in self.early
+                and node.op not in ('output', 'placeholder')
+                and (
+                    self._inputs(node)
+                    or makes_current(self.network, node)
+                    or self._enter(node)
+                )
             ):
                 self._convert_node(node)
         self._close()
@@ -158,6 +162,7 @@ class Builder:
     def _find_sources(self, spec: CallSpec) -> dict[fx.Node, str]:
         found = find_sources(self.network, spec)
         self.structure.preprocessed += found.preprocessed
+        self.early = found.early
         makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
         if not found.names and not any(makes_currents):
             raise no_features(spec)
@@ -184,7 +189,10 @@ class Builder:
             what = f"input '{name}'"
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else self.last_input
-        source.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
+        source.replace_all_uses_with(
+            node,
+            delete_user_cb=lambda user: user is not node and user not in self.early,
+        )
 
     def _enter(self, node: fx.Node) -> bool:
         """Lets numbers that are no features, but read by weights, be currents."""
@@ -313,7 +321,10 @@ class Builder:
                 self.refusal = 'it normalises by the statistics of the batch'
                 return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
-            self.refusal = 'it multiplies two signals'
+            self.refusal = (
+                'it multiplies two signals (an input that is none can be declared: '
+                "'ConversionConfig(static_inputs=...)')"
+            )
             return None
         if not is_affine_call(node.args, dict(node.kwargs)):
             self.refusal = 'it rounds'

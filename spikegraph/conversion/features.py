@@ -33,16 +33,20 @@ class Sources:
             like features; with the names of their populations.
         preprocessed (List[str]): What is computed of inputs in front of them, because
             spikes could not.
+        early (Set[torch.fx.Node]): The operations that do so, on real values.
     """
 
     names: dict[fx.Node, str] = field(default_factory=dict)
     preprocessed: list[str] = field(default_factory=list)
+    early: set[fx.Node] = field(default_factory=set)
 
 
 def find_sources(network: fx.GraphModule, spec: CallSpec) -> Sources:
     """Finds the features of a traced network, by what is done with its inputs."""
     finder = _Finder(network, spec)
     found = Sources(preprocessed=finder.describe_early())
+    finder.split()
+    found.early = finder.early
     for node in network.graph.nodes:
         if node in finder.inputs or node in finder.early:
             leaves = any(finder.reads_value(u, node) for u in node.users)
@@ -106,6 +110,29 @@ class _Finder:
                     early.add(node)
                     queue.append(node)
         return early
+
+    def split(self) -> None:
+        """Gives affine operations that are read by spiking layers, too, a copy for
+        real values: the original reads spikes.
+        """
+        needing: set[fx.Node] = set()  # Made of what spikes cannot compute.
+        copies: dict[fx.Node, fx.Node] = {}
+        for node in [n for n in self.nodes if n in self.early]:
+            for before, copied in copies.items():
+                node.replace_input_with(before, copied)
+            before = node.all_input_nodes
+            if self._needs_values(node) or any(n in needing for n in before):
+                needing.add(node)
+            elif any(u not in self.early for u in node.users):
+                with self.network.graph.inserting_after(node):
+                    copied = self.network.graph.node_copy(node)
+                copied.meta = dict(node.meta)
+                for n, old in copies.items():  # The original reads originals.
+                    node.replace_input_with(old, n)
+                self.behind[copied] = self.behind[node]
+                self.early.remove(node)
+                self.early.add(copied)
+                copies[node] = copied
 
     def _needs_values(self, node: fx.Node) -> bool:
         calls = node.op in ('call_function', 'call_method')

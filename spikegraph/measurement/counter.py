@@ -22,6 +22,7 @@ from spikegraph.conversion.interpretation import (
     run_node,
 )
 from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.sources import inputs_behind
 from spikegraph.conversion.tracing import operation_of
 from spikegraph.kernels import propagate
 from spikegraph.measurement.counts import Counts, LayerCounts
@@ -376,13 +377,11 @@ def _sums_members(operation: Any) -> bool:
 
 
 def signal_names(snn: SpikingModel) -> set[str]:
-    """The inputs, or attributes of PyG data, that are features."""
+    """The inputs that are features, or that these are made of."""
     names = set(snn.report.currents)
     for node in snn.network.graph.nodes:
         if is_population(snn.network, node) and is_input(node):
-            source: Any = node.args[0]
-            is_given = source.op == 'placeholder'
-            names.add(str(source.target if is_given else source.args[1]))
+            names.update(set(inputs_behind(node)) & set(snn.spec.features))
     return names
 
 

@@ -346,6 +346,9 @@ def try_layer(name: str, letters: str, code: str) -> Outcome:
         notes.append(f'{_count(num, "earliest spike gate")}')
     if snn.report.currents:
         notes.append(f'currents: {", ".join(sorted(set(snn.report.currents)))}')
+    if snn.report.preprocessed:
+        kinds = [what.split(')')[0].split('(')[-1] for what in snn.report.preprocessed]
+        notes.append(f'in front, of inputs: {", ".join(sorted(set(kinds)))}')
     error = deviation(snn, model, inputs)
     assert snn.report.analog == {} and error < TOLERANCE, (name, code, error)
     return Outcome(EXACT, '; '.join(notes), '', error, snn, model, inputs)
@@ -385,7 +388,8 @@ def deviation(snn: SpikingModel, model: nn.Module, inputs: tuple[Any, ...]) -> f
     )
     out = snn(*inputs)
     errors += [0.0 if same else float('inf'), relative(simulation.output, out)]
-    if snn.report.num_activations == 0 and not isinstance(inputs[0], dict):
+    plain = not isinstance(inputs[0], dict) and not snn.report.preprocessed
+    if snn.report.num_activations == 0 and plain:
         decoded = list(inputs)
         names = list(snn.spec.inputs)
         for name, each in spikes.items():
