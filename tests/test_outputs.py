@@ -45,7 +45,13 @@ def start(*args, **kwargs):
     paths = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     env = {**os.environ, 'PYTHONPATH': paths, 'OMP_WAIT_POLICY': 'PASSIVE'}
     command = [sys.executable, '-m', 'spikegraph', *args]
-    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, **kwargs)
+
+    def listen() -> None:  # Jobs in the background inherit that it is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        command, env=env, stderr=subprocess.PIPE, preexec_fn=listen, **kwargs
+    )
 
 
 def test_interrupt_keeps_finished_seeds(monkeypatch, tmp_path, capsys):

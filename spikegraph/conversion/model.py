@@ -12,6 +12,7 @@ from spikegraph.conversion.checks import FiniteFeatures, check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.execution import execute, is_changed
 from spikegraph.conversion.interpretation import (
+    call_module,
     is_population,
     population_name,
     run_interpreter,
@@ -146,6 +147,9 @@ class _Recorder(fx.Interpreter):
     def __init__(self, network: fx.GraphModule) -> None:
         super().__init__(network)
         self.spikes: dict[str, Spikes] = {}
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return call_module(self.fetch_attr(target), args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)

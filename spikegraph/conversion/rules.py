@@ -188,6 +188,30 @@ register_rule(
 )(SpikingConv.from_ann)
 register_rule(*MAX_POOLS)(EarliestInWindow.from_ann)
 
+
+def _tracked_norm(norm: Any) -> nn.Module:
+    """In evaluation, an instance norm that tracked statistics is a batch norm."""
+    if norm.running_mean is None:
+        raise NotImplementedError(
+            'it normalises by the statistics of each input; those that training tracks, '
+            "with 'track_running_stats=True', are affine"
+        )
+    kinds = {
+        nn.InstanceNorm1d: nn.BatchNorm1d,
+        nn.InstanceNorm2d: nn.BatchNorm2d,
+        nn.InstanceNorm3d: nn.BatchNorm3d,
+    }
+    kind = next(kinds[base] for base in type(norm).__mro__ if base in kinds)
+    batch = kind(norm.num_features, norm.eps, affine=norm.affine)
+    batch.to(norm.running_mean)
+    batch.load_state_dict(norm.state_dict())
+    return batch
+
+
+register_rule(*(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), kind='norm')(
+    _tracked_norm
+)
+
 _TABLE: dict[Kind, tuple[Any, ...]] = {
     'norm': (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     'source': (nn.Embedding, nn.EmbeddingBag, SparseLinear),
