@@ -219,7 +219,11 @@ class LargestBatch(nn.Module):
         return self.out(pooled)
 
 
-@define('int(batch[-1]) + 1 graphs, each with the same learned vector', batched)
+@define(
+    'int(batch[-1]) + 1 graphs, each with the same learned vector',
+    batched,
+    guarded=True,
+)
 class LastOfBatch(nn.Module):
     def __init__(self):
         super().__init__()
