@@ -20,6 +20,10 @@ from spikegraph.conversion.tracing import describe, module_of
 from spikegraph.nn import SpikingLayer
 
 GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
+_MAXIMA = {  # Gates, exactly.
+    *('max', 'amax', 'min', 'amin', 'maximum', 'minimum', torch.max, torch.amax),
+    *(torch.min, torch.amin, torch.maximum, torch.minimum),
+}
 _QUOTIENTS = {operator.truediv, torch.div, 'div'}
 
 
@@ -85,6 +89,8 @@ class _Finder:
             self.weighted.add(node)
 
     def _is_metadata(self, node: fx.Node) -> bool:
+        if node.target is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
+            return False
         rule = None if node.op == 'call_module' else rule_for(node.target)
         return rule is not None and rule.kind == 'metadata'
 
@@ -139,7 +145,7 @@ class _Finder:
         if not calls or not self.behind[node] or node in self.weighted:
             return False
         moving = self._moving(node)
-        if not moving or self._ends(node):
+        if not moving or self._ends(node) or node.target in _MAXIMA:
             return False
         rule = rule_for(node.target)
         if rule is None:
