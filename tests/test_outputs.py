@@ -269,7 +269,8 @@ def test_standard_output_that_takes_nothing(args, redirection, match):
 def test_interrupt_of_an_import():
     """An exception would be taken for a missing module."""
     code = (
-        'import os, signal\nfrom spikegraph.cli.program import _leaving_at_once\n'
+        'import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n'
+        'from spikegraph.cli.program import _leaving_at_once\n'
         'with _leaving_at_once():\n    try:\n'
         '        os.kill(os.getpid(), signal.SIGINT)\n'
         '    except BaseException:\n        print("swallowed")\n'
