@@ -51,7 +51,7 @@ from spikegraph.conversion.sources import (
     makes_current,
     values_weighted,
 )
-from spikegraph.conversion.tracing import describe, module_of
+from spikegraph.conversion.tracing import describe, drop_unread_inputs, module_of
 from spikegraph.nn import (
     Analog,
     GraphFilter,
@@ -121,7 +121,9 @@ class Builder:
         if self.config.fold_degree:
             fold_degree(self.structure)
         self.graph.eliminate_dead_code()
-        self._drop_unread_inputs()
+        drop_unread_inputs(self.graph)  # They need not be finite, nor be there.
+        names = [str(n.target) for n in self.graph.nodes if n.op == 'placeholder']
+        self.structure.spec = replace(self.structure.spec, read=tuple(names))
         self.network.delete_all_unused_submodules()
         self.network.recompile()
         self.graph.lint()
@@ -130,14 +132,6 @@ class Builder:
         for module in self.network.modules():
             if isinstance(module, GraphFilter):
                 module.order = self.config.order
-
-    def _drop_unread_inputs(self) -> None:
-        """Inputs that nothing reads any more need not be there, nor be finite."""
-        for node in list(self.graph.nodes):
-            if node.op == 'placeholder' and not node.users:
-                self.graph.erase_node(node)
-        names = [n.target for n in self.graph.nodes if n.op == 'placeholder']
-        self.structure.spec = replace(self.structure.spec, read=tuple(names))
 
     def _check_result(self) -> None:
         used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}

@@ -31,11 +31,6 @@ from spikegraph.conversion.questions import Questions, Where, may_lose_dimension
 from spikegraph.conversion.replacement import Layers
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS
 
-_CHANGES_VIEW = (
-    "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
-    'Use the operation that returns a new tensor'
-)
-
 
 @dataclass(frozen=True)
 class Seen:

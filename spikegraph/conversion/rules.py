@@ -38,7 +38,7 @@ from spikegraph.nn import (
 from spikegraph.nn.aggr import AGGREGATION_TWINS
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
 from spikegraph.nn.pool import MAX_POOLS
-from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS, of_length
+from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 from spikegraph.nn.trim import SpikingTrimToLayer
 
 Kind = Literal[
@@ -249,7 +249,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *('flip', 'roll', 'select', torch.concatenate, 'tensor_split', 'type'),
         *(torch.index_select, torch.narrow, torch.chunk, torch.split, torch.permute),
         *(torch.unbind, torch.repeat_interleave, torch.flip),
-        *(torch.t, 'float', 'double', 'to', 'type_as', of_length, *LEAF_FUNCTIONS),
+        *(torch.t, 'float', 'double', 'to', 'type_as', *LEAF_FUNCTIONS),
         *('index_add', torch.index_add, 'scatter_add', torch.scatter_add),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),

@@ -228,7 +228,7 @@ def trace(
         if getattr(module, 'inplace', False):
             module.inplace = False  # type: ignore[assignment]
     graph.eliminate_dead_code()
-    _drop_unread_inputs(graph)
+    drop_unread_inputs(graph)
     network.recompile()
     return network, tracer.specification()
 
@@ -245,7 +245,7 @@ def _place_of(error: Exception) -> str:
     return place or "in code that is not the model's own"
 
 
-def _drop_unread_inputs(graph: fx.Graph) -> None:
+def drop_unread_inputs(graph: fx.Graph) -> None:
     """Removes the inputs that no operation reads, such as a :obj:`batch` that came
     with the data.
     """

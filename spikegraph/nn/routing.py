@@ -94,16 +94,6 @@ def pair_features(
     return point_pair_features(pos_i, pos_j, normal_i, normal_j)
 
 
-def of_length(parts: Any, length: int) -> Any:
-    """The parts of a value that a loop was traced over, if there are as many."""
-    if len(parts) != length:
-        raise ValueError(
-            f'Expected a loop over {length} parts, as with the calibration data (got '
-            f'{len(parts)}); loop over a dimension that does not change'
-        )
-    return parts
-
-
 LEAF_FUNCTIONS = (
     trim_rows,
     gather_rows,

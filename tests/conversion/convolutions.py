@@ -11,6 +11,8 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -328,12 +330,25 @@ def inputs_of(letters: str) -> tuple[Any, ...]:
     return tuple(known[letter] for letter in letters)
 
 
+@contextmanager
+def default_type(name: str) -> Iterator[None]:
+    """That of the inputs for MeshCNNConv, which makes tensors of the default type."""
+    default = torch.get_default_dtype()
+    if name == 'MeshCNNConv':
+        torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
 def try_layer(name: str, letters: str, code: str) -> Outcome:
     """Converts one layer, without analog parts and, if refused, with them."""
     model, inputs = build(name, letters, code), inputs_of(letters)
     config = ConversionConfig(num_steps=16, base=1.4, compensate=None)
     try:
-        snn = convert(model, copy.deepcopy(inputs), config)
+        with default_type(name):
+            snn = convert(model, copy.deepcopy(inputs), config)
     except (NotImplementedError, ValueError) as error:
         return _with_analog(model, inputs, str(error))
     notes = []
@@ -349,10 +364,9 @@ def try_layer(name: str, letters: str, code: str) -> Outcome:
     if snn.report.preprocessed:
         kinds = [what.split(')')[0].split('(')[-1] for what in snn.report.preprocessed]
         notes.append(f'in front, of inputs: {", ".join(sorted(set(kinds)))}')
-    error = deviation(snn, model, inputs)
-    # MeshCNNConv writes its messages to a tensor of single precision.
-    tolerance = 1e-5 if name == 'MeshCNNConv' else TOLERANCE
-    assert snn.report.analog == {} and error < tolerance, (name, code, error)
+    with default_type(name):
+        error = deviation(snn, model, inputs)
+    assert snn.report.analog == {} and error < TOLERANCE, (name, code, error)
     return Outcome(EXACT, '; '.join(notes), '', error, snn, model, inputs)
 
 
