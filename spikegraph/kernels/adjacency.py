@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegraph.kernels.contents import digest
+from spikegraph.kernels.contents import digest, once_per_pass
 from spikegraph.kernels.graph import check_index
 from spikegraph.kernels.sorting import sort_edges
 
@@ -81,6 +81,9 @@ class Adjacency:
     @property
     def checked(self) -> Adjacency:
         """The graph itself, whose numbers lie in range."""
+        return once_per_pass(self, 'checked', self._check)
+
+    def _check(self) -> Adjacency:
         state = self._state()
         if self._checked != state:
             bounds, num = self.rowptr, self.num_edges
@@ -119,6 +122,11 @@ class Adjacency:
         weight, factor = self.weight, self.source_factor
         if weight is None or factor is None:
             return weight
+        return once_per_pass(self, 'edge_factor', self._multiply)
+
+    def _multiply(self) -> Tensor:
+        weight, factor = self.weight, self.source_factor
+        assert weight is not None and factor is not None
         state = digest(self.col), digest(weight), digest(factor)
         if not self._made or self._made[0] != state:
             self._made[:] = state, weight * factor.view(-1)[self.col]

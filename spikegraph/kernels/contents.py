@@ -7,10 +7,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from spikegraph.kernels.forms import is_foreign, parts_of, plain
 from spikegraph.kernels.memory import dense, is_plain
 from spikegraph.kernels.threads import MIN_SIZE, share
 
+_Value = TypeVar('_Value')
 _WORD = 8  # Bytes that are read at once.
 _BLOCK = 1 << 20  # Words that PyTorch mixes at once.
 _PLACE, _FIRST, _SECOND = (
@@ -37,6 +38,7 @@ class Pass:
     def __init__(self) -> None:
         self.states: dict[int, tuple[Any, Hashable, Hashable]] = {}
         self.finite: set[Hashable] = set()
+        self.kept: dict[tuple[int, str], tuple[Any, Any]] = {}
 
 
 _PASS: ContextVar[Pass | None] = ContextVar('spikegraph_pass', default=None)
@@ -53,6 +55,19 @@ def one_pass() -> Iterator[Pass]:
         yield current
     finally:
         _PASS.reset(token)
+
+
+def once_per_pass(owner: Any, name: str, compute: Callable[[], _Value]) -> _Value:
+    """What ``compute`` gives: within a pass computed once for a prepared object, which
+    no network writes to.
+    """
+    current = _PASS.get()
+    if current is None:
+        return compute()
+    key = id(owner), name
+    if key not in current.kept:
+        current.kept[key] = owner, compute()
+    return current.kept[key][1]
 
 
 def state_of(graph: Any) -> Hashable:

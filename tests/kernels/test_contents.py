@@ -11,7 +11,14 @@ from torch_geometric.nn.models import GCN
 
 from spikegraph import convert
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.kernels import Adjacency, aggregate, backend, contents, gcn_adjacency
+from spikegraph.kernels import (
+    Adjacency,
+    adjacency,
+    aggregate,
+    backend,
+    contents,
+    gcn_adjacency,
+)
 from spikegraph.kernels.contents import are_finite, digest, one_pass, state_of
 from spikegraph.nn import GraphFilter, SpikingGCNConv
 from spikegraph.nn.conv.rgcn_conv import RelationShift
@@ -363,6 +370,18 @@ def test_a_network_reads_its_graph_once(monkeypatch):
     monkeypatch.setattr(contents, 'digest', counted)
     snn(x, graph)
     assert num_read[0] == 1
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_layers_read_what_is_prepared_once(weighted, monkeypatch):
+    read = []
+    monkeypatch.setattr(adjacency, 'digest', lambda part: read.append(digest(part)))
+    x, edge_index = torch.rand(30, 8), torch.randint(30, (2, 90))
+    weight = torch.rand(90) if weighted else None
+    snn = convert(GCN(8, 8, 4).eval(), (x, edge_index, weight))
+    read.clear()
+    snn(x, edge_index, weight)
+    assert len(read) == (5 if weighted else 2)  # However many layers there are.
 
 
 def test_spikes_through_an_edited_matrix():
