@@ -50,6 +50,8 @@ class CallSpec:
         asked (Tuple[Asked, ...]): What else the model asked about its inputs.
         answers (Tuple[Any, ...]): What it was told while it was traced, in order.
         static (Tuple[str, ...]): Inputs that are declared to be no features.
+        symbolic_numbers (bool): Whether numbers that the model reads from sizes and
+            structure with ``int``, ``float`` or ``len`` may differ from call to call.
     """
 
     names: tuple[str, ...]
@@ -62,6 +64,7 @@ class CallSpec:
     asked: tuple[Asked, ...] = field(default=(), compare=False)
     answers: tuple[Any, ...] = field(default=(), compare=False)
     static: tuple[str, ...] = ()
+    symbolic_numbers: bool = True
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from spikegraph.conversion.inputs import (
     answer_of,
     is_value,
 )
+from spikegraph.conversion.numbers import Numbers, is_symbolic
 from spikegraph.conversion.proxies import (
     InputObject,
     Traced,
@@ -47,16 +48,22 @@ class Entering(fx.Tracer):
     Args:
         layers (Layers): The modules of the model.
         questions (Questions): What the model asks.
+        numbers (Numbers): The modules in which numbers stay symbolic.
         static (Sequence[str], optional): Inputs that are no features.
     """
 
     def __init__(
-        self, layers: Layers, questions: Questions, static: Sequence[str] = ()
+        self,
+        layers: Layers,
+        questions: Questions,
+        numbers: Numbers,
+        static: Sequence[str] = (),
     ) -> None:
         # No module is patched: Numba, which compiles on first use, reads 'math'.
         super().__init__((), GRAPH_FUNCTIONS)  # type: ignore[arg-type]
         self.layers = layers
         self.questions = questions
+        self.numbers = numbers
         self.static = static
         self.thread = threading.get_ident()
         self.clock = 0  # Counts writes.
@@ -196,6 +203,12 @@ class Entering(fx.Tracer):
         except UserError as error:  # Which the model may catch.
             self.failed.append(str(error))
             raise
+
+    def number(self, value: Traced, what: str, frame: FrameType) -> Any:
+        """What Python takes for nothing but a number, see :class:`Numbers`."""
+        if what == 'length' or is_symbolic(value):
+            self.numbers.check(frame)
+        return self.ask(value, what)
 
     def _check_origin(self, values: list[Traced]) -> None:
         """Raises ``UserError`` for a value that the model has kept from another call."""

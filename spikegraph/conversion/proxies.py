@@ -117,7 +117,7 @@ class Traced(fx.Proxy):
         if self._sized is not None:
             self.tracer.note(self._sized, 'rank')
             return len(self._example)
-        return int(self.tracer.ask(self, 'length'))
+        return int(self.tracer.number(self, 'length', sys._getframe(1)))
 
     def __contains__(self, item: Any) -> bool:
         if isinstance(self._example, Mapping):
@@ -130,13 +130,13 @@ class Traced(fx.Proxy):
         return bool(self.tracer.ask(self, 'value'))
 
     def __int__(self) -> int:
-        return int(self.tracer.ask(self, 'value'))
+        return int(self.tracer.number(self, 'value', sys._getframe(1)))
 
     def __index__(self) -> int:
         return operator.index(self.tracer.ask(self, 'index', sys._getframe(1)))
 
     def __float__(self) -> float:
-        return float(self.tracer.ask(self, 'value'))
+        return float(self.tracer.number(self, 'value', sys._getframe(1)))
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self._example, (Tensor, np.ndarray)):

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from spikegraph.conversion.entering import Entering
 from spikegraph.conversion.errors import ExampleError, UserError
 from spikegraph.conversion.interpretation import call_module
+from spikegraph.conversion.numbers import Numbers
 from spikegraph.conversion.probing import keep_sample
 from spikegraph.conversion.proxies import (
     FIXED_FUNCTIONS,
@@ -52,13 +53,18 @@ class Recorder(Entering):
     Args:
         layers (Layers): The modules of the model.
         questions (Questions): What the model asks.
+        numbers (Numbers): The modules in which numbers stay symbolic.
         static (Sequence[str], optional): Inputs that are no features.
     """
 
     def __init__(
-        self, layers: Layers, questions: Questions, static: Sequence[str] = ()
+        self,
+        layers: Layers,
+        questions: Questions,
+        numbers: Numbers,
+        static: Sequence[str] = (),
     ) -> None:
-        super().__init__(layers, questions, static)
+        super().__init__(layers, questions, numbers, static)
         self.running = False  # On examples.
         self._written: dict[int, tuple[Tensor, Traced]] = {}
         self._own: dict[int, tuple[Tensor, str, Any]] = {}

@@ -11,6 +11,7 @@ from torch import nn
 from spikegraph.conversion.builder import Builder
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.config import ConversionConfig
+from spikegraph.conversion.numbers import Numbers
 from spikegraph.conversion.passes import (
     Structure,
 )
@@ -43,13 +44,31 @@ def build_structure(
             analog.
         ValueError: If the model has nothing to convert.
     """
+    numbers = Numbers(spec.symbolic_numbers)
+    try:
+        return _build(model, spec, config, affine, call, numbers)
+    except (NotImplementedError, ValueError):
+        if call is None or not numbers.modules:
+            raise
+    fixed = replace(spec, symbolic_numbers=False)
+    return _build(model, fixed, config, affine, call, Numbers(False))
+
+
+def _build(
+    model: nn.Module,
+    spec: CallSpec,
+    config: ConversionConfig,
+    affine: Sequence[str],
+    call: dict[str, Any] | None,
+    numbers: Numbers,
+) -> Structure:
     kept: frozenset[str] = frozenset()  # Looked into, unless that fails.
     if call is None:
         kept = frozenset(affine)
     while True:
         options = TraceOptions(config.allow_analog, kept)
         try:
-            network, found = trace(model, spec, options, call)
+            network, found = trace(model, spec, options, call, numbers)
             whole = {
                 str(n.target) for n in network.graph.nodes if 'why_whole' in n.meta
             }

@@ -18,6 +18,7 @@ from spikegraph.conversion.call import CallSpec, no_features, parameters_of
 from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
 from spikegraph.conversion.examples import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
+from spikegraph.conversion.numbers import NumberAsked, Numbers
 from spikegraph.conversion.proxies import Traced, is_foreign
 from spikegraph.conversion.questions import Questions
 from spikegraph.conversion.recorder import Recorder, Recording
@@ -38,14 +39,20 @@ class _Tracer(Recorder):
     Args:
         layers (Layers): The modules of the model.
         questions (Questions): What the model asks.
+        numbers (Numbers): The modules in which numbers stay symbolic.
         spec (CallSpec): Which arguments are inputs.
         call (Dict[str, Any]): The first calibration call.
     """
 
     def __init__(
-        self, layers: Layers, questions: Questions, spec: CallSpec, call: dict[str, Any]
+        self,
+        layers: Layers,
+        questions: Questions,
+        numbers: Numbers,
+        spec: CallSpec,
+        call: dict[str, Any],
     ) -> None:
-        super().__init__(layers, questions, spec.static)
+        super().__init__(layers, questions, numbers, spec.static)
         self.spec = spec
         self.call = call
         self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
@@ -161,6 +168,7 @@ def trace(
     spec: CallSpec,
     options: TraceOptions | None = None,
     call: dict[str, Any] | None = None,
+    numbers: Numbers | None = None,
 ) -> tuple[fx.GraphModule, CallSpec]:
     r"""Traces an evaluation-mode copy of a model, specialised to the arguments
     that are given, with its layers replaced by their spiking twins.
@@ -172,6 +180,9 @@ def trace(
         call (Dict[str, Any], optional): The first calibration call.
             (default: :obj:`None`, one like that which an earlier trace left in
             the specification)
+        numbers (Numbers, optional): The modules in which numbers stay symbolic; those
+            that turn out to want it are added. (default: :obj:`None`, as the
+            specification says)
 
     Returns:
         Tuple[torch.fx.GraphModule, CallSpec]: The graph, free of in-place operations,
@@ -188,6 +199,21 @@ def trace(
                 f"Expected '{name}' to be initialised (got a lazy parameter); run the "
                 'model once, or train it, before converting'
             )
+    numbers = Numbers(spec.symbolic_numbers) if numbers is None else numbers
+    while True:
+        try:
+            return _trace(model, spec, options, call, numbers)
+        except NumberAsked as asked:
+            numbers.modules.append(asked.names)
+
+
+def _trace(
+    model: nn.Module,
+    spec: CallSpec,
+    options: TraceOptions | None,
+    call: dict[str, Any] | None,
+    numbers: Numbers,
+) -> tuple[fx.GraphModule, CallSpec]:
     model = plain_copy(model)
     if isinstance(model, pyg_nn.Sequential):
         _give_explicit_forward(model)
@@ -197,9 +223,9 @@ def trace(
     if call is None:
         dtype = next((p.dtype for p in model.parameters()), torch.float32)
         call = example_call(spec.leaves, spec.containers, spec.asked, dtype)
-    tracer = _Tracer(layers, questions, spec, call)
+    tracer = _Tracer(layers, questions, numbers, spec, call)
     try:
-        with _LOCK, traceable_functions(), torch.no_grad():
+        with _LOCK, traceable_functions(), numbers.in_place(), torch.no_grad():
             graph = tracer.trace(model)
             tracer.check_failures()
     except ValueAsked as error:

@@ -170,7 +170,7 @@ CASES = {
     'area': (
         OnImages,
         lambda s, h: h / float(h.size(2) * h.size(3)),
-        *(images(6), images(8), 'refused'),
+        *(images(6), images(8), 'right'),
     ),
     'area as it is': (
         OnImages,
@@ -180,7 +180,7 @@ CASES = {
     'pool of all': (
         OnImages,
         lambda s, h: F.avg_pool2d(h, int(h.size(2))),
-        *(images(6), images(8), 'refused'),
+        *(images(6), images(8), 'right'),
     ),
     'pool if large': (
         OnImages,

@@ -49,14 +49,14 @@ class ChosenPool(Pooled):
         return self.readout(h, batch)
 
 
-@define('one-hot membership times features', with_batch, guarded=True)
+@define('one-hot membership times features', with_batch)
 class OneHotPool(Pooled):
     def pool(self, h, batch):
         member = F.one_hot(batch, int(batch.max()) + 1).to(h.dtype)
         return member.t() @ h
 
 
-@define('sums by index_add_, divided by counts', with_batch, guarded=True)
+@define('sums by index_add_, divided by counts', with_batch)
 class CountedPool(Pooled):
     def pool(self, h, batch):
         size = int(batch.max()) + 1

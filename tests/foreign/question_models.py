@@ -165,7 +165,7 @@ def squares(size):
     return images(4, size)
 
 
-@define('a mean by hand: sum over h * w', squares, sizes=(12, 16), guarded=True)
+@define('a mean by hand: sum over h * w', squares, sizes=(12, 16))
 class DividedByArea(nn.Module):
     def __init__(self):
         super().__init__()
@@ -177,7 +177,7 @@ class DividedByArea(nn.Module):
         return self.fc(a.sum(dim=(2, 3)) / float(h * w))
 
 
-@define('a pool as large as the image', squares, sizes=(12, 16), guarded=True)
+@define('a pool as large as the image', squares, sizes=(12, 16))
 class PoolOfImage(nn.Module):
     def __init__(self):
         super().__init__()
@@ -206,7 +206,7 @@ def batched(num_nodes):
     return data.x, data.edge_index, data.batch
 
 
-@define('batch.max().item() + 1 graphs', batched, guarded=True)
+@define('batch.max().item() + 1 graphs', batched)
 class LargestBatch(nn.Module):
     def __init__(self):
         super().__init__()
@@ -222,7 +222,6 @@ class LargestBatch(nn.Module):
 @define(
     'int(batch[-1]) + 1 graphs, each with the same learned vector',
     batched,
-    guarded=True,
 )
 class LastOfBatch(nn.Module):
     def __init__(self):
