@@ -62,6 +62,26 @@ def test_data_type_is_that_of_the_file(saved, graph):
     assert loaded(graph).dtype == torch.float64
 
 
+class Weighed(nn.Module):
+    """A single weight, a part of others, has a stride that is not 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('weight', torch.rand(3, 4)[1:2, 2])
+        self.lin = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.lin(x).relu() * self.weight
+
+
+def test_strides(tmp_path):
+    model, x = Weighed().eval(), torch.rand(5, 4)
+    assert model.weight.stride() == (4,)
+    snn = convert(model, x)
+    save(snn, tmp_path / 'network')
+    assert torch.equal(load(tmp_path / 'network', model)(x), snn(x))
+
+
 def test_missing_and_truncated(saved, tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         load(tmp_path / 'nowhere', make('JK cat'))

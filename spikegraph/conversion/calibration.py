@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
@@ -305,21 +306,27 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
 
     Returns:
         Tuple[float, float]: The relative error
-        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`, and the percentage of rows
-        with the same largest entry, or sign if there is only one.
+        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`, where there are several outputs that
+        of the worst one, and the percentage of rows with the same largest entry, or
+        sign if there is only one.
     """
-    error = energy = 0.0
+    errors: dict[int, float] = defaultdict(float)
+    energies: dict[int, float] = defaultdict(float)
     num_same = num_rows = 0
-    for a, b in zip(parts_of(ann), parts_of(snn), strict=True):
+    calls = [
+        zip(parts_of(a), parts_of(b), strict=True)
+        for a, b in zip(ann, snn, strict=True)
+    ]
+    for k, (a, b) in (item for call in calls for item in enumerate(call)):
         if not isinstance(a, Tensor):
             continue
         if not a.is_floating_point():  # Predictions already.
             num_same, num_rows = num_same + int((a == b).sum()), num_rows + a.numel()
             continue
-        error += float((b.double() - a.double()).square().sum())
-        energy += float(a.double().square().sum())
+        errors[k] += float((b.double() - a.double()).square().sum())
+        energies[k] += float(a.double().square().sum())
         dim = 0 if a.dim() == 1 else -1  # A score of each sample.
         same = predictions(as_rows(a, dim)) == predictions(as_rows(b, dim))
         num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
-    relative = (error / energy) ** 0.5 if energy > 0 else error**0.5
-    return relative, 100 * num_same / max(1, num_rows)
+    relative = [(errors[k] / (energies[k] or 1.0)) ** 0.5 for k in errors]
+    return max(relative, default=0.0), 100 * num_same / max(1, num_rows)

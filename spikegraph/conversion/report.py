@@ -57,7 +57,7 @@ class ConversionReport:
         orders (Dict[str, Dict[str, Any]]): What each graph layer does first on the
             first calibration call, and the bytes that either order moves.
         logit_relative_error (float): Norm of the output error over the norm
-            of the ANN's output.
+            of the ANN's output; of several outputs that of the worst.
         agreement (float): Rows whose largest output is the ANN's, percent.
     """
 

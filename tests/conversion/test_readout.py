@@ -106,3 +106,17 @@ def test_input_codes_are_compared_by_one_error():
         (weight * (x - rows).square()).sum() for x in (coded, neuron(rows).decode())
     ]
     assert errors[0] < errors[1]
+
+
+@torch.no_grad()
+def test_the_error_is_that_of_the_worst_output():
+    class WithNorm(Perceptron):
+        def forward(self, x):
+            out = self.last(self.second(self.first(x).relu()).relu())
+            return out, 1e3 * self.last.weight.norm()
+
+    model, x = WithNorm().eval(), torch.rand(50, 6)
+    snn = convert(model, x)
+    expected, found = model(x)[0], snn(x)[0]
+    error = float((found - expected).norm() / expected.norm())
+    assert snn.report.logit_relative_error == pytest.approx(error, rel=1e-3)
