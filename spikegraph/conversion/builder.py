@@ -295,8 +295,6 @@ class Builder:
         if node.op == 'call_module':
             return self._module_rule(node)
         rule = rule_for(node.target)
-        if isinstance(node.target, type) and ends(node):
-            return Rule('readout')  # Outputs in a named tuple or a dataclass.
         if rule is None:
             return self._allow_max(node)
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):

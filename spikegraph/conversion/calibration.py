@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -289,17 +289,6 @@ def predictions(rows: Tensor) -> Tensor:
     return rows[:, 0] > 0 if rows.size(1) == 1 else rows.argmax(-1)
 
 
-def parts_of(output: Any) -> list[Any]:
-    """All that an output holds, in dataclasses too."""
-    found = []
-    for leaf in pytree.tree_leaves(output):
-        if is_dataclass(leaf) and not isinstance(leaf, type):
-            found += parts_of([getattr(leaf, f.name) for f in fields(leaf)])
-        else:
-            found.append(leaf)
-    return found
-
-
 def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
     r"""Compares outputs of the two networks.
 
@@ -310,7 +299,7 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
     """
     error = energy = 0.0
     num_same = num_rows = 0
-    for a, b in zip(parts_of(ann), parts_of(snn), strict=True):
+    for a, b in zip(pytree.tree_leaves(ann), pytree.tree_leaves(snn), strict=True):
         if not isinstance(a, Tensor):
             continue
         if not a.is_floating_point():  # Predictions already.

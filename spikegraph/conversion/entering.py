@@ -23,10 +23,8 @@ from spikegraph.conversion.inputs import (
     answer_of,
     is_value,
 )
-from spikegraph.conversion.proxies import (
-    InputObject,
-    Traced,
-)
+from spikegraph.conversion.outputs import Form
+from spikegraph.conversion.proxies import InputObject, Traced
 from spikegraph.conversion.questions import Questions, Where, may_lose_dimensions
 from spikegraph.conversion.replacement import Layers
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS
@@ -61,6 +59,7 @@ class Entering(fx.Tracer):
         self.thread = threading.get_ident()
         self.clock = 0  # Counts writes.
         self.failed: list[str] = []  # Operations that fail on the calibration data.
+        self.form = Form('value')  # Of what the model returns.
         self.closed = False  # When the model has been traced.
         self.leaves: list[Leaf] = []
         self.containers: list[Container] = []

@@ -18,6 +18,7 @@ from spikegraph.conversion.call import CallSpec, no_features, parameters_of
 from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
 from spikegraph.conversion.examples import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
+from spikegraph.conversion.outputs import FORM, take_apart
 from spikegraph.conversion.proxies import Traced, is_foreign
 from spikegraph.conversion.questions import Questions
 from spikegraph.conversion.recorder import Recorder, Recording
@@ -70,7 +71,8 @@ class _Tracer(Recorder):
 
         def forward() -> Any:
             with Recording(self):
-                return root_fn(root, **given)
+                out, self.form = take_apart(root_fn(root, **given))
+            return out
 
         forward.__annotations__.clear()  # Which the graph would take for its own.
         return forward, []
@@ -223,6 +225,7 @@ def trace(
     questions.insert(graph)
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.
     network = fx.GraphModule(model, graph, type(model).__name__)
+    network.meta[FORM] = tracer.form
     _bind_arguments(network)
     for module in network.modules():
         if getattr(module, 'inplace', False):

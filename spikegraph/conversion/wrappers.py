@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +16,9 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from spikegraph.kernels.copying import deepcopy
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_ENTER = torch.autocast.__enter__
+_IGNORING: list[int] = []  # Threads that ignore it, as often as they asked to.
+_LOCK = threading.Lock()
 
 
 def unwrap(model: Any) -> Any:
@@ -24,6 +30,39 @@ def unwrap(model: Any) -> Any:
             model = model._orig_mod
         else:
             return model
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Lets this thread ignore :obj:`torch.autocast`, outside and inside of models, as
+    spiking networks do.
+    """
+    thread = threading.get_ident()
+    with _LOCK:
+        if not _IGNORING:
+            torch.autocast.__enter__ = _enter  # type: ignore[method-assign]
+        _IGNORING.append(thread)
+    try:
+        with (
+            torch.autocast('cpu', enabled=False),
+            torch.autocast('cuda', enabled=False),
+        ):
+            yield
+    finally:
+        with _LOCK:
+            _IGNORING.remove(thread)
+            if not _IGNORING:
+                torch.autocast.__enter__ = _ENTER  # type: ignore[method-assign]
+
+
+def _enter(self: Any) -> Any:
+    if threading.get_ident() not in _IGNORING:
+        return _ENTER(self)
+    enabled, self._enabled = self._enabled, False
+    try:
+        return _ENTER(self)
+    finally:
+        self._enabled = enabled
 
 
 def _remove_parametrizations(module: Any) -> None:
