@@ -347,8 +347,13 @@ class Builder:
             self.refusal = f"'{names}' enters beside its features"
             return None
         if rule is not None and rule.kind == 'norm':
-            tracked = getattr(module, 'running_mean', None) is not None
-            return rule if tracked else None
+            if getattr(module, 'running_mean', None) is not None:
+                return rule
+            self.refusal = (
+                'it normalises by the statistics of each batch; those that training '
+                "tracks, with 'track_running_stats=True', are affine"
+            )
+            return None
         if rule is not None and rule.kind in ('refused', 'attention'):
             self.refusal = rule.reason
             return None
@@ -369,6 +374,8 @@ class Builder:
         return Rule('affine') if values and len(signals) == len(values) else None
 
     def _leave_analog(self, node: fx.Node) -> None:
+        if not self.config.allow_analog:
+            node = self._first_refused(node)
         what = describe(self.network, node)
         if not self.config.allow_analog:
             name, _, kind = what.partition(' ')
@@ -380,6 +387,11 @@ class Builder:
             remedy = 'Put it into a module with a rule of its own'
             if node.op == 'call_module':
                 remedy = f"Add a rule with '@register_rule({kind})'"
+                if isinstance(module_of(self.network, node), torch.jit.ScriptModule):
+                    remedy = (
+                        f"Make '{name}' what it was before torch.jit.script or "
+                        'torch.jit.trace, and load its state_dict(),'
+                    )
             place = f' ({node.meta["where"]})' if 'where' in node.meta else ''
             raise NotImplementedError(
                 f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
@@ -391,6 +403,19 @@ class Builder:
         ):
             self.fixed.add(node)  # Coefficients that spikes are weighted by.
         self.structure.analog[node.name] = what
+
+    def _first_refused(self, node: fx.Node) -> fx.Node:
+        """The first operation without a rule that a refused one is made of."""
+        behind, queue = {node}, [node]
+        while queue:
+            before = set(queue.pop().all_input_nodes) - behind
+            behind |= before
+            queue += before
+        for earlier, refusal in self.refused.items():
+            if earlier in behind and earlier is not node:
+                self.refusal = refusal
+                return earlier
+        return node
 
     def _add_neuron(
         self, name: str, args: tuple[Any, ...], what: str, activation: Activation

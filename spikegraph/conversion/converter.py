@@ -23,7 +23,7 @@ from spikegraph.conversion.outputs import Form, form_of
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
 from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import plain_copy, unwrap
+from spikegraph.conversion.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
@@ -38,6 +38,7 @@ _ROUNDING = 1e-3
 
 
 @torch.no_grad()
+@full_precision()
 def convert(
     model: nn.Module,
     calibration_data: Any,

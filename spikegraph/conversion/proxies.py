@@ -144,6 +144,8 @@ class Traced(fx.Proxy):
         return np.asarray(self.pinned()).__array__(*args, **kwargs)
 
     def __repr__(self) -> str:
+        if isinstance(self._example, Tensor):
+            return f'{self.node.name} of shape {tuple(self._example.shape)}'
         return f'{self.node.name}={self._example!r}'
 
     def __str__(self) -> str:

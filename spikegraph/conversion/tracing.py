@@ -25,7 +25,7 @@ from spikegraph.conversion.recorder import Recorder, Recording
 from spikegraph.conversion.replacement import Layers, TraceOptions
 from spikegraph.conversion.rules import is_leaf, rule_for
 from spikegraph.conversion.symbolic import traceable_functions
-from spikegraph.conversion.wrappers import plain_copy
+from spikegraph.conversion.wrappers import full_precision, plain_copy
 from spikegraph.nn import SpikingTwin
 
 # Tracing replaces functions and methods of torch for all threads.
@@ -201,7 +201,7 @@ def trace(
         call = example_call(spec.leaves, spec.containers, spec.asked, dtype)
     tracer = _Tracer(layers, questions, spec, call)
     try:
-        with _LOCK, traceable_functions(), torch.no_grad():
+        with _LOCK, traceable_functions(), full_precision(), torch.no_grad():
             graph = tracer.trace(model)
             tracer.check_failures()
     except ValueAsked as error:
@@ -216,7 +216,7 @@ def trace(
     except Exception as error:  # Whatever user code does with symbolic values.
         raise NotImplementedError(
             f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
-            f'{error} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
+            f'{_first_line(error)} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
             'or convert the part of the model without it'
         ) from error
     finally:
@@ -234,6 +234,11 @@ def trace(
     drop_unread_inputs(graph)
     network.recompile()
     return network, tracer.specification()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without lists of signatures and values."""
+    return (str(error).splitlines() or [''])[0]
 
 
 def _place_of(error: Exception) -> str:
@@ -338,6 +343,8 @@ def _bind_arguments(network: fx.GraphModule) -> None:
     """Puts the arguments of modules in order, however the caller wrote them."""
     for node in network.graph.nodes:
         if node.op == 'call_module':
+            if isinstance(module_of(network, node), torch.jit.ScriptModule):
+                continue  # It has no signature, and one way to be called.
             signature = inspect.signature(module_of(network, node).forward)
             bound = signature.bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs

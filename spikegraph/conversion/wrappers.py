@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
+from torch_geometric.nn.models.rev_gnn import InvertibleModule
 
 from spikegraph.kernels.copying import deepcopy
 
@@ -81,15 +82,14 @@ def plain_copy(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, with weights that are plain parameters: what
     parametrizations, weight norm, spectral norm and pruning make of them.
     """
-    for module in model.modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, Tensor) and value.grad_fn is not None:
-                vars(module)[name] = value.detach()  # Else there is no copy of it.
     model = deepcopy(model).eval()
     for module in list(model.modules()):
-        for name, part in module._modules.items():
-            module._modules[name] = unwrap(part)
+        for name, part in list(module._modules.items()):
+            if unwrap(part) is not part:
+                module._modules[name] = unwrap(part)
     for module in list(model.modules()):
+        if isinstance(module, InvertibleModule):
+            module.disable = True  # Else it frees what it was given.
         if parametrize.is_parametrized(module):
             _remove_parametrizations(module)
         for hook in list(module._forward_pre_hooks.values()):

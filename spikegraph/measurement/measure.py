@@ -9,7 +9,7 @@ from torch import nn
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.call import as_calls
 from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import unwrap
+from spikegraph.conversion.wrappers import full_precision, unwrap
 from spikegraph.measurement.ann import RowFinder, count_ann
 from spikegraph.measurement.counter import Counter, row_name, signal_names, tensors_in
 from spikegraph.measurement.counts import Counts, LayerCounts
@@ -146,6 +146,7 @@ class Measurement:
 
 
 @torch.no_grad()
+@full_precision()
 def measure(
     model: nn.Module,
     snn: SpikingModel,
