@@ -37,6 +37,7 @@ from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.reductions import refusal_of
+from spikegraph.conversion.refusals import reason_for
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
@@ -381,7 +382,10 @@ class Builder:
             name, _, kind = what.partition(' ')
             kind, _, layer = kind.partition(' in ')
             kind, layer = kind.strip('()'), f' in {layer}' if layer else ''
-            why = self.refusal or 'no rule makes it affine or a phase neuron'
+            why = self.refusal or (
+                '' if node.op == 'call_module' else reason_for(node.target)
+            )
+            why = why or 'no rule makes it affine or a phase neuron'
             if 'why_whole' in node.meta and not self.refusal:
                 why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
             remedy = 'Put it into a module with a rule of its own'

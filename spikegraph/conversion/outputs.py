@@ -291,9 +291,7 @@ def _emptied(value: Any) -> Any:
     attributes = [f.name for f in fields(out)] if is_dataclass(out) else []
     for name in attributes:  # Those that show its items.
         object.__setattr__(out, name, None)
-    kind: Any = next(
-        (k for k in (OrderedDict, dict) if isinstance(out, k)), type(out)
-    )
+    kind: Any = next((k for k in (OrderedDict, dict) if isinstance(out, k)), type(out))
     for key in list(out):
         kind.__delitem__(out, key)  # Whatever the type derived from it forbids.
     return out
@@ -337,4 +335,3 @@ def _storage(data: Any, key: Any) -> Any:
     if key is not None:
         return data[key]
     return data._store if isinstance(data, Data) else data
-

@@ -142,7 +142,7 @@ def _whole(call: Any) -> Any:
         def scripted(*args: Any, **kwargs: Any) -> Any:
             return call(self, *args, **kwargs)
 
-        scripted.__name__ = self.name
+        scripted.__name__, scripted.scripted = self.name, True  # type: ignore[attr-defined]
         return found[0].tracer.create_proxy('call_function', scripted, args, kwargs)
 
     return traced

@@ -216,8 +216,8 @@ def trace(
     except Exception as error:  # Whatever user code does with symbolic values.
         raise NotImplementedError(
             f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
-            f'{_first_line(error)} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
-            'or convert the part of the model without it'
+            f'{_first_line(error)} ({_place_of(error)}). Rewrite that line with '
+            'functions of PyTorch, or convert the part of the model without it'
         ) from error
     finally:
         tracer.closed = True

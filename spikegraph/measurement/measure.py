@@ -24,8 +24,9 @@ class Measurement:
     Args:
         layers (List[LayerCounts]): One row per layer and population.
         num_nodes (int): How many of :obj:`unit` there are, which energies are divided
-            by: rows of the main output,
-            :func:`~spikegraph.conversion.outputs.main_output`, unless something else was asked for.
+            by: rows of the main output, see
+            :func:`~spikegraph.conversion.outputs.main_output`, unless something else
+            was asked for.
         table (EnergyTable): The energies of single operations.
         uncounted (List[str]): Operations with unknown cost, left out. There are no
             ratios then.

@@ -111,7 +111,9 @@ def same_form(a, b):
 
 
 def tensors_of(value):
-    return [t for t in pytree.tree_leaves(take_apart(value)[0]) if isinstance(t, Tensor)]
+    return [
+        t for t in pytree.tree_leaves(take_apart(value)[0]) if isinstance(t, Tensor)
+    ]
 
 
 def features(num_rows=30):
