@@ -95,18 +95,27 @@ class Form:
         if self.kind in ('value', 'constant'):
             return output if self.kind == 'value' else None
         assert self.parts is not None
+        found = {k: self.parts[k].read(item) for k, item in self.items(output).items()}
+        if self.kind == 'sequence':
+            is_list = isinstance(output, list)
+            return list(found.values()) if is_list else tuple(found.values())
+        return found
+
+    def items(self, output: Any) -> dict[Any, Any]:
+        """What the model returned, by index, key or attribute.
+
+        Raises:
+            ValueError: If it has another structure.
+        """
         try:
-            found = {k: f.read(self._item(output, k)) for k, f in self.parts.items()}
+            found = {key: self._item(output, key) for key in self.parts or ()}
             if self.kind in ('sequence', 'mapping') and len(output) != len(found):
-                raise IndexError(len(output))
+                raise IndexError(f'{len(output)} items, not {len(found)}')
         except (KeyError, IndexError, AttributeError, TypeError) as error:
             raise ValueError(
                 'Expected the model to return the same structure on every call (got '
                 f'{type(output).__name__}, and {type(error).__name__}: {error})'
             ) from error
-        if self.kind == 'sequence':
-            kind = list if issubclass(self.shell, list) else tuple
-            return kind(found.values())
         return found
 
     def _item(self, output: Any, key: Any) -> Any:
@@ -171,17 +180,16 @@ def join(outputs: list[Any]) -> Any:
 def _join(form: Form, outputs: list[Any]) -> Any:
     if form.kind == 'value' and isinstance(outputs[0], Tensor):
         return _joined(outputs)
-    values = [form.read(output) for output in outputs]
-    if form.kind in ('value', 'constant'):
-        return values[0]
+    first = form.read(outputs[0])
+    if not _holds_values(first):
+        return first
     assert form.parts is not None
-    found = {}
+    items, found = [form.items(output) for output in outputs], {}
     for key, part in form.parts.items():
-        items = [form._item(output, key) for output in outputs]
-        if form.kind == 'data' and isinstance(items[0], Tensor):
+        if form.kind == 'data' and isinstance(items[0][key], Tensor):
             found[key] = _joined_in_data(outputs, key)
         else:
-            found[key] = _join(part, items)
+            found[key] = _join(part, [item[key] for item in items])
     return list(found.values()) if form.kind == 'sequence' else found
 
 

@@ -76,15 +76,15 @@ def traceable_functions() -> Iterator[None]:
         Aggregation.__call__ = _unchecked(call)
         # What 'apply' calls: models keep 'apply' itself, as in 'spmm = SpMM.apply'.
         functorch.unwrap_dead_wrappers = _unwrapped(unwrap)
-        _SingleLevelFunction.apply = classmethod(_look_into)
-        torch.jit.ScriptFunction.__call__ = _whole(scripted)
+        _SingleLevelFunction.apply = classmethod(_look_into)  # type: ignore[attr-defined]
+        torch.jit.ScriptFunction.__call__ = _whole(scripted)  # type: ignore[method-assign]
         builtins.isinstance = passes_for
         with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
             yield  # Functions that torch.compile compiles are Python here.
     finally:
         builtins.isinstance = is_of
-        torch.jit.ScriptFunction.__call__ = scripted
-        del _SingleLevelFunction.apply  # Inherited.
+        torch.jit.ScriptFunction.__call__ = scripted  # type: ignore[method-assign]
+        del _SingleLevelFunction.apply  # type: ignore[attr-defined]
         functorch.unwrap_dead_wrappers = unwrap
         Aggregation.__call__ = call
         for name in methods:
@@ -98,16 +98,12 @@ class _Context:
 
     def __init__(self, num_inputs: int) -> None:
         self.needs_input_grad = (False,) * num_inputs
-        self.saved_tensors: tuple[Any, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
-        """Keeps values, as PyTorch does."""
-        self.saved_tensors = tensors
-
-    def mark_dirty(self, *tensors: Any) -> None:
         """Nothing goes back."""
 
-    save_for_forward = mark_non_differentiable = set_materialize_grads = mark_dirty
+    save_for_forward = mark_dirty = mark_non_differentiable = save_for_backward
+    set_materialize_grads = save_for_backward
 
 
 def _look_into(cls: Any, *args: Any, **kwargs: Any) -> Any:

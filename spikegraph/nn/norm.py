@@ -34,7 +34,8 @@ class SpikingInstanceNorm(SpikingTwin):
                 'it normalises by the statistics of each input; those that training '
                 "tracks, with 'track_running_stats=True', are affine"
             )
-        kind, rank = nn.BatchNorm1d, 2  # Nodes times channels, in PyG.
+        kind: Any = nn.BatchNorm1d
+        rank = 2  # Nodes times channels, in PyG.
         for base, batch_norm, with_batch in _BATCH_NORMS:
             if isinstance(norm, base):
                 kind, rank = batch_norm, with_batch
