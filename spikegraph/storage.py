@@ -86,7 +86,7 @@ def to_bytes(snn: SpikingModel) -> bytes:
             f'{snn.spec.constants})'
         ) from error
     tensors = {
-        name: value.detach().cpu().contiguous().clone()
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in snn.network.state_dict().items()
     }
     metadata = {FORMAT: text, _CHECKSUM: _checksum(text, tensors)}

@@ -20,6 +20,7 @@ from spikegraph.conversion.interpretation import (
     run_analog,
     run_node,
 )
+from spikegraph.conversion.outputs import main_output
 from spikegraph.conversion.passes import (
     Structure,
     readout_weight,
@@ -294,21 +295,30 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
 
     Returns:
         Tuple[float, float]: The relative error
-        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`, and the percentage of rows
-        with the same largest entry, or sign if there is only one.
+        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|` over all outputs, and the percentage
+        of rows of the main one, see :func:`main_output`, with the same largest entry,
+        or sign if there is only one.
     """
     error = energy = 0.0
     num_same = num_rows = 0
-    for a, b in zip(pytree.tree_leaves(ann), pytree.tree_leaves(snn), strict=True):
-        if not isinstance(a, Tensor):
-            continue
-        if not a.is_floating_point():  # Predictions already.
-            num_same, num_rows = num_same + int((a == b).sum()), num_rows + a.numel()
-            continue
-        error += float((b.double() - a.double()).square().sum())
-        energy += float(a.double().square().sum())
-        dim = 0 if a.dim() == 1 else -1  # A score of each sample.
-        same = predictions(as_rows(a, dim)) == predictions(as_rows(b, dim))
-        num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
+    for expected, found in zip(ann, snn, strict=True):
+        values = pytree.tree_leaves(expected)
+        pairs = list(zip(values, pytree.tree_leaves(found), strict=True))
+        for a, b in pairs:
+            if isinstance(a, Tensor) and a.is_floating_point():
+                error += float((b.double() - a.double()).square().sum())
+                energy += float(a.double().square().sum())
+        main = main_output(values)
+        if main is not None:
+            same = _are_same(*pairs[main])
+            num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
     relative = (error / energy) ** 0.5 if energy > 0 else error**0.5
     return relative, 100 * num_same / max(1, num_rows)
+
+
+def _are_same(a: Tensor, b: Tensor) -> Tensor:
+    """Whether predictions are."""
+    if not a.is_floating_point():
+        return a == b
+    dim = 0 if a.dim() == 1 else -1  # A score of each sample.
+    return predictions(as_rows(a, dim)) == predictions(as_rows(b, dim))

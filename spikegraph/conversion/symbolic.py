@@ -78,11 +78,13 @@ def traceable_functions() -> Iterator[None]:
         functorch.unwrap_dead_wrappers = _unwrapped(unwrap)
         _SingleLevelFunction.apply = classmethod(_look_into)  # type: ignore[attr-defined]
         torch.jit.ScriptFunction.__call__ = _whole(scripted)  # type: ignore[method-assign]
+        torch.Size = _Size  # type: ignore[misc]
         builtins.isinstance = passes_for
         with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
             yield  # Functions that torch.compile compiles are Python here.
     finally:
         builtins.isinstance = is_of
+        torch.Size = _SIZE  # type: ignore[misc]
         torch.jit.ScriptFunction.__call__ = scripted  # type: ignore[method-assign]
         del _SingleLevelFunction.apply  # type: ignore[attr-defined]
         functorch.unwrap_dead_wrappers = unwrap
@@ -91,6 +93,21 @@ def traceable_functions() -> Iterator[None]:
             delattr(Tensor, name)  # Inherited.
         for place, name, function in originals:
             setattr(place, name, function)
+
+
+_SIZE = torch.Size
+
+
+class _SizeType(type):
+    def __call__(cls, *args: Any) -> Any:
+        return tuple(args[0]) if find_traced(args) else _SIZE(*args)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, _SIZE)
+
+
+class _Size(metaclass=_SizeType):
+    """Stands for :class:`torch.Size`, which takes known numbers only."""
 
 
 class _Context:

@@ -14,15 +14,15 @@ N = 30
 
 def graph():
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(N, 8, generator=generator)
+    x = torch.rand(N, 8, generator=generator, dtype=torch.float64)
     edge_index = torch.randint(N, (2, 4 * N), generator=generator)
     return x, edge_index, torch.arange(N) // 10
 
 
 def dense_graph():
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(3, 10, 8, generator=generator)
-    return x, (torch.rand(3, 10, 10, generator=generator) < 0.3).float()
+    x = torch.rand(3, 10, 8, generator=generator, dtype=torch.float64)
+    return x, (torch.rand(3, 10, 10, generator=generator) < 0.3).double()
 
 
 class ReadOut(nn.Module):
@@ -150,7 +150,8 @@ def error(model, snn, call):
     found, stepped = snn(*call), simulate(snn, *call).output
     if isinstance(expected, tuple):
         expected, found, stepped = expected[0], found[0], stepped[0]
-    assert torch.allclose(found, stepped, atol=1e-4)
+    tolerance = 1e-9 if found.dtype == torch.float64 else 1e-4
+    assert torch.allclose(found, stepped, atol=tolerance)
     return float((found - expected).norm() / expected.norm())
 
 
@@ -160,7 +161,10 @@ def error(model, snn, call):
 def test_refused_or_analog(name, tmp_path):
     build, make, reason = MODELS[name]
     torch.manual_seed(0)
-    model, call = build().eval(), make()
+    # ASAPooling makes matrices of float32.
+    dtype = torch.float32 if name == 'ASAPooling' else torch.float64
+    model, (x, *others) = build().to(dtype).eval(), make()
+    call = (x.to(dtype), *others)
     with pytest.raises(NotImplementedError, match=reason + r".*'allow_analog=True'"):
         convert(model, call, FINE)
     snn = convert(model, call, ANALOG)  # As it says.
@@ -175,7 +179,7 @@ def test_refused_or_analog(name, tmp_path):
 @pytest.mark.parametrize('config', [FINE, ANALOG], ids=['default', 'analog'])
 def test_dense_layers_convert(conv, config):
     torch.manual_seed(0)
-    model, call = Layers(getattr(pyg_nn, conv)(8, 8)).eval(), dense_graph()
+    model, call = Layers(getattr(pyg_nn, conv)(8, 8)).double(), dense_graph()
     snn = convert(model, call, config)
     assert snn.report.analog == {} and snn.report.num_activations == 1
     assert error(model, snn, call) < 0.1
@@ -210,7 +214,7 @@ UNTRACKED = {
 def test_norms_without_statistics(name, tmp_path):
     torch.manual_seed(0)
     call = graph()
-    model = UNTRACKED[name](track_running_stats=False).eval()
+    model = UNTRACKED[name](track_running_stats=False).double().eval()
     match = (
         r"'norm.*statistics of each .*'track_running_stats=True', are affine.*analog"
     )
@@ -219,7 +223,7 @@ def test_norms_without_statistics(name, tmp_path):
     snn = convert(model, call, ANALOG)
     assert list(snn.report.analog.values())[0].startswith('norm')
     assert error(model, snn, call) < 0.1
-    model = UNTRACKED[name](track_running_stats=True).train()
+    model = UNTRACKED[name](track_running_stats=True).double()
     for _ in range(5):  # It trains again, as it says.
         model(*call)
     snn = convert(model.eval(), call, FINE)
