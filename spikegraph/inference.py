@@ -91,8 +91,10 @@ def _of_seeds(out: Any, batch: Any) -> Any:
     if not isinstance(batch, BaseData) or 'n_id' not in batch:
         return out
     values, form = take_apart(out)
-    size = batch.batch_size if 'batch_size' in batch else None
-    if isinstance(batch, HeteroData):
+    size = None
+    if not isinstance(batch, HeteroData):
+        size = batch.batch_size if 'batch_size' in batch else None
+    else:
         sizes = batch.collect('batch_size', allow_empty=True)
         if isinstance(out, dict) and sizes:
             return {k: out[k][:size] for k, size in sizes.items() if k in out}

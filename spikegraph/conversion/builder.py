@@ -33,11 +33,11 @@ from spikegraph.conversion.passes import (
     insert_decoders,
     remove_identities,
 )
+from spikegraph.conversion.explanation import describe_refusal, first_refused
 from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.reductions import refusal_of
-from spikegraph.conversion.refusals import reason_for
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
@@ -376,50 +376,14 @@ class Builder:
 
     def _leave_analog(self, node: fx.Node) -> None:
         if not self.config.allow_analog:
-            node = self._first_refused(node)
-        what = describe(self.network, node)
-        if not self.config.allow_analog:
-            name, _, kind = what.partition(' ')
-            kind, _, layer = kind.partition(' in ')
-            kind, layer = kind.strip('()'), f' in {layer}' if layer else ''
-            why = self.refusal or (
-                '' if node.op == 'call_module' else reason_for(node.target)
-            )
-            why = why or 'no rule makes it affine or a phase neuron'
-            if 'why_whole' in node.meta and not self.refusal:
-                why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
-            remedy = 'Put it into a module with a rule of its own'
-            if node.op == 'call_module':
-                remedy = f"Add a rule with '@register_rule({kind})'"
-                if isinstance(module_of(self.network, node), torch.jit.ScriptModule):
-                    remedy = (
-                        f"Make '{name}' what it was before torch.jit.script or "
-                        'torch.jit.trace, and load its state_dict(),'
-                    )
-            place = f' ({node.meta["where"]})' if 'where' in node.meta else ''
-            raise NotImplementedError(
-                f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
-                f"'allow_analog=True'{place}"
-            )
+            node, why = first_refused(node, self.refusal, self.refused)
+            raise NotImplementedError(describe_refusal(self.network, node, why))
         self.signals.add(node)
         if node.op == 'call_module' and isinstance(
             module_of(self.network, node), Analog
         ):
             self.fixed.add(node)  # Coefficients that spikes are weighted by.
-        self.structure.analog[node.name] = what
-
-    def _first_refused(self, node: fx.Node) -> fx.Node:
-        """The first operation without a rule that a refused one is made of."""
-        behind, queue = {node}, [node]
-        while queue:
-            before = set(queue.pop().all_input_nodes) - behind
-            behind |= before
-            queue += before
-        for earlier, refusal in self.refused.items():
-            if earlier in behind and earlier is not node:
-                self.refusal = refusal
-                return earlier
-        return node
+        self.structure.analog[node.name] = describe(self.network, node)
 
     def _add_neuron(
         self, name: str, args: tuple[Any, ...], what: str, activation: Activation

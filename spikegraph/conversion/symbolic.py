@@ -78,7 +78,7 @@ def traceable_functions() -> Iterator[None]:
         functorch.unwrap_dead_wrappers = _unwrapped(unwrap)
         _SingleLevelFunction.apply = classmethod(_look_into)  # type: ignore[attr-defined]
         torch.jit.ScriptFunction.__call__ = _whole(scripted)  # type: ignore[method-assign]
-        torch.Size = _Size  # type: ignore[misc]
+        torch.Size = _Size  # type: ignore[assignment,misc]
         builtins.isinstance = passes_for
         with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
             yield  # Functions that torch.compile compiles are Python here.
