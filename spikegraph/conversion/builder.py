@@ -23,6 +23,7 @@ from spikegraph.conversion.call import CallSpec, no_features
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.entering import Seen
+from spikegraph.conversion.explanation import describe_refusal, first_refused
 from spikegraph.conversion.features import find_sources
 from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.passes import (
@@ -33,11 +34,11 @@ from spikegraph.conversion.passes import (
     insert_decoders,
     remove_identities,
 )
-from spikegraph.conversion.explanation import describe_refusal, first_refused
 from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.reductions import refusal_of
+from spikegraph.conversion.refusals import reason_for
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
@@ -249,7 +250,9 @@ class Builder:
         with those in front of it: something affine, or an activation. Until that is
         known it stays open.
         """
-        if rule is None and is_affine_function(node, self._moving):
+        is_known = node.op != 'call_module' and bool(reason_for(node.target))
+        may_be = rule is None and not is_known  # Samples may say otherwise.
+        if may_be and is_affine_function(node, self._moving):
             self.probed.add(node)
             return Rule('affine')
         if rule is None and node.op == 'call_module':  # No part of a formula.
