@@ -19,7 +19,9 @@ from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.builder import CURRENT_NAMES
 from spikegraph.conversion.call import as_call
 from spikegraph.conversion.interpretation import is_input, is_population, run_node
+from spikegraph.conversion.outputs import join, take_apart
 from spikegraph.conversion.tracing import describe, operation_of
+from spikegraph.conversion.wrappers import full_precision, unwrap
 from spikegraph.kernels import Adjacency, propagate
 from spikegraph.nn import (
     DegreeFactor,
@@ -61,36 +63,50 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
             (default: :obj:`True`)
 
     Returns:
-        torch.Tensor: The outputs, in the order of the loader; a dictionary of
-        tensors where the model returns one.
+        torch.Tensor: The outputs, in the order of the loader, in the structure that
+        the model returns: of each tensor all rows; of one number for each batch, a
+        vector; PyG data joined as loaders join it; of anything else, that of the
+        first batch.
 
     Raises:
         ValueError: If the loader is empty, or a batch does not fit.
     """
     loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
-    outputs = []
+    model, outputs = unwrap(model), []
     for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
         if isinstance(model, SpikingModel):
             is_data = isinstance(batch, (BaseData, Tensor))
             out = model(batch) if is_data else model(*model.spec.arguments(batch))
         else:
-            out = model(**as_call(model, batch))
+            with full_precision():
+                out = model(**as_call(model, batch))
         outputs.append(_of_seeds(out, batch))
     if not outputs:
         raise ValueError("Expected 'loader' to hold at least one batch (got none)")
-    return pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)
+    return join(outputs) if len(outputs) > 1 else outputs[0]
 
 
 def _of_seeds(out: Any, batch: Any) -> Any:
     """The outputs that a sampled batch was made for."""
     if not isinstance(batch, BaseData) or 'n_id' not in batch:
         return out
-    if isinstance(batch, HeteroData):
+    values, form = take_apart(out)
+    size = None
+    if not isinstance(batch, HeteroData):
+        size = batch.batch_size if 'batch_size' in batch else None
+    else:
         sizes = batch.collect('batch_size', allow_empty=True)
         if isinstance(out, dict) and sizes:
             return {k: out[k][:size] for k, size in sizes.items() if k in out}
-        return out[: next(iter(sizes.values()))] if sizes else out
-    return out[: batch.batch_size] if 'batch_size' in batch else out
+        size = next(iter(sizes.values()), None)
+    if size is None or form.kind == 'data':  # Which is whole only with all nodes.
+        return out
+
+    def first(value: Any) -> Any:
+        has_rows = isinstance(value, Tensor) and value.dim() > 0
+        return value[:size] if has_rows else value
+
+    return form.build(pytree.tree_map(first, values))
 
 
 @torch.no_grad()
@@ -100,7 +116,7 @@ def layerwise(
     block_size: int = 4096,
     progress: bool = True,
     **kwargs: Any,
-) -> Tensor:
+) -> Any:
     r"""Runs a converted node-level network population by population, in blocks
     of nodes: exact, also where degrees matter, and with one byte per neuron
     between populations. At any time, real values exist for one block and its
@@ -115,7 +131,7 @@ def layerwise(
         **kwargs (Any): Keyword arguments of its :meth:`forward`.
 
     Returns:
-        torch.Tensor: The output of every node, as :meth:`forward` returns it.
+        torch.Tensor: The outputs of every node, as :meth:`forward` returns them.
 
     Raises:
         NotImplementedError: If an operation mixes nodes otherwise than by
@@ -125,7 +141,8 @@ def layerwise(
     """
     if block_size < 1:
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
-    return _Layerwise(snn, snn.bind(*args, **kwargs), block_size).run(progress)
+    values = _Layerwise(snn, snn.bind(*args, **kwargs), block_size).run(progress)
+    return snn.returned(values, args, kwargs)
 
 
 class _Layerwise:
@@ -187,7 +204,7 @@ class _Layerwise:
 
     def _is_known(self, node: fx.Node, moving: set[fx.Node]) -> bool:
         if node.op == 'output':
-            return isinstance(node.args[0], fx.Node)
+            return True
         target = operation_of(self.network, node)
         if isinstance(target, (GraphFilter, EarliestNeighbor)):
             fixed = all(n not in moving for n in node.args[1:] if _is_node(n))
@@ -204,8 +221,7 @@ class _Layerwise:
             return node.kwargs.get('dim', given) in _COLUMNS
         return target in _ROW_WISE
 
-    def run(self, progress: bool) -> Tensor:
-        last = self.nodes[-1].args[0]
+    def run(self, progress: bool) -> Any:
         goals = [n for n in self.nodes if self._fires(n)]
         device = self._constant(self.features[0]).device
         blocks = torch.arange(self.num_nodes, device=device).split(self.block_size)
@@ -217,12 +233,20 @@ class _Layerwise:
                 parts.append(self._pull(goal, rows))
                 bar.update()
             self.stored[goal] = _concatenate(parts)
-        outputs = []
+        outputs: dict[fx.Node, list[Any]] = {
+            node: [] for node in self.nodes[-1].all_input_nodes if node in self.moving
+        }
         for rows in blocks:
-            outputs.append(values_of(self._pull(last, rows)))
+            for node, parts in outputs.items():
+                parts.append(values_of(self._pull(node, rows)))
             bar.update()
         bar.close()
-        return torch.cat(outputs)
+
+        def whole(node: fx.Node) -> Any:
+            found = node in outputs
+            return torch.cat(outputs[node]) if found else self._constant(node)
+
+        return pytree.tree_map_only(fx.Node, whole, self.nodes[-1].args[0])
 
     def _fires(self, node: fx.Node) -> bool:
         return is_population(self.network, node)

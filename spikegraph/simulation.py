@@ -146,7 +146,9 @@ def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
     Raises:
         ValueError: If the inputs do not fit the model.
     """
-    return _Run(model, model.bind(*args, **kwargs)).run()
+    result = _Run(model, model.bind(*args, **kwargs)).run()
+    result.output = model.returned(result.output, args, kwargs)
+    return result
 
 
 class _Run:
@@ -177,9 +179,8 @@ class _Run:
                 self._fire_population(node)
                 feeds = {node}
             elif node.op == 'output':
-                self.result.output = pytree.tree_map_only(
-                    fx.Node, self._potential, node.args[0]
-                )
+                found = pytree.tree_map_only(fx.Node, self._potential, node.args[0])
+                self.result.output = found
                 last = max(self.window.values(), default=-1)
                 self.result.num_steps = (last + 2) * self.num_steps
             elif node.target is check_answer and feeds:
@@ -195,7 +196,7 @@ class _Run:
 
     def _is_analog(self, node: fx.Node) -> bool:
         """Read-outs and analog leftovers see the charged potential."""
-        if node.name in self.analog or isinstance(node.target, type):
+        if node.name in self.analog:
             return True
         rule = rule_for(operation_of(self.network, node))
         return rule is not None and rule.kind in ('readout', 'metadata')

@@ -23,6 +23,7 @@ from spikegraph.conversion.call import CallSpec, no_features
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.entering import Seen
+from spikegraph.conversion.explanation import describe_refusal, first_refused
 from spikegraph.conversion.features import find_sources
 from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.passes import (
@@ -37,6 +38,7 @@ from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.reductions import refusal_of
+from spikegraph.conversion.refusals import reason_for
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
@@ -248,7 +250,9 @@ class Builder:
         with those in front of it: something affine, or an activation. Until that is
         known it stays open.
         """
-        if rule is None and is_affine_function(node, self._moving):
+        is_known = node.op != 'call_module' and bool(reason_for(node.target))
+        may_be = rule is None and not is_known  # Samples may say otherwise.
+        if may_be and is_affine_function(node, self._moving):
             self.probed.add(node)
             return Rule('affine')
         if rule is None and node.op == 'call_module':  # No part of a formula.
@@ -295,8 +299,6 @@ class Builder:
         if node.op == 'call_module':
             return self._module_rule(node)
         rule = rule_for(node.target)
-        if isinstance(node.target, type) and ends(node):
-            return Rule('readout')  # Outputs in a named tuple or a dataclass.
         if rule is None:
             return self._allow_max(node)
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
@@ -349,8 +351,13 @@ class Builder:
             self.refusal = f"'{names}' enters beside its features"
             return None
         if rule is not None and rule.kind == 'norm':
-            tracked = getattr(module, 'running_mean', None) is not None
-            return rule if tracked else None
+            if getattr(module, 'running_mean', None) is not None:
+                return rule
+            self.refusal = (
+                'it normalises by the statistics of each batch; those that training '
+                "tracks, with 'track_running_stats=True', are affine"
+            )
+            return None
         if rule is not None and rule.kind in ('refused', 'attention'):
             self.refusal = rule.reason
             return None
@@ -371,28 +378,15 @@ class Builder:
         return Rule('affine') if values and len(signals) == len(values) else None
 
     def _leave_analog(self, node: fx.Node) -> None:
-        what = describe(self.network, node)
         if not self.config.allow_analog:
-            name, _, kind = what.partition(' ')
-            kind, _, layer = kind.partition(' in ')
-            kind, layer = kind.strip('()'), f' in {layer}' if layer else ''
-            why = self.refusal or 'no rule makes it affine or a phase neuron'
-            if 'why_whole' in node.meta and not self.refusal:
-                why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
-            remedy = 'Put it into a module with a rule of its own'
-            if node.op == 'call_module':
-                remedy = f"Add a rule with '@register_rule({kind})'"
-            place = f' ({node.meta["where"]})' if 'where' in node.meta else ''
-            raise NotImplementedError(
-                f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
-                f"'allow_analog=True'{place}"
-            )
+            node, why = first_refused(node, self.refusal, self.refused)
+            raise NotImplementedError(describe_refusal(self.network, node, why))
         self.signals.add(node)
         if node.op == 'call_module' and isinstance(
             module_of(self.network, node), Analog
         ):
             self.fixed.add(node)  # Coefficients that spikes are weighted by.
-        self.structure.analog[node.name] = what
+        self.structure.analog[node.name] = describe(self.network, node)
 
     def _add_neuron(
         self, name: str, args: tuple[Any, ...], what: str, activation: Activation

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from spikegraph.conversion.interpretation import (
     run_analog,
     run_node,
 )
+from spikegraph.conversion.outputs import main_output
 from spikegraph.conversion.passes import (
     Structure,
     readout_weight,
@@ -290,43 +291,36 @@ def predictions(rows: Tensor) -> Tensor:
     return rows[:, 0] > 0 if rows.size(1) == 1 else rows.argmax(-1)
 
 
-def parts_of(output: Any) -> list[Any]:
-    """All that an output holds, in dataclasses too."""
-    found = []
-    for leaf in pytree.tree_leaves(output):
-        if is_dataclass(leaf) and not isinstance(leaf, type):
-            found += parts_of([getattr(leaf, f.name) for f in fields(leaf)])
-        else:
-            found.append(leaf)
-    return found
-
-
 def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
     r"""Compares outputs of the two networks.
 
     Returns:
         Tuple[float, float]: The relative error
-        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|`, where there are several outputs that
-        of the worst one, and the percentage of rows with the same largest entry, or
-        sign if there is only one.
+        :math:`\|Y_{SNN} - Y_{ANN}\| / \|Y_{ANN}\|` of the worst output, and the
+        percentage of rows of the main one, see :func:`main_output`, with the same
+        largest entry, or sign if there is only one.
     """
     errors: dict[int, float] = defaultdict(float)
     energies: dict[int, float] = defaultdict(float)
     num_same = num_rows = 0
-    calls = [
-        zip(parts_of(a), parts_of(b), strict=True)
-        for a, b in zip(ann, snn, strict=True)
-    ]
-    for k, (a, b) in (item for call in calls for item in enumerate(call)):
-        if not isinstance(a, Tensor):
-            continue
-        if not a.is_floating_point():  # Predictions already.
-            num_same, num_rows = num_same + int((a == b).sum()), num_rows + a.numel()
-            continue
-        errors[k] += float((b.double() - a.double()).square().sum())
-        energies[k] += float(a.double().square().sum())
-        dim = 0 if a.dim() == 1 else -1  # A score of each sample.
-        same = predictions(as_rows(a, dim)) == predictions(as_rows(b, dim))
-        num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
+    for expected, found in zip(ann, snn, strict=True):
+        values = pytree.tree_leaves(expected)
+        pairs = list(zip(values, pytree.tree_leaves(found), strict=True))
+        for k, (a, b) in enumerate(pairs):
+            if isinstance(a, Tensor) and a.is_floating_point():
+                errors[k] += float((b.double() - a.double()).square().sum())
+                energies[k] += float(a.double().square().sum())
+        main = main_output(values)
+        if main is not None:
+            same = _are_same(*pairs[main])
+            num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
     relative = [(errors[k] / (energies[k] or 1.0)) ** 0.5 for k in errors]
     return max(relative, default=0.0), 100 * num_same / max(1, num_rows)
+
+
+def _are_same(a: Tensor, b: Tensor) -> Tensor:
+    """Whether predictions are."""
+    if not a.is_floating_point():
+        return a == b
+    dim = 0 if a.dim() == 1 else -1  # A score of each sample.
+    return predictions(as_rows(a, dim)) == predictions(as_rows(b, dim))

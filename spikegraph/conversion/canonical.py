@@ -70,6 +70,9 @@ class _Layers:
         if a == b:
             return
         x, other = (found.a, found.b) if a else (found.b, found.a)
+        layout = getattr(x.meta.get('example'), 'layout', torch.strided)
+        if layout != torch.strided:
+            return  # A matrix whose entries are signals: no rows that a layer reads.
         dims, other_dims = found.a_dims, found.b_dims
         if not a:
             dims, other_dims = other_dims, dims

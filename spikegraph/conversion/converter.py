@@ -1,28 +1,29 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.affinity import find_affine
 from spikegraph.conversion.calibration import (
     Calibration,
     calibrate,
     output_errors,
-    parts_of,
 )
 from spikegraph.conversion.call import as_calls, call_spec, copy_of
 from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.inputs import spell
 from spikegraph.conversion.model import SpikingModel
+from spikegraph.conversion.outputs import Form, form_of
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
 from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import plain_copy, unwrap
+from spikegraph.conversion.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
@@ -37,6 +38,7 @@ _ROUNDING = 1e-3
 
 
 @torch.no_grad()
+@full_precision()
 def convert(
     model: nn.Module,
     calibration_data: Any,
@@ -99,7 +101,7 @@ def convert(
         for leaf in spec.read_leaves:
             check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
     calibration = calibrate(structure, inputs, config, progress)
-    _verify(model, calls, calibration)
+    _verify(model, calls, calibration, form_of(structure.network))
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):
             module.clear_cache()
@@ -110,15 +112,21 @@ def convert(
 
 
 def _verify(
-    model: nn.Module, calls: list[dict[str, Any]], calibration: Calibration
+    model: nn.Module,
+    calls: list[dict[str, Any]],
+    calibration: Calibration,
+    form: Form,
 ) -> None:
     """The converted graph, run as an ANN, must be the model that was given."""
     model = plain_copy(model)  # A call may fill caches.
     outputs = calibration.ann_outputs
     # The first call twice: a model that keeps a state differs then.
     for call, found in zip([*calls, calls[0]], [*outputs, outputs[0]], strict=True):
-        expected = _plain(model(**copy_of(call)))
-        for a, b in zip(parts_of(expected), parts_of(found), strict=True):
+        expected = form.read(model(**copy_of(call)))
+        pairs = zip(
+            pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
+        )
+        for a, b in pairs:
             if isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any():
                 raise ValueError(
                     f'Expected the output of {type(model).__name__} to be numbers (got '
@@ -141,7 +149,7 @@ def _check_claims(
     """Runs the finished network as users will, and reports what that costs: it must
     be what calibration found, layer by layer.
     """
-    report, outputs = snn.report, [_plain(snn(**copy_of(call))) for call in calls]
+    report, outputs = snn.report, [snn.values(**copy_of(call)) for call in calls]
     drift, _ = output_errors(calibration.snn_outputs, outputs)
     error, agreement = output_errors(calibration.ann_outputs, outputs)
     if drift > max(_DRIFT * report.logit_relative_error, _ROUNDING):
@@ -152,11 +160,6 @@ def _check_claims(
             "'compensate=None' may avoid it"
         )
     snn.report = replace(report, logit_relative_error=error, agreement=agreement)
-
-
-def _plain(output: Any) -> Any:
-    """A dictionary of any kind as a plain one."""
-    return dict(output) if isinstance(output, Mapping) else output
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:

@@ -24,10 +24,8 @@ from spikegraph.conversion.inputs import (
     is_value,
 )
 from spikegraph.conversion.numbers import Numbers, is_symbolic
-from spikegraph.conversion.proxies import (
-    InputObject,
-    Traced,
-)
+from spikegraph.conversion.outputs import Form
+from spikegraph.conversion.proxies import InputObject, Traced
 from spikegraph.conversion.questions import Questions, Where, may_lose_dimensions
 from spikegraph.conversion.replacement import Layers
 from spikegraph.conversion.symbolic import GRAPH_FUNCTIONS
@@ -68,6 +66,7 @@ class Entering(fx.Tracer):
         self.thread = threading.get_ident()
         self.clock = 0  # Counts writes.
         self.failed: list[str] = []  # Operations that fail on the calibration data.
+        self.form = Form('value')  # Of what the model returns.
         self.closed = False  # When the model has been traced.
         self.leaves: list[Leaf] = []
         self.containers: list[Container] = []

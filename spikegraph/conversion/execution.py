@@ -48,19 +48,10 @@ def execute(network: fx.GraphModule, inputs: dict[str, Any]) -> Any:
         else:
             env[node] = plan.run(network, node, env)
         if node.op == 'output':
-            return _plain(env[node])
+            return env[node]
         for source in plan.last_reads[node]:
             del env[source]
     raise AssertionError('a graph ends with its output')
-
-
-def _plain(value: Any) -> Any:
-    """Dictionaries and lists as users know them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
 class _Plan:

@@ -17,6 +17,7 @@ from spikegraph.conversion.interpretation import (
     population_name,
     run_interpreter,
 )
+from spikegraph.conversion.outputs import form_of
 from spikegraph.conversion.report import ConversionReport
 from spikegraph.conversion.tracing import module_of
 from spikegraph.kernels.copying import deepcopy
@@ -57,12 +58,18 @@ class SpikingModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the spiking network; arguments and result as the ANN's. Spike
-        times need full precision, so that :obj:`torch.autocast` is ignored.
+        """Runs the spiking network; arguments and result as the ANN's, but PyG data
+        that the ANN changes and returns is a copy. Spike times need full precision,
+        so that :obj:`torch.autocast` is ignored.
 
         Raises:
             ValueError: If features are not finite or inputs do not fit.
         """
+        return self.returned(self.values(*args, **kwargs), args, kwargs)
+
+    @torch.no_grad()
+    def values(self, *args: Any, **kwargs: Any) -> Any:
+        """What :meth:`forward` returns, in plain dictionaries, lists and tuples."""
         inputs = self._bind(*args, **kwargs)
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
@@ -71,6 +78,14 @@ class SpikingModel(nn.Module):
             if is_changed(self.network):
                 return self.network(**inputs)
             return execute(self.network, inputs)
+
+    def returned(self, values: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Values in the structure that the ANN returns for the arguments."""
+        form = form_of(self.network)
+        if not form.reads_arguments:
+            return form.build(values)
+        args, kwargs = self._taken(args, kwargs)
+        return form.build(values, self.spec.given(*args, **kwargs))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpikingModel:
         """A copy, also of adjacencies that layers keep."""
@@ -85,11 +100,15 @@ class SpikingModel(nn.Module):
             check_finite(name, value)
         return inputs
 
+    def _taken(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments of the ANN, where PyG data may hold them."""
+        is_data = len(args) == 1 and not kwargs and isinstance(args[0], BaseData)
+        if is_data and not self.spec.takes_data:
+            return (), arguments_of(args[0], self.spec.names, self.spec.inputs)
+        return args, kwargs
+
     def _bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        if len(args) == 1 and not kwargs and isinstance(args[0], BaseData):
-            if not self.spec.takes_data:
-                kwargs = arguments_of(args[0], self.spec.names, self.spec.inputs)
-                args = ()
+        args, kwargs = self._taken(args, kwargs)
         inputs = self.spec.bind(*args, **kwargs)
         if self._has_images:
             inputs = {name: _channels_last(value) for name, value in inputs.items()}

@@ -124,6 +124,9 @@ def _mix(outs: list[list[Any]], weight: float) -> bool:
             if a != b:
                 return False
             continue
+        a, b, mixed = (
+            v if v.layout == torch.strided else v.to_dense() for v in (a, b, mixed)
+        )
         if a.shape != b.shape or a.shape != mixed.shape:
             return False
         if not a.is_floating_point():

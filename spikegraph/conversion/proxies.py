@@ -144,6 +144,8 @@ class Traced(fx.Proxy):
         return np.asarray(self.pinned()).__array__(*args, **kwargs)
 
     def __repr__(self) -> str:
+        if isinstance(self._example, Tensor):
+            return f'{self.node.name} of shape {tuple(self._example.shape)}'
         return f'{self.node.name}={self._example!r}'
 
     def __str__(self) -> str:
@@ -233,7 +235,7 @@ class InputObject:
 
     def __init__(self, tracer: Any, argument: str, path: Path, example: Any) -> None:
         self.__dict__.update({'_tracer': tracer, '_argument': argument, '_path': path})
-        self.__dict__.update({'_example': example, '_changed': {}})
+        self.__dict__.update({'_example': example, '_changed': {}, '_parts': {}})
 
     def __getattr__(self, name: str) -> Any:
         if name in self._changed:
@@ -279,7 +281,19 @@ class InputObject:
         return int(self._call('__len__', (), {}))
 
     def _read(self, step: Any, value: Any) -> Any:
-        return self._tracer.enter(self._argument, (*self._path, step), value)
+        if step in self._parts:
+            return self._parts[step]
+        found = self._tracer.enter(self._argument, (*self._path, step), value)
+        if type(found) is InputObject:  # Which remembers what is written to it.
+            self._parts[step] = found
+        return found
+
+    def changes(self) -> dict[tuple[Any, str], Any]:
+        """What was written, by the storage inside and attribute."""
+        found = {(None, str(key)): value for key, value in self._changed.items()}
+        for (_, inside), part in self._parts.items():
+            found.update({(inside, key): v for (_, key), v in part.changes().items()})
+        return found
 
     def _note_presence(self, name: Any, found: bool) -> None:
         if isinstance(name, str) and not name.startswith('_'):
@@ -320,6 +334,7 @@ class InputObject:
     def _copy(self) -> InputObject:
         found = InputObject(self._tracer, self._argument, self._path, self._example)
         found._changed.update(self._changed)
+        found._parts.update({k: part._copy() for k, part in self._parts.items()})
         return found
 
     def _computes(self, name: str) -> Exception:

@@ -58,7 +58,8 @@ class ConversionReport:
             first calibration call, and the bytes that either order moves.
         logit_relative_error (float): Norm of the output error over the norm
             of the ANN's output; of several outputs that of the worst.
-        agreement (float): Rows whose largest output is the ANN's, percent.
+        agreement (float): Rows of the main output whose largest entry is the ANN's,
+            percent.
     """
 
     model: str

@@ -37,6 +37,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.aggr import AGGREGATION_TWINS
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
+from spikegraph.nn.norm import SpikingInstanceNorm
 from spikegraph.nn.pool import MAX_POOLS
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 from spikegraph.nn.trim import SpikingTrimToLayer
@@ -136,6 +137,8 @@ def rule_for(target: Any) -> Rule | None:
         return RULES.get(target)
     if isinstance(target, SpikingLayer):
         return Rule('affine')
+    if isinstance(target, torch.jit.ScriptModule):
+        return Rule('refused', reason='torch.jit hides its operations')
     named = (type(target).__module__, type(target).__name__)
     if named in NAMED_RULES:
         return NAMED_RULES[named]
@@ -189,28 +192,9 @@ register_rule(
 register_rule(*MAX_POOLS)(EarliestInWindow.from_ann)
 
 
-def _tracked_norm(norm: Any) -> nn.Module:
-    """In evaluation, an instance norm that tracked statistics is a batch norm."""
-    if norm.running_mean is None:
-        raise NotImplementedError(
-            'it normalises by the statistics of each input; those that training tracks, '
-            "with 'track_running_stats=True', are affine"
-        )
-    kinds = {
-        nn.InstanceNorm1d: nn.BatchNorm1d,
-        nn.InstanceNorm2d: nn.BatchNorm2d,
-        nn.InstanceNorm3d: nn.BatchNorm3d,
-    }
-    kind = next(kinds[base] for base in type(norm).__mro__ if base in kinds)
-    batch = kind(norm.num_features, norm.eps, affine=norm.affine)
-    batch.to(norm.running_mean)
-    batch.load_state_dict(norm.state_dict())
-    return batch
-
-
-register_rule(*(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), kind='norm')(
-    _tracked_norm
-)
+register_rule(
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, pyg_nn.InstanceNorm)
+)(SpikingInstanceNorm.from_ann)
 
 _TABLE: dict[Kind, tuple[Any, ...]] = {
     'norm': (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),

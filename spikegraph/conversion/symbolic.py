@@ -14,6 +14,8 @@ import torch
 import torch_geometric.nn as pyg_nn
 import torch_geometric.utils as pyg_utils
 from torch import Tensor, nn
+from torch._functorch import utils as functorch
+from torch.autograd.function import _SingleLevelFunction
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
@@ -63,6 +65,8 @@ def traceable_functions() -> Iterator[None]:
     originals = [(place, name, getattr(place, name)) for place, name in places]
     methods = {name: getattr(Tensor, name) for name in _METHODS}
     is_of = builtins.isinstance
+    unwrap = functorch.unwrap_dead_wrappers
+    scripted = torch.jit.ScriptFunction.__call__
     call = Aggregation.__call__  # Checks dimensions that are not known yet.
     try:
         for place, name, function in originals:
@@ -70,15 +74,91 @@ def traceable_functions() -> Iterator[None]:
         for name, method in methods.items():
             setattr(Tensor, name, _traceable(method, 'call_method'))
         Aggregation.__call__ = _unchecked(call)
+        # What 'apply' calls: models keep 'apply' itself, as in 'spmm = SpMM.apply'.
+        functorch.unwrap_dead_wrappers = _unwrapped(unwrap)
+        _SingleLevelFunction.apply = classmethod(_look_into)  # type: ignore[attr-defined]
+        torch.jit.ScriptFunction.__call__ = _whole(scripted)  # type: ignore[method-assign]
+        torch.Size = _Size  # type: ignore[assignment,misc]
         builtins.isinstance = passes_for
-        yield
+        with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+            yield  # Functions that torch.compile compiles are Python here.
     finally:
         builtins.isinstance = is_of
+        torch.Size = _SIZE  # type: ignore[misc]
+        torch.jit.ScriptFunction.__call__ = scripted  # type: ignore[method-assign]
+        del _SingleLevelFunction.apply  # type: ignore[attr-defined]
+        functorch.unwrap_dead_wrappers = unwrap
         Aggregation.__call__ = call
         for name in methods:
             delattr(Tensor, name)  # Inherited.
         for place, name, function in originals:
             setattr(place, name, function)
+
+
+_SIZE = torch.Size
+
+
+class _SizeType(type):
+    def __call__(cls, *args: Any) -> Any:
+        return tuple(args[0]) if find_traced(args) else _SIZE(*args)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, _SIZE)
+
+
+class _Size(metaclass=_SizeType):
+    """Stands for :class:`torch.Size`, which takes known numbers only."""
+
+
+class _Context:
+    """What a function with gradients of its own writes to, where there are none."""
+
+    def __init__(self, num_inputs: int) -> None:
+        self.needs_input_grad = (False,) * num_inputs
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Nothing goes back."""
+
+    save_for_forward = mark_dirty = mark_non_differentiable = save_for_backward
+    set_materialize_grads = save_for_backward
+
+
+def _look_into(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """Looks into functions with gradients of their own, which PyTorch would hand to
+    code that takes tensors only, and crash.
+    """
+    if not find_traced((args, kwargs)):
+        return super(_SingleLevelFunction, cls).apply(*args, **kwargs)
+    if cls.setup_context is not torch.autograd.Function.setup_context:
+        return cls.forward(*args, **kwargs)
+    return cls.forward(_Context(len(args)), *args, **kwargs)
+
+
+def _unwrapped(unwrap: Any) -> Any:
+    """Lets functions with gradients of their own take symbolic values."""
+
+    def traced(args: Any) -> Any:
+        return args if find_traced(args) else unwrap(args)
+
+    return traced
+
+
+def _whole(call: Any) -> Any:
+    """Records functions that torch.jit has compiled, which take tensors only."""
+
+    def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = find_traced((args, kwargs))
+        if not found:
+            return call(self, *args, **kwargs)
+
+        @wraps(self, assigned=())
+        def scripted(*args: Any, **kwargs: Any) -> Any:
+            return call(self, *args, **kwargs)
+
+        scripted.__name__, scripted.scripted = self.name, True  # type: ignore[attr-defined]
+        return found[0].tracer.create_proxy('call_function', scripted, args, kwargs)
+
+    return traced
 
 
 def _unchecked(call: Any) -> Any:

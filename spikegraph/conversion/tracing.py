@@ -19,13 +19,14 @@ from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
 from spikegraph.conversion.examples import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
 from spikegraph.conversion.numbers import NumberAsked, Numbers
+from spikegraph.conversion.outputs import FORM, take_apart
 from spikegraph.conversion.proxies import Traced, is_foreign
 from spikegraph.conversion.questions import Questions
 from spikegraph.conversion.recorder import Recorder, Recording
 from spikegraph.conversion.replacement import Layers, TraceOptions
 from spikegraph.conversion.rules import is_leaf, rule_for
 from spikegraph.conversion.symbolic import traceable_functions
-from spikegraph.conversion.wrappers import plain_copy
+from spikegraph.conversion.wrappers import full_precision, plain_copy
 from spikegraph.nn import SpikingTwin
 
 # Tracing replaces functions and methods of torch for all threads.
@@ -77,7 +78,8 @@ class _Tracer(Recorder):
 
         def forward() -> Any:
             with Recording(self):
-                return root_fn(root, **given)
+                out, self.form = take_apart(root_fn(root, **given))
+            return out
 
         forward.__annotations__.clear()  # Which the graph would take for its own.
         return forward, []
@@ -225,7 +227,13 @@ def _trace(
         call = example_call(spec.leaves, spec.containers, spec.asked, dtype)
     tracer = _Tracer(layers, questions, numbers, spec, call)
     try:
-        with _LOCK, traceable_functions(), numbers.in_place(), torch.no_grad():
+        with (
+            _LOCK,
+            traceable_functions(),
+            full_precision(),
+            numbers.in_place(),
+            torch.no_grad(),
+        ):
             graph = tracer.trace(model)
             tracer.check_failures()
     except ValueAsked as error:
@@ -240,8 +248,8 @@ def _trace(
     except Exception as error:  # Whatever user code does with symbolic values.
         raise NotImplementedError(
             f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
-            f'{error} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
-            'or convert the part of the model without it'
+            f'{_first_line(error)} ({_place_of(error)}). Rewrite that line with '
+            'functions of PyTorch, or convert the part of the model without it'
         ) from error
     finally:
         tracer.closed = True
@@ -249,6 +257,7 @@ def _trace(
     questions.insert(graph)
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.
     network = fx.GraphModule(model, graph, type(model).__name__)
+    network.meta[FORM] = tracer.form
     _bind_arguments(network)
     for module in network.modules():
         if getattr(module, 'inplace', False):
@@ -257,6 +266,11 @@ def _trace(
     drop_unread_inputs(graph)
     network.recompile()
     return network, tracer.specification()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without lists of signatures and values."""
+    return (str(error).splitlines() or [''])[0]
 
 
 def _place_of(error: Exception) -> str:
@@ -361,6 +375,8 @@ def _bind_arguments(network: fx.GraphModule) -> None:
     """Puts the arguments of modules in order, however the caller wrote them."""
     for node in network.graph.nodes:
         if node.op == 'call_module':
+            if isinstance(module_of(network, node), torch.jit.ScriptModule):
+                continue  # It has no signature, and one way to be called.
             signature = inspect.signature(module_of(network, node).forward)
             bound = signature.bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs

@@ -1,5 +1,5 @@
-"""Copies of models and arguments that hold sparse tensors, which PyTorch does not
-copy where they are compressed.
+"""Copies of models and arguments that hold what PyTorch does not copy: compressed
+sparse tensors, tensors with a gradient function, compiled functions.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from torch import Tensor, nn
 
 _WITHOUT_PARTS = (str, bytes, int, float, complex, type, ModuleType, FunctionType)
 
+_SHARED = (
+    torch.jit.ScriptFunction,
+    *(torch._ops.OpOverload, torch._ops.OpOverloadPacket),
+    torch.library.CustomOpDef,
+)
+
 
 def deepcopy(value: Any, memo: dict[int, Any] | None = None) -> Any:
-    """What :func:`copy.deepcopy` returns, also where there are sparse tensors, as
-    buffers, in containers, or cached inside a layer.
+    """What :func:`copy.deepcopy` returns, also where there are sparse tensors, or such
+    that were computed with gradients, as buffers, in containers, or cached inside a
+    layer. Compiled functions are shared.
 
     Args:
         value (Any): What is copied.
@@ -25,29 +32,35 @@ def deepcopy(value: Any, memo: dict[int, Any] | None = None) -> Any:
             (default: :obj:`None`)
     """
     memo = {} if memo is None else memo
-    for tensor in _sparse_tensors(value, set()):
-        if id(tensor) not in memo:
-            memo[id(tensor)] = _copied(tensor)
+    for item in _find_special(value):
+        if id(item) not in memo:
+            memo[id(item)] = _copied(item) if isinstance(item, Tensor) else item
     return copy.deepcopy(value, memo)
 
 
 def _copied(tensor: Tensor) -> Tensor:
     found = tensor.detach().clone()
+    if tensor.grad_fn is not None:
+        return found
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(found, tensor.requires_grad)
     return found.requires_grad_(tensor.requires_grad)
 
 
-def _sparse_tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
-    """The sparse tensors that a value holds, however deep."""
-    waiting = [value]
+def _find_special(value: Any) -> Iterator[Any]:
+    """What a value holds that has to be copied by hand or shared, however deep."""
+    waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
         if id(item) in seen or isinstance(item, _WITHOUT_PARTS):
             continue
         seen.add(id(item))
-        if isinstance(item, Tensor) and item.layout != torch.strided:
+        if isinstance(item, _SHARED):
             yield item
+            continue
+        if isinstance(item, Tensor):
+            if item.layout != torch.strided or item.grad_fn is not None:
+                yield item
         elif isinstance(item, Mapping):
             waiting += [*item.keys(), *item.values()]
         elif isinstance(item, (list, tuple, set, frozenset)):

@@ -139,7 +139,7 @@ class _Watch:
         self.numbers: dict[tuple[str, int], int] = {}
         self.handles = []
         for path, module in model.named_modules():
-            if path:
+            if path and not isinstance(module, torch.jit.ScriptModule):
                 enter = module.register_forward_pre_hook(self._enter(path))
                 leave = module.register_forward_hook(self._leave, always_call=True)
                 self.handles += [enter, leave]

@@ -9,7 +9,7 @@ from torch import nn
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.call import as_calls
 from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import unwrap
+from spikegraph.conversion.wrappers import full_precision, unwrap
 from spikegraph.measurement.ann import RowFinder, count_ann
 from spikegraph.measurement.counter import Counter, row_name, signal_names, tensors_in
 from spikegraph.measurement.counts import Counts, LayerCounts
@@ -24,7 +24,9 @@ class Measurement:
     Args:
         layers (List[LayerCounts]): One row per layer and population.
         num_nodes (int): How many of :obj:`unit` there are, which energies are divided
-            by: rows of the first output unless something else was asked for.
+            by: rows of the main output, see
+            :func:`~spikegraph.conversion.outputs.main_output`, unless something else
+            was asked for.
         table (EnergyTable): The energies of single operations.
         uncounted (List[str]): Operations with unknown cost, left out. There are no
             ratios then.
@@ -145,6 +147,7 @@ class Measurement:
 
 
 @torch.no_grad()
+@full_precision()
 def measure(
     model: nn.Module,
     snn: SpikingModel,

@@ -10,6 +10,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
+from spikegraph.conversion.outputs import main_output
 from spikegraph.conversion.tracing import operation_of
 from spikegraph.nn import EarliestMember, GraphFilter, SpikingConv, SpikingLayer
 from spikegraph.nn.analog import is_edge_index
@@ -153,12 +154,11 @@ def units_of(samples: Sequence[Samples], per: Unit | None) -> tuple[Unit, int]:
 
 
 def _main_output(output: fx.Node, env: dict[fx.Node, Any]) -> fx.Node | None:
-    """The first tensor of numbers that is returned."""
+    """What is returned first, see :func:`main_output`."""
     leaves = pytree.tree_leaves(output.args)
-    nodes = [n for n in leaves if isinstance(n, fx.Node)]
-    values = [n for n in nodes if isinstance(env[n], Tensor)]
-    real = [n for n in values if env[n].is_floating_point()]
-    return next(iter(real or values), None)
+    values = [env[n] if isinstance(n, fx.Node) else None for n in leaves]
+    position = main_output(values)
+    return None if position is None else leaves[position]
 
 
 def _behind(node: fx.Node | None) -> list[fx.Node]:

@@ -1,6 +1,7 @@
 import copy
 import warnings
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from spikegraph import ConversionConfig, convert, load, measure, save
+from spikegraph.inference import predict
 from tests.conversion.cnns import images
 
 FINE = ConversionConfig(num_steps=100, base=1.08, per_channel=True)
@@ -183,3 +185,176 @@ def test_original_keeps_its_parametrizations():
     for original, other in zip(model.modules(), copied.modules(), strict=True):
         assert type(original).__name__ == type(other).__name__
     assert hasattr(model[0], 'parametrizations')
+
+
+class Cast(nn.Module):
+    """Trained in half precision, in one of the ways that are usual."""
+
+    def __init__(self, decorated=False):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+        if decorated:
+            self.compute = torch.autocast('cpu', dtype=torch.bfloat16)(self.compute)
+
+    def compute(self, x):
+        h = self.first(x).relu()
+        return self.last(h.to(self.last.weight.dtype))
+
+    def forward(self, x):
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            return self.compute(x).float()
+
+
+class Around(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.body = wrap(nn.Sequential(nn.Linear(6, 8), nn.ReLU()))
+        self.heads = nn.ModuleList([nn.DataParallel(wrap(nn.Linear(8, 3)))])
+
+    def forward(self, x):
+        return self.heads[0](self.body(x))
+
+
+def rows(number=40):
+    return torch.rand(number, 6, generator=torch.Generator().manual_seed(number))
+
+
+def compiled(model):
+    return torch.compile(model, backend='eager')
+
+
+@pytest.mark.parametrize('decorated', [False, True])
+def test_autocast_is_ignored(decorated):
+    torch.manual_seed(0)
+    model, x = Cast(decorated), rows()
+    snn = convert(model, x, FINE)
+    with torch.no_grad():
+        expected = model.last(model.first(x).relu())
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            assert torch.equal(convert(model, x, FINE)(x), snn(x))
+            assert model.first(x).dtype == torch.bfloat16  # It is as it was.
+    assert (snn(x) - expected).norm() < 0.05 * expected.norm()
+    assert snn.report.logit_relative_error < 0.05
+    assert measure(model, snn, x).uncounted == []
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+@pytest.mark.parametrize('outside', [False, True])
+@pytest.mark.parametrize('wrap', [nn.DataParallel, compiled])
+def test_wrappers_inside_and_outside(wrap, outside, tmp_path):
+    torch.manual_seed(0)
+    model, x = Around(wrap).eval(), rows()
+    torch.manual_seed(0)
+    plain, wrapped = Around(lambda part: part).eval(), wrap(model) if outside else model
+    snn, expected = convert(wrapped, x, FINE), convert(plain, x, FINE)
+    assert torch.equal(snn(x), expected(x))
+    assert snn.report.layers == expected.report.layers
+    total, found = measure(wrapped, snn, x), measure(plain, expected, x)
+    assert total.layers == found.layers and total.uncounted == []
+    assert torch.equal(predict(wrapped, x, False), predict(plain, x, False))
+    assert torch.equal(predict(snn, x, False), snn(x))
+    save(snn, tmp_path / 'snn')
+    for other in (wrapped, plain):
+        assert torch.equal(load(tmp_path / 'snn', other)(x), snn(x))
+    assert type(model.body) is type(wrap(nn.ReLU()))  # The argument is as it was.
+
+
+COMPILERS = {'script': torch.jit.script, 'trace': lambda m: torch.jit.trace(m, rows())}
+
+
+class Deep(nn.Module):
+    def __init__(self, compiler=None):
+        super().__init__()
+        part = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+        self.parts = nn.ModuleList([COMPILERS[compiler](part) if compiler else part])
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.parts[0](x))
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+@pytest.mark.parametrize('compiler', COMPILERS)
+def test_parts_that_jit_compiled(compiler, tmp_path):
+    torch.manual_seed(0)
+    model, x = Deep(compiler).eval(), rows()
+    match = r"'parts.0' \(\w+Module\): torch.jit hides.*state_dict\(\), or pass"
+    with pytest.raises(NotImplementedError, match=match):
+        convert(model, x, FINE)
+    again = Deep().eval()  # As it says.
+    again.load_state_dict(model.state_dict())
+    snn = convert(again, x, FINE)
+    assert snn.report.num_activations == 1
+    with torch.no_grad():
+        assert (snn(x) - model(x)).norm() < 0.05 * model(x).norm()
+    analog = convert(model, x, replace(FINE, allow_analog=True))
+    assert 'parts.0' in str(analog.report.analog)
+    save(analog, tmp_path / 'snn')
+    assert torch.equal(load(tmp_path / 'snn', model)(x), analog(x))
+    found, expected = measure(model, analog, x), measure(again, snn, x)
+    assert found.uncounted == []  # PyTorch shows what runs inside.
+    assert found.total.ann_macs == expected.total.ann_macs == 40 * (6 * 8 + 8 * 3)
+    assert found.total.snn_macs >= 40 * 6 * 8
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+@pytest.mark.parametrize('compiler', COMPILERS)
+def test_models_that_jit_compiled(compiler):
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU()), rows()
+    compiled = COMPILERS[compiler](model)
+    for call in (convert, lambda m, x, _: predict(m, x)):
+        with pytest.raises(
+            ValueError, match=r"'model' to be written in Python.*convert"
+        ):
+            call(compiled, x, FINE)
+    assert convert(model, x, FINE).report.num_activations == 1
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_functions_that_are_compiled():
+    x = rows()
+
+    @torch.compile(backend='eager')
+    def eager(h):
+        return h.relu()
+
+    class Compiled(Cast):
+        def forward(self, x):
+            return self.last(eager(self.first(x)))
+
+    snn = convert(Compiled(), x, FINE)
+    assert snn.report.num_activations == 1 and snn.report.analog == {}
+
+
+def test_averages_name_the_part_everywhere(tmp_path):
+    model, x = Cast().eval(), rows()
+    average = torch.optim.swa_utils.AveragedModel(model)
+    snn = convert(average.module, x, FINE)
+    save(snn, tmp_path / 'snn')
+    calls = (
+        lambda: convert(average, x, FINE),
+        lambda: measure(average, snn, x),
+        lambda: predict(average, x),
+        lambda: load(tmp_path / 'snn', average),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r'convert\(model.module, '):
+            call()
+    assert torch.equal(load(tmp_path / 'snn', average.module)(x), snn(x))
+
+
+@pytest.mark.parametrize('place', ['_buffers', '__dict__', 'list'])
+def test_tensors_that_carry_gradients(place):
+    """They are copied, and the model keeps its own."""
+    model, x = Cast(), rows()
+    weight = torch.rand(8, 8, requires_grad=True)
+    value = weight @ weight
+    if place == 'list':
+        model.values = [value]
+    elif place == '_buffers':
+        model.register_buffer('value', value)
+    else:
+        model.value = value
+    assert convert(model, x, FINE).report.num_activations == 1
+    kept = model.values[0] if place == 'list' else model.value
+    assert kept is value and value.grad_fn is not None
