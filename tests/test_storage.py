@@ -37,7 +37,7 @@ def test_round_trip(name, kwargs, graph, tmp_path):
     before = {k: v.clone() for k, v in other.state_dict().items()}
     loaded = load(path, other)
     assert torch.equal(loaded(graph), snn(graph))
-    assert loaded.report == snn.report and loaded.config == config
+    assert loaded.report == snn.report and loaded.config == snn.config
     after = other.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
     expected = snn.state_dict()
@@ -177,7 +177,7 @@ def test_edited_headers(name, graph, tmp_path):
         ('config.num_steps', 10**30, r"'num_steps' to be at most 126"),
         ('config.base', {}, r"config.base' to be a number or 'auto' \(got \{\}\)"),
         ('config.scale', ['percentile', '9'], r'scale\[1\]. to be a number \(got 9\)'),
-        ('config.levels', 'fit', r"'geometric', 'fitted' \(got fit\)"),
+        ('config.levels', 'fit', r"'geometric' or 'fitted' or null \(got fit\)"),
         ('config.hidden', 3, r"'header.config' to have no entry 'hidden'"),
         ('report.populations.0.name', 'other', r"'other'.* in the report"),
         ('report.populations.0.scale', [1], r'scale. to be a list of 2 \(got \[1\]'),

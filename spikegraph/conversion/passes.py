@@ -58,6 +58,12 @@ class Structure:
     num_folded: int = 0
     preprocessed: list[str] = field(default_factory=list)
 
+    @property
+    def has_images(self) -> bool:
+        """Whether it has convolutions over images, or volumes."""
+        layers = (m for m in self.network.modules() if isinstance(m, SpikingConv))
+        return any(layer.channel_dim < -2 for layer in layers)
+
 
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
