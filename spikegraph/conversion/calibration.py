@@ -26,6 +26,7 @@ from spikegraph.conversion.passes import (
     summed_layers,
 )
 from spikegraph.conversion.sampling import as_rows, sample, tied_samples
+from spikegraph.conversion.tracing import place_of
 from spikegraph.nn import Analog, GraphFilter, PhaseNeuron, SpikeGate, SpikingLayer
 from spikegraph.nn.activation import check_activation
 from spikegraph.nn.layer import values_of
@@ -125,7 +126,7 @@ def calibrate(
                     may_be_relative = False
                 if values is None:
                     values = sample(node, module, analog, config)
-                _check_population(name, module, potentials, values)
+                _check_population(_name_of(structure, node), module, potentials, values)
                 weight = None
                 if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
                     weight = _importance(readout_weight(network, node), values)
@@ -176,21 +177,28 @@ def _is_foreign(module: nn.Module, structure: Structure, node: fx.Node) -> bool:
     return claimed and not ours and node.name not in structure.analog
 
 
+def _name_of(structure: Structure, node: fx.Node) -> str:
+    """A population, what it stands for, and where the model calls that."""
+    path = str(node.target)
+    what = structure.populations[path]
+    name = path.split('.', 1)[1]
+    return f"'{name}', which stands for {what}{place_of(node)},"
+
+
 def _check_population(
     name: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
-    name = name.split('.', 1)[1]
     if not bool(potentials.isfinite().all()):
         bad = float(potentials[~potentials.isfinite()][0])
         raise ValueError(
-            f"Expected the pre-activation of '{name}' to be finite on the "
+            f'Expected the pre-activation of {name} to be finite on the '
             f'calibration data (got {bad}); look at the model, and at edge weights whose '
             'sum over a node is negative'
         )
     if not bool((values != 0).any()):
         largest = float(potentials.max()) if potentials.numel() else float('nan')
         raise ValueError(
-            f"Expected the calibration data to activate '{name}' (got a "
+            f'Expected the calibration data to activate {name} (got a '
             f'largest pre-activation of {largest:g}, so it would never fire); give '
             'calibration data like the data the model was trained on'
         )
@@ -198,7 +206,7 @@ def _check_population(
         try:
             check_activation(neuron.activation)
         except ValueError as error:
-            raise ValueError(f"Cannot convert '{name}': {error}") from error
+            raise ValueError(f'Cannot convert {name}: {error}') from error
 
 
 def _activated(neuron: PhaseNeuron) -> Callable[[Tensor, int], Tensor]:

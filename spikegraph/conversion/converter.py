@@ -132,7 +132,8 @@ def _verify(
                 raise ValueError(
                     f'Expected the traced {type(model).__name__} to repeat the output of '
                     f'the model in evaluation mode (got {differs}). Is it random or '
-                    'stateful then, or does it change a view in place?'
+                    'stateful then, or does it change a view in place? Pass noise and '
+                    'states as arguments, and write to copies, made by clone()'
                 )
 
 

@@ -87,8 +87,8 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         if node.op != 'call_module' or node not in signals:
             continue
         norm = module_of(network, node)
-        if not isinstance(norm, _BatchNorm):
-            continue
+        if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+            continue  # Without statistics it stays analog.
         before = node.all_input_nodes[0]
         if before not in sums or len(before.users) != 1:
             continue
@@ -96,7 +96,7 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         layers: list[Any] = [module_of(network, n) for n in calls]
         if any(layer.num_channels != norm.num_features for layer in layers):
             continue  # It normalises another dimension, or one is broadcast.
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_var is not None
         gain = (norm.running_var + norm.eps).rsqrt()
         gain = gain if norm.weight is None else gain * norm.weight
         offset = -norm.running_mean * gain

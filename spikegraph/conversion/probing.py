@@ -124,7 +124,7 @@ def _mix(outs: list[list[Any]], weight: float) -> bool:
             if a != b:
                 return False
             continue
-        if a.shape != b.shape or a.shape != mixed.shape:
+        if a.shape != b.shape or a.shape != mixed.shape or a.layout != torch.strided:
             return False
         if not a.is_floating_point():
             if not (torch.equal(a, b) and torch.equal(a, mixed)):

@@ -51,6 +51,7 @@ REFUSALS: dict[type[nn.Module], str] = {
     for name in names.split()
     if (found := _find(name)) is not None
 }
-REFUSALS[nn.LayerNorm] = _STATISTICS
+REFUSALS[nn.LayerNorm] = REFUSALS[nn.GroupNorm] = _STATISTICS
+REFUSALS[nn.LocalResponseNorm] = _STATISTICS
 REFUSALS[nn.LSTM] = REFUSALS[nn.GRU] = _RECURRENT
 REFUSALS[nn.MultiheadAttention] = _ATTENTION

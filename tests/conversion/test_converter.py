@@ -320,7 +320,7 @@ REFUSALS = {
     'softmax inside': (lambda: Refused(nn.Softmax(-1)), r"'act' \(Softmax\)"),
     'max': (
         lambda: Refused(lambda x: x.max(dim=-1, keepdim=True)[0].expand(-1, 8)),
-        r"Cannot convert 'max_1'",
+        r"Cannot convert 'max'",
     ),
     'attention': (Attention, r"Cannot convert 'att' \(GATConv\).*allow_analog=True"),
     'subclass': (WithMyConv, r"'square' \(Tensor.square\) in mine \(MyConv\)"),
@@ -657,7 +657,7 @@ REFUSED = {
     'product': (lambda s, x, e: s.c1(x, e) * s.l5(x), 'it multiplies two signals'),
     'signal as weight': (
         lambda s, x, e: s.c1(x, e, s.l5(x)[e[0], 0]),
-        r"'c1' \(GCNConv\): 'getitem_\d' enters beside its features",
+        r"'c1' \(GCNConv\): another value that depends on features enters beside",
     ),
     'indices': (
         lambda s, x, e: torch.stack([s.c1(x, e).relu(), s.l5(x).relu()]).max(0)[1],
