@@ -126,7 +126,8 @@ def calibrate(
                     may_be_relative = False
                 if values is None:
                     values = sample(node, module, analog, config)
-                _check_population(_name_of(structure, node), module, potentials, values)
+                what = _stands_for(structure, node)
+                _check_population(name, what, module, potentials, values)
                 weight = None
                 if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
                     weight = _importance(readout_weight(network, node), values)
@@ -177,36 +178,34 @@ def _is_foreign(module: nn.Module, structure: Structure, node: fx.Node) -> bool:
     return claimed and not ours and node.name not in structure.analog
 
 
-def _name_of(structure: Structure, node: fx.Node) -> str:
-    """A population, what it stands for, and where the model calls that."""
-    path = str(node.target)
-    what = structure.populations[path]
-    name = path.split('.', 1)[1]
-    return f"'{name}', which stands for {what}{place_of(node)},"
+def _stands_for(structure: Structure, node: fx.Node) -> str:
+    """What a population stands for, and where the model calls that."""
+    return f'It stands for {structure.populations[str(node.target)]}{place_of(node)}'
 
 
 def _check_population(
-    name: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
+    name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
+    name = name.split('.', 1)[1]
     if not bool(potentials.isfinite().all()):
         bad = float(potentials[~potentials.isfinite()][0])
         raise ValueError(
-            f'Expected the pre-activation of {name} to be finite on the '
+            f"Expected the pre-activation of '{name}' to be finite on the "
             f'calibration data (got {bad}); look at the model, and at edge weights whose '
-            'sum over a node is negative'
+            f'sum over a node is negative. {what}'
         )
     if not bool((values != 0).any()):
         largest = float(potentials.max()) if potentials.numel() else float('nan')
         raise ValueError(
-            f'Expected the calibration data to activate {name} (got a '
+            f"Expected the calibration data to activate '{name}' (got a "
             f'largest pre-activation of {largest:g}, so it would never fire); give '
-            'calibration data like the data the model was trained on'
+            f'calibration data like the data the model was trained on. {what}'
         )
     if isinstance(neuron.activation, nn.Module):
         try:
             check_activation(neuron.activation)
         except ValueError as error:
-            raise ValueError(f'Cannot convert {name}: {error}') from error
+            raise ValueError(f"Cannot convert '{name}': {error}") from error
 
 
 def _activated(neuron: PhaseNeuron) -> Callable[[Tensor, int], Tensor]:

@@ -153,8 +153,9 @@ def replace_values(node: fx.Node, gate: fx.Node) -> None:
         picks = user.target is operator.getitem and user.args[1] == 0
         if not picks and not (user.target is getattr and user.args[1] == 'values'):
             raise NotImplementedError(
-                'Cannot convert a maximum whose indices are read, which spike times do not '
-                f'tell. Read only the values{place_of(node)}'
+                f"Cannot convert '{getattr(node.target, '__name__', node.target)}': its "
+                'indices are read, and spike times do not tell them. Read only the '
+                f'values{place_of(node)}'
             )
         user.replace_all_uses_with(gate)
         node.graph.erase_node(user)

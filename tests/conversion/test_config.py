@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch_geometric.nn.models import GCN
 
@@ -95,3 +96,35 @@ def test_graphs_are_no_images(graph):
     model = GCN(graph.x.size(1), 8, 2, 3).to(graph.x.dtype)
     snn = convert(model, graph)
     assert snn.report.levels == 'geometric' and not snn.report.per_channel
+
+
+class Arranged(nn.Module):
+    """Dimensions are moved between a convolution and what follows."""
+
+    def __init__(self, arrange):
+        super().__init__()
+        self.conv, self.arrange = nn.Conv2d(3, 4, (3, 8)), arrange
+
+    def forward(self, x):
+        return self.arrange(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    'arrange, shape',
+    [
+        (lambda h: h.squeeze(3).relu().mean(2), (4, 1)),
+        (lambda h: h.relu().squeeze(-1).mean(2), (4, 1, 1)),
+        (lambda h: F.max_pool1d(h.squeeze(3), 2).relu().mean(2), (4, 1)),
+        (lambda h: h.permute(0, 2, 3, 1).relu().mean((1, 2)), (4,)),
+        (lambda h: h.flatten(2).relu().mean(2), (4, 1)),
+        (lambda h: h.unsqueeze(2).relu().flatten(2).mean(2), (4, 1, 1, 1)),
+    ],
+)
+def test_channels_are_found_where_they_were_moved_to(arrange, shape):
+    torch.manual_seed(0)
+    model, x = Arranged(arrange).eval(), torch.rand(12, 3, 9, 8)
+    snn = convert(model, x)
+    scales = {tuple(n.scale.shape) for k, n in snn.neurons.items() if 'input' not in k}
+    assert scales == {shape}
+    other = torch.rand(5, 3, 13, 8)  # As many channels, at more places.
+    assert (snn(other) - model(other)).norm() < 0.2 * model(other).norm()
