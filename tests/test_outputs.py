@@ -208,6 +208,7 @@ def test_unwritable_place(option, tmp_path, monkeypatch, capsys):
             "--seed 2 (did you mean '--seeds'?); see 'spikegraph run",
         ),
         ('sweep digits --num-step 2', "(did you mean '--num-steps'?)"),
+        ('datasets --json -', "arguments: --json -; see 'spikegraph datasets --help'"),
         ('run --outptu=x', "(did you mean '--output'?)"),
         ('run --json=', "Expected a name (got '')"),
         ('run --output=', "Expected a name (got '')"),

@@ -16,6 +16,9 @@ _DESCRIPTION = (
 )
 
 
+_SIMILAR = 0.7  # So close are options that are taken for each other.
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         # An option that is cut short may mean another one tomorrow.
@@ -40,8 +43,8 @@ def _hint(arguments: Sequence[str], options: Sequence[str]) -> str:
     for argument in arguments:
         name = argument.partition('=')[0]
         longer = [option for option in options if option.startswith(name)]
-        found = longer[:1] or difflib.get_close_matches(name, options, n=1)
-        if name.startswith('-') and found:
+        found = longer[:1] or difflib.get_close_matches(name, options, 1, _SIMILAR)
+        if name.strip('-') and name.startswith('-') and found:
             return f" (did you mean '{found[0]}'?)"
     return ''
 
