@@ -30,6 +30,8 @@ TECHNIQUES = {
     'base 2, thresholds not shifted': {
         'base': 2.0,
         'threshold_shift': 1.0,
+        'per_channel': False,
+        'levels': 'geometric',
         'compensate': None,
         'encode_input': False,
     },

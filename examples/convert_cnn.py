@@ -37,8 +37,8 @@ for _ in range(args.epochs):
 model.eval()
 
 # Convert: batches of training images, no labels, no gradients; the model stays as it
-# is. CNNs want one scale per channel.
-config = spikegraph.ConversionConfig(num_steps=args.num_steps, per_channel=True)
+# is. For images, levels are fitted, and every channel has a scale of its own.
+config = spikegraph.ConversionConfig(num_steps=args.num_steps)
 batches = [dataset.normalize(x) for x in dataset.train_x[:1020].split(128)]
 snn = spikegraph.convert(model, batches, config)
 print(snn.report)

@@ -101,14 +101,13 @@ def format_experiment(result: Experiment) -> str:
         lines.append(f'{start}{_cell(megabytes, 1):>15} MB ({_timed(result)})')
     seed = '' if result.weights is not None else f' (seed {first.trained.seed})'
     lines += ['', f'Conversion{seed}', str(first.snn.report)]
-    measurement = str(first.measurement)
     whole = 'one inference over the whole graph'
-    for kind, thing in ((GraphDataset, 'graph'), (ImageDataset, 'image')):
+    sizes = describe(result.dataset, result.recipe)['dataset']
+    for kind, things in ((GraphDataset, 'graphs'), (ImageDataset, 'images')):
         if isinstance(result.dataset, kind):
-            whole = f'{first.measurement.num_nodes} test {thing}s'
-            measurement = measurement.replace(' per node', f' per {thing}')
+            whole = f'{sizes["num_measured"]} test {things}'
     title = f'Operations of {whole}{seed}'
-    return '\n'.join([*lines, '', title, measurement])
+    return '\n'.join([*lines, '', title, str(first.measurement)])
 
 
 def format_sweep(result: Sweep) -> str:

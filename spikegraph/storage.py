@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,11 @@ from spikegraph.schema import from_json, to_json
 FORMAT = 'spikegraph'
 FORMAT_VERSION = 2
 _CHECKSUM = 'sha256'
+_LONGEST_REASON = 400
+_REMEDY = (
+    'The file was edited or damaged; copy it again, or convert and save the network '
+    'again'
+)
 # What the model brings itself, and what is for messages only.
 _NOT_SAVED = ('defaults',)
 
@@ -111,8 +117,16 @@ def load(path: str | PathLike[str], model: nn.Module) -> SpikingModel:
             or from another version, or if :obj:`model` has another structure.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"Expected a file at '{path}' (found none)")
+        found = 'something else' if Path(path).exists() else 'none'
+        raise FileNotFoundError(
+            f"Expected a file at '{path}' (found {found}); 'spikegraph.save' writes one"
+        )
     model = unwrap(model)
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            "Expected 'model' to be a torch.nn.Module of the class and size that was "
+            f"converted to '{path}' (got {type(model).__name__})"
+        )
     header, tensors = _read(path)
     report = header.report
     spec = replace(header.spec, defaults=defaults_of(model))
@@ -143,9 +157,12 @@ def _building(
     try:
         yield
     except Exception as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"Expected 'model' to have the structure of the {report.model} saved in "
-            f"'{path}' (got {type(model).__name__}): {error or type(error).__name__}"
+            f"'{path}' (got {type(model).__name__}): "
+            f'{textwrap.shorten(reason, _LONGEST_REASON)}. Make the model as it was made '
+            'before the conversion'
         ) from error
 
 
@@ -181,7 +198,7 @@ def _parse(path: str | PathLike[str], text: str) -> _Header:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"Expected '{path}' to hold valid JSON with a version (got "
-            f'{type(error).__name__}: {error})'
+            f'{type(error).__name__}: {error}). {_REMEDY}'
         ) from error
     if type(version) is not int or version != FORMAT_VERSION:
         older = type(version) is int and version < FORMAT_VERSION
@@ -198,8 +215,7 @@ def _parse(path: str | PathLike[str], text: str) -> _Header:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError) else repr(error)
         raise ValueError(
-            f"Expected '{path}' to hold a complete description: {reason}. The file was "
-            'edited or damaged; copy it again, or convert and save the network again'
+            f"Expected '{path}' to hold a complete description: {reason}. {_REMEDY}"
         ) from error
 
 

@@ -211,8 +211,9 @@ def load_weights(
     model = build(dataset, recipe)
     expected = f'the state dict of a {type(model).__name__}{_shape(recipe)}'
     if not os.path.isfile(path):
+        found = 'something else' if os.path.exists(path) else 'no such file'
         raise FileNotFoundError(
-            f"Expected '{path}' to be a file with {expected} (got no such file); "
+            f"Expected '{path}' to be a file with {expected} (got {found}); "
             "'torch.save(model.state_dict(), path)' writes one"
         )
     expected = f"Expected '{path}' to hold {expected}"

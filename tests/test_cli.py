@@ -89,6 +89,27 @@ def test_weights_errors(options, match, capsys):
     )  # Of the program's insides.
 
 
+def test_energies_per_graph(tmp_path, capsys):
+    found = {}
+    for per in ('node', 'graph'):
+        file = tmp_path / f'{per}.json'
+        args = ['run', '--num-steps', '4', '--per', per, '--json', str(file)]
+        assert main(args) == 0
+        assert f'energy, nJ per {per} ' in capsys.readouterr().out
+        found[per] = json.loads(file.read_text())
+        assert found[per]['energy_per'] == per
+    one, whole = (found[per]['energy_pj']['ann_memory']['mean'] for per in found)
+    assert whole == pytest.approx(1797 * one) and one > 0
+    one, whole = (found[per]['summary']['energy_ratio_memory'] for per in found)
+    assert one == whole
+    args = ['sweep', 'digits', '--num-steps', '4', '--base', '2', '--json', '-']
+    assert main([*args, '--per', 'graph']) == 0
+    (row,) = json.loads(capsys.readouterr().out)['rows']
+    assert row['energy_per'] == 'graph' and row['energy_pj']['ann_memory']['mean'] == (
+        pytest.approx(found['graph']['energy_pj']['ann_memory']['mean'])
+    )
+
+
 def test_json_on_standard_output(capsys):
     assert main(['run', 'digits', '--seeds', '2', '--json', '-']) == 0
     out, err = capsys.readouterr()

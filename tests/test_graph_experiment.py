@@ -56,6 +56,7 @@ class Report:
 @dataclass
 class Counted:
     num_nodes: int
+    unit: str = 'graph'
     spikes_per_neuron: float = 0.25
 
     def energy_ratios(self):
@@ -68,7 +69,7 @@ class Counted:
         return {'layers': [], 'energy_table': 'none', 'uncounted': []}
 
     def __str__(self):
-        return 'energy, nJ per node'
+        return f'energy, nJ per {self.unit}'
 
 
 def graph_dataset(task):
@@ -104,9 +105,9 @@ def calls(monkeypatch):
         calls.update(calibration=calibration_data, config=config, progress=progress)
         return Noisy(model)
 
-    def measure(model, snn, data):
+    def measure(model, snn, data, per=None):
         calls.update(measured=data)
-        return Counted(sum(batch.num_graphs for batch in data))
+        return Counted(sum(batch.num_graphs for batch in data), per or 'graph')
 
     monkeypatch.setattr('spikegraph.training.load_dataset', load)
     monkeypatch.setattr(runs, 'convert', convert)
@@ -118,6 +119,15 @@ def calls(monkeypatch):
 def classification(monkeypatch):
     dataset = graph_dataset('classification')
     monkeypatch.setattr('spikegraph.training.load_dataset', lambda *args: dataset)
+
+
+def test_energies_per_node(calls, classification):
+    graphs, nodes = (run('ogbg-molbace', per=per) for per in (None, 'node'))
+    assert graphs.energy_per == 'graph' and nodes.energy_per == 'node'
+    num_graphs = graphs.runs[0].measurement.num_nodes
+    text = format_experiment(nodes)
+    assert f'Operations of {num_graphs} test graphs' in text
+    assert 'energy, nJ per node' in text
 
 
 def run(name, **kwargs):

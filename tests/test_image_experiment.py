@@ -223,6 +223,13 @@ def test_mirror_reaches_the_calibration(mlp, monkeypatch, mirror, mirrored):
     assert given[-1] is expected and sweep.to_dict()['mirrored_calibration'] is expected
 
 
+def test_energies_are_per_image(mlp):
+    assert run(per='image').energy_pj() == run().energy_pj()
+    assert run().to_dict()['energy_per'] == 'image'
+    with pytest.raises(ValueError, match=r"'per' to be 'image' for .* \(got 'node'\)"):
+        run(per='node')
+
+
 def test_mirror_is_for_images():
     with pytest.raises(ValueError, match=r"False for 'digits', .* \(got True\)"):
         run_experiment('digits', mirror=True, progress=False)
@@ -264,7 +271,8 @@ def test_default_config():
         assert default_config('mnist', **given).levels == 'geometric'
     with pytest.raises(ValueError, match="'levels' = 'fitted', which fits"):
         default_config('mnist', levels='fitted', base=1.5)
-    assert default_config('digits') == default_config('cora') == ConversionConfig()
+    plain = ConversionConfig(per_channel=False, levels='geometric')
+    assert default_config('digits') == default_config('cora') == plain
     assert not default_config('mnist', per_channel=False).per_channel
 
 

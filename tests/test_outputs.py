@@ -173,6 +173,7 @@ def full_at(path):
         ('--hidden 1000000000', r"'hidden' to be at most 65,536, because .*1000000000"),
         ('--layers 100000', r"'layers' to be at most 256, because .*\(got 100000\)"),
         ('--hidden 60000 --layers 200', r'fits into the .* GB .*60,000 .* 200 layers'),
+        ('--per image', r"'per' to be 'node' or 'graph' for 'digits' \(got 'image'\)"),
         ('--mirror', r"False for 'digits', whose inputs are no images"),
     ],
 )
@@ -207,6 +208,7 @@ def test_unwritable_place(option, tmp_path, monkeypatch, capsys):
             "--seed 2 (did you mean '--seeds'?); see 'spikegraph run",
         ),
         ('sweep digits --num-step 2', "(did you mean '--num-steps'?)"),
+        ('datasets --json -', "arguments: --json -; see 'spikegraph datasets --help'"),
         ('run --outptu=x', "(did you mean '--output'?)"),
         ('run --json=', "Expected a name (got '')"),
         ('run --output=', "Expected a name (got '')"),

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from safetensors.torch import save_file
 from torch import nn
+from torch_geometric.nn.models import GCN
 
 from spikegraph import ConversionConfig, convert, load, save
 from spikegraph.storage import _checksum
@@ -37,7 +38,7 @@ def test_round_trip(name, kwargs, graph, tmp_path):
     before = {k: v.clone() for k, v in other.state_dict().items()}
     loaded = load(path, other)
     assert torch.equal(loaded(graph), snn(graph))
-    assert loaded.report == snn.report and loaded.config == config
+    assert loaded.report == snn.report and loaded.config == snn.config
     after = other.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
     expected = snn.state_dict()
@@ -197,7 +198,7 @@ def test_edited_headers(name, graph, tmp_path):
         ('config.num_steps', 10**30, r"'num_steps' to be at most 126"),
         ('config.base', {}, r"config.base' to be a number or 'auto' \(got \{\}\)"),
         ('config.scale', ['percentile', '9'], r'scale\[1\]. to be a number \(got 9\)'),
-        ('config.levels', 'fit', r"'geometric', 'fitted' \(got fit\)"),
+        ('config.levels', 'fit', r"'geometric' or 'fitted' or null \(got fit\)"),
         ('config.hidden', 3, r"'header.config' to have no entry 'hidden'"),
         ('report.populations.0.name', 'other', r"'other'.* in the report"),
         ('report.populations.0.scale', [1], r'scale. to be a list of 2 \(got \[1\]'),
@@ -317,3 +318,33 @@ def test_mismatched_models(saved):
 def test_save_errors(tmp_path):
     with pytest.raises(ValueError, match=r'a SpikingModel \(got Linear\)'):
         save(nn.Linear(2, 2), tmp_path / 'a')
+
+
+@pytest.mark.parametrize(
+    'model, match',
+    [
+        (
+            GCN(5, 8, 3, 3),
+            r'got GCN\): Error.*\. Make the model as it was made before',
+        ),
+        (GCN(5, 9, 2, 3), r'size mismatch for convs\.0\.weight'),
+        (None, r"'model' to be a torch\.nn\.Module .* \(got NoneType\)"),
+        (5, r"'model' to be a torch\.nn\.Module .* \(got int\)"),
+    ],
+    ids=str,
+)
+def test_another_model_in_one_line(model, match, graph, tmp_path):
+    path = tmp_path / 'snn'
+    save(convert(GCN(5, 8, 2, 3).double(), graph), path)
+    with pytest.raises(ValueError, match=match) as error:
+        load(path, model)
+    message = str(error.value)
+    assert f"'{path}'" in message and '\n' not in message and len(message) < 800
+
+
+def test_no_file(graph, tmp_path):
+    model = GCN(5, 8, 2, 3)
+    for path, found in ((tmp_path, 'something else'), (tmp_path / 'a', 'none')):
+        match = rf"'{path}' \(found {found}\); 'spikegraph.save' writes one"
+        with pytest.raises(FileNotFoundError, match=match):
+            load(path, model)

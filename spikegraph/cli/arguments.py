@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from spikegraph.cli.names import _MODELS
+from spikegraph.cli.names import _MODELS, _UNITS
 
 _DESCRIPTION = (
     'Trains a graph network or CNN, converts it into a spiking one in which every '
     'neuron fires at most once per inference, and reports what that cost and saved.'
 )
+
+
+_SIMILAR = 0.7  # So close are options that are taken for each other.
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,8 +43,8 @@ def _hint(arguments: Sequence[str], options: Sequence[str]) -> str:
     for argument in arguments:
         name = argument.partition('=')[0]
         longer = [option for option in options if option.startswith(name)]
-        found = longer[:1] or difflib.get_close_matches(name, options, n=1)
-        if name.startswith('-') and found:
+        found = longer[:1] or difflib.get_close_matches(name, options, 1, _SIMILAR)
+        if name.strip('-') and name.startswith('-') and found:
             return f" (did you mean '{found[0]}'?)"
     return ''
 
@@ -193,6 +196,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help='do not encode the features as spikes; the first layer is then billed as '
         'multiply-accumulates',
     )
+    parser.add_argument(
+        '--per',
+        choices=_UNITS,
+        help='what energies are divided by: node or graph, of images: image (default: '
+        'node, of molecules: graph)',
+    )
     files = parser.add_argument_group('files')
     files.add_argument(
         '--root',
@@ -207,8 +216,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help="write the results as JSON; with '-' to standard output, and the report to "
         'standard error. Accuracies and ROC-AUC in percent, losses in points, errors in '
-        'the unit of the property, energies in pJ per node (of molecules: per '
-        'graph; of images: per image), times in seconds',
+        'the unit of the property, energies in pJ for each of what --per says, times in '
+        'seconds',
     )
     files.add_argument(
         '--output',

@@ -136,6 +136,7 @@ def _options(args: Namespace) -> dict[str, Any]:
         'root': args.root,
         'weights': args.weights,
         'mirror': args.mirror,
+        'per': args.per,
         'progress': sys.stderr.isatty(),
     }
 

@@ -75,7 +75,7 @@ def activation_of(network: fx.GraphModule, node: fx.Node) -> Activation:
         return _prelu(network, *arguments, **options)
     for value in (*arguments, *options.values()):
         if isinstance(value, fx.Node):
-            raise ValueError(f"its argument '{value.name}' is not a fixed number")
+            raise ValueError('one of its arguments is computed, and no fixed number')
     return _checked(module_type(*arguments, **options))
 
 
@@ -83,9 +83,10 @@ def check_hooks(target: str, module: nn.Module) -> None:
     """Raises a :obj:`ValueError` if a module has forward hooks."""
     hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
     if hooks:
+        name = getattr(hooks[0], '__qualname__', type(hooks[0]).__name__)
         raise ValueError(
             f"Expected '{target}' ({type(module).__name__}) to have no forward hooks, "
-            f'which conversion would drop (got {hooks[0]!r}); remove them first'
+            f'which conversion would drop (got {name}); remove them first'
         )
 
 
@@ -101,7 +102,7 @@ def _clamp(low: Any, high: Any) -> Activation:
     for value in (low, high):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not is_number:
-            raise ValueError(f"its bound '{value}' is not a fixed number")
+            raise ValueError('one of its bounds is computed, and no fixed number')
     if low == 0 and high is None:
         return 'relu'
     low = -float('inf') if low is None else float(low)
@@ -113,7 +114,7 @@ def _clamp(low: Any, high: Any) -> Activation:
 
 def _prelu(network: fx.GraphModule, weight: Any) -> nn.Module:
     if not (isinstance(weight, fx.Node) and weight.op == 'get_attr'):
-        raise ValueError(f"its weight '{weight}' is not a parameter of the model")
+        raise ValueError('its slope is computed, and no parameter of the model')
     value: Any = network
     for name in str(weight.target).split('.'):
         value = getattr(value, name)

@@ -37,8 +37,8 @@ from spikegraph.conversion.passes import (
 from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
 from spikegraph.conversion.proxies import ATTRIBUTES
+from spikegraph.conversion.reasons import BESIDE, PRODUCT, TRACKED, never_affine
 from spikegraph.conversion.reductions import refusal_of
-from spikegraph.conversion.refusals import reason_for
 from spikegraph.conversion.rules import (
     BILINEAR,
     Rule,
@@ -53,7 +53,13 @@ from spikegraph.conversion.sources import (
     makes_current,
     values_weighted,
 )
-from spikegraph.conversion.tracing import describe, drop_unread_inputs, module_of
+from spikegraph.conversion.tracing import (
+    describe,
+    drop_unread_inputs,
+    module_of,
+    name_of,
+    place_of,
+)
 from spikegraph.nn import (
     Analog,
     GraphFilter,
@@ -150,7 +156,7 @@ class Builder:
         if not has_layers and len(self.structure.populations) <= len(self.sources):
             raise ValueError(
                 "Expected 'model' to hold layers and activations to convert (got "
-                f'{type(self.network).__name__} without any)'
+                f'{type(self.network).__name__} without any); give the trained network'
             )
 
     # Which inputs carry features.
@@ -242,6 +248,7 @@ class Builder:
             with self.graph.inserting_after(node):
                 args = (self._inputs(node)[0],)
                 neuron = self._add_neuron(node.name, args, what, activation)
+            neuron.meta['where'] = node.meta.get('where', '')
             node.replace_all_uses_with(neuron)
             self.graph.erase_node(node)
 
@@ -250,7 +257,7 @@ class Builder:
         with those in front of it: something affine, or an activation. Until that is
         known it stays open.
         """
-        is_known = node.op != 'call_module' and bool(reason_for(node.target))
+        is_known = node.op != 'call_module' and never_affine(node.target)
         may_be = rule is None and not is_known  # Samples may say otherwise.
         if may_be and is_affine_function(node, self._moving):
             self.probed.add(node)
@@ -264,6 +271,7 @@ class Builder:
             what = describe(self.network, node)
             with self.graph.inserting_after(node):
                 neuron = self._add_neuron(node.name, (source,), what, activation)
+            neuron.meta['where'] = node.meta.get('where', '')
             node.replace_all_uses_with(neuron)
             return None
         self.open.add(node)
@@ -317,24 +325,23 @@ class Builder:
                 self.refusal = 'it normalises by the statistics of the batch'
                 return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
-            self.refusal = (
-                'it multiplies two signals (an input that is none can be declared: '
-                "'ConversionConfig(static_inputs=...)')"
-            )
+            self.refusal = PRODUCT
             return None
         if not is_affine_call(node.args, dict(node.kwargs)):
             self.refusal = 'it rounds'
             return None
         if node.target in (operator.truediv, torch.div, 'div'):
-            below = (node.args[1:], node.kwargs.get('other'))
-            return rule if not self._moving(below) else None
+            if self._moving((node.args[1:], node.kwargs.get('other'))):
+                self.refusal = 'it divides by a signal, which is not affine'
+                return None
+            return rule
         if rule.kind == 'affine' and self._moves_index(node):
             self.refusal = 'its index depends on signals'
             return None
         if rule.kind == 'identity' and node.kwargs.get('training', False):
             raise ValueError(
-                f"Expected '{node.name}' ({describe(self.network, node)}) to be off in "
-                "evaluation (got training=True); pass 'training=self.training'"
+                f'Expected {name_of(self.network, node)} to be off in evaluation (got '
+                f"training=True{place_of(node, '; ')}); pass 'training=self.training'"
             )
         return self._allow_readout(node, rule)
 
@@ -345,22 +352,17 @@ class Builder:
             rule = Rule('affine')
         if isinstance(module, Analog):
             return None
-        beside = self._moving((node.args[1:], node.kwargs))
-        if rule is not None and rule.kind != 'attention' and beside:
-            names = ', '.join(n.name for n in beside)
-            self.refusal = f"'{names}' enters beside its features"
-            return None
-        if rule is not None and rule.kind == 'norm':
-            if getattr(module, 'running_mean', None) is not None:
-                return rule
-            self.refusal = (
-                'it normalises by the statistics of each batch; those that training '
-                "tracks, with 'track_running_stats=True', are affine"
-            )
-            return None
         if rule is not None and rule.kind in ('refused', 'attention'):
             self.refusal = rule.reason
             return None
+        if rule is not None and self._moving((node.args[1:], node.kwargs)):
+            self.refusal = BESIDE
+            return None
+        if rule is not None and rule.kind == 'norm':
+            if getattr(module, 'running_mean', None) is None:
+                self.refusal = TRACKED
+                return None
+            return rule
         return self._allow_readout(node, rule)
 
     def _moves_index(self, node: fx.Node) -> bool:

@@ -28,6 +28,7 @@ from spikegraph.conversion.passes import (
     summed_layers,
 )
 from spikegraph.conversion.sampling import as_rows, sample, tied_samples
+from spikegraph.conversion.tracing import place_of
 from spikegraph.nn import Analog, GraphFilter, PhaseNeuron, SpikeGate, SpikingLayer
 from spikegraph.nn.activation import check_activation
 from spikegraph.nn.layer import values_of
@@ -127,7 +128,8 @@ def calibrate(
                     may_be_relative = False
                 if values is None:
                     values = sample(node, module, analog, config)
-                _check_population(name, module, potentials, values)
+                what = _stands_for(structure, node)
+                _check_population(name, what, module, potentials, values)
                 weight = None
                 if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
                     weight = _importance(readout_weight(network, node), values)
@@ -178,8 +180,13 @@ def _is_foreign(module: nn.Module, structure: Structure, node: fx.Node) -> bool:
     return claimed and not ours and node.name not in structure.analog
 
 
+def _stands_for(structure: Structure, node: fx.Node) -> str:
+    """What a population stands for, and where the model calls that."""
+    return f'It stands for {structure.populations[str(node.target)]}{place_of(node)}'
+
+
 def _check_population(
-    name: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
+    name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
     name = name.split('.', 1)[1]
     if not bool(potentials.isfinite().all()):
@@ -187,14 +194,14 @@ def _check_population(
         raise ValueError(
             f"Expected the pre-activation of '{name}' to be finite on the "
             f'calibration data (got {bad}); look at the model, and at edge weights whose '
-            'sum over a node is negative'
+            f'sum over a node is negative. {what}'
         )
     if not bool((values != 0).any()):
         largest = float(potentials.max()) if potentials.numel() else float('nan')
         raise ValueError(
             f"Expected the calibration data to activate '{name}' (got a "
             f'largest pre-activation of {largest:g}, so it would never fire); give '
-            'calibration data like the data the model was trained on'
+            f'calibration data like the data the model was trained on. {what}'
         )
     if isinstance(neuron.activation, nn.Module):
         try:

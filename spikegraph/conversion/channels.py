@@ -42,9 +42,16 @@ def set_channel_dims(network: fx.GraphModule) -> None:
         before = [known[n] for n in node.all_input_nodes if n in known]
         if own is None and before:
             own = before[0]
+        elif before and _reshapes(node, operation_of(network, node)):
+            moved = _moved_dim(node, before[0])
+            own = own if moved is None else moved
         neuron = operation_of(network, node)
         if isinstance(neuron, PhaseNeuron):
             own = _read_dim(network, node) if own is None else own
+            pools = (operation_of(network, user) for user in node.users)
+            for pool in pools:  # It compares what lies in a window.
+                if isinstance(pool, EarliestInWindow):
+                    own = -1 - pool.num_dims
             neuron.channel_dim = own
         if own is not None:
             known[node] = own
@@ -82,6 +89,35 @@ def _reshapes(node: fx.Node, operation: Any) -> bool:
         return any(i is None or isinstance(i, (int, fx.Node)) for i in index)
     is_module = isinstance(operation, (nn.Flatten, nn.Unflatten, nn.Unfold))
     return is_module or operation in _RESHAPING
+
+
+def _moved_dim(node: fx.Node, dim: int) -> int | None:
+    """Where a dimension is after dimensions were arranged, found with the numbers of
+    the channels in the place of values; None where that cannot be told, or where it
+    is part of several.
+    """
+    source = node.all_input_nodes[0]
+    seen: Any = source.meta.get('example')
+    if len(node.all_input_nodes) > 1 or not hasattr(seen, 'shape') or dim >= 0:
+        return None
+    shape = tuple(seen.shape)
+    if len(shape) < -dim or node.op == 'call_module':
+        return None
+    numbers = torch.arange(shape[dim], dtype=torch.float32)
+    numbers = numbers.view(-1, *[1] * (-1 - dim)).expand(shape)
+    try:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: numbers)
+        if node.op == 'call_method':
+            out = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        else:
+            out = node.target(*args, **kwargs)  # type: ignore[operator]
+        sizes = out.shape
+        varies = [
+            d for d in range(-len(sizes), 0) if bool((out.diff(dim=d) != 0).any())
+        ]
+    except Exception:  # Whatever PyTorch says: it is left as it was.
+        return None
+    return varies[0] if len(varies) == 1 else None
 
 
 def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:

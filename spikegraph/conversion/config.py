@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from spikegraph.coding.phase_code import PhaseCode, check_base, check_num_steps
@@ -29,11 +29,13 @@ class ConversionConfig:
             code. (default: :obj:`None`, midway between levels, silence being
             level zero, see :meth:`PhaseCode.nearest`)
         per_channel (bool, optional): Whether every channel has a scale of its
-            own. (default: :obj:`False`)
+            own. (default: :obj:`None`, in networks with convolutions over images)
         levels (str, optional): :obj:`"geometric"`, or :obj:`"fitted"` for the
             table of least squared error for each population (Lloyd-Max, by
             dynamic programming), which then replaces base and threshold shift.
-            (default: :obj:`"geometric"`)
+            (default: :obj:`None`, fitted in networks with convolutions over images
+            unless :obj:`base`, :obj:`scale` or :obj:`threshold_shift` is given, else
+            geometric)
         input_scale (str, optional): :obj:`"layer"` gives the input population
             one scale (or one per channel), :obj:`"node"` makes it relative to
             the largest feature of each node (or image), :obj:`"auto"` takes
@@ -70,8 +72,8 @@ class ConversionConfig:
     base: float | Literal['auto'] = 'auto'
     scale: Scale = 'mse'
     threshold_shift: float | None = None
-    per_channel: bool = False
-    levels: Literal['geometric', 'fitted'] = 'geometric'
+    per_channel: bool | None = None
+    levels: Literal['geometric', 'fitted'] | None = None
     input_scale: Literal['auto', 'layer', 'node'] = 'auto'
     encode_input: bool = True
     fold_degree: bool = False
@@ -91,7 +93,7 @@ class ConversionConfig:
                 f"Expected 'threshold_shift' to be None or in (0, 1] (got {shift})"
             )
         _check_scale(self.scale)
-        _check_choice('levels', self.levels, ('geometric', 'fitted'))
+        _check_choice('levels', self.levels, (None, 'geometric', 'fitted'))
         _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
         _check_choice('order', self.order, ('auto', 'transform', 'aggregate'))
         _check_choice('compensate', self.compensate, (None, 'bias', 'ridge'))
@@ -102,15 +104,37 @@ class ConversionConfig:
                 f'{names!r})'
             )
         object.__setattr__(self, 'static_inputs', tuple(names))
-        for name in ('per_channel', 'encode_input', 'fold_degree', 'allow_analog'):
+        _check_choice('per_channel', self.per_channel, (None, True, False))
+        for name in ('encode_input', 'fold_degree', 'allow_analog'):
             _check_choice(name, getattr(self, name), (True, False))
-        if self.levels == 'fitted':
-            if self.base != 'auto' or shift is not None or self.scale != 'mse':
-                raise ValueError(
-                    "Expected 'base', 'threshold_shift' and 'scale' to keep their "
-                    "defaults with 'levels' = 'fitted', which fits all three (got "
-                    f'{self.base!r}, {shift!r}, {self.scale!r})'
-                )
+        if self.levels == 'fitted' and self._gives_code:
+            raise ValueError(
+                "Expected 'base', 'threshold_shift' and 'scale' to keep their "
+                "defaults with 'levels' = 'fitted', which fits all three (got "
+                f'{self.base!r}, {shift!r}, {self.scale!r})'
+            )
+
+    @property
+    def _gives_code(self) -> bool:
+        """Whether there is anything that fitted levels would replace."""
+        found = self.base, self.scale, self.threshold_shift
+        return found != ('auto', 'mse', None)
+
+    def resolve(self, has_images: bool) -> ConversionConfig:
+        """What :obj:`None` stands for in :obj:`per_channel` and :obj:`levels`.
+
+        Args:
+            has_images (bool): Whether the network has convolutions over images.
+
+        Returns:
+            ConversionConfig: The same, with nothing left open.
+        """
+        levels, per_channel = self.levels, self.per_channel
+        if levels is None:
+            is_fitted = has_images and not self._gives_code
+            levels = 'fitted' if is_fitted else 'geometric'
+        per_channel = has_images if per_channel is None else per_channel
+        return replace(self, levels=levels, per_channel=per_channel)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""

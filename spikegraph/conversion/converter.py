@@ -57,8 +57,9 @@ def convert(
             arguments, or an iterable or loader of any of these, also one in a
             progress bar: :obj:`tqdm(loader)`. Labels at the end of a batch are
             dropped.
-        config (ConversionConfig, optional): Time steps, bases, scales.
-            (default: :obj:`ConversionConfig()`)
+        config (ConversionConfig, optional): Time steps, bases, scales. What is left
+            open there depends on the network; the :obj:`config` of the result holds
+            what it was. (default: :obj:`ConversionConfig()`)
         progress (Callable, optional): Wraps the list of operations while
             calibrating, such as :obj:`tqdm.tqdm`. (default: :obj:`iter`)
         max_batches (int, optional): How many batches of an iterable or loader
@@ -95,7 +96,7 @@ def convert(
     spec = call_spec(model, calls[0], config.static_inputs)
     affine = find_affine(model, calls)
     structure = build_structure(model, spec, config, affine, calls[0])
-    spec = structure.spec
+    config, spec = config.resolve(structure.has_images), structure.spec
     inputs = [spec.bind(**call) for call in calls]
     for values in inputs:
         for leaf in spec.read_leaves:
@@ -105,7 +106,7 @@ def convert(
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):
             module.clear_cache()
-    report = _report(structure, calibration, affine, type(model).__name__)
+    report = _report(structure, calibration, affine, type(model).__name__, config)
     snn = SpikingModel(structure.network, spec, config, report)
     _check_claims(snn, calls, calibration)
     return snn
@@ -139,7 +140,8 @@ def _verify(
                 raise ValueError(
                     f'Expected the traced {type(model).__name__} to repeat the output of '
                     f'the model in evaluation mode (got {differs}). Is it random or '
-                    'stateful then, or does it change a view in place?'
+                    'stateful then, or does it change a view in place? Pass noise and '
+                    'states as arguments, and write to copies, made by clone()'
                 )
 
 
@@ -177,6 +179,7 @@ def _report(
     calibration: Calibration,
     affine: list[str],
     model: str,
+    config: ConversionConfig,
 ) -> ConversionReport:
     network = structure.network
     error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
@@ -204,6 +207,8 @@ def _report(
     }
     return ConversionReport(
         model=model,
+        levels=config.levels or 'geometric',
+        per_channel=bool(config.per_channel),
         populations=populations,
         layers={name: type(layer).__name__ for name, layer in layers.items()},
         folded_norms=structure.num_folded,

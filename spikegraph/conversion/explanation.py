@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import fx
 
-from spikegraph.conversion.refusals import reason_for
-from spikegraph.conversion.tracing import describe, module_of
+from spikegraph.conversion.reasons import reason_for
+from spikegraph.conversion.tracing import name_of, operation_of, place_of
 
 
 def first_refused(
@@ -41,25 +41,20 @@ def describe_refusal(network: fx.GraphModule, node: fx.Node, reason: str) -> str
         node (torch.fx.Node): The operation.
         reason (str): Why, empty if nothing is known.
     """
-    name, _, kind = describe(network, node).partition(' ')
-    kind, _, layer = kind.partition(' in ')
-    kind, layer = kind.strip('()'), f' in {layer}' if layer else ''
-    is_module = node.op == 'call_module'
-    why = reason or ('' if is_module else reason_for(node.target))
-    if not why:
-        why = 'no rule makes it affine or a phase neuron'
-        if 'why_whole' in node.meta:
-            why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
-    remedy = 'Put it into a module with a rule of its own'
-    if is_module:
+    operation = operation_of(network, node)
+    why = reason or reason_for(operation)
+    if 'why_whole' in node.meta and not reason:
+        why += f', and its messages cannot be traced ({node.meta["why_whole"]})'
+    remedy = 'Replace it,'
+    if isinstance(operation, torch.jit.ScriptModule):
+        remedy = (
+            'Make it what it was before torch.jit.script or torch.jit.trace, and load '
+            'its state_dict(),'
+        )
+    elif node.op == 'call_module':
+        kind = node.meta.get('ann_type') or type(operation).__name__
         remedy = f"Add a rule with '@register_rule({kind})'"
-        if isinstance(module_of(network, node), torch.jit.ScriptModule):
-            remedy = (
-                f"Make '{name}' what it was before torch.jit.script or torch.jit.trace, "
-                'and load its state_dict(),'
-            )
-    place = f' ({node.meta["where"]})' if 'where' in node.meta else ''
     return (
-        f"Cannot convert '{name}' ({kind}){layer}: {why}. {remedy} or pass "
-        f"'allow_analog=True'{place}"
+        f'Cannot convert {name_of(network, node)}: {why}. {remedy} or pass '
+        f"'ConversionConfig(allow_analog=True)'{place_of(node)}"
     )

@@ -14,6 +14,7 @@ from spikegraph.conversion.config import ConversionConfig
 BASES = tuple(1 + 0.02 * 1.12**i for i in range(42))
 NUM_SCALES = 16
 NUM_BINS = 512  # Borders that fitted levels may have.
+NUM_ROWS = 128  # So many rows, those of most energy, decide which base is best.
 # A value just on a threshold would be at the mercy of the order of sums.
 _BELOW = 1 - 2**-20
 NUM_ROUNDS = 8  # Of fitting levels and scales in turn.
@@ -56,6 +57,14 @@ class SortedValues:
         sums = torch.cat([zero, (weight * wanted).cumsum(-1)], dim=-1)
         energy = (weight * wanted.square()).sum(-1)
         return cls(values.contiguous(), counts, sums, energy)
+
+    def strongest(self, num_rows: int) -> SortedValues:
+        """The rows of most energy."""
+        if len(self.values) <= num_rows:
+            return self
+        rows = self.energy.topk(num_rows).indices
+        found = self.values[rows], self.counts[rows], self.sums[rows]
+        return SortedValues(*found, self.energy[rows])
 
     def bins(self, thresholds: Tensor) -> tuple[Tensor, Tensor]:
         r"""How many values each spike time gets, and their sum, weighted.
@@ -118,6 +127,17 @@ def fit_code(
 
 
 def _fit_base(
+    data: SortedValues, config: ConversionConfig, signed: bool
+) -> tuple[PhaseCode, Tensor, float]:
+    some = data.strongest(NUM_ROWS)
+    best = _search_base(some, config, signed)
+    if some is data:
+        return best
+    scale = _fit_scale(data, best[0], config)
+    return best[0], scale, float(_error(data, best[0], scale.view(-1, 1)).sum())
+
+
+def _search_base(
     data: SortedValues, config: ConversionConfig, signed: bool
 ) -> tuple[PhaseCode, Tensor, float]:
     # Wide codes first: of two equally good ones, keep the one with more range.

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from spikegraph.conversion.passes import Structure, moves_rows
-from spikegraph.conversion.tracing import module_of
+from spikegraph.conversion.tracing import module_of, place_of
 from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import (
     ACTIVATIONS,
@@ -153,8 +153,9 @@ def replace_values(node: fx.Node, gate: fx.Node) -> None:
         picks = user.target is operator.getitem and user.args[1] == 0
         if not picks and not (user.target is getattr and user.args[1] == 'values'):
             raise NotImplementedError(
-                f"Cannot convert '{node.name}' (max): its indices are read, and spike "
-                'times do not tell them. Read only the values'
+                f"Cannot convert '{getattr(node.target, '__name__', node.target)}': its "
+                'indices are read, and spike times do not tell them. Read only the '
+                f'values{place_of(node)}'
             )
         user.replace_all_uses_with(gate)
         node.graph.erase_node(user)

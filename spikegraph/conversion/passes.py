@@ -58,6 +58,12 @@ class Structure:
     num_folded: int = 0
     preprocessed: list[str] = field(default_factory=list)
 
+    @property
+    def has_images(self) -> bool:
+        """Whether it has convolutions over images, or volumes."""
+        layers = (m for m in self.network.modules() if isinstance(m, SpikingConv))
+        return any(layer.channel_dim < -2 for layer in layers)
+
 
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
@@ -82,7 +88,7 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
             continue
         norm = module_of(network, node)
         if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
-            continue
+            continue  # Without statistics it stays analog.
         before = node.all_input_nodes[0]
         if before not in sums or len(before.users) != 1:
             continue

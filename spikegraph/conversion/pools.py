@@ -23,6 +23,7 @@ from spikegraph.conversion.reductions import (
     dense_batch_of,
     replace_reduction,
 )
+from spikegraph.conversion.tracing import place_of
 from spikegraph.nn import (
     EarliestAlong,
     EarliestInWindow,
@@ -156,9 +157,9 @@ def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:
     rest = {k: v for k, v in list(options.items())[1:] if v not in (None, 0, False)}
     if rest.pop('dilation', 1) != 1 or rest:
         raise NotImplementedError(
-            f"Cannot convert '{node.name}' ({node.target.__name__}): the size of its "  # type: ignore[union-attr]
-            f'window is computed, and it has other options ({", ".join(rest)}). Use '
-            'numbers, or an adaptive pool'
+            f"Cannot convert '{node.target.__name__}': the size of its window is "  # type: ignore[union-attr]
+            f'computed, and it has other options ({", ".join(rest)}). Use numbers, or an '
+            f'adaptive pool{place_of(node)}'
         )
     return EarliestInWindow(pool(1)), (x, size)  # type: ignore[arg-type]
 

@@ -103,7 +103,7 @@ class Questions:
                 return bool(example)  # Taken to hold.
             raise ValueAsked(
                 NotImplementedError,
-                f"it asks for the value of '{value.node.name}', which depends on features "
+                f'it asks for the value of a tensor that depends on features '
                 f'({where}); control flow may depend on sizes and types, not on the values '
                 'of features. Compute on tensors there, as in torch.where(condition, a, '
                 "b), or name an input that is no feature in 'static_inputs' of "

@@ -166,7 +166,7 @@ class Recorder(Entering):
                     return module.analog(*args, **kwargs)
                 return call_module(module, args, kwargs)
             except ValueError as error:  # Which says what to do.
-                raise ExampleError(ValueError, str(error)) from error
+                raise ExampleError(ValueError, f'{error} ({self.where()})') from error
 
     @contextmanager
     def on_examples(self) -> Iterator[None]:

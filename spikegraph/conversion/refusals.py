@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch_geometric.nn as pyg_nn
 from torch import nn
 
@@ -54,38 +52,6 @@ REFUSALS: dict[type[nn.Module], str] = {
     if (found := _find(name)) is not None
 }
 REFUSALS[nn.LayerNorm] = REFUSALS[nn.GroupNorm] = _STATISTICS
+REFUSALS[nn.LocalResponseNorm] = _STATISTICS
 REFUSALS[nn.LSTM] = REFUSALS[nn.GRU] = _RECURRENT
 REFUSALS[nn.MultiheadAttention] = _ATTENTION
-
-# Functions and methods, by name.
-_FUNCTIONS = {
-    'sort argsort topk kthvalue msort unique unique_consecutive nonzero searchsorted '
-    'bucketize cummax cummin median quantile': (
-        'it orders or selects by the values of signals, which jumps where two are equal'
-    ),
-    'softmax log_softmax softmin': (
-        'it divides exponentials of signals by their sum, inside the network'
-    ),
-    'normalize norm vector_norm renorm cosine_similarity cdist std var pairwise_distance': (
-        'it takes squares of signals or divides by them'
-    ),
-    'layer_norm group_norm instance_norm local_response_norm': _STATISTICS,
-    'scaled_dot_product_attention multi_head_attention_forward': _ATTENTION,
-    'eq ne lt le gt ge isclose logical_not logical_and logical_or': (
-        'it compares signals, which jumps where they are equal'
-    ),
-    'bernoulli dropout multinomial normal poisson gumbel_softmax rand_like randn_like': (
-        'it is random'
-    ),
-}
-_BY_NAME = {
-    name: reason for names, reason in _FUNCTIONS.items() for name in names.split()
-}
-
-
-def reason_for(target: Any) -> str:
-    """Why a function without a rule has none, as far as its name tells."""
-    if hasattr(target, 'scripted'):
-        return 'torch.jit hides its operations'
-    name = target if isinstance(target, str) else getattr(target, '__name__', '')
-    return _BY_NAME.get(name.strip('_'), '')

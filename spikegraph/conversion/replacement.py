@@ -138,7 +138,10 @@ def _convert(
         if options.allow_analog:
             return module, Rule('refused', reason=str(error))
         kind = type(module).__name__
-        remedy = f"Add a rule with '@register_rule({kind})' or pass 'allow_analog=True'"
+        remedy = (
+            f"Add a rule with '@register_rule({kind})' or pass "
+            "'ConversionConfig(allow_analog=True)'"
+        )
         message = f'Cannot convert {what}: {error}. {remedy}'
         raise UserError(type(error), message) from error
     except ValueError as error:

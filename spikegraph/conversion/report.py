@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 _MANY = 8  # More layers than this are counted, not named, in the text.
 
@@ -42,6 +42,9 @@ class ConversionReport:
 
     Args:
         model (str): The class of the converted model.
+        levels (str): :obj:`"geometric"` or :obj:`"fitted"`, what was chosen if nothing
+            was given.
+        per_channel (bool): Whether every channel has a scale of its own.
         populations (List[PopulationReport]): All populations, inputs first.
         layers (Dict[str, str]): Spiking layers: module path to type.
         folded_norms (int): Normalisation layers folded into weights.
@@ -63,6 +66,8 @@ class ConversionReport:
     """
 
     model: str
+    levels: Literal['geometric', 'fitted'] = 'geometric'
+    per_channel: bool = False
     populations: list[PopulationReport] = field(default_factory=list)
     layers: dict[str, str] = field(default_factory=dict)
     folded_norms: int = 0
@@ -118,7 +123,9 @@ class ConversionReport:
             kinds = Counter(self.layers.values())
             layers = [f'{number} {kind}' for kind, number in kinds.items()]
             compensated = [f'{len(compensated)} layers'] if compensated else []
+        scale = 'a scale for each channel' if self.per_channel else 'one scale each'
         lines += [
+            f'codes         {self.levels} levels, {scale}',
             f'layers        {", ".join(layers) or "none"}',
             f'compensated   {", ".join(compensated) or "none"}',
             f'first         {", ".join(self._first()) or "none"}',

@@ -246,10 +246,11 @@ def _trace(
     except UserError as error:
         raise error.kind(str(error)) from error.__cause__
     except Exception as error:  # Whatever user code does with symbolic values.
+        text = str(error).strip().partition('\n')[0].replace('Traced', 'Tensor')
         raise NotImplementedError(
             f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
-            f'{_first_line(error)} ({_place_of(error)}). Rewrite that line with '
-            'functions of PyTorch, or convert the part of the model without it'
+            f'{text} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
+            'or convert the part of the model without it'
         ) from error
     finally:
         tracer.closed = True
@@ -266,11 +267,6 @@ def _trace(
     drop_unread_inputs(graph)
     network.recompile()
     return network, tracer.specification()
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says, without lists of signatures and values."""
-    return (str(error).splitlines() or [''])[0]
 
 
 def _place_of(error: Exception) -> str:
@@ -355,6 +351,24 @@ def describe(network: fx.GraphModule, node: fx.Node) -> str:
         return f'{node.name} (Tensor.{node.target}){inside}'
     name = getattr(node.target, '__name__', str(node.target))
     return f'{node.name} ({name}){inside}'
+
+
+def name_of(network: fx.GraphModule, node: fx.Node) -> str:
+    """A node in messages: a module by its path, a function or a method by what it is
+    called, and not by what a graph calls it."""
+    what = describe(network, node)
+    if node.op == 'call_module':
+        path, _, kind = what.partition(' ')
+        return f"'{path}' {kind}"
+    name = str(getattr(node.target, '__name__', node.target))
+    return f"'{name}' {what.partition(' ')[2]}"
+
+
+def place_of(node: fx.Node, before: str = ' (') -> str:
+    """The line of user code that a node comes from."""
+    if not node.meta.get('where'):
+        return ''
+    return f'{before}{node.meta["where"]}' + (')' if before == ' (' else '')
 
 
 def _layer_around(node: fx.Node) -> str:

@@ -68,7 +68,8 @@ class Experiment:
     """The runs of several seeds on one dataset. Accuracies, ROC-AUC and
     agreement are in percent, the loss is in points, or for regression in the
     unit of the property; energies are in pJ per node, or per graph or image
-    where these are classified; times in seconds, memory in bytes.
+    where these are classified, unless something else was asked for; times in
+    seconds, memory in bytes.
 
     Args:
         dataset (NodeDataset, GraphDataset or ImageDataset): The dataset.
@@ -102,8 +103,13 @@ class Experiment:
 
     def energy_pj(self) -> dict[str, dict[str, float]]:
         """Mean and standard deviation of the energies, in pJ per node,
-        graph or image."""
+        graph or image, as :attr:`energy_per` says."""
         return summarize([run.measurement.energy_pj() for run in self.runs])
+
+    @property
+    def energy_per(self) -> str:
+        """What energies are divided by."""
+        return self.runs[0].measurement.unit
 
     def seconds(self) -> dict[str, dict[str, float]]:
         """Mean and standard deviation of the wall-clock times."""
@@ -138,6 +144,7 @@ class Experiment:
             'config': self.config.to_dict(),
             **_mirrored(self),
             'versions': versions(),
+            'energy_per': self.energy_per,
             **{k: measurement[k] for k in ('layers', 'energy_table', 'uncounted')},
             'per_seed': [run.to_dict() for run in self.runs],
         }
@@ -155,7 +162,8 @@ class Sweep:
         config (ConversionConfig): The options that all cells share.
         seeds (List[int]): The seeds.
         rows (List[Dict[str, Any]]): One entry per cell: ``num_steps``,
-            ``base``, ``energy_pj`` and what :meth:`Experiment.summary` holds.
+            ``base``, ``energy_pj``, ``energy_per`` and what
+            :meth:`Experiment.summary` holds.
         weights (str, optional): As in :class:`Experiment`.
             (default: :obj:`None`)
         mirror (bool, optional): As in :class:`Experiment`.

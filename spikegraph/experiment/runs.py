@@ -24,6 +24,7 @@ from spikegraph.experiment.evaluation import (
 )
 from spikegraph.experiment.results import Experiment, Run, Sweep
 from spikegraph.measurement import measure
+from spikegraph.measurement.units import Unit
 from spikegraph.models import is_image_task
 from spikegraph.training import (
     Dataset,
@@ -33,9 +34,6 @@ from spikegraph.training import (
     prepare,
     train,
 )
-
-# Base, scale and threshold shift, which fitted levels replace.
-_FITTED = ('auto', 'mse', None)
 
 
 def run_experiment(
@@ -50,6 +48,7 @@ def run_experiment(
     weights: str | PathLike[str] | None = None,
     profile: bool = False,
     mirror: bool | None = None,
+    per: Unit | None = None,
     on_progress: Callable[[Experiment], object] | None = None,
     progress: bool = True,
 ) -> Experiment:
@@ -80,6 +79,9 @@ def run_experiment(
         mirror (bool, optional): Whether mirror images of the calibration images
             are calibrated on, too.
             (default: :obj:`None`, where the dataset says that they look alike)
+        per (str, optional): What energies are divided by: :obj:`"node"` or
+            :obj:`"graph"`, of images :obj:`"image"`.
+            (default: :obj:`None`, see :func:`~spikegraph.measurement.measure`)
         on_progress (callable, optional): Called after every seed with the
             experiment so far, so that an interrupt loses no finished one.
             (default: :obj:`None`)
@@ -92,15 +94,16 @@ def run_experiment(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
-    config = default_config(name, model) if config is None else config
+    config = (config or ConversionConfig()).resolve(is_image_task(name, model))
     dataset, recipe = prepare(
         name, hidden, layers, seeds, root, model, loads_weights=weights is not None
     )
     mirror = _mirror(dataset, mirror)
+    _check_unit(dataset, per)
     result = Experiment(dataset, recipe, config, [], _path(weights), mirror)
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
         trained = _network(dataset, recipe, seed, weights, progress)
-        run = run_conversion(trained, dataset, config, progress, profile, mirror)
+        run = run_conversion(trained, dataset, config, progress, profile, mirror, per)
         result = replace(result, runs=[*result.runs, run])
         if on_progress is not None:
             on_progress(result)
@@ -120,6 +123,7 @@ def run_sweep(
     root: str | PathLike[str] | None = None,
     weights: str | PathLike[str] | None = None,
     mirror: bool | None = None,
+    per: Unit | None = None,
     on_progress: Callable[[Sweep], object] | None = None,
     progress: bool = True,
 ) -> Sweep:
@@ -131,7 +135,7 @@ def run_sweep(
         bases (Sequence[float or str]): The bases, numbers or :obj:`"auto"`.
         config (ConversionConfig, optional): The other options.
             (default: :func:`default_config`)
-        model, hidden, layers, seeds, root, weights, mirror, progress: See
+        model, hidden, layers, seeds, root, weights, mirror, per, progress: See
             :func:`run_experiment`.
         on_progress (callable, optional): Called after every cell with the sweep
             so far. (default: :obj:`None`)
@@ -143,8 +147,8 @@ def run_sweep(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
-    if config is None:
-        config = default_config(name, model, base=_first_number(bases))
+    config = replace(config or ConversionConfig(), base=_first_number(bases))
+    config = config.resolve(is_image_task(name, model))
     cells = [replace(config, num_steps=t, base=q) for t in num_steps for q in bases]
     if not cells:
         raise ValueError(
@@ -155,6 +159,7 @@ def run_sweep(
         name, hidden, layers, seeds, root, model, loads_weights=weights is not None
     )
     mirror = _mirror(dataset, mirror)
+    _check_unit(dataset, per)
     models = [
         _network(dataset, recipe, seed, weights, progress) for seed in range(seeds)
     ]
@@ -162,12 +167,13 @@ def run_sweep(
     result = Sweep(dataset, recipe, config, numbers, [], _path(weights), mirror)
     for cell in tqdm(cells, 'Conversions', leave=False, disable=not progress):
         runs = [
-            run_conversion(trained, dataset, cell, progress, mirror=mirror)
+            run_conversion(trained, dataset, cell, progress, mirror=mirror, per=per)
             for trained in models
         ]
         one = Experiment(dataset, recipe, cell, runs)
         row = {'num_steps': cell.num_steps, 'base': cell.base}
         row = {**row, **one.summary(), 'energy_pj': one.energy_pj()}
+        row['energy_per'] = one.energy_per
         result = replace(result, rows=[*result.rows, row])
         if on_progress is not None:
             on_progress(result)
@@ -189,13 +195,7 @@ def default_config(
     Returns:
         ConversionConfig: The configuration.
     """
-    defaults: dict[str, Any] = {}
-    if is_image_task(name, model):
-        found = ConversionConfig(**{**options, 'levels': 'geometric'})
-        is_given = (found.base, found.scale, found.threshold_shift) != _FITTED
-        levels = 'geometric' if is_given else 'fitted'
-        defaults = {'per_channel': True, 'levels': levels}
-    return ConversionConfig(**{**defaults, **options})
+    return ConversionConfig(**options).resolve(is_image_task(name, model))
 
 
 def _first_number(bases: Sequence[Any]) -> Any:
@@ -212,6 +212,16 @@ def _mirror(dataset: Dataset, mirror: bool | None) -> bool:
             'are no images (got True)'
         )
     return mirror
+
+
+def _check_unit(dataset: Dataset, per: Unit | None) -> None:
+    """Before a network is trained, and not after it."""
+    units = ('image',) if isinstance(dataset, ImageDataset) else ('node', 'graph')
+    if per is not None and per not in units:
+        raise ValueError(
+            f"Expected 'per' to be {' or '.join(map(repr, units))} for "
+            f"'{dataset.name}' (got {per!r})"
+        )
 
 
 def _network(
@@ -237,6 +247,7 @@ def run_conversion(
     progress: bool = False,
     profile: bool = False,
     mirror: bool = False,
+    per: Unit | None = None,
 ) -> Run:
     """Converts a network, calibrated on no label, evaluates it on the test nodes,
     graphs or images and measures it.
@@ -268,7 +279,7 @@ def run_conversion(
             'ann_forward': forward_memory(model, measured[0]),
             'snn_forward': forward_memory(snn, measured[0]),
         }
-    measurement = measure(model, snn, measured)
+    measurement = measure(model, snn, measured, per=per)
     if isinstance(dataset, GraphDataset):
         found = evaluate_graphs(model, snn, dataset, progress)
     elif isinstance(dataset, ImageDataset):

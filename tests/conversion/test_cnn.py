@@ -102,7 +102,8 @@ def test_scales_are_those_of_channels():
     shapes = [tuple(neuron.scale.shape) for neuron in snn.neurons.values()]
     assert shapes == [(3, 1, 1), (8, 1, 1), *[(16, 1, 1)] * 3, (32,)]
     for how in ('layer', 'node'):
-        one = convert(model, images(24), ConversionConfig(input_scale=how))
+        config = ConversionConfig(input_scale=how, per_channel=False)
+        one = convert(model, images(24), config)
         assert one.neurons['input_x'].node_scale == (how == 'node')
         assert all(neuron.scale.dim() == 0 for neuron in one.neurons.values())
     scale = one.spikes(images(5))['input_x'].scale
@@ -124,7 +125,8 @@ def test_identity_and_layer_are_corrected_together():
     model, x = make_cnn('resnet-a'), images(64)
     errors = {}
     for compensate in (None, 'bias', 'ridge'):
-        config = ConversionConfig(num_steps=6, compensate=compensate)
+        options = dict(levels='geometric', per_channel=False, compensate=compensate)
+        config = ConversionConfig(num_steps=6, **options)
         snn = convert(model, x, config)
         with torch.no_grad():
             errors[compensate] = float(

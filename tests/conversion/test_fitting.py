@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.conversion import ConversionConfig
+from spikegraph.conversion import ConversionConfig, fitting
 from spikegraph.conversion.compensation import compensate
 from spikegraph.conversion.fitting import SortedValues, fit_code
 
@@ -44,6 +44,29 @@ def test_auto_base_suits_the_range():
     config = ConversionConfig(num_steps=8)
     assert fit_code(wide, config, False)[0].base > 1.3
     assert fit_code(narrow, config, False)[0].base < 1.05
+
+
+@pytest.mark.parametrize('levels', ['geometric', 'fitted'])
+def test_rows_of_most_energy_decide_on_the_base(levels, monkeypatch):
+    rows = torch.randn(40, 300, dtype=torch.float64).relu() ** 2
+    rows[::2] *= 0.01  # What matters little.
+    rows[1::2] = rows[1::2].clamp(min=0.3)
+    config = ConversionConfig(num_steps=8, levels=levels)
+    code, scale, error = fit_code(rows, config, False)
+    searched = []
+    search = fitting._search_base
+    monkeypatch.setattr(fitting, 'NUM_ROWS', 20)
+    monkeypatch.setattr(
+        fitting,
+        '_search_base',
+        lambda data, *a: searched.append(data) or search(data, *a),
+    )
+    found, scales, some = fit_code(rows, config, False)
+    assert [len(data.values) for data in searched] == [20]
+    assert searched[0].energy.min() > rows[::2].square().sum(-1).max()
+    assert torch.allclose(found.levels, code.levels, rtol=0.05)
+    assert len(scales) == 40 and some == pytest.approx(error, rel=0.05)
+    assert coding_error(rows, found, scales).sum().item() == pytest.approx(some)
 
 
 def test_fitted_levels_satisfy_lloyds_conditions():

@@ -123,8 +123,8 @@ def test_activations(name, tmp_path):
 @pytest.mark.parametrize(
     'function, match',
     [
-        (lambda h: torch.sort(h)[0], r"'sort' \(sort\): it orders or selects"),
-        (lambda h: h.softmax(1), r'it divides exponentials of signals'),
+        (lambda h: torch.sort(h)[0], r"'sort' \(sort\): it decides by the order"),
+        (lambda h: h.softmax(1), r'it divides by a sum over features'),
         (scripted_rows, r"'scripted_rows' .*torch.jit hides its operations"),
     ],
 )

@@ -68,10 +68,14 @@ def test_refusals_name_path_type_reason_and_remedy(outcomes):
         if path.rpartition('.')[0] in modules and ' in ' not in message.split(':')[0]:
             if path in modules:
                 assert type(modules[path]).__name__ == kind, message
-            assert f"@register_rule({kind})' or pass 'allow_analog=True'" in message
+            assert (
+                f"@register_rule({kind})' or pass 'ConversionConfig(allow_" in message
+            )
         else:  # A function inside a layer.
             assert f' in layer ({name}): ' in message, message
-            assert "a module with a rule of its own or pass 'allow" in message
+            assert (
+                "Replace it, or pass 'ConversionConfig(allow_analog=True)'" in message
+            )
         assert len(zoo.reason_in(message)) > 20
 
 
