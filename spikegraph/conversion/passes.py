@@ -29,6 +29,7 @@ from spikegraph.nn import (
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 
+_SHAPED_AS = {'expand_as': 'expand', 'view_as': 'reshape', 'reshape_as': 'reshape'}
 _ROW_MOVES = (((0,), (-2,)), ((-2,), (0,)))  # Of nodes, in products of matrices.
 
 
@@ -59,14 +60,27 @@ class Structure:
     preprocessed: list[str] = field(default_factory=list)
 
 
+def ask_for_sizes(network: fx.GraphModule) -> None:
+    """Lets what is shaped like another value read that one's size only, not its
+    values: indices that are expanded as features are, above all, stay indices.
+    """
+    for node in list(network.graph.nodes):
+        name = getattr(node.target, '__name__', node.target)
+        if name not in _SHAPED_AS or len(node.args) != 2 or node.kwargs:
+            continue
+        x, like = node.args
+        if not isinstance(like, fx.Node):
+            continue
+        with network.graph.inserting_before(node):
+            size = network.graph.call_method('size', (like,))
+        node.op, node.target, node.args = 'call_method', _SHAPED_AS[name], (x, size)
+
+
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
     for node in list(graph.nodes):
         if node.op == 'call_method' and node in signals:  # May not be contiguous.
-            target = str(node.target)
-            node.target = {'view': 'reshape', 'view_as': 'reshape_as'}.get(
-                target, target
-            )
+            node.target = 'reshape' if node.target == 'view' else node.target
         rule = rule_for(operation_of(network, node)) if node in signals else None
         if rule is not None and rule.kind == 'identity':
             node.replace_all_uses_with(node.all_input_nodes[0])
