@@ -80,7 +80,8 @@ class _Layers:
         if any(isinstance(f, fx.Node) for f in factors):
             return
         with self.graph.inserting_before(node):
-            if is_known and (self.constants.is_learned(other) or dims[-1] == -1):
+            on_channels = not dims or dims[-1] == -1
+            if is_known and (self.constants.is_learned(other) or on_channels):
                 weight = self._weight(self.constants.value(other), other_dims, found)
                 out = (
                     None if weight is None else self._transform(node, x, dims, *weight)
@@ -131,7 +132,11 @@ class _Layers:
         weight: Tensor,
         sizes: tuple[int, ...],
     ) -> fx.Node:
-        """A layer on the given dimensions, whose outputs come last."""
+        """A layer on the given dimensions, whose outputs come last; on each number
+        where there are none.
+        """
+        if not dims:
+            x = self._call(node, torch.unsqueeze, x, -1)
         x = self._move(node, x, dims, tuple(range(-len(dims), 0)))
         if len(dims) > 1:
             x = self._call(node, torch.flatten, x, -len(dims))

@@ -26,6 +26,7 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
+from spikegraph.nn.conv.twin import dense
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 
@@ -187,7 +188,7 @@ def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
 def fuse_linear(structure: Structure) -> None:
     """Lets a filter without weights take those of the linear layer behind it, or of
     the one without bias before it: weights and edges commute, and weights then read
-    spikes, not sums of them.
+    spikes, not sums of them. Linear layers in a row become one.
     """
     network, graph = structure.network, structure.network.graph
     calls = count_calls(graph)
@@ -213,7 +214,25 @@ def fuse_linear(structure: Structure) -> None:
                 reader = next(iter(node.users))
                 reader.replace_input_with(node, node.all_input_nodes[0])
                 graph.erase_node(node)
+        elif type(first) is type(second) is SpikingLinear and last is node:
+            merged = _merged(first, second)
+            if merged is not None:
+                network.add_submodule(str(user.target), merged)
+                user.replace_input_with(node, node.all_input_nodes[0])
+                graph.erase_node(node)
     _pass_weights_on(structure)
+
+
+def _merged(first: SpikingLinear, second: SpikingLinear) -> SpikingLinear | None:
+    """A layer that does what two in a row do, unless it takes more weights than they."""
+    weight = second.weight @ first.weight
+    if weight.numel() > first.weight.numel() + second.weight.numel():
+        return None
+    bias = second.bias
+    if first.bias is not None:
+        passed = second.weight @ first.bias
+        bias = passed if bias is None else bias + passed
+    return dense(weight, bias)
 
 
 def _after_moves(node: fx.Node) -> fx.Node:
