@@ -83,9 +83,7 @@ class GraphValues:
                 if node in behind:
                     returned.add(node)
         return {
-            node
-            for node, leaves in behind.items()
-            if node not in (*leaves, *returned)
+            node for node, leaves in behind.items() if node not in (*leaves, *returned)
         }
 
     def _owners(self, node: fx.Node) -> list[fx.Node]:
@@ -153,9 +151,7 @@ class GraphValues:
                 return None, None
         return tuple(states), owner
 
-    def _holds_inputs(
-        self, value: Any, node: fx.Node, env: dict[fx.Node, Any]
-    ) -> bool:
+    def _holds_inputs(self, value: Any, node: fx.Node, env: dict[fx.Node, Any]) -> bool:
         """Whether a value is a part of an input, which would live as long as it."""
         leaves = [env[leaf] for leaf in self._behind[node]]
         inputs = {place for v in leaves if _is_graph(v) for place in _places(v)}

@@ -228,7 +228,7 @@ def _merged(first: SpikingLinear, second: SpikingLinear) -> SpikingLinear | None
     weight = second.weight @ first.weight
     if weight.numel() > first.weight.numel() + second.weight.numel():
         return None
-    bias = second.bias
+    bias: Tensor | None = second.bias
     if first.bias is not None:
         passed = second.weight @ first.bias
         bias = passed if bias is None else bias + passed

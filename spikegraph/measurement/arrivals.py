@@ -111,10 +111,13 @@ class Arrivals:
             used = factor != 0 if name == 'addcmul' else torch.ones_like(factor)
             used = used * (kwargs.get('value', 1) != 0)
             parts = [(args[0], torch.ones(())), (signal, used)]
-        found = [(self.of(value), used) for value, used in parts]
-        if any(spikes is None for spikes, _ in found):
-            return None
-        return sum(spikes * used for spikes, used in found)
+        total: Any = 0
+        for value, is_used in parts:
+            spikes = self.of(value)
+            if spikes is None:
+                return None
+            total = total + spikes * is_used
+        return total
 
     def summed(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Those behind rows that are added to others, or averaged with them."""

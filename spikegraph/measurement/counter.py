@@ -39,7 +39,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
-from spikegraph.nn.shift import GCNShift, MemberShift
+from spikegraph.nn.shift import MemberShift
 
 
 class Counter:
@@ -291,13 +291,15 @@ class Counter:
         for part in parts:
             if arrivals is None and not isinstance(part, Spikes):
                 counts.analog_values += part.numel()
-        if isinstance(x, Spikes) and self._needs_node_scale(source, layer):
+        if isinstance(x, Spikes) and self._needs_node_scale(source, layer, args):
             value = run_node(self.network, node, self.env)
             counts.scalings += value.numel()
 
-    def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:
+    def _needs_node_scale(
+        self, source: fx.Node, layer: SpikingLayer, args: tuple[Any, ...]
+    ) -> bool:
         """Whether a node's own scale is a multiplication of its own, and not
-        one with the degree factor that its sums are multiplied by anyway.
+        one with a factor that its sums are multiplied by anyway, such as a degree's.
         """
         while source.target in (gather_rows, trim_rows, operator.getitem):
             source = source.all_input_nodes[0]  # Rows keep their scale.
@@ -306,8 +308,9 @@ class Counter:
         neuron = self.network.get_submodule(str(source.target))
         if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
             return False
-        shift = getattr(layer, 'shift', None)
-        is_scaled = isinstance(shift, GCNShift) and shift.normalize
+        if not isinstance(layer, GraphFilter) or not args:
+            return True
+        is_scaled = layer.adjacency(args[0], args[1:]).source_factor is not None
         return not (is_scaled and not getattr(layer, 'fold_source', False))
 
 

@@ -334,10 +334,10 @@ class OperationCounter(TorchDispatchMode):
         gathered = any(m.gathered for m in marks)
         scaled = next((m.scaled for m in marks if m.scaled is not None), None)
         mark = Mark('signal', None, marks[0].swapped, gathered, scaled)
-        found = [self.arrivals.of(value) for value in args[:2]]
-        if any(spikes is None for spikes in found):
+        first, second = (self.arrivals.of(value) for value in args[:2])
+        if first is None or second is None:
             return mark
-        return replace(mark, arrivals=(found[0] + found[1]).expand(out.shape))
+        return replace(mark, arrivals=(first + second).expand(out.shape))
 
     def _count_interpolation(
         self, counts: Counts, func: Any, args: Any, kwargs: Any, out: Tensor, taps: int
