@@ -210,9 +210,6 @@ def _places(value: Any) -> set[int]:
 
 
 def _random_state() -> Hashable:
-    numbers = np.random.get_state()[1:3]
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        random.getstate(),
-        (bytes(numbers[0]), numbers[1]),  # type: ignore[arg-type]
-    )
+    numbers: Any = np.random.get_state()
+    ours = torch.get_rng_state().numpy().tobytes()
+    return ours, random.getstate(), numbers[1].tobytes(), numbers[2]

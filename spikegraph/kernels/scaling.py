@@ -34,8 +34,8 @@ def factors_of(
 
     so that spikes are only added up along the edges. Tried are a factor for each
     destination, as in a mean over neighbours, one for each source, and roots of degrees
-    in either direction, or of the weights of self-loops, at both ends, as in :math:`\mathbf{D}^{-1/2}
-    \mathbf{A} \mathbf{D}^{-1/2}`, times a constant.
+    in either direction, or of the weights of self-loops, at both ends, as in
+    :math:`\mathbf{D}^{-1/2} \mathbf{A} \mathbf{D}^{-1/2}`, times a constant.
 
     Args:
         source (torch.Tensor): The source of each edge :math:`(E)`.

@@ -77,7 +77,7 @@ class Arrivals:
         kwargs = {k: v for k, v in kwargs.items() if k != 'dtype'}
         found = func(spikes, *args[1:], **kwargs)
         found = (found * (spikes.numel() / max(1, found.numel()))).round()
-        return found if found.sum() <= _MOST_ADDED * found.numel() else None
+        return None if are_many(found) else found
 
     def masked(self, name: str, args: Any) -> Any:
         """Those that are left where others were put out."""
@@ -152,6 +152,13 @@ class Arrivals:
         if len(rest) > 5 and rest[5] is not None:
             rest[5] = (rest[5] != 0).double()
         return [func(spikes, *rest, **kwargs)[0], None, None, None]
+
+
+def are_many(arrivals: Tensor) -> bool:
+    """Whether sums of spikes are better read as real values: with as many of them to
+    each, it costs less.
+    """
+    return bool(arrivals.sum() > _MOST_ADDED * arrivals.numel())
 
 
 def no_spikes(value: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikegraph.measurement.arrivals import Arrivals, no_spikes
+from spikegraph.measurement.arrivals import Arrivals, are_many, no_spikes
 from spikegraph.measurement.counts import Counts
 from spikegraph.measurement.fan_out import (
     convolution_fan_out,
@@ -121,7 +121,8 @@ class OperationCounter(TorchDispatchMode):
     ) -> Mark:
         counts, mark = self.counts(name), Mark('signal')
         if name in PRODUCTS:
-            self._count_product(counts, args, *PRODUCTS[name])
+            found = self._count_product(counts, args, *PRODUCTS[name])
+            return replace(mark, arrivals=found)
         elif name in PAIRS:
             self._count_pairs(counts, name, args)
         elif name == 'convolution':
@@ -200,7 +201,10 @@ class OperationCounter(TorchDispatchMode):
             first, kind='signal', arrivals=arrivals, swapped=swapped, gathered=gathered
         )
 
-    def _count_product(self, counts: Counts, args: Any, i: int, j: int) -> None:
+    def _count_product(
+        self, counts: Counts, args: Any, i: int, j: int
+    ) -> Tensor | None:
+        """Counts it, and returns the spikes that a graph without weights sums up."""
         a, b = args[i], args[j]
         marks = self.marks[a], self.marks[b]
         a = a.unsqueeze(0) if a.dim() == 1 else a
@@ -214,7 +218,7 @@ class OperationCounter(TorchDispatchMode):
             counts.snn_macs += num
             met = (a != 0).double() @ (b != 0).double()
             counts.ann_macs_nonzero += int(met.sum())
-            return
+            return None
         first = kinds[0] == 'signal'
         x, other = (a, b) if first else (b, a)
         mark, kind = marks[0 if first else 1], kinds[1 if first else 0]
@@ -227,14 +231,19 @@ class OperationCounter(TorchDispatchMode):
                 counts.snn_macs += x.numel() * width
             else:
                 counts.synops += int(arrivals) * width
-            return
+            return None
         num = num_nonzero(other) * (x.size(-2) if first else x.size(-1))
         counts.ann_aggregation_macs += num
         if mark.arrivals is None:
             counts.snn_macs += num
-            return
+            return None
         spikes = mark.arrivals.reshape(x.shape).sum(dim=-2 if first else -1)
         counts.synops += int((spikes * nonzero_along(other, first)).sum())
+        if other.layout != torch.strided or bool(((other != 0) & (other != 1)).any()):
+            return None
+        ends = mark.arrivals.reshape(x.shape), other.to(mark.arrivals)
+        summed: Tensor = ends[0] @ ends[1] if first else ends[1] @ ends[0]
+        return None if are_many(summed) else summed
 
     def _count_pairs(self, counts: Counts, name: str, args: Any) -> None:
         """Bilinear forms, whose parameters are met by all pairs of values, and
