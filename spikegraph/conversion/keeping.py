@@ -189,7 +189,8 @@ def _is_view(node: fx.Node) -> bool:
 
 def _is_known(node: fx.Node) -> bool:
     """Whether a node calls what depends on its arguments only."""
-    if not node.all_input_nodes or any(w in str(node.target) for w in _RANDOM):
+    name = str(getattr(node.target, '__name__', node.target))
+    if not node.all_input_nodes or any(word in name for word in _RANDOM):
         return False
     if node.op == 'call_method':
         return True
