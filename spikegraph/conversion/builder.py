@@ -28,6 +28,7 @@ from spikegraph.conversion.features import find_sources
 from spikegraph.conversion.gates import insert_gates, values_compared
 from spikegraph.conversion.passes import (
     Structure,
+    ask_for_sizes,
     fold_degree,
     fold_norms,
     fuse_linear,
@@ -100,6 +101,7 @@ class Builder:
         self.probed: set[fx.Node] = set()  # Functions found to be affine.
         self.last_input: fx.Node | None = None
         self.features = spec.features
+        ask_for_sizes(network)
         self.sources = self._find_sources(spec)
 
     def build(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.constants import Constants
+from spikegraph.conversion.interpretation import is_input
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.products import (
     Contraction,
@@ -83,7 +84,8 @@ class _Layers:
         if any(isinstance(f, fx.Node) for f in factors):
             return
         with self.graph.inserting_before(node):
-            if is_known and (self.constants.is_learned(other) or dims[-1] == -1):
+            on_channels = not dims or dims[-1] == -1
+            if is_known and (self.constants.is_learned(other) or on_channels):
                 weight = self._weight(self.constants.value(other), other_dims, found)
                 out = (
                     None if weight is None else self._transform(node, x, dims, *weight)
@@ -134,7 +136,11 @@ class _Layers:
         weight: Tensor,
         sizes: tuple[int, ...],
     ) -> fx.Node:
-        """A layer on the given dimensions, whose outputs come last."""
+        """A layer on the given dimensions, whose outputs come last; on each number
+        where there are none.
+        """
+        if not dims:
+            x = self._call(node, torch.unsqueeze, x, -1)
         x = self._move(node, x, dims, tuple(range(-len(dims), 0)))
         if len(dims) > 1:
             x = self._call(node, torch.flatten, x, -len(dims))
@@ -265,18 +271,26 @@ class _Layers:
 
 
 def ask_before_layers(network: fx.GraphModule) -> None:
-    """Lets questions for the number of rows, or the type, ask what a layer reads: it
-    is the same, and the layer then has fewer readers.
+    """Lets questions for the number of rows, or the type, ask what a layer reads, or
+    what an input population encodes: it is the same, and the layer, or population,
+    then has fewer readers.
     """
     for node in network.graph.nodes:
-        if node.op != 'call_module' or rank_of(node) not in (None, 2):
+        if node.op != 'call_module':
             continue
-        if type(network.get_submodule(str(node.target))) is SpikingLinear:
-            for user in list(node.users):
-                asks = user.target == 'size' and user.args[1:] == (0,)
-                asks |= user.target is getattr and user.args[1] in ('dtype', 'device')
-                if asks:
-                    user.replace_input_with(node, node.args[0])
+        for user in list(node.users):
+            if _asks_alike(network, node, user):
+                user.replace_input_with(node, node.args[0])
+
+
+def _asks_alike(network: fx.GraphModule, node: fx.Node, user: fx.Node) -> bool:
+    is_kind = user.target is getattr and user.args[1] in ('dtype', 'device')
+    if node.meta.get('population') and is_input(node):
+        return is_kind or (user.op == 'call_method' and user.target == 'size')
+    if type(network.get_submodule(str(node.target))) is not SpikingLinear:
+        return False
+    is_rows = user.target == 'size' and user.args[1:] == (0,)
+    return (is_kind or is_rows) and rank_of(node) in (None, 2)
 
 
 def path_for(node: fx.Node, folder: str) -> str:

@@ -4,10 +4,11 @@ that lets it act on spikes before these are summed up over neighbours.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from spikegraph.conversion.passes import (
     Structure,
@@ -22,11 +23,16 @@ from spikegraph.nn.conv.twin import dense
 
 SUM = 'charge'  # Names sums that the ANN does not make.
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
+_DIFFERENCES = (operator.sub, torch.sub, torch.subtract, 'sub', 'subtract')
+# Of the values of one channel each, unless along channels.
+_RUNNING = (torch.cumsum, 'cumsum')
+_OVER_ROWS = (torch.sum, 'sum', torch.mean, 'mean', *_RUNNING)
 
 
 def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
     r"""Takes :math:`[\mathbf{X}, \mathbf{A} \mathbf{X}] \mathbf{W}` apart into
-    :math:`\mathbf{X} \mathbf{W}_1 + \mathbf{A} (\mathbf{X} \mathbf{W}_2)`.
+    :math:`\mathbf{X} \mathbf{W}_1 + \mathbf{A} (\mathbf{X} \mathbf{W}_2)`, and lets
+    weights act before running sums over rows.
 
     Args:
         structure (Structure): The network, whose graph is changed.
@@ -43,10 +49,12 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
             continue
         if not joined or len(joined[0].users) != 1:
             continue
+        if _put_ahead(network, node, joined[0], layer, signals):
+            continue
         parts = _parts(network, joined[0], layer.in_channels)
         if parts is None or not _gains(network, [p for p, _, _ in parts], calls):
             continue
-        out = None
+        out, join = None, torch.sub if _is_difference(joined[0]) else torch.add
         for i, (part, start, stop) in enumerate(parts):
             path = f'{node.target}_part_{i}'
             weight, bias = layer.weight[:, start:stop], layer.bias if i == 0 else None
@@ -58,7 +66,7 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
                 if out is not None:
                     term = graph.create_node(
                         'call_function',
-                        torch.add,
+                        join,
                         (out, term),
                         name=f'{SUM}_{node.name}',
                     )
@@ -71,11 +79,63 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
     graph.eliminate_dead_code()
 
 
+def _put_ahead(
+    network: fx.GraphModule,
+    node: fx.Node,
+    before: fx.Node,
+    layer: SpikingLinear,
+    signals: set[fx.Node],
+) -> bool:
+    """Lets a layer read spikes where it read their running sums over rows."""
+    if before.target not in _RUNNING or not _is_over_rows(before):
+        return False
+    source = before.all_input_nodes[0]
+    if not source.meta.get('population'):
+        return False
+    bias = layer.bias
+    layer.set_parameters(layer.weight, None)
+    with network.graph.inserting_before(before):
+        first = network.graph.call_module(str(node.target), (source,))
+    first.meta = {k: v for k, v in node.meta.items() if k != 'example'}
+    before.replace_input_with(source, first)
+    out = before
+    if bias is not None:
+        name = f'values_{node.name}_bias'
+        network.register_parameter(name, nn.Parameter(bias.detach().clone()))
+        with network.graph.inserting_before(node):
+            out = network.graph.call_function(
+                torch.add, (before, network.graph.get_attr(name))
+            )
+    out.meta = dict(node.meta)
+    signals.update((first, out))
+    node.replace_all_uses_with(out)
+    network.graph.erase_node(node)
+    return True
+
+
+def _is_difference(node: fx.Node) -> bool:
+    """Whether a node is another less a third one."""
+    is_known = node.target in _DIFFERENCES and not node.kwargs
+    return is_known and len(node.all_input_nodes) == len(node.args) == 2
+
+
+def _is_over_rows(node: fx.Node) -> bool:
+    """Whether a node adds up the values of each channel by itself."""
+    if node.target not in _OVER_ROWS or not node.all_input_nodes:
+        return False
+    rank = rank_of(node.args[0])
+    dim: Any = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
+    dims = [dim] if isinstance(dim, int) else dim
+    if rank is None or not isinstance(dims, (list, tuple)) or not dims:
+        return False
+    return all(isinstance(d, int) and d % rank != rank - 1 for d in dims)
+
+
 def _parts(
     network: fx.GraphModule, node: fx.Node, size: int
 ) -> list[tuple[fx.Node, int, int]] | None:
     """What a value is made of, and which of the inputs each part is."""
-    if is_sum(node):
+    if is_sum(node) or _is_difference(node):
         parts = [(n, 0, size) for n in node.all_input_nodes]
         same = all(_width(network, n) in (None, size) for n, _, _ in parts)
         return parts if same and _spike(network, node.all_input_nodes) else None
@@ -129,12 +189,13 @@ def _root(network: fx.GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _spike(network: fx.GraphModule, parts: list[fx.Node]) -> bool:
-    """Whether all parts are spikes, or sums of them over neighbours."""
+    """Whether all parts are spikes, or sums of them over neighbours or rows."""
     found = []
     for part in parts:
         is_filter = part.op == 'call_module' and is_plain_filter(
             module_of(network, part)
         )
+        is_filter |= _is_over_rows(part)
         source = part.all_input_nodes[0] if is_filter else part
         found.append(bool(source.meta.get('population')))
     return all(found)
@@ -143,8 +204,10 @@ def _spike(network: fx.GraphModule, parts: list[fx.Node]) -> bool:
 def _gains(
     network: fx.GraphModule, parts: list[fx.Node], calls: dict[str, int]
 ) -> bool:
-    """Whether a part sums up spikes over neighbours, and may take weights."""
+    """Whether a part sums up spikes, and may take weights or read sums of them."""
     for part in parts:
+        if _is_over_rows(part):
+            return True
         if part.op != 'call_module' or len(part.users) != 1:
             continue
         alone = calls[str(part.target)] == 1

@@ -18,6 +18,7 @@ from spikegraph.conversion.interpretation import (
     is_input,
     run_node,
 )
+from spikegraph.conversion.keeping import GraphValues
 from spikegraph.conversion.passes import is_sum
 from spikegraph.conversion.tracing import module_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
@@ -43,24 +44,30 @@ def execute(network: fx.GraphModule, inputs: dict[str, Any]) -> Any:
         setattr(graph, _PLAN, plan)
     env: dict[fx.Node, Any] = {}
     for node in graph.nodes:
+        if node in plan.graphs.idle:
+            continue
         if node.op == 'placeholder':
             env[node] = inputs[str(node.target)]
+        elif node in plan.graphs.kept:
+            env[node] = plan.graphs.run(node, env)
         else:
             env[node] = plan.run(network, node, env)
         if node.op == 'output':
             return env[node]
         for source in plan.last_reads[node]:
-            del env[source]
+            env.pop(source, None)
     raise AssertionError('a graph ends with its output')
 
 
 class _Plan:
-    """What may stay rows, or an encoding, until it is read."""
+    """What may stay rows, or an encoding, until it is read, and what is kept."""
 
     def __init__(self, network: fx.GraphModule) -> None:
         nodes, self.nodes = list(network.graph.nodes), _contents(network.graph)
-        last = {source: node for node in nodes for source in node.all_input_nodes}
-        last = {**{node: node for node in nodes}, **last}
+        self.graphs = GraphValues(network)
+        run = [node for node in nodes if node not in self.graphs.idle]
+        last = {source: node for node in run for source in self.graphs.reads(node)}
+        last = {**{node: node for node in run}, **last}
         self.last_reads: dict[fx.Node, list[fx.Node]] = {node: [] for node in nodes}
         for source, node in last.items():
             self.last_reads[node].append(source)

@@ -190,7 +190,7 @@ class _Folder:
             layer = self._layer_before(summed)
             if not isinstance(layer, GraphFilter) or layer.weight is not None:
                 continue
-            if isinstance(layer.shift, MemberShift) or len(summed.args) > 2:  # type: ignore[union-attr]
+            if isinstance(layer.shift, MemberShift) or not _is_square(summed):
                 continue  # Groups, or a bipartite graph, which have other rows.
             found = self._scaled(own) if isinstance(own, fx.Node) else None
             source, value = (own, 1.0) if found is None else found
@@ -202,6 +202,17 @@ class _Folder:
             layer.coefficients = [row]
             return self._replace(node, summed)  # type: ignore[arg-type]
         return False
+
+
+def _is_square(node: Any) -> bool:
+    """Whether a filter has as many destinations as it is given rows."""
+    if len(node.args) <= 2:
+        return True
+    source, num = node.args[0], node.args[-1]
+    if len(node.args) != 4 or not isinstance(num, fx.Node):
+        return False
+    same = [source, *(source.args[:1] if source.meta.get('population') else ())]
+    return num.target == 'size' and num.args[1:] == (0,) and num.args[0] in same
 
 
 def _number(value: Any) -> float | None:

@@ -28,6 +28,7 @@ _ADDS = {
     *('index_add', torch.index_add, 'scatter_add', torch.scatter_add),
     *('index_add_', 'scatter_add_'),
 }
+_REDUCES = {'scatter_reduce', torch.scatter_reduce, 'index_reduce', torch.index_reduce}
 
 
 def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
@@ -36,7 +37,7 @@ def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
     """
     network = structure.network
     for node in list(network.graph.nodes):
-        if node in signals and node.target in _ADDS:
+        if node in signals and node.target in _ADDS | _REDUCES:
             _sum_members(network, node, signals)
     ask_before_layers(network)
     for node in list(network.graph.nodes):
@@ -46,23 +47,30 @@ def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
 
 
 def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> None:
-    """``zeros.index_add(0, index, src)`` and ``scatter_add`` alike."""
-    names = ('base', 'dim', 'index', 'src')
+    """``zeros.index_add(0, index, src)``, ``scatter_add`` and ``scatter_reduce`` alike."""
+    names: tuple[str, ...] = ('base', 'dim', 'index', 'src')
+    is_mean = False
+    if node.target in _REDUCES:
+        names = (*names, 'reduce', 'include_self')
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     base, src = given.get('base', given.get('input')), given.get('src')
     src = given.get('source', src)
     zeros = zero_rows(base)
     if zeros is None or src not in signals or given['dim'] not in rows_of(src):
         return
-    if set(given) - {*names, 'input', 'source'} or len(node.args) > 4:
+    if set(given) - {*names, 'input', 'source'} or len(node.args) > len(names):
         return
+    if node.target in _REDUCES:
+        is_mean = given['reduce'] == 'mean' and given.get('include_self') is False
+        if given['reduce'] != 'sum' and not is_mean:
+            return  # Another one, or with the zeros among what is averaged.
     index: Any = given['index']
     if 'scatter' in str(node.target):
         index = before_expansion(index, src)
     if index is None or index in signals:
         return
     path = f'pools.{node.name}'
-    network.add_submodule(path, GraphFilter(MemberShift()))
+    network.add_submodule(path, GraphFilter(MemberShift(is_mean)))
     with network.graph.inserting_before(node):
         rows, is_asked = zeros
         if is_asked:

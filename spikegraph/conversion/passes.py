@@ -26,9 +26,11 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
+from spikegraph.nn.conv.twin import dense
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 
+_SHAPED_AS = {'expand_as': 'expand', 'view_as': 'reshape', 'reshape_as': 'reshape'}
 _ROW_MOVES = (((0,), (-2,)), ((-2,), (0,)))  # Of nodes, in products of matrices.
 
 
@@ -65,14 +67,27 @@ class Structure:
         return any(layer.channel_dim < -2 for layer in layers)
 
 
+def ask_for_sizes(network: fx.GraphModule) -> None:
+    """Lets what is shaped like another value read that one's size only, not its
+    values: indices that are expanded as features are, above all, stay indices.
+    """
+    for node in list(network.graph.nodes):
+        name = getattr(node.target, '__name__', node.target)
+        if name not in _SHAPED_AS or len(node.args) != 2 or node.kwargs:
+            continue
+        x, like = node.args
+        if not isinstance(like, fx.Node):
+            continue
+        with network.graph.inserting_before(node):
+            size = network.graph.call_method('size', (like,))
+        node.op, node.target, node.args = 'call_method', _SHAPED_AS[name], (x, size)
+
+
 def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
     for node in list(graph.nodes):
         if node.op == 'call_method' and node in signals:  # May not be contiguous.
-            target = str(node.target)
-            node.target = {'view': 'reshape', 'view_as': 'reshape_as'}.get(
-                target, target
-            )
+            node.target = 'reshape' if node.target == 'view' else node.target
         rule = rule_for(operation_of(network, node)) if node in signals else None
         if rule is not None and rule.kind == 'identity':
             node.replace_all_uses_with(node.all_input_nodes[0])
@@ -179,7 +194,7 @@ def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
 def fuse_linear(structure: Structure) -> None:
     """Lets a filter without weights take those of the linear layer behind it, or of
     the one without bias before it: weights and edges commute, and weights then read
-    spikes, not sums of them.
+    spikes, not sums of them. Linear layers in a row become one.
     """
     network, graph = structure.network, structure.network.graph
     calls = count_calls(graph)
@@ -205,7 +220,25 @@ def fuse_linear(structure: Structure) -> None:
                 reader = next(iter(node.users))
                 reader.replace_input_with(node, node.all_input_nodes[0])
                 graph.erase_node(node)
+        elif type(first) is type(second) is SpikingLinear and last is node:
+            merged = _merged(first, second)
+            if merged is not None:
+                network.add_submodule(str(user.target), merged)
+                user.replace_input_with(node, node.all_input_nodes[0])
+                graph.erase_node(node)
     _pass_weights_on(structure)
+
+
+def _merged(first: SpikingLinear, second: SpikingLinear) -> SpikingLinear | None:
+    """A layer that does what two in a row do, unless it takes more weights than they."""
+    weight = second.weight @ first.weight
+    if weight.numel() > first.weight.numel() + second.weight.numel():
+        return None
+    bias: Tensor | None = second.bias
+    if first.bias is not None:
+        passed = second.weight @ first.bias
+        bias = passed if bias is None else bias + passed
+    return dense(weight, bias)
 
 
 def _after_moves(node: fx.Node) -> fx.Node:

@@ -102,6 +102,13 @@ def _linear(given: dict[str, Any]) -> Contraction | None:
     return Contraction(given['a'], given['b'], (-1,), (-1,), added=given.get('added'))
 
 
+def _outer(given: dict[str, Any]) -> Contraction | None:
+    ranks = rank_of(given['a']), rank_of(given['b'])
+    return (
+        Contraction(given['a'], given['b'], (), ()) if ranks[0] in (None, 1) else None
+    )
+
+
 def _tensordot(given: dict[str, Any]) -> Contraction | None:
     dims: Any = given.get('dims', 2)
     ranks = rank_of(given['a']), rank_of(given['b'])
@@ -196,6 +203,7 @@ _spell('added a b beta? alpha?', _matrices, torch.sparse.addmm)
 _spell('a b', _vector, torch.mv, 'mv', torch.dot, 'dot', torch.inner, 'inner')
 _spell('added a b beta? alpha?', _vector, torch.addmv, 'addmv')
 _spell('a b added?', _linear, F.linear)
+_spell('a b', _outer, torch.outer, 'outer', torch.ger, 'ger')
 _spell('a b dims?', _tensordot, torch.tensordot)
 _spell('equation a b?', _einsum, torch.einsum)
 
@@ -204,5 +212,5 @@ PRODUCTS: tuple[Any, ...] = (
     *(target for target in _PARSERS if target not in ('spmm',)),
     *(torch.bmm, 'bmm', torch.baddbmm, 'baddbmm', torch.addbmm, 'addbmm'),
     *(torch.linalg.matmul, torch.linalg.multi_dot, torch.chain_matmul, torch.kron),
-    *(torch.outer, 'outer', torch.ger, F.bilinear, torch.linalg.vecdot),
+    *(F.bilinear, torch.linalg.vecdot),
 )

@@ -153,7 +153,8 @@ def neighbor_adjacency(
     flow: str = 'source_to_target',
 ) -> Adjacency:
     r"""Prepares a graph, bipartite or not, for the sum or the mean over
-    in-neighbours; kept like that of :func:`gcn_adjacency`.
+    in-neighbours; kept like that of :func:`gcn_adjacency`. Weights that are products
+    of factors of nodes become these; see :func:`~spikegraph.kernels.scaling.factors_of`.
 
     Args:
         edge_index (torch.Tensor): Edge indices :math:`(2, E)`, as a tensor or an
@@ -191,10 +192,14 @@ def neighbor_adjacency(
             )
             source, target = edges
         weight = None if weight is None else weight.detach().view(-1).to(dtype)
-        factor = _mean_factor(target, num_targets, dtype) if mean else None
-        return Adjacency.from_edges(
-            source, target, weight, num_sources, num_targets, None, factor
-        )
+        sizes = num_sources, num_targets
+        if mean:
+            factor = _mean_factor(target, num_targets, dtype)
+            return Adjacency.from_edges(source, target, weight, *sizes, None, factor)
+        factors = None if weight is None else factors_of(source, target, weight, *sizes)
+        if factors is not None:
+            return Adjacency.from_edges(source, target, None, *sizes, *factors)
+        return Adjacency.from_edges(source, target, weight, *sizes)
 
     sizes, loops = (num_sources, num_targets), add_self_loops
     options = ('neighbor', *sizes, dtype, mean, loops, keeps_values, flow)

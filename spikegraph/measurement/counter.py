@@ -25,6 +25,7 @@ from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.sources import inputs_behind
 from spikegraph.conversion.tracing import operation_of
 from spikegraph.kernels import propagate
+from spikegraph.measurement.arrivals import are_many
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
 from spikegraph.measurement.operations import OperationCounter
@@ -39,7 +40,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
-from spikegraph.nn.shift import GCNShift, MemberShift
+from spikegraph.nn.shift import MemberShift
 
 
 class Counter:
@@ -121,7 +122,7 @@ class Counter:
             return
         if node.target is values_of:
             spikes = self.arrivals.get(node.all_input_nodes[0])
-        elif _sums_members(operation):
+        elif _sums_rows(operation):
             spikes = self._summed(node, operation)
         elif not isinstance(operation, SpikingLayer) or isinstance(
             operation, SpikingAffine
@@ -134,13 +135,20 @@ class Counter:
                 self.marks[part] = Mark('signal', spikes)
 
     def _summed(self, node: fx.Node, layer: Any) -> Tensor | None:
-        """The spikes that arrive where a layer without weights sums them up."""
+        """The spikes that arrive where a layer without weights sums them up, unless
+        they are so many that the sums are better read as real values.
+        """
         args, kwargs = arguments(node, self.env)
         spikes = self._spikes(node.all_input_nodes[0])
         if spikes is None or kwargs:
             return None
         shape = spikes.shape
-        summed = propagate(layer.adjacency(args[0], args[1:]), spikes.flatten(1))
+        adjacency = layer.adjacency(args[0], args[1:])
+        if adjacency.weight is not None:
+            return None  # Each has a size of its own.
+        summed = propagate(adjacency.without_factors(), spikes.flatten(1))
+        if not isinstance(layer.shift, MemberShift) and are_many(summed):
+            return None
         return summed.view(len(summed), *shape[1:])
 
     def _spikes(self, node: fx.Node) -> Tensor | None:
@@ -291,13 +299,15 @@ class Counter:
         for part in parts:
             if arrivals is None and not isinstance(part, Spikes):
                 counts.analog_values += part.numel()
-        if isinstance(x, Spikes) and self._needs_node_scale(source, layer):
+        if isinstance(x, Spikes) and self._needs_node_scale(source, layer, args):
             value = run_node(self.network, node, self.env)
             counts.scalings += value.numel()
 
-    def _needs_node_scale(self, source: fx.Node, layer: SpikingLayer) -> bool:
+    def _needs_node_scale(
+        self, source: fx.Node, layer: SpikingLayer, args: tuple[Any, ...]
+    ) -> bool:
         """Whether a node's own scale is a multiplication of its own, and not
-        one with the degree factor that its sums are multiplied by anyway.
+        one with a factor that its sums are multiplied by anyway, such as a degree's.
         """
         while source.target in (gather_rows, trim_rows, operator.getitem):
             source = source.all_input_nodes[0]  # Rows keep their scale.
@@ -306,8 +316,9 @@ class Counter:
         neuron = self.network.get_submodule(str(source.target))
         if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
             return False
-        shift = getattr(layer, 'shift', None)
-        is_scaled = isinstance(shift, GCNShift) and shift.normalize
+        if not isinstance(layer, GraphFilter) or not args:
+            return True
+        is_scaled = layer.adjacency(args[0], args[1:]).source_factor is not None
         return not (is_scaled and not getattr(layer, 'fold_source', False))
 
 
@@ -368,12 +379,12 @@ def row_name(node: fx.Node) -> str:
     return name
 
 
-def _sums_members(operation: Any) -> bool:
-    """Whether it adds up values that are each part of one sum only."""
-    if type(operation) is not GraphFilter or operation.weight is not None:
+def _sums_rows(operation: Any) -> bool:
+    """Whether it adds up rows: members, each a part of one sum, or neighbours."""
+    if not isinstance(operation, GraphFilter) or operation.weight is not None:
         return False
-    is_sum = isinstance(operation.shift, MemberShift) and not operation.shift.mean
-    return is_sum and operation.coefficients == [[0.0, 1.0]]
+    is_mean = isinstance(operation.shift, MemberShift) and operation.shift.mean
+    return not is_mean and operation.coefficients == [[0.0, 1.0]]
 
 
 def signal_names(snn: SpikingModel) -> set[str]:

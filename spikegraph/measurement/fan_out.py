@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+_MOST_PROBED = 1 << 13  # Values of an operand.
 
 
 def num_nonzero(value: Tensor) -> int:
@@ -34,6 +37,21 @@ def num_summed(name: str, args: Any, kwargs: Any, out: Any) -> int:
     sizes = [size] if isinstance(size, int) else list(size)
     sizes = sizes * num_dims if len(sizes) == 1 else sizes
     return int(out.numel()) * math.prod(sizes)
+
+
+def summed_rows(name: str, args: Any) -> tuple[Tensor, int, str]:
+    """The values that are added to others in groups, how many there are of them, and
+    how: a sum, a mean, or something else.
+    """
+    if name == 'segment_reduce':
+        return args[0], args[0].numel(), args[1]
+    if name.startswith('_embedding_bag'):
+        how = ('sum', 'mean', 'max')[args[4] if len(args) > 4 else 0]
+        return args[0], args[1].numel() * args[0].size(-1), how
+    if name == 'index_put':
+        return args[2], args[2].numel(), 'sum'
+    how = args[4] if name.endswith('_reduce') else 'sum'
+    return args[3], args[3].numel(), how
 
 
 def num_in_batch(marks: Tensor) -> Tensor:
@@ -70,6 +88,37 @@ def convolution_fan_out(
     options = stride, padding, dilation, not transposed, rest, groups
     found: Tensor = torch.ops.aten.convolution(ends, ones, None, *options)
     return found[0]
+
+
+def probed_fan_out(func: Any, args: Any, kwargs: Any, place: int) -> Tensor | None:
+    """How many output values each value of an operand changes, found out one by one;
+    None if there are many, or the operation is not affine.
+    """
+    x = args[place].detach().to(torch.float64)
+    rest = pytree.tree_map_only(
+        Tensor, lambda v: v.double() if v.is_floating_point() else v, (args, kwargs)
+    )
+
+    def run(value: Tensor) -> Tensor:
+        given = list(rest[0])
+        given[place] = value
+        out = func(*given, **rest[1])
+        return out if isinstance(out, Tensor) else out[0]
+
+    if not 0 < x.numel() <= _MOST_PROBED:
+        return None
+    try:
+        zero, once, twice = (run(f * x) for f in (0, 1, 2))
+    except RuntimeError:  # It takes no such numbers.
+        return None
+    if not torch.allclose(twice - once, once - zero, rtol=1e-9, atol=1e-9):
+        return None
+    found = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
+    for i in range(x.numel()):
+        probe = torch.zeros_like(found)
+        probe[i] = 1
+        found[i] = ((run(probe.view(x.shape)) - zero).abs() > 1e-12).sum()
+    return found.view(x.shape)
 
 
 def interpolation_fan_out(

@@ -29,6 +29,8 @@ class Mark:
         scaled (Tuple[Counts, int], optional): The multiplications of gathered rows by
             edge weights, and where they were counted.
         picked (bool): Whether it is rows of parameters, as an input says which.
+        met (bool): Whether each value is a parameter times another, so that a sum is
+            part of multiply-accumulates.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Mark:
     gathered: bool = False
     scaled: tuple[Counts, int] | None = None
     picked: bool = False
+    met: bool = False
 
 
 class Marks:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spikegraph.measurement.arrivals import Arrivals, are_many, no_spikes
 from spikegraph.measurement.counts import Counts
 from spikegraph.measurement.fan_out import (
     convolution_fan_out,
@@ -19,14 +20,18 @@ from spikegraph.measurement.fan_out import (
     num_in_batch,
     num_nonzero,
     num_summed,
+    probed_fan_out,
+    summed_rows,
 )
 from spikegraph.measurement.marks import Mark, Marks, strongest
 from spikegraph.measurement.roles import (
     FREE,
     GATHERS,
     MEANS,
+    MIXES,
     MOVES,
     NORMS,
+    PAIRS,
     PRODUCTS,
     SCALINGS,
     SHAPES,
@@ -53,6 +58,7 @@ class OperationCounter(TorchDispatchMode):
         super().__init__()
         self.follows = follows
         self.marks = marks
+        self.arrivals = Arrivals(marks)
         self.counts = counts
         self.uncounted: list[str] = []
 
@@ -74,11 +80,11 @@ class OperationCounter(TorchDispatchMode):
         if name in SHAPES or not inputs:
             if self.follows and _is_tensor(out) and out.is_floating_point():
                 if out.layout == torch.strided:
-                    self.marks[out] = Mark('constant', _no_spikes(out))
+                    self.marks[out] = Mark('constant', no_spikes(out))
             return out
         mark = Mark(kind)
         if kind == 'constant' and name in MOVES and marks[0].arrivals is not None:
-            mark = Mark(kind, self._moved(func, args, kwargs, name, changes))
+            mark = Mark(kind, self.arrivals.moved(func, name, args, kwargs, changes))
         if kind == 'signal':
             mark = self._count(func, name, args, kwargs, out, marks, changes)
         spikes: Any = mark.arrivals
@@ -99,7 +105,7 @@ class OperationCounter(TorchDispatchMode):
         mark = self.marks[base] if _is_tensor(base) else Mark('signal')
         is_empty = mark.kind != 'signal' and mark.arrivals is None and self.follows
         if is_empty and base.is_floating_point() and not bool(base.any()):
-            self.marks[base] = replace(mark, arrivals=_no_spikes(base))
+            self.marks[base] = replace(mark, arrivals=no_spikes(base))
 
     # What is done, and what comes out.
 
@@ -115,18 +121,19 @@ class OperationCounter(TorchDispatchMode):
     ) -> Mark:
         counts, mark = self.counts(name), Mark('signal')
         if name in PRODUCTS:
-            self._count_product(counts, args, *PRODUCTS[name])
+            found = self._count_product(counts, args, *PRODUCTS[name])
+            return replace(mark, arrivals=found)
+        elif name in PAIRS:
+            self._count_pairs(counts, name, args)
         elif name == 'convolution':
             self._count_convolution(counts, args, out)
         elif name in SUMS_OF_ROWS or (name == 'index_put' and _accumulates(args)):
             return self._count_rows(counts, func, name, args, kwargs)
-        elif name in ('_embedding_bag', '_embedding_bag_forward_only'):
-            num = args[1].numel() * args[0].size(-1)
-            counts.ann_aggregation_macs += num
-            counts.accumulates += num
-        elif name == 'segment_reduce':
-            counts.ann_aggregation_macs += args[0].numel()
-            counts.accumulates += args[0].numel()
+        elif name in MIXES:
+            counts.ann_multiplications += out.numel()
+            counts.scalings += out.numel()
+            counts.adds += out.numel()
+            return replace(mark, arrivals=self.arrivals.mixed(name, args, kwargs))
         elif name in SCALINGS or name == 'neg':
             return self._count_scaling(counts, name, args, out)
         elif name in ('add', 'sub', 'rsub'):
@@ -137,18 +144,50 @@ class OperationCounter(TorchDispatchMode):
             counts.adds += args[0].numel()
         elif name in TAPS:
             self._count_interpolation(counts, func, args, kwargs, out, TAPS[name])
-        elif name in MEANS or name in TOTALS:
+        elif name in MEANS:
             counts.adds += num_summed(name, args, kwargs, out)
-            return replace(
-                mark, arrivals=self._moved(func, args, kwargs, name, changes)
-            )
-        elif name in ('masked_fill', 'fill', 'zero', 'where'):
-            return replace(mark, arrivals=self._masked(name, args))
+            if name == 'mean':
+                found = self.arrivals.averaged(func, args, kwargs)
+                return replace(mark, arrivals=found)
+        elif name in TOTALS:
+            if not self.marks[args[0]].met:
+                counts.adds += num_summed(name, args, kwargs, out)
+            found = self.arrivals.moved(func, name, args, kwargs, changes)
+            return replace(mark, arrivals=found)
+        elif name in ('masked_fill', 'index_fill', 'fill', 'zero', 'where'):
+            return replace(mark, arrivals=self.arrivals.masked(name, args))
         elif name in MOVES or name in GATHERS:
             return self._move(func, name, args, kwargs, changes)
         elif name not in FREE and torch.Tag.pointwise not in func.tags:
-            self.uncounted.append(name)
+            if not self._count_probed(counts, func, args, kwargs):
+                self.uncounted.append(name)
         return mark
+
+    def _count_probed(self, counts: Counts, func: Any, args: Any, kwargs: Any) -> bool:
+        """What is affine in one operand multiplies and adds up, whatever it is."""
+        places = [
+            i
+            for i, v in enumerate(args)
+            if _is_tensor(v) and self.marks[v].kind == 'signal'
+        ]
+        if len(places) != 1:
+            return False
+        fan_out = probed_fan_out(func, args, kwargs, places[0])
+        if fan_out is None:
+            return False
+        self._count_linear(counts, args[places[0]], fan_out, int(fan_out.sum()))
+        return True
+
+    def _count_linear(
+        self, counts: Counts, x: Tensor, fan_out: Tensor | int, num: int
+    ) -> None:
+        """Values that meet so many coefficients each."""
+        _add_transform(counts, num, int(((x != 0) * fan_out).sum()))
+        arrivals = self.marks[x].arrivals
+        if arrivals is None:
+            counts.snn_macs += num
+        else:
+            counts.synops += int((arrivals * fan_out).sum())
 
     def _move(
         self, func: Any, name: str, args: Any, kwargs: Any, changes: bool
@@ -156,73 +195,16 @@ class OperationCounter(TorchDispatchMode):
         first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
         swaps = _swaps(name, args)
         gathered = first.gathered or (name in GATHERS)
-        arrivals = self._moved(func, args, kwargs, name, changes)
+        arrivals = self.arrivals.moved(func, name, args, kwargs, changes)
         swapped = first.swapped ^ swaps
         return replace(
             first, kind='signal', arrivals=arrivals, swapped=swapped, gathered=gathered
         )
 
-    def _moved(
-        self, func: Any, args: Any, kwargs: Any, name: str, changes: bool
-    ) -> Any:
-        """The spikes behind values that are moved, or added up."""
-        if name in MEANS or name == 'cumsum':
-            return None
-        missing = False
-
-        def spikes(value: Any) -> Any:
-            nonlocal missing
-            if not _is_tensor(value) or not value.is_floating_point():
-                return value
-            mark = self.marks[value]
-            if mark.kind == 'signal':
-                missing |= mark.arrivals is None
-                return value if mark.arrivals is None else mark.arrivals
-            if mark.arrivals is not None and (changes or value is args[0]):
-                return mark.arrivals  # Of what is written to, or a part of it.
-            missing |= bool((value != 0).any())
-            return _no_spikes(value)
-
-        fill = args[2] if name == 'constant_pad_nd' and len(args) > 2 else 0
-        swapped = pytree.tree_map(spikes, (args, kwargs))
-        if missing or fill != 0:
-            return None
-        args, kwargs = swapped
-        kwargs = {k: v for k, v in kwargs.items() if k != 'dtype'}
-        if name == '_to_copy':
-            return args[0]
-        if name in ('view', '_unsafe_view', '_reshape_alias'):
-            return args[0].reshape(args[1])
-        if name == 'as_strided':
-            return None
-        return func(*args, **kwargs)
-
-    def _masked(self, name: str, args: Any) -> Any:
-        """Spikes that are left where others were put out."""
-        if name == 'where':
-            condition, *values = args
-            found = []
-            for value in values:
-                arrivals = self._arrivals_or_none(value)
-                if arrivals is None:
-                    return None
-                found.append(arrivals)
-            return torch.where(condition, *found) if len(found) == 2 else None
-        arrivals = self.marks[args[0]].arrivals
-        if arrivals is None or name != 'masked_fill':
-            return None if arrivals is None else torch.zeros_like(arrivals)
-        return arrivals.masked_fill(args[1], 0)
-
-    def _arrivals_or_none(self, value: Any) -> Any:
-        """The spikes of a value; of a constant, which is a bias, none."""
-        if not _is_tensor(value):
-            return torch.zeros((), dtype=torch.float64)
-        mark = self.marks[value]
-        if mark.kind in ('constant', 'weight'):
-            return _no_spikes(value)
-        return mark.arrivals
-
-    def _count_product(self, counts: Counts, args: Any, i: int, j: int) -> None:
+    def _count_product(
+        self, counts: Counts, args: Any, i: int, j: int
+    ) -> Tensor | None:
+        """Counts it, and returns the spikes that a graph without weights sums up."""
         a, b = args[i], args[j]
         marks = self.marks[a], self.marks[b]
         a = a.unsqueeze(0) if a.dim() == 1 else a
@@ -236,7 +218,7 @@ class OperationCounter(TorchDispatchMode):
             counts.snn_macs += num
             met = (a != 0).double() @ (b != 0).double()
             counts.ann_macs_nonzero += int(met.sum())
-            return
+            return None
         first = kinds[0] == 'signal'
         x, other = (a, b) if first else (b, a)
         mark, kind = marks[0 if first else 1], kinds[1 if first else 0]
@@ -249,14 +231,41 @@ class OperationCounter(TorchDispatchMode):
                 counts.snn_macs += x.numel() * width
             else:
                 counts.synops += int(arrivals) * width
-            return
+            return None
         num = num_nonzero(other) * (x.size(-2) if first else x.size(-1))
         counts.ann_aggregation_macs += num
         if mark.arrivals is None:
             counts.snn_macs += num
-            return
+            return None
         spikes = mark.arrivals.reshape(x.shape).sum(dim=-2 if first else -1)
         counts.synops += int((spikes * nonzero_along(other, first)).sum())
+        if other.layout != torch.strided or bool(((other != 0) & (other != 1)).any()):
+            return None
+        ends = mark.arrivals.reshape(x.shape), other.to(mark.arrivals)
+        summed: Tensor = ends[0] @ ends[1] if first else ends[1] @ ends[0]
+        return None if are_many(summed) else summed
+
+    def _count_pairs(self, counts: Counts, name: str, args: Any) -> None:
+        """Bilinear forms, whose parameters are met by all pairs of values, and
+        distances of all pairs of rows.
+        """
+        a, others = args[0], args[1:3] if name == '_trilinear' else args[1:2]
+        fan_out = others[0].size(0 if name == '_trilinear' else -2)
+        x = a
+        if name == '_trilinear':
+            fan_out *= others[1].size(-1)
+            if self.marks[a].kind != 'signal':  # The other operand is.
+                x = others[1]
+                fan_out = fan_out // x.size(-1) * a.size(-1)
+        num = x.numel() * fan_out
+        counts.ann_macs += num
+        counts.ann_macs_nonzero += num_nonzero(x) * fan_out
+        arrivals = self.marks[x].arrivals
+        signals = [v for v in (a, *others) if self.marks[v].kind == 'signal']
+        if name != '_trilinear' or len(signals) > 1 or arrivals is None:
+            counts.snn_macs += num
+        else:
+            counts.synops += int(arrivals.sum()) * fan_out
 
     def _count_convolution(self, counts: Counts, args: Any, out: Tensor) -> None:
         x, weight, transposed = args[0], args[1], args[6]
@@ -274,36 +283,24 @@ class OperationCounter(TorchDispatchMode):
         self, counts: Counts, func: Any, name: str, args: Any, kwargs: Any
     ) -> Mark:
         """Rows that are added to others, as along edges."""
-        src = args[2] if name == 'index_put' else args[3]
-        how = args[4] if name.endswith('_reduce') else 'sum'
-        mark, base = self.marks[src], self.marks[args[0]]
+        src, num, how = summed_rows(name, args)
+        mark = self.marks[src]
         if mark.kind != 'signal' or how not in ('sum', 'mean'):
             return Mark('signal')
-        num = src.numel()
         counts.ann_aggregation_macs += num
         counts.accumulates += num
         if mark.scaled is not None:  # That is what makes it a multiply-accumulate.
             where, times = mark.scaled
             where.ann_multiplications -= min(times, num)
-        if how != 'sum' or mark.arrivals is None:
-            return Mark('signal')
-        spikes = base.arrivals
-        if spikes is None and base.kind == 'signal':
-            return Mark('signal')
-        if spikes is None:
-            spikes = _no_spikes(args[0])
-        if name == 'index_put':
-            found = spikes.index_put(args[1], mark.arrivals, accumulate=True)
-        else:
-            dim, index = args[1:3]
-            add = spikes.index_add if name == 'index_add' else spikes.scatter_add
-            found = add(dim, index, mark.arrivals)
-        return Mark('signal', found)
+        return Mark('signal', self.arrivals.summed(func, name, args, kwargs))
 
     def _count_scaling(self, counts: Counts, name: str, args: Any, out: Any) -> Mark:
         if name == 'neg':
             return replace(self.marks[args[0]], scaled=None)
         marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
+        if self._meets_weights(name, args, marks, out):
+            x = args[0 if marks[0].kind == 'signal' else 1]
+            return self._count_weights(counts, x, out.numel() // max(1, x.numel()))
         counts.ann_multiplications += out.numel()
         counts.scalings += out.numel()
         gathered = any(m.gathered for m in marks)
@@ -323,6 +320,21 @@ class OperationCounter(TorchDispatchMode):
             arrivals = arrivals * (factor != 0)
         return replace(mark, arrivals=arrivals)
 
+    def _meets_weights(
+        self, name: str, args: Any, marks: list[Mark], out: Tensor
+    ) -> bool:
+        """Whether each value is multiplied by several parameters, as in a product of
+        matrices that is written as ``(x.unsqueeze(-1) * weight).sum(1)``.
+        """
+        if {mark.kind for mark in marks} != {'signal', 'weight'} or name == 'div':
+            return False
+        x = args[0 if marks[0].kind == 'signal' else 1]
+        return 0 < x.numel() < out.numel()
+
+    def _count_weights(self, counts: Counts, x: Tensor, fan_out: int) -> Mark:
+        self._count_linear(counts, x, fan_out, x.numel() * fan_out)
+        return Mark('signal', met=True)
+
     def _count_sum(self, counts: Counts, args: Any, kwargs: Any, out: Any) -> Mark:
         marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
         kinds = [m.kind for m in marks]
@@ -331,10 +343,10 @@ class OperationCounter(TorchDispatchMode):
         gathered = any(m.gathered for m in marks)
         scaled = next((m.scaled for m in marks if m.scaled is not None), None)
         mark = Mark('signal', None, marks[0].swapped, gathered, scaled)
-        found = [self._arrivals_or_none(value) for value in args[:2]]
-        if any(spikes is None for spikes in found):
+        first, second = (self.arrivals.of(value) for value in args[:2])
+        if first is None or second is None:
             return mark
-        return replace(mark, arrivals=(found[0] + found[1]).expand(out.shape))
+        return replace(mark, arrivals=(first + second).expand(out.shape))
 
     def _count_interpolation(
         self, counts: Counts, func: Any, args: Any, kwargs: Any, out: Tensor, taps: int
@@ -342,20 +354,11 @@ class OperationCounter(TorchDispatchMode):
         x = args[0]
         fan_out = interpolation_fan_out(func, x, args[1:], kwargs)
         num = out.numel() * taps
-        _add_transform(counts, num, int(((x != 0) * fan_out).sum()))
-        arrivals = self.marks[x].arrivals
-        if arrivals is None:
-            counts.snn_macs += num
-        else:
-            counts.synops += int((arrivals * fan_out).sum())
+        self._count_linear(counts, x, fan_out, num)
 
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
-
-
-def _no_spikes(value: Tensor) -> Tensor:
-    return torch.zeros(value.shape, dtype=torch.float64, device=value.device)
 
 
 def _add_transform(counts: Counts, num: int, num_nonzero: int) -> None:

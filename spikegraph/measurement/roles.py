@@ -6,8 +6,14 @@ PRODUCTS = {
     **dict.fromkeys(('addmm', 'baddbmm', 'addmv', 'addbmm', '_sparse_addmm'), (1, 2)),
     **{'_sparse_mm_reduce_impl': (0, 1), 'sspaddmm': (1, 2)},
 }
-SUMS_OF_ROWS = {'index_add': 3, 'scatter_add': 3}
-SUMS_OF_ROWS |= {'scatter_reduce': 3, 'index_reduce': 3}  # Or others, by an option.
+# All values of one operand with all of another.
+PAIRS = {'_trilinear', '_euclidean_dist', '_cdist_forward'}
+SUMS_OF_ROWS = {
+    *('index_add', 'scatter_add', '_embedding_bag', '_embedding_bag_forward_only'),
+    *('scatter_reduce', 'index_reduce', 'segment_reduce'),  # Or others, by an option.
+}
+# Sums of values with factors.
+MIXES = {'lerp', 'addcmul', 'addcdiv'}
 GATHERS = {'index_select', 'index', 'embedding', 'gather'}
 SHAPES = {
     *('new_zeros', 'new_ones', 'new_full', 'new_empty', 'zeros_like', 'ones_like'),
@@ -73,7 +79,7 @@ TAPS = {
 }
 MEANS = {'avg_pool1d', 'avg_pool2d', 'avg_pool3d', '_adaptive_avg_pool2d', 'mean'}
 MEANS |= {'_adaptive_avg_pool3d', 'adaptive_avg_pool1d', 'adaptive_avg_pool2d'}
-TOTALS = {'sum', 'cumsum', 'col2im'}
+TOTALS = {'sum', 'nansum', 'cumsum', 'col2im', 'trace'}
 # Comparisons, read-outs and activations, which are counted where they become neurons.
 FREE = {
     *(

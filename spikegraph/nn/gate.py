@@ -185,7 +185,8 @@ class EarliestNeighbor(SpikeGate):
         self, x: Any, edge_index: Tensor, num_targets: int | None
     ) -> Adjacency:
         adjacency = self.shift(x, edge_index, None, num_targets)
-        if adjacency.weight is not None:
+        factors = adjacency.source_factor, adjacency.target_factor
+        if any(part is not None for part in (adjacency.weight, *factors)):
             raise ValueError(
                 "Expected a sparse 'edge_index' without values for a maximum over "
                 'neighbours, whose spikes arrive as they are (got weights); use '

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spikegraph.kernels import matrix_adjacency, propagate
+from spikegraph.kernels import matrix_adjacency, neighbor_adjacency, propagate
 
 TYPES = [torch.float32, torch.float64]
 
@@ -77,3 +77,29 @@ def test_other_weights_stay(dtype):
         dense = matrix.to_dense()
         found = propagate(adjacency, torch.eye(30, dtype=dtype))
         assert torch.equal(found, dense)
+
+
+@pytest.mark.parametrize('dtype', TYPES)
+@pytest.mark.parametrize('loops', [True, False])
+@pytest.mark.parametrize('ends', ['in and in', 'out and out', 'in and out'])
+def test_weights_of_directed_edges(ends, loops, dtype):
+    generator = torch.Generator().manual_seed(0)
+    adj = torch.rand(30, 30, generator=generator) < 0.2
+    source, target = (adj | (torch.eye(30) > 0) if loops else adj).nonzero().t()
+    degrees = {
+        'in': torch.bincount(target, minlength=30).clamp(min=1).to(dtype).rsqrt(),
+        'out': torch.bincount(source, minlength=30).clamp(min=1).to(dtype).rsqrt(),
+    }
+    first, last = ends.split(' and ')
+    weight = degrees[first][source] * degrees[last][target]
+    edges = torch.stack([source, target])
+    found = neighbor_adjacency(edges, weight, 30, 30, dtype)
+    assert found.weight is None
+    eye, bound = torch.eye(30, dtype=dtype), 16 * torch.finfo(dtype).eps
+    expected = torch.zeros(30, 30, dtype=dtype)
+    expected[target, source] = weight
+    assert torch.allclose(propagate(found, eye), expected, rtol=bound, atol=0.0)
+    weight = weight.clone()
+    weight[7] *= 1 + 100 * torch.finfo(dtype).eps  # More than rounding.
+    found = neighbor_adjacency(edges, weight, 30, 30, dtype)
+    assert found.weight is not None

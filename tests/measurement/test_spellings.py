@@ -226,7 +226,10 @@ def test_tutorial_layer(x, edge_index):
     assert total.ann_multiplications == 0  # Part of the multiply-accumulates.
     synops = weights_met(spikes[0], 8) + weights_met(spikes[1], 3)
     assert total.synops == synops > 0
-    ann, snn = 4.6 * (NUM_NODES * 72 + num * 11), 0.9 * synops + 4.6 * num * 11
+    assert total.snn_macs == 0  # Weights of edges are factors of nodes.
+    assert (total.accumulates, total.scalings) == (num * 11, 2 * NUM_NODES * 11)
+    ann = 4.6 * (NUM_NODES * 72 + num * 11)
+    snn = 0.9 * (synops + num * 11) + 3.7 * total.scalings
     ratio = measurement.energy_ratios()['energy_ratio_compute']
     assert ratio == pytest.approx(ann / snn)
 
