@@ -148,8 +148,7 @@ class Questions:
             what = 'length' if what == 'length' else 'value'
             with graph.inserting_after(node):
                 arguments = (node, what, answer, str(where))
-                check = graph.call_function(check_answer, arguments)
-                check.meta['is_wrapped'] = True  # Stays a call when it is pickled.
+                graph.call_function(check_answer, arguments)
         self._indices.clear()
 
     def _next(self, answer: Any) -> Any:

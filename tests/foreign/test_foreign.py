@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pickle
 import re
 import zlib
 from collections.abc import Iterator
@@ -333,9 +334,11 @@ def test_round_trip(name, tmp_path):
     (_, call), snn = trained(name, torch.float64), convert(name)
     spikegraph.save(snn, tmp_path / 'model.safetensors')
     loaded = spikegraph.load(tmp_path / 'model.safetensors', MODELS[name].build())
-    for a, b in zip(run(snn, call), run(loaded, call), strict=True):
-        assert torch.equal(a, b)
-    assert loaded.report == snn.report
+    pickled = pickle.loads(pickle.dumps(snn))
+    for other in (loaded, pickled, pickle.loads(pickle.dumps(pickled))):
+        for a, b in zip(run(snn, call), run(other, call), strict=True):
+            assert torch.equal(a, b)
+        assert other.report == snn.report
 
 
 def state_of(model):
