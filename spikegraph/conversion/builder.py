@@ -110,7 +110,7 @@ class Builder:
                 self._convert_node(node)
         self._close()
         self.structure.currents += activations_on_weights(
-            self.network, self.features, self.signals
+            self.network, self.features, self.signals | self.early
         )
         remove_identities(self.structure, self.signals)
         simplify(self.structure, self.signals)
@@ -157,6 +157,7 @@ class Builder:
         found = find_sources(self.network, spec)
         self.structure.preprocessed += found.preprocessed
         self.early = found.early
+        self.readers = found.readers
         makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
         if not found.names and not any(makes_currents):
             raise no_features(spec)
@@ -183,9 +184,14 @@ class Builder:
             what = f"input '{name}'"
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else self.last_input
+        readers = self.readers.get(source)
         source.replace_all_uses_with(
             node,
-            delete_user_cb=lambda user: user is not node and user not in self.early,
+            delete_user_cb=lambda user: (
+                user is not node
+                and user not in self.early
+                and (readers is None or user in readers)
+            ),
         )
 
     def _enter(self, node: fx.Node) -> bool:

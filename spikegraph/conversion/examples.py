@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data, HeteroData
 
 from spikegraph.conversion.inputs import (
@@ -18,6 +19,8 @@ from spikegraph.conversion.inputs import (
 )
 
 _DATA_TYPES: dict[str, type] = {t.__name__: t for t in (Data, Batch, HeteroData)}
+
+_MAX_COLUMNS = 64  # Of a table of integers that each mean something else.
 
 
 def describe_example(value: Any) -> dict[str, Any]:
@@ -40,13 +43,25 @@ def describe_example(value: Any) -> dict[str, Any]:
     }
     if not value.is_floating_point() and entries.numel() > 0:
         rows = entries if entries.shape[:1] == (2,) else entries.reshape(1, -1)
-        found['ends'] = [[int(row.min()), int(row.max())] for row in rows]
+        if entries.dim() == 2 and 1 < entries.size(1) <= _MAX_COLUMNS:
+            found['columns'] = _ends(entries.t())
+        found['ends'] = _ends(rows)
+    if isinstance(value, EdgeIndex):
+        found['type'] = 'EdgeIndex'
+        found['sizes'] = [None if s is None else int(s) for s in value.sparse_size()]
+        found['order'] = value.sort_order
+        found['is_undirected'] = bool(value.is_undirected)
     return found
+
+
+def _ends(rows: Tensor) -> list[list[int]]:
+    return [[int(row.min()), int(row.max())] for row in rows]
 
 
 def make_example(found: dict[str, Any], dtype: torch.dtype) -> Any:
     """A value like one that :func:`describe_example` has seen; integers go up from
-    the smallest to the largest one, in each row of two; numbers are of the given type.
+    the smallest to the largest one, in each row of two, or in each column; numbers are
+    of the given type.
     """
     if found['kind'] == 'number':
         return found['value']
@@ -62,13 +77,33 @@ def make_example(found: dict[str, Any], dtype: torch.dtype) -> Any:
     if found['is_float']:
         generator = torch.Generator().manual_seed(0)
         return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+    if found.get('type') == 'EdgeIndex':
+        return _edge_index(found, dtype)
+    if 'columns' in found and shape[0] != 2:
+        return _ramps(found['columns'], shape[0], dtype).t().contiguous()
     ends = found.get('ends', [[0, 0]])
     last = shape[-1] if shape else 1
-    ramps = [torch.linspace(low, high, last, dtype=torch.float64) for low, high in ends]
-    ramp = torch.stack(ramps).round().to(dtype)
+    ramp = _ramps(ends, last, dtype)
     if len(ends) == 1:  # Of all entries, not one for each of two rows.
         return ramp[0].expand(shape).clone() if shape else ramp[0, -1]
     return ramp.view(2, *[1] * (len(shape) - 2), last).expand(shape).clone()
+
+
+def _ramps(ends: list[list[int]], number: int, dtype: torch.dtype) -> Tensor:
+    ramps = [
+        torch.linspace(low, high, number, dtype=torch.float64) for low, high in ends
+    ]
+    return torch.stack(ramps).round().to(dtype)
+
+
+def _edge_index(found: dict[str, Any], dtype: torch.dtype) -> EdgeIndex:
+    index = _ramps(found.get('ends', [[0, 0]] * 2), int(found['shape'][1]), dtype)
+    return EdgeIndex(
+        index,
+        sparse_size=tuple(found['sizes']),
+        sort_order=found['order'],
+        is_undirected=found['is_undirected'],
+    )
 
 
 class ExampleMatrix:
