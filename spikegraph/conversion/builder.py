@@ -47,6 +47,7 @@ from spikegraph.conversion.simplification import simplify
 from spikegraph.conversion.sources import (
     activations_on_weights,
     ends,
+    fires,
     inputs_behind,
     makes_current,
     values_weighted,
@@ -164,6 +165,14 @@ class Builder:
         return found.names
 
     def _enter_source(self, source: fx.Node, name: str) -> None:
+        seen = source.meta.get('example')
+        if isinstance(seen, Seen) and seen.layout != torch.strided:
+            with self.graph.inserting_after(source):
+                made = self.graph.call_method('to_dense', (source,))
+            made.meta['example'] = replace(seen, layout=torch.strided)
+            source.replace_all_uses_with(made, lambda user: user is not made)
+            self.early.add(made)
+            source = made
         self.signals.add(source)
         is_current = name.split('__')[0] in CURRENT_NAMES
         beside = any(
@@ -321,10 +330,7 @@ class Builder:
                 self.refusal = 'it normalises by the statistics of the batch'
                 return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
-            self.refusal = (
-                'it multiplies two signals (an input that is none can be declared: '
-                "'ConversionConfig(static_inputs=...)')"
-            )
+            self.refusal = 'it multiplies two signals' + self._way_to_declare(node)
             return None
         if not is_affine_call(node.args, dict(node.kwargs)):
             self.refusal = 'it rounds'
@@ -341,6 +347,21 @@ class Builder:
                 "evaluation (got training=True); pass 'training=self.training'"
             )
         return self._allow_readout(node, rule)
+
+    def _way_to_declare(self, node: fx.Node) -> str:
+        """Which input of a product, made by no activation, may be no signal."""
+        moving = self._moving((node.args, node.kwargs))
+        for factor in moving:
+            others = [inputs_behind(n) for n in moving if n is not factor]
+            names = inputs_behind(factor)
+            alone = len(names) == 1 and not any(names[0] in n for n in others)
+            if alone and not fires(self.network, factor):
+                return (
+                    f"; if '{names[0]}' is structure, such as weights of edges, and not "
+                    f"to be sent, declare it: 'static_inputs=({names[0]!r},)' of "
+                    'ConversionConfig'
+                )
+        return ''
 
     def _module_rule(self, node: fx.Node) -> Rule | None:
         module = module_of(self.network, node)

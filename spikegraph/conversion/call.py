@@ -117,7 +117,7 @@ class CallSpec:
         return {
             spell(leaf.argument, leaf.path): bound[leaf.name]
             for leaf in self.read_leaves
-            if leaf.name in self.features
+            if leaf.name in self.features or _is_sparse_table(leaf)
         }
 
     def given(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -151,6 +151,13 @@ class CallSpec:
                 f"Expected a value for '{missing[0]}', which the calibration data held"
             )
         return given
+
+
+def _is_sparse_table(leaf: Leaf) -> bool:
+    """Whether a value may be features as a sparse matrix, which is not square."""
+    shape = leaf.example.get('shape', ())
+    is_sparse = leaf.example.get('layout', 'strided') != 'strided'
+    return is_sparse and bool(leaf.example.get('is_float')) and len({*shape}) > 1
 
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
@@ -242,9 +249,7 @@ def no_features(spec: CallSpec) -> ValueError:
         found += f', but {", ".join(kinds)}' if kinds else ''
         remedy = "; make features of numbers as in training, 'x.float() / 255'"
     for leaf in spec.leaves:
-        shape = leaf.example.get('shape', [])
-        is_sparse = leaf.example.get('layout', 'strided') != 'strided'
-        if is_sparse and len(shape) == 2 and shape[0] != shape[1]:
+        if _is_sparse_table(leaf):
             found += f', where {leaf.name!r} is a sparse matrix'
             remedy += f"; pass features as '{leaf.name}.to_dense()'"
     return ValueError(

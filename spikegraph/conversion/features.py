@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.entering import Seen
-from spikegraph.conversion.learned import GRAPH_NAMES, Learned
+from spikegraph.conversion.learned import GRAPH_NAMES, Learned, is_table
 from spikegraph.conversion.probing import is_affine_function
 from spikegraph.conversion.products import PRODUCTS, shape_of
 from spikegraph.conversion.rules import BILINEAR, is_affine_call, rule_for
@@ -76,12 +76,25 @@ class _Finder:
         self.inputs = {
             n for n in self.nodes if n.op == 'placeholder' and n.target in spec.features
         }
+        self.inputs |= {n for n in self.nodes if self._is_sparse_table(n)}
         self.behind: dict[fx.Node, frozenset[fx.Node]] = {}  # Which features.
         self.weighted: set[fx.Node] = set()  # Made with parameters, or by layers.
         for node in self.nodes:
             self._look_behind(node)
         self.early: set[fx.Node] = set()  # To be computed before any spike.
         self.multiplied: set[fx.Node] = set()  # Products of inputs alone.
+
+    def _is_sparse_table(self, node: fx.Node) -> bool:
+        """Whether a sparse input is no matrix of the graph: it is not square, and
+        nothing but a layer, or parameters, reads it.
+        """
+        seen = node.meta.get('example')
+        if node.op != 'placeholder' or not isinstance(seen, Seen):
+            return False
+        if seen.layout == torch.strided or not self.is_number(node):
+            return False
+        is_square = len(seen.shape) != 2 or seen.shape[0] == seen.shape[1]
+        return not is_square and is_table(self.network, node)
 
     def _look_behind(self, node: fx.Node) -> None:
         before = [] if self._is_metadata(node) else node.all_input_nodes
@@ -307,7 +320,9 @@ class _Finder:
             new = [n for n in queue.pop().all_input_nodes if n not in seen]
             seen.update(new)
             queue += new
-        return [n for n in self.network.graph.nodes if n in seen and n.op == 'placeholder']
+        return [
+            n for n in self.network.graph.nodes if n in seen and n.op == 'placeholder'
+        ]
 
     def describe_in_front(self, node: fx.Node) -> list[str]:
         """What is computed in front of a value, of no features."""

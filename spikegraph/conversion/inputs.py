@@ -160,8 +160,9 @@ class Asked:
         argument (str): The argument of ``forward``.
         path (Path): Where the value is in there.
         kind (str): ``'has'`` (whether there is something), ``'rank'``,
-            ``'layout'``, ``'contiguous'``, ``'numbers'``, ``'device'`` or ``'type'``
-            of a tensor, ``'value'`` of a text or a switch, or ``'call'`` (what a
+            ``'layout'``, ``'contiguous'``, ``'strides'``, ``'offset'``, ``'pinned'``,
+            ``'shared'``, ``'inference'``, ``'numbers'``, ``'device'`` or ``'type'`` of a
+            tensor, ``'value'`` of a text or a switch, or ``'call'`` (what a
             method of PyG data returns).
         answer (Any): What it was on the first calibration call.
     """
@@ -194,6 +195,11 @@ _STATES = {
     'rank': 'have {} dimensions',
     'layout': 'have the layout {}',
     'contiguous': 'be contiguous in memory: {}',
+    'strides': 'lie in memory {}',
+    'offset': 'start at the entry {} of what it is a part of',
+    'pinned': 'be in pinned memory: {}',
+    'shared': 'be in shared memory: {}',
+    'inference': 'be made in inference mode: {}',
     'numbers': 'hold {} numbers',
     'device': 'be on a device of type {}',
     'type': 'be of type {}',
@@ -216,6 +222,13 @@ def answer_of(kind: str, value: Any) -> Any:
         return value.dim()
     if kind == 'contiguous':
         return value.layout == torch.strided and value.is_contiguous()
+    if kind == 'strides':
+        is_plain = value.layout != torch.strided or value.is_contiguous()
+        return 'in order' if is_plain else f'with strides {tuple(value.stride())}'
+    if kind == 'offset':
+        return value.storage_offset() if value.layout == torch.strided else 0
+    if kind in ('pinned', 'shared', 'inference'):
+        return bool(getattr(value, f'is_{kind}')())
     if kind == 'numbers':
         names = {
             value.is_signed(): 'signed',

@@ -10,6 +10,7 @@ from torch_geometric.utils import scatter
 
 from spikegraph.conversion.products import PRODUCTS, contraction_of, shape_of
 from spikegraph.conversion.rules import BILINEAR, rule_for
+from spikegraph.conversion.sources import is_weight
 from spikegraph.conversion.tracing import module_of
 from spikegraph.nn import SpikingLayer
 
@@ -117,14 +118,15 @@ class Learned:
         return 'features' if self._is_graph(others[0]) else 'ends'
 
     def _is_graph(self, node: fx.Node) -> bool:
-        """Whether a value is a matrix of the graph: of all that no weight has made, it
-        is square.
+        """Whether a value is a matrix of the graph: sparse or square, and made by no
+        weight.
         """
         shape = shape_of(node)
         if shape is None:  # A sparse matrix of another package.
             return node.op == 'placeholder'
         is_square = len(shape) >= 2 and shape[-1] == shape[-2]
-        return self._is_structure(node) and is_square
+        is_sparse = node.meta['example'].layout != torch.strided
+        return self._is_structure(node) and (is_square or is_sparse)
 
     def _is_structure(self, node: fx.Node) -> bool:
         if node in self.weighted:
@@ -162,3 +164,26 @@ class Learned:
 
 def _is_plain_number(node: fx.Node) -> bool:
     return isinstance(node.meta.get('example'), (bool, int, float))
+
+
+def is_table(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a matrix is read as features are: by a layer, or times parameters."""
+    users = [u for u in node.users if not _asks(u)]
+    return bool(users) and all(_reads_table(network, user, node) for user in users)
+
+
+def _asks(user: fx.Node) -> bool:
+    rule = None if user.op == 'call_module' else rule_for(user.target)
+    return rule is not None and rule.kind == 'metadata'
+
+
+def _reads_table(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
+    if user.op == 'call_module':
+        is_layer = isinstance(module_of(network, user), SpikingLayer)
+        return is_layer and user.args[:1] == (node,)
+    if user.target in ('to_dense', 'coalesce'):
+        return user.target == 'to_dense' or is_table(network, user)
+    found = contraction_of(user)
+    if found is None or found.a is not node or not isinstance(found.b, fx.Node):
+        return False
+    return is_weight(network, found.b)

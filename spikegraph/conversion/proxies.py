@@ -24,9 +24,13 @@ _SYMBOLIC = {'shape', 'dtype', 'device'}
 _FIXED = {
     **dict.fromkeys(('dim', 'ndimension', 'ndim'), 'rank'),
     **dict.fromkeys(('is_floating_point', 'is_complex', 'is_signed'), 'numbers'),
-    **dict.fromkeys(('is_coalesced', 'is_pinned'), 'layout'),
     **dict.fromkeys(('is_cuda', 'get_device'), 'device'),
+    'is_coalesced': 'layout',
     'is_contiguous': 'contiguous',
+    'is_pinned': 'pinned',
+    'is_shared': 'shared',
+    'is_inference': 'inference',
+    'dim_order': 'strides',
 }
 FIXED_FUNCTIONS: dict[Any, str] = {
     torch.is_floating_point: 'numbers',
@@ -38,6 +42,8 @@ _MOVES = {
     *('to', 'cpu', 'cuda', 'clone', 'contiguous', 'detach', 'detach_', 'pin_memory'),
     *('share_memory_', 'requires_grad_', 'record_stream', 'stores_as'),
 }
+# What tells where a tensor lies, and shows its values to whoever looks there.
+_MEMORY = {'data_ptr', 'storage', 'untyped_storage', 'const_data_ptr'}
 _UNREAD = ('logging', 'warnings')  # What these write is for people.
 
 
@@ -202,10 +208,60 @@ class _Method:
             if name in _FIXED:
                 owner.tracer.note(owner, _FIXED[name])
                 return getattr(owner._example, name)(*args, **kwargs)
+            if name == 'stride':
+                found = strides_of(owner)
+                dim = (args or tuple(kwargs.values()) or (None,))[0]
+                return found if dim is None else found[dim]
+            if name == 'storage_offset':
+                return offset_of(owner)
+            if name in _MEMORY:
+                raise UserError(
+                    NotImplementedError,
+                    f"Cannot trace the model: '{name}' asks where a tensor lies in memory "
+                    f'({owner.tracer.where()}), and a converted network keeps its values '
+                    "elsewhere. Ask for sizes instead, as in 'x.size(0)'",
+                )
         if name in ('to', 'type_as') and args and passes_for(args[0], Tensor):
             like, args, name = args[0], args[1:], 'to'  # Only its type matters.
             kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
         return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
+
+
+def strides_of(value: Traced) -> tuple[Any, ...]:
+    """The strides of a tensor: products of its sizes where it lies in one piece."""
+    example = value._example
+    value.tracer.note(value, 'strides')
+    found: list[Any] = [1] * example.dim()
+    inner: Any = 1
+    steps = example.stride()
+    for dim in sorted(range(example.dim()), key=lambda d: (steps[d], -d)):
+        if int(_plain(inner)) != steps[dim]:  # A part of something larger.
+            _pin_sizes(value)
+            return tuple(steps)
+        found[dim] = inner
+        inner = value.size(dim) * inner
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    return value._example if type(value) is Traced else value
+
+
+def offset_of(value: Traced) -> int:
+    """Where a tensor starts in what it is a part of."""
+    part: Traced | None = value
+    while part is not None:
+        part.tracer.note(part, 'offset')
+        if part._view is not None:
+            _pin_sizes(part)
+        part = None if part._view is None else part._view.source
+    return int(value._example.storage_offset())
+
+
+def _pin_sizes(value: Traced) -> None:
+    """Asks for all sizes, which have to be the same on every call then."""
+    for dim in range(value._example.dim()):
+        int(value.size(dim))
 
 
 class View:

@@ -21,7 +21,7 @@ from spikegraph.conversion.proxies import Traced, is_foreign
 
 # Methods and attributes that tell sizes and types, not values.
 _SIZES = {'size', 'numel', 'nelement', 'num_nodes', 'sparse_size', 'sparse_sizes'}
-_SIZES |= {'stride', 'storage_offset', 'element_size'}
+_SIZES |= {'stride', 'storage_offset', 'element_size', 'is_same_size'}
 _ATTRIBUTES = {'shape', 'dtype', 'device'}
 
 

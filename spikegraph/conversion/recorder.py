@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, fx, nn, strided
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
 from spikegraph.conversion.entering import Entering
@@ -38,7 +38,7 @@ from spikegraph.conversion.writing import (
     storages,
     write_through,
 )
-from spikegraph.nn import SpikeGate
+from spikegraph.nn import SpikeGate, SpikingLayer
 
 _CHANGES_VIEW = (
     "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
@@ -158,6 +158,11 @@ class Recorder(Entering):
             try:
                 if isinstance(module, SpikeGate):
                     return module.analog(*args, **kwargs)
+                if isinstance(module, SpikingLayer):  # Spikes are never sparse tensors.
+                    is_sparse = (
+                        isinstance(args[0], Tensor) and args[0].layout != strided
+                    )
+                    args = (args[0].to_dense() if is_sparse else args[0], *args[1:])
                 return call_module(module, args, kwargs)
             except ValueError as error:  # Which says what to do.
                 raise ExampleError(ValueError, str(error)) from error

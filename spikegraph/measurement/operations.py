@@ -142,7 +142,7 @@ class OperationCounter(TorchDispatchMode):
             return replace(
                 mark, arrivals=self._moved(func, args, kwargs, name, changes)
             )
-        elif name in ('masked_fill', 'fill', 'zero', 'where'):
+        elif name in ('masked_fill', 'index_fill', 'fill', 'zero', 'where'):
             return replace(mark, arrivals=self._masked(name, args))
         elif name in MOVES or name in GATHERS:
             return self._move(func, name, args, kwargs, changes)
@@ -209,6 +209,8 @@ class OperationCounter(TorchDispatchMode):
                 found.append(arrivals)
             return torch.where(condition, *found) if len(found) == 2 else None
         arrivals = self.marks[args[0]].arrivals
+        if arrivals is not None and name == 'index_fill':
+            return arrivals.index_fill(args[1], args[2], 0)
         if arrivals is None or name != 'masked_fill':
             return None if arrivals is None else torch.zeros_like(arrivals)
         return arrivals.masked_fill(args[1], 0)
