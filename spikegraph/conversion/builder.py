@@ -173,6 +173,7 @@ class Builder:
             source.replace_all_uses_with(made, lambda user: user is not made)
             self.early.add(made)
             source = made
+        readers = self.readers.get(source)
         self.signals.add(source)
         is_current = name.split('__')[0] in CURRENT_NAMES
         beside = any(
@@ -193,7 +194,8 @@ class Builder:
             what = f"input '{name}'"
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else self.last_input
-        readers = self.readers.get(source)
+        if readers is not None:  # Others read it as weights.
+            self.signals.discard(source)
         source.replace_all_uses_with(
             node,
             delete_user_cb=lambda user: (

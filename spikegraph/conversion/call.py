@@ -110,7 +110,10 @@ class CallSpec:
             container.check(given)
         for question in self.asked:
             question.check(given)
-        return {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
+        bound = {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
+        for leaf in self.read_leaves:
+            _check_dense(leaf, bound[leaf.name])
+        return bound
 
     def spelled_features(self, bound: dict[str, Any]) -> dict[str, Any]:
         """The features, which have to be finite, by where they were given."""
@@ -151,6 +154,18 @@ class CallSpec:
                 f"Expected a value for '{missing[0]}', which the calibration data held"
             )
         return given
+
+
+def _check_dense(leaf: Leaf, value: Any) -> None:
+    """Raises ``ValueError`` for sparse features where they were dense."""
+    is_sparse = isinstance(value, Tensor) and value.layout != torch.strided
+    was_dense = leaf.example.get('layout') == 'strided'
+    if is_sparse and was_dense and len({*value.shape}) > 1:
+        what = spell(leaf.argument, leaf.path)
+        raise ValueError(
+            f"Expected '{what}' to be dense, as in the calibration data (got "
+            f"{value.layout}); pass '{what}.to_dense()'"
+        )
 
 
 def _is_sparse_table(leaf: Leaf) -> bool:
@@ -370,7 +385,7 @@ def _from_data(
         for name, parameter in parameters.items()
         if parameter.default is inspect.Parameter.empty
     ]
-    if len(required) == 1 and required[0] not in data:
+    if len(required) == 1 and (required[0] not in data or required == ['batch']):
         return {required[0]: data}  # As most models of OGB and PyG's examples take it.
     found = arguments_of(data, list(parameters), required)
     missing = [name for name in required if name not in found]

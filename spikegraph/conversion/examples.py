@@ -29,7 +29,9 @@ def describe_example(value: Any) -> dict[str, Any]:
         return {'kind': 'number', 'value': value}
     if not isinstance(value, Tensor):
         sizes = [int(size) for size in value.sparse_sizes()]
-        return {'kind': 'matrix', 'shape': sizes, 'type': type(value).__name__}
+        has_value = value.coo()[2] is not None if hasattr(value, 'coo') else False
+        kind = {'kind': 'matrix', 'shape': sizes, 'type': type(value).__name__}
+        return {**kind, 'has_value': has_value}
     entries = value
     if value.layout != torch.strided:
         entries = value.coalesce() if value.is_sparse else value
@@ -67,7 +69,8 @@ def make_example(found: dict[str, Any], dtype: torch.dtype) -> Any:
         return found['value']
     shape = [int(size) for size in found['shape']]
     if found['kind'] == 'matrix':
-        return ExampleMatrix(torch.eye(*shape, dtype=dtype).to_sparse_csr())
+        matrix = torch.eye(*shape, dtype=dtype).to_sparse_csr()
+        return ExampleMatrix(matrix, found.get('has_value', False))
     if not found['is_float']:
         dtype = getattr(torch, found['dtype'])
     layout = found['layout']
@@ -111,10 +114,13 @@ class ExampleMatrix:
 
     Args:
         matrix (torch.Tensor): The matrix, in CSR layout.
+        has_values (bool, optional): Whether entries have values.
+            (default: :obj:`False`)
     """
 
-    def __init__(self, matrix: Tensor) -> None:
+    def __init__(self, matrix: Tensor, has_values: bool = False) -> None:
         self.matrix = matrix
+        self._has_values = has_values
 
     def sparse_sizes(self) -> tuple[int, int]:
         """The rows and columns."""
@@ -130,22 +136,47 @@ class ExampleMatrix:
 
     sparse_size = size
 
+    def dim(self) -> int:
+        """That it is a matrix."""
+        return 2
+
+    def dtype(self) -> torch.dtype:
+        """The type of its values."""
+        return self.matrix.dtype
+
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.matrix.device
+
     def nnz(self) -> int:
         """The number of entries."""
         return int(self.matrix.values().numel())
 
-    def coo(self) -> tuple[Tensor, Tensor, None]:
-        """Rows and columns of all entries."""
-        row, col = self.matrix.to_sparse_coo().indices()
-        return row, col, None
+    def has_value(self) -> bool:
+        """Whether entries have values."""
+        return self._has_values
 
-    def csr(self) -> tuple[Tensor, Tensor, None]:
-        """Ends of rows, and columns."""
-        return self.matrix.crow_indices(), self.matrix.col_indices(), None
+    def _values(self) -> Tensor | None:
+        return self.matrix.values() if self._has_values else None
+
+    def coo(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Rows, columns and values of all entries."""
+        row, col = self.matrix.to_sparse_coo().indices()
+        return row, col, self._values()
+
+    def csr(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Ends of rows, columns and values."""
+        ends, columns = self.matrix.crow_indices(), self.matrix.col_indices()
+        return ends, columns, self._values()
+
+    def csc(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Ends of columns, rows and values."""
+        return self.t().csr()
 
     def t(self) -> ExampleMatrix:
         """The transpose."""
-        return ExampleMatrix(self.matrix.to_dense().t().to_sparse_csr())
+        transposed = self.matrix.to_dense().t().to_sparse_csr()
+        return ExampleMatrix(transposed, self._has_values)
 
     def sum(self, dim: int) -> Tensor:
         """The sums of rows or columns."""
@@ -153,7 +184,36 @@ class ExampleMatrix:
 
     def set_value(self, value: Any, layout: Any = None) -> ExampleMatrix:
         """The same entries with other values."""
+        return ExampleMatrix(self.matrix, value is not None)
+
+    def fill_value(self, value: Any, dtype: Any = None) -> ExampleMatrix:
+        """The same entries with one value."""
+        return ExampleMatrix(self.matrix, True)
+
+    def mul(self, other: Any) -> ExampleMatrix:
+        """The same entries times factors of rows or columns."""
+        return ExampleMatrix(self.matrix, True)
+
+    __mul__ = mul
+
+    def same(self, *args: Any, **kwargs: Any) -> ExampleMatrix:
+        """What moves, sorts or copies it."""
         return self
+
+    to = cpu = coalesce = clone = contiguous = detach = set_diag = fill_diag = same
+    remove_diag = add_self_loops = same
+
+    def to_dense(self) -> Tensor:
+        """All of it."""
+        return self.matrix.to_dense()
+
+    def to_torch_sparse_coo_tensor(self) -> Tensor:
+        """The matrix as PyTorch has it."""
+        return self.matrix.to_sparse_coo()
+
+    def to_torch_sparse_csr_tensor(self) -> Tensor:
+        """The same, by rows."""
+        return self.matrix
 
     def matmul(self, x: Tensor, reduce: str = 'sum') -> Tensor:
         """The product with features, however it sums."""

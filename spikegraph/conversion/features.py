@@ -61,7 +61,8 @@ def find_sources(network: fx.GraphModule, spec: CallSpec) -> Sources:
     learned = Learned(network, finder.behind, finder.weighted)
     for node, readers in learned.find().items():
         if node not in finder.early:
-            found.names[node], found.readers[node] = learned.name_of(node), readers
+            found.names[node] = _own_name(learned.name_of(node), node, found)
+            found.readers[node] = readers
     if not found.names:
         for node in finder.values_alone():
             found.names[node] = finder.name_of(node, found)
@@ -335,5 +336,9 @@ class _Finder:
         """The name of a source: that of the input that it is made of."""
         inputs = self.behind[node] or self._placeholders(node)
         names = sorted(str(p.target) for p in inputs)
-        name = names[0] if len(names) == 1 else node.name
-        return name if name not in found.names.values() else f'{name}_{node.name}'
+        return _own_name(names[0] if len(names) == 1 else node.name, node, found)
+
+
+def _own_name(name: str, node: fx.Node, found: Sources) -> str:
+    """A name that no other source has."""
+    return name if name not in found.names.values() else f'{name}_{node.name}'

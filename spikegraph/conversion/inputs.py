@@ -160,8 +160,8 @@ class Asked:
         argument (str): The argument of ``forward``.
         path (Path): Where the value is in there.
         kind (str): ``'has'`` (whether there is something), ``'rank'``,
-            ``'layout'``, ``'contiguous'``, ``'strides'``, ``'offset'``, ``'pinned'``,
-            ``'shared'``, ``'inference'``, ``'numbers'``, ``'device'`` or ``'type'`` of a
+            ``'layout'``, ``'contiguous'``, ``'strides'``, ``'offset'``,
+            ``'coalesced'``, ``'pinned'``, ``'shared'``, ``'inference'``, ``'numbers'``, ``'device'`` or ``'type'`` of a
             tensor, ``'value'`` of a text or a switch, or ``'call'`` (what a
             method of PyG data returns).
         answer (Any): What it was on the first calibration call.
@@ -196,6 +196,7 @@ _STATES = {
     'layout': 'have the layout {}',
     'contiguous': 'be contiguous in memory: {}',
     'strides': 'lie in memory {}',
+    'coalesced': 'be coalesced: {}',
     'offset': 'start at the entry {} of what it is a part of',
     'pinned': 'be in pinned memory: {}',
     'shared': 'be in shared memory: {}',
@@ -225,6 +226,8 @@ def answer_of(kind: str, value: Any) -> Any:
     if kind == 'strides':
         is_plain = value.layout != torch.strided or value.is_contiguous()
         return 'in order' if is_plain else f'with strides {tuple(value.stride())}'
+    if kind == 'coalesced':
+        return value.layout != torch.sparse_coo or value.is_coalesced()
     if kind == 'offset':
         return value.storage_offset() if value.layout == torch.strided else 0
     if kind in ('pinned', 'shared', 'inference'):

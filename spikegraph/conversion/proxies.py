@@ -25,7 +25,7 @@ _FIXED = {
     **dict.fromkeys(('dim', 'ndimension', 'ndim'), 'rank'),
     **dict.fromkeys(('is_floating_point', 'is_complex', 'is_signed'), 'numbers'),
     **dict.fromkeys(('is_cuda', 'get_device'), 'device'),
-    'is_coalesced': 'layout',
+    'is_coalesced': 'coalesced',
     'is_contiguous': 'contiguous',
     'is_pinned': 'pinned',
     'is_shared': 'shared',

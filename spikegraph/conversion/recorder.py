@@ -25,7 +25,7 @@ from spikegraph.conversion.proxies import (
     find_traced,
     map_values,
 )
-from spikegraph.conversion.questions import Questions
+from spikegraph.conversion.questions import Questions, depends_on
 from spikegraph.conversion.replacement import Layers
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.writing import (
@@ -123,11 +123,20 @@ class Recorder(Entering):
             return self._write(kind, target, args, kwargs, written, example)
         node = self.add(kind, target, args, kwargs, name, example)
         if example is None:
+            self._note_nothing(node)
             return None
         found = Traced(node, self, example, self._view(node, example, values))
         if kind == 'call_method' and target == 'size' and len(args) == 1:
             found._sized = args[0]
         return found
+
+    def _note_nothing(self, node: fx.Node) -> None:
+        """A part of an input that is missing, such as the values of a matrix without
+        any, has to be so on every call.
+        """
+        if node.target is operator.getitem and depends_on(node) == 'structure':
+            found = Traced(node, self, None)
+            bool(self.create_proxy('call_function', operator.is_, (found, None), {}))
 
     def add(
         self,
