@@ -47,10 +47,10 @@ from spikegraph.conversion.simplification import simplify
 from spikegraph.conversion.sources import (
     activations_on_weights,
     ends,
-    fires,
     inputs_behind,
     makes_current,
     values_weighted,
+    way_to_declare,
 )
 from spikegraph.conversion.tracing import describe, drop_unread_inputs, module_of
 from spikegraph.nn import (
@@ -332,7 +332,9 @@ class Builder:
                 self.refusal = 'it normalises by the statistics of the batch'
                 return None
         if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
-            self.refusal = 'it multiplies two signals' + self._way_to_declare(node)
+            factors = self._moving((node.args, node.kwargs))
+            way = way_to_declare(self.network, factors)
+            self.refusal = f'it multiplies two signals{way}'
             return None
         if not is_affine_call(node.args, dict(node.kwargs)):
             self.refusal = 'it rounds'
@@ -349,21 +351,6 @@ class Builder:
                 "evaluation (got training=True); pass 'training=self.training'"
             )
         return self._allow_readout(node, rule)
-
-    def _way_to_declare(self, node: fx.Node) -> str:
-        """Which input of a product, made by no activation, may be no signal."""
-        moving = self._moving((node.args, node.kwargs))
-        for factor in moving:
-            others = [inputs_behind(n) for n in moving if n is not factor]
-            names = inputs_behind(factor)
-            alone = len(names) == 1 and not any(names[0] in n for n in others)
-            if alone and not fires(self.network, factor):
-                return (
-                    f"; if '{names[0]}' is structure, such as weights of edges, and not "
-                    f"to be sent, declare it: 'static_inputs=({names[0]!r},)' of "
-                    'ConversionConfig'
-                )
-        return ''
 
     def _module_rule(self, node: fx.Node) -> Rule | None:
         module = module_of(self.network, node)

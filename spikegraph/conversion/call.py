@@ -110,17 +110,14 @@ class CallSpec:
             container.check(given)
         for question in self.asked:
             question.check(given)
-        bound = {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
-        for leaf in self.read_leaves:
-            _check_dense(leaf, bound[leaf.name])
-        return bound
+        return {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
 
     def spelled_features(self, bound: dict[str, Any]) -> dict[str, Any]:
         """The features, which have to be finite, by where they were given."""
         return {
             spell(leaf.argument, leaf.path): bound[leaf.name]
             for leaf in self.read_leaves
-            if leaf.name in self.features or _is_sparse_table(leaf)
+            if leaf.name in self.features or leaf.is_sparse_table
         }
 
     def given(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -154,25 +151,6 @@ class CallSpec:
                 f"Expected a value for '{missing[0]}', which the calibration data held"
             )
         return given
-
-
-def _check_dense(leaf: Leaf, value: Any) -> None:
-    """Raises ``ValueError`` for sparse features where they were dense."""
-    is_sparse = isinstance(value, Tensor) and value.layout != torch.strided
-    was_dense = leaf.example.get('layout') == 'strided'
-    if is_sparse and was_dense and len({*value.shape}) > 1:
-        what = spell(leaf.argument, leaf.path)
-        raise ValueError(
-            f"Expected '{what}' to be dense, as in the calibration data (got "
-            f"{value.layout}); pass '{what}.to_dense()'"
-        )
-
-
-def _is_sparse_table(leaf: Leaf) -> bool:
-    """Whether a value may be features as a sparse matrix, which is not square."""
-    shape = leaf.example.get('shape', ())
-    is_sparse = leaf.example.get('layout', 'strided') != 'strided'
-    return is_sparse and bool(leaf.example.get('is_float')) and len({*shape}) > 1
 
 
 def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
@@ -264,7 +242,7 @@ def no_features(spec: CallSpec) -> ValueError:
         found += f', but {", ".join(kinds)}' if kinds else ''
         remedy = "; make features of numbers as in training, 'x.float() / 255'"
     for leaf in spec.leaves:
-        if _is_sparse_table(leaf):
+        if leaf.is_sparse_table:
             found += f', where {leaf.name!r} is a sparse matrix'
             remedy += f"; pass features as '{leaf.name}.to_dense()'"
     return ValueError(

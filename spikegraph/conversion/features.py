@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 from dataclasses import dataclass, field
 
 import torch
-import torch_geometric.nn as pyg_nn
-from torch import fx, nn
+from torch import fx
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.entering import Seen
+from spikegraph.conversion.gains import take_gains_apart
 from spikegraph.conversion.learned import GRAPH_NAMES, Learned, is_table
 from spikegraph.conversion.probing import is_affine_function
 from spikegraph.conversion.products import PRODUCTS, shape_of
@@ -26,8 +25,6 @@ _MAXIMA = {  # Gates, exactly.
     *('max', 'amax', 'min', 'amin', 'maximum', 'minimum', torch.max, torch.amax),
     *(torch.min, torch.amin, torch.maximum, torch.minimum),
 }
-# Their gains and offsets follow, one for each channel, which comes last.
-_NORMS = (nn.LayerNorm, pyg_nn.LayerNorm, pyg_nn.InstanceNorm)
 _QUOTIENTS = {operator.truediv, torch.div, 'div'}
 
 
@@ -55,7 +52,7 @@ class Sources:
 def find_sources(network: fx.GraphModule, spec: CallSpec) -> Sources:
     """Finds the features of a traced network, by what is done with its inputs."""
     finder = _Finder(network, spec)
-    if finder.take_gains_apart():
+    if take_gains_apart(network, finder.behind, finder.weighted):
         finder = _Finder(network, spec)
     finder.find_early()
     found = Sources(preprocessed=finder.describe_early())
@@ -86,7 +83,7 @@ class _Finder:
         self.inputs |= {n for n in self.nodes if self._is_sparse_table(n)}
         self.behind: dict[fx.Node, frozenset[fx.Node]] = {}  # Which features.
         self.weighted: set[fx.Node] = set()  # Made with parameters, or by layers.
-        self.constant: set[fx.Node] = set()  # Made of parameters alone.
+        self.constant: set[fx.Node] = set()  # Made of no input, by no module.
         for node in self.nodes:
             self._look_behind(node)
         self.early: set[fx.Node] = set()  # To be computed before any spike.
@@ -117,9 +114,9 @@ class _Finder:
             is_weighted |= any(True for _ in module.parameters())
         if is_weighted:
             self.weighted.add(node)
-            inputs = node.all_input_nodes
-            if node.op != 'call_module' and self.constant.issuperset(inputs):
-                self.constant.add(node)
+        is_own = node.op not in ('placeholder', 'call_module')
+        if is_own and self.constant.issuperset(node.all_input_nodes):
+            self.constant.add(node)
 
     def _is_metadata(self, node: fx.Node) -> bool:
         if node.target is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
@@ -136,43 +133,6 @@ class _Finder:
         return isinstance(seen, Seen) and seen.dtype.is_floating_point
 
     # What is computed of inputs alone.
-
-    def take_gains_apart(self) -> bool:
-        """Lets norms of inputs alone be followed by their gains and offsets, which are
-        weights, in operations of their own.
-        """
-        norms = [n for n in self.nodes if self._is_norm_of_inputs(n)]
-        for node in norms:
-            norm = copy.copy(module_of(self.network, node))
-            norm._parameters = dict(norm._parameters)
-            found = node
-            for name, target in (('weight', operator.mul), ('bias', operator.add)):
-                value = norm._parameters[name]
-                norm._parameters[name] = None
-                if value is None:
-                    continue
-                path = f'values_{node.name}_{name}'
-                self.network.register_parameter(path, value)
-                with self.network.graph.inserting_after(found):
-                    constant = self.network.graph.get_attr(path)
-                with self.network.graph.inserting_after(constant):
-                    after = self.network.graph.call_function(target, (found, constant))
-                shape = Seen(tuple(value.shape), value.dtype, value.layout)
-                constant.meta['example'] = shape
-                after.meta.update(node.meta)
-                found.replace_all_uses_with(after, lambda user, n=after: user is not n)
-                found = after
-            node.target = f'{node.name}_without_gain'
-            self.network.add_submodule(str(node.target), norm)
-        return bool(norms)
-
-    def _is_norm_of_inputs(self, node: fx.Node) -> bool:
-        if node.op != 'call_module' or not node.args:
-            return False
-        module, x = module_of(self.network, node), node.args[0]
-        if type(module) not in _NORMS or not any(True for _ in module.parameters()):
-            return False
-        return bool(self.behind.get(x)) and x not in self.weighted  # type: ignore
 
     def find_early(self) -> None:
         """Finds what spikes cannot compute, of inputs and without weights, and all

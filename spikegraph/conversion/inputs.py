@@ -75,7 +75,7 @@ class Leaf:
         """The value in the arguments of a call.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or a sparse one instead of a dense one.
         """
         what = spell(self.argument, self.path)
         try:
@@ -90,7 +90,21 @@ class Leaf:
                 f"Expected '{what}' to hold a value, as in the calibration data (got "
                 'None)'
             )
+        is_sparse = isinstance(value, Tensor) and value.layout != torch.strided
+        was_dense = self.example.get('layout') == 'strided'
+        if is_sparse and was_dense and len({*value.shape}) > 1:
+            raise ValueError(
+                f"Expected '{what}' to be dense, as in the calibration data (got "
+                f"{value.layout}); pass '{what}.to_dense()'"
+            )
         return value
+
+    @property
+    def is_sparse_table(self) -> bool:
+        """Whether it may be features: a sparse matrix that is not square."""
+        is_sparse = self.example.get('layout', 'strided') != 'strided'
+        is_real = bool(self.example.get('is_float'))
+        return is_sparse and is_real and len({*self.example['shape']}) > 1
 
 
 @dataclass(frozen=True)
@@ -161,9 +175,9 @@ class Asked:
         path (Path): Where the value is in there.
         kind (str): ``'has'`` (whether there is something), ``'rank'``,
             ``'layout'``, ``'contiguous'``, ``'strides'``, ``'offset'``,
-            ``'coalesced'``, ``'pinned'``, ``'shared'``, ``'inference'``, ``'numbers'``, ``'device'`` or ``'type'`` of a
-            tensor, ``'value'`` of a text or a switch, or ``'call'`` (what a
-            method of PyG data returns).
+            ``'coalesced'``, ``'pinned'``, ``'shared'``, ``'inference'``, ``'numbers'``,
+            ``'device'`` or ``'type'`` of a tensor, ``'value'`` of a text or a switch, or
+            ``'call'`` (what a method of PyG data returns).
         answer (Any): What it was on the first calibration call.
     """
 

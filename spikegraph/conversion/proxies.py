@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
+from spikegraph.conversion import memory
 from spikegraph.conversion.errors import UserError
 from spikegraph.conversion.inputs import Path, is_plain, is_value, plain, spell
 
@@ -208,12 +209,8 @@ class _Method:
             if name in _FIXED:
                 owner.tracer.note(owner, _FIXED[name])
                 return getattr(owner._example, name)(*args, **kwargs)
-            if name == 'stride':
-                found = strides_of(owner)
-                dim = (args or tuple(kwargs.values()) or (None,))[0]
-                return found if dim is None else found[dim]
-            if name == 'storage_offset':
-                return offset_of(owner)
+            if name in ('stride', 'storage_offset'):
+                return getattr(memory, f'{name}_of')(owner, *args, **kwargs)
             if name in _MEMORY:
                 raise UserError(
                     NotImplementedError,
@@ -225,43 +222,6 @@ class _Method:
             like, args, name = args[0], args[1:], 'to'  # Only its type matters.
             kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
         return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
-
-
-def strides_of(value: Traced) -> tuple[Any, ...]:
-    """The strides of a tensor: products of its sizes where it lies in one piece."""
-    example = value._example
-    value.tracer.note(value, 'strides')
-    found: list[Any] = [1] * example.dim()
-    inner: Any = 1
-    steps = example.stride()
-    for dim in sorted(range(example.dim()), key=lambda d: (steps[d], -d)):
-        if int(_plain(inner)) != steps[dim]:  # A part of something larger.
-            _pin_sizes(value)
-            return tuple(steps)
-        found[dim] = inner
-        inner = value.size(dim) * inner
-    return tuple(found)
-
-
-def _plain(value: Any) -> Any:
-    return value._example if type(value) is Traced else value
-
-
-def offset_of(value: Traced) -> int:
-    """Where a tensor starts in what it is a part of."""
-    part: Traced | None = value
-    while part is not None:
-        part.tracer.note(part, 'offset')
-        if part._view is not None:
-            _pin_sizes(part)
-        part = None if part._view is None else part._view.source
-    return int(value._example.storage_offset())
-
-
-def _pin_sizes(value: Traced) -> None:
-    """Asks for all sizes, which have to be the same on every call then."""
-    for dim in range(value._example.dim()):
-        int(value.size(dim))
 
 
 class View:

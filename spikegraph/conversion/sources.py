@@ -52,7 +52,7 @@ def inputs_behind(node: fx.Node) -> list[str]:
     return sorted(names)
 
 
-def fires(network: fx.GraphModule, node: fx.Node) -> bool:
+def _fires(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a value is made by a population or a gate, other than those of inputs."""
     queue, seen = [node], {node}
     while queue:
@@ -64,6 +64,22 @@ def fires(network: fx.GraphModule, node: fx.Node) -> bool:
         queue += [n for n in value.all_input_nodes if n not in seen]
         seen.update(value.all_input_nodes)
     return False
+
+
+def way_to_declare(network: fx.GraphModule, factors: Sequence[fx.Node]) -> str:
+    """Which input of a product, that no activation has made of it, may be no signal,
+    and how to say so.
+    """
+    for factor in factors:
+        names = inputs_behind(factor)
+        others = [inputs_behind(n) for n in factors if n is not factor]
+        alone = len(names) == 1 and not any(names[0] in other for other in others)
+        if alone and not _fires(network, factor):
+            return (
+                f"; if '{names[0]}' is structure, such as weights of edges, and not to be "
+                f"sent, declare it: 'static_inputs=({names[0]!r},)' of ConversionConfig"
+            )
+    return ''
 
 
 def activations_on_weights(

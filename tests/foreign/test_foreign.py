@@ -28,6 +28,7 @@ from tests.foreign import (  # noqa: F401
     adjacency_models,
     call_form_models,
     edge_models,
+    feature_models,
     graph_models,
     handwritten_models,
     image_models,
@@ -37,6 +38,7 @@ from tests.foreign import (  # noqa: F401
     shared_models,
     spelling_models,
     wrapper_models,
+    writing_models,
 )
 from tests.foreign.brute_force import count_macs, reached
 from tests.foreign.registry import MODELS, NUM_FEATURES, invoke
