@@ -39,6 +39,7 @@ from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.reductions import refusal_of
 from spikegraph.conversion.rules import (
     BILINEAR,
+    FILLS,
     Rule,
     is_affine_call,
     rule_for,
@@ -316,6 +317,9 @@ class Builder:
             return Rule('readout')  # Outputs in a named tuple or a dataclass.
         if rule is None:
             return self._allow_max(node)
+        if node.target in FILLS and self._moving((node.args[1:], node.kwargs)):
+            self.refusal = 'it fills a tensor with a signal'
+            return None
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
             return Rule('affine')
         if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):

@@ -139,19 +139,23 @@ class _Finder:
         that it is made of. What is left may multiply two inputs; neither of them is
         sent, then, but their product.
         """
-        while True:
-            queue = [n for n in self.nodes if self._needs_values(n)]
-            self.early = set(queue)
-            while queue:
-                for node in queue.pop().all_input_nodes:
-                    if self.behind[node] and node not in self.early | self.inputs:
-                        self.early.add(node)
-                        queue.append(node)
+        known = -1
+        while known < len(self.early) + len(self.multiplied):
+            known = len(self.early) + len(self.multiplied)
+            for node in self.nodes:  # In order: what reads a mask comes after it.
+                if node not in self.early and self._needs_values(node):
+                    self._compute_early(node)
             sent = frozenset(n for n in self.inputs if self.is_source(n))
-            products = {n for n in self.nodes if self._multiplies(n, sent)}
-            if products <= self.multiplied:
-                return
-            self.multiplied |= products
+            self.multiplied |= {n for n in self.nodes if self._multiplies(n, sent)}
+
+    def _compute_early(self, node: fx.Node) -> None:
+        self.early.add(node)
+        queue = [node]
+        while queue:
+            for before in queue.pop().all_input_nodes:
+                if self.behind[before] and before not in self.early | self.inputs:
+                    self.early.add(before)
+                    queue.append(before)
 
     def _multiplies(self, node: fx.Node, sent: frozenset[fx.Node]) -> bool:
         """Whether an operation multiplies two values of inputs that are sent."""

@@ -267,6 +267,9 @@ BILINEAR = {
     *(F.batch_norm, *CONVOLUTIONS, *PRODUCTS),
 }
 
+# They read the shape of a signal, and may be given another one as the value.
+FILLS = {'new_full', torch.full_like}
+
 
 def is_affine_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether no argument rounds: a rounding mode, or a data type of integers."""

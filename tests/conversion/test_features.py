@@ -213,3 +213,14 @@ def test_weights_of_a_table_that_is_sent_stay_weights():
     assert list(snn.neurons) == ['input_table', 'relu']
     exact = run_network_as_ann(snn.network, snn.bind(adj))
     assert torch.allclose(exact, model(adj))
+
+
+class FilledWithSignal(Support):
+    def forward(self, h):
+        x = self.a(h)
+        return self.b((x + x.new_full((8,), x.relu().mean())).relu())
+
+
+def test_tensors_that_signals_fill_are_refused():
+    with pytest.raises(NotImplementedError, match="'new_full'.*fills a tensor with a"):
+        convert(FilledWithSignal().double(), features())

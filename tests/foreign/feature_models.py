@@ -66,10 +66,10 @@ class NormalisedGraphs(NormalisedRows):
         return self.lin2(self.lin1(self.norm(x, batch)).relu())
 
 
-@define('features that are larger than a bound, as zeros and ones', features)
+@define('features between two bounds, as zeros and ones', features)
 class Binarised(Prepared):
     def prepare(self, x):
-        return (x > 0.5).to(x.dtype)
+        return ((x > 0.3) & ~(x > 0.9)).to(x.dtype)
 
 
 @define('rows divided by their sums, and logarithms', features, inputs=2)
