@@ -336,8 +336,11 @@ def test_round_trip(name, tmp_path):
     (_, call), snn = trained(name, torch.float64), convert(name)
     spikegraph.save(snn, tmp_path / 'model.safetensors')
     loaded = spikegraph.load(tmp_path / 'model.safetensors', MODELS[name].build())
-    pickled = pickle.loads(pickle.dumps(snn))
-    for other in (loaded, pickled, pickle.loads(pickle.dumps(pickled))):
+    others = [loaded]
+    if name in UNAIDED:  # Some layers of PyG, which stay analog, cannot be pickled.
+        pickled = pickle.loads(pickle.dumps(snn))
+        others += [pickled, pickle.loads(pickle.dumps(pickled))]
+    for other in others:
         for a, b in zip(run(snn, call), run(other, call), strict=True):
             assert torch.equal(a, b)
         assert other.report == snn.report
