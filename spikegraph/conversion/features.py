@@ -83,6 +83,7 @@ class _Finder:
         self.inputs |= {n for n in self.nodes if self._is_sparse_table(n)}
         self.behind: dict[fx.Node, frozenset[fx.Node]] = {}  # Which features.
         self.weighted: set[fx.Node] = set()  # Made with parameters, or by layers.
+        self.made: set[fx.Node] = set()  # Those among them that are no weights.
         self.constant: set[fx.Node] = set()  # Made of no input, by no module.
         for node in self.nodes:
             self._look_behind(node)
@@ -117,6 +118,10 @@ class _Finder:
         is_own = node.op not in ('placeholder', 'call_module')
         if is_own and self.constant.issuperset(node.all_input_nodes):
             self.constant.add(node)
+        elif is_weighted:  # Weights that are gathered are still weights.
+            multiplies = node.op == 'call_module' or node.target in PRODUCTS
+            if multiplies or features or any(n in self.made for n in before):
+                self.made.add(node)
 
     def _is_metadata(self, node: fx.Node) -> bool:
         if node.target is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
@@ -286,7 +291,7 @@ class _Finder:
         if node is source and str(source.target) in GRAPH_NAMES:
             return True
         others = [n for n in user.all_input_nodes if n is not node]
-        if any(n in self.weighted and n not in self.constant for n in others):
+        if any(n in self.made for n in others):
             return True
         others, own = [n for n in others if self.behind[n]], self.behind[source]
         others = [n for n in others if not own & self.behind[n]]
