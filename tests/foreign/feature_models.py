@@ -105,7 +105,7 @@ def columns(num_nodes):
     return torch.cat([data.atoms.to(data.x.dtype), data.x], dim=1)
 
 
-@define('a column of features as a one-hot code', columns, macs=False)
+@define('a column of features as a one-hot code', columns, inputs=2, macs=False)
 class OneHotColumn(Prepared):
     num_features = 5 + NUM_FEATURES
 
