@@ -20,6 +20,7 @@ from spikegraph.conversion.call import CallSpec, defaults_of, parameters_of
 from spikegraph.conversion.structure import build_structure
 from spikegraph.conversion.wrappers import unwrap
 from spikegraph.files import write_file
+from spikegraph.kernels.sparse_parts import join_sparse, split_sparse
 from spikegraph.nn import PhaseNeuron
 from spikegraph.schema import from_json, to_json
 
@@ -93,7 +94,7 @@ def to_bytes(snn: SpikingModel) -> bytes:
         ) from error
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in snn.network.state_dict().items()
+        for name, value in split_sparse(snn.network.state_dict()).items()
     }
     metadata = {FORMAT: text, _CHECKSUM: _checksum(text, tensors)}
     return serialize(tensors, metadata=metadata)
@@ -188,7 +189,7 @@ def _read(path: str | PathLike[str]) -> tuple[_Header, dict[str, Tensor]]:
             'of what it holds): it was edited or damaged; copy it again, or convert and '
             'save the network again'
         )
-    return header, tensors
+    return header, join_sparse(tensors)
 
 
 def _parse(path: str | PathLike[str], text: str) -> _Header:
@@ -257,3 +258,8 @@ def _fit_shapes(network: nn.Module, tensors: dict[str, Tensor]) -> None:
             module.scale = torch.empty_like(tensors[f'{name}.scale'])
         elif f'{name}.bias' in tensors and getattr(module, 'bias', 0) is None:
             module.bias = nn.Parameter(torch.empty_like(tensors[f'{name}.bias']))
+    for name, tensor in tensors.items():
+        path, _, attribute = name.rpartition('.')
+        if tensor.layout != torch.strided:  # Of any number of entries.
+            buffers = network.get_submodule(path)._buffers
+            buffers.update({attribute: tensor.clone()} if attribute in buffers else {})

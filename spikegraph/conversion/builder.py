@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
-from torch.utils import _pytree as pytree
-from torch_geometric.utils import scatter
 
 from spikegraph.coding import PhaseCode
 from spikegraph.conversion.activations import (
     Activation,
     activation_of,
-    is_activation,
 )
+from spikegraph.conversion.allowing import CallRules
 from spikegraph.conversion.call import CallSpec, no_features
 from spikegraph.conversion.channels import set_channel_dims
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.entering import Seen
 from spikegraph.conversion.explanation import describe_refusal, first_refused
 from spikegraph.conversion.features import find_sources
-from spikegraph.conversion.gates import insert_gates, values_compared
+from spikegraph.conversion.gates import insert_gates
 from spikegraph.conversion.passes import (
     Structure,
     ask_for_sizes,
@@ -37,19 +33,14 @@ from spikegraph.conversion.passes import (
 )
 from spikegraph.conversion.pools import replace_pool
 from spikegraph.conversion.probing import find_formula, is_affine_function
-from spikegraph.conversion.proxies import ATTRIBUTES
-from spikegraph.conversion.reasons import BESIDE, PRODUCT, TRACKED, never_affine
+from spikegraph.conversion.reasons import never_affine
 from spikegraph.conversion.reductions import refusal_of
 from spikegraph.conversion.rules import (
-    BILINEAR,
     Rule,
-    is_affine_call,
-    rule_for,
 )
 from spikegraph.conversion.simplification import simplify
 from spikegraph.conversion.sources import (
     activations_on_weights,
-    ends,
     inputs_behind,
     makes_current,
     values_weighted,
@@ -58,15 +49,11 @@ from spikegraph.conversion.tracing import (
     describe,
     drop_unread_inputs,
     module_of,
-    name_of,
-    place_of,
 )
 from spikegraph.nn import (
     Analog,
     GraphFilter,
     PhaseNeuron,
-    SpikeGate,
-    SpikingLayer,
 )
 
 # Features that enter as currents beside those of the nodes.
@@ -74,7 +61,7 @@ CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 _UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 
 
-class Builder:
+class Builder(CallRules):
     """Turns a traced network into populations and spiking layers, node by node.
 
     Args:
@@ -89,13 +76,10 @@ class Builder:
         spec: CallSpec,
         config: ConversionConfig,
     ) -> None:
-        self.network = network
+        super().__init__(network)
         self.graph = network.graph
         self.config = config
         self.structure = Structure(network, spec)
-        self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
-        self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
-        self.refusal = ''
         self.refused: dict[fx.Node, str] = {}  # Why those without a rule are.
         self.open: set[fx.Node] = set()  # They, and what is made of them.
         self.probed: set[fx.Node] = set()  # Functions found to be affine.
@@ -120,7 +104,7 @@ class Builder:
                 self._convert_node(node)
         self._close()
         self.structure.currents += activations_on_weights(
-            self.network, self.features, self.signals
+            self.network, self.features, self.signals | self.early
         )
         remove_identities(self.structure, self.signals)
         simplify(self.structure, self.signals)
@@ -167,12 +151,22 @@ class Builder:
         found = find_sources(self.network, spec)
         self.structure.preprocessed += found.preprocessed
         self.early = found.early
+        self.readers = found.readers
         makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
         if not found.names and not any(makes_currents):
             raise no_features(spec)
         return found.names
 
     def _enter_source(self, source: fx.Node, name: str) -> None:
+        seen = source.meta.get('example')
+        if isinstance(seen, Seen) and seen.layout != torch.strided:
+            with self.graph.inserting_after(source):
+                made = self.graph.call_method('to_dense', (source,))
+            made.meta['example'] = replace(seen, layout=torch.strided)
+            source.replace_all_uses_with(made, lambda user: user is not made)
+            self.early.add(made)
+            source = made
+        readers = self.readers.get(source)
         self.signals.add(source)
         is_current = name.split('__')[0] in CURRENT_NAMES
         beside = any(
@@ -193,9 +187,15 @@ class Builder:
             what = f"input '{name}'"
             node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
         self.last_input = node if source.op == 'placeholder' else self.last_input
+        if readers is not None:  # Others read it as weights.
+            self.signals.discard(source)
         source.replace_all_uses_with(
             node,
-            delete_user_cb=lambda user: user is not node and user not in self.early,
+            delete_user_cb=lambda user: (
+                user is not node
+                and user not in self.early
+                and (readers is None or user in readers)
+            ),
         )
 
     def _enter(self, node: fx.Node) -> bool:
@@ -211,17 +211,6 @@ class Builder:
 
     # One node at a time.
 
-    def _inputs(self, node: fx.Node) -> list[fx.Node]:
-        return [n for n in node.all_input_nodes if n in self.signals]
-
-    def _moving(self, value: Any) -> list[fx.Node]:
-        """The signals in an argument that depend on spikes; one that is there
-        twice counts twice.
-        """
-        leaves = pytree.tree_leaves(value)
-        nodes = [n for n in leaves if isinstance(n, fx.Node) and n in self.signals]
-        return [n for n in nodes if n not in self.fixed]
-
     def _convert_node(self, node: fx.Node) -> None:
         if node in self.signals:  # An input population.
             return
@@ -229,7 +218,7 @@ class Builder:
             return
         self.refusal = refusal_of(node, self._moving)
         self.signals.update(replace_pool(self.network, node, self._moving))
-        rule = self._rule(node)
+        rule = self.rule_of(node)
         activation: Activation = 'relu'
         if rule is not None and rule.kind == 'activation':
             try:
@@ -303,83 +292,6 @@ class Builder:
                 self._leave_analog(node)
         for node in nodes:
             node.meta.pop('sample', None)
-
-    def _rule(self, node: fx.Node) -> Rule | None:
-        """The rule for this very call, or None where its arguments forbid it."""
-        if node.op == 'call_module':
-            return self._module_rule(node)
-        rule = rule_for(node.target)
-        if rule is None:
-            return self._allow_max(node)
-        if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
-            return Rule('affine')
-        if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):
-            return Rule('affine')  # Of a maximum, or the tensor itself.
-        if node.target is getattr and node.args[1] not in (*ATTRIBUTES, 'layout'):
-            return None
-        if node.target is scatter and self._moving((node.args, node.kwargs)):
-            self.refusal = 'it scatters along another dimension, or by products'
-            return None
-        if node.target is F.batch_norm:
-            bound = inspect.signature(F.batch_norm).bind(*node.args, **node.kwargs)
-            given = bound.arguments
-            if given['running_mean'] is None or given.get('training', False):
-                self.refusal = 'it normalises by the statistics of the batch'
-                return None
-        if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
-            self.refusal = PRODUCT
-            return None
-        if not is_affine_call(node.args, dict(node.kwargs)):
-            self.refusal = 'it rounds'
-            return None
-        if node.target in (operator.truediv, torch.div, 'div'):
-            if self._moving((node.args[1:], node.kwargs.get('other'))):
-                self.refusal = 'it divides by a signal, which is not affine'
-                return None
-            return rule
-        if rule.kind == 'affine' and self._moves_index(node):
-            self.refusal = 'its index depends on signals'
-            return None
-        if rule.kind == 'identity' and node.kwargs.get('training', False):
-            raise ValueError(
-                f'Expected {name_of(self.network, node)} to be off in evaluation (got '
-                f"training=True{place_of(node, '; ')}); pass 'training=self.training'"
-            )
-        return self._allow_readout(node, rule)
-
-    def _module_rule(self, node: fx.Node) -> Rule | None:
-        module = module_of(self.network, node)
-        rule = node.meta.get('rule') or rule_for(module)
-        if isinstance(module, (SpikingLayer, SpikeGate)):
-            rule = Rule('affine')
-        if isinstance(module, Analog):
-            return None
-        if rule is not None and rule.kind in ('refused', 'attention'):
-            self.refusal = rule.reason
-            return None
-        if rule is not None and self._moving((node.args[1:], node.kwargs)):
-            self.refusal = BESIDE
-            return None
-        if rule is not None and rule.kind == 'norm':
-            if getattr(module, 'running_mean', None) is None:
-                self.refusal = TRACKED
-                return None
-            return rule
-        return self._allow_readout(node, rule)
-
-    def _moves_index(self, node: fx.Node) -> bool:
-        is_index = node.target is operator.getitem or 'select' in str(node.target)
-        return is_index and bool(self._moving(node.args[1:]))
-
-    def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
-        if rule is not None and rule.kind == 'readout' and not ends(node):
-            return Rule('activation') if is_activation(self.network, node) else None
-        return rule
-
-    def _allow_max(self, node: fx.Node) -> Rule | None:
-        values = values_compared(node)
-        signals = [n for n in values if isinstance(n, fx.Node) and n in self.signals]
-        return Rule('affine') if values and len(signals) == len(values) else None
 
     def _leave_analog(self, node: fx.Node) -> None:
         if not self.config.allow_analog:

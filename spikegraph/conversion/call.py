@@ -120,7 +120,7 @@ class CallSpec:
         return {
             spell(leaf.argument, leaf.path): bound[leaf.name]
             for leaf in self.read_leaves
-            if leaf.name in self.features
+            if leaf.name in self.features or leaf.is_sparse_table
         }
 
     def given(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -245,9 +245,7 @@ def no_features(spec: CallSpec) -> ValueError:
         found += f', but {", ".join(kinds)}' if kinds else ''
         remedy = "; make features of numbers as in training, 'x.float() / 255'"
     for leaf in spec.leaves:
-        shape = leaf.example.get('shape', [])
-        is_sparse = leaf.example.get('layout', 'strided') != 'strided'
-        if is_sparse and len(shape) == 2 and shape[0] != shape[1]:
+        if leaf.is_sparse_table:
             found += f', where {leaf.name!r} is a sparse matrix'
             remedy += f"; pass features as '{leaf.name}.to_dense()'"
     return ValueError(
@@ -368,7 +366,7 @@ def _from_data(
         for name, parameter in parameters.items()
         if parameter.default is inspect.Parameter.empty
     ]
-    if len(required) == 1 and required[0] not in data:
+    if len(required) == 1 and (required[0] not in data or required == ['batch']):
         return {required[0]: data}  # As most models of OGB and PyG's examples take it.
     found = arguments_of(data, list(parameters), required)
     missing = [name for name in required if name not in found]

@@ -6,20 +6,21 @@ import operator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.call import CallSpec
 from spikegraph.conversion.entering import Seen
-from spikegraph.conversion.interpretation import run_node
+from spikegraph.conversion.gains import take_gains_apart
+from spikegraph.conversion.learned import GRAPH_NAMES, Learned, is_table
 from spikegraph.conversion.probing import is_affine_function
 from spikegraph.conversion.products import PRODUCTS, shape_of
-from spikegraph.conversion.rules import BILINEAR, rule_for
+from spikegraph.conversion.rules import BILINEAR, is_affine_call, rule_for
+from spikegraph.conversion.sources import makes_current, values_weighted
 from spikegraph.conversion.tracing import describe, module_of
-from spikegraph.nn import SpikingLayer
+from spikegraph.nn import SpikeGate, SpikingLayer, SpikingTwin
 
-GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
 _MAXIMA = {  # Gates, exactly.
     *('max', 'amax', 'min', 'amin', 'maximum', 'minimum', torch.max, torch.amax),
     *(torch.min, torch.amin, torch.maximum, torch.minimum),
@@ -38,26 +39,37 @@ class Sources:
         preprocessed (List[str]): What is computed of inputs in front of them, because
             spikes could not.
         early (Set[torch.fx.Node]): The operations that do so, on real values.
+        readers (Dict[torch.fx.Node, Set[torch.fx.Node]]): Of what is made of
+            parameters, those that read it as features; others read weights.
     """
 
     names: dict[fx.Node, str] = field(default_factory=dict)
     preprocessed: list[str] = field(default_factory=list)
     early: set[fx.Node] = field(default_factory=set)
+    readers: dict[fx.Node, set[fx.Node]] = field(default_factory=dict)
 
 
 def find_sources(network: fx.GraphModule, spec: CallSpec) -> Sources:
     """Finds the features of a traced network, by what is done with its inputs."""
     finder = _Finder(network, spec)
+    if take_gains_apart(network, finder.behind, finder.weighted):
+        finder = _Finder(network, spec)
+    finder.find_early()
     found = Sources(preprocessed=finder.describe_early())
     finder.split()
     found.early = finder.early
     for node in network.graph.nodes:
-        if node in finder.inputs or node in finder.early:
-            leaves = any(finder.reads_value(u, node) for u in node.users)
-            if leaves and finder.is_number(node) and finder.is_feature(node):
-                found.names[node] = finder.name_of(node, found)
-        elif node.op == 'get_attr' and finder.is_learned(node):
-            found.names[node] = str(node.target).removeprefix('values_')
+        if finder.is_source(node):
+            found.names[node] = finder.name_of(node, found)
+    learned = Learned(network, finder.behind, finder.weighted)
+    for node, readers in learned.find().items():
+        if node not in finder.early:
+            found.names[node] = _own_name(learned.name_of(node), node, found)
+            found.readers[node] = readers
+    if not found.names:
+        for node in finder.values_alone():
+            found.names[node] = finder.name_of(node, found)
+            found.preprocessed += finder.describe_in_front(node)
     return found
 
 
@@ -68,11 +80,27 @@ class _Finder:
         self.inputs = {
             n for n in self.nodes if n.op == 'placeholder' and n.target in spec.features
         }
+        self.inputs |= {n for n in self.nodes if self._is_sparse_table(n)}
         self.behind: dict[fx.Node, frozenset[fx.Node]] = {}  # Which features.
         self.weighted: set[fx.Node] = set()  # Made with parameters, or by layers.
+        self.made: set[fx.Node] = set()  # Those among them that are no weights.
+        self.constant: set[fx.Node] = set()  # Made of no input, by no module.
         for node in self.nodes:
             self._look_behind(node)
-        self.early = self._find_early()  # To be computed before any spike.
+        self.early: set[fx.Node] = set()  # To be computed before any spike.
+        self.multiplied: set[fx.Node] = set()  # Products of inputs alone.
+
+    def _is_sparse_table(self, node: fx.Node) -> bool:
+        """Whether a sparse input is no matrix of the graph: it is not square, and
+        nothing but a layer, or parameters, reads it.
+        """
+        seen = node.meta.get('example')
+        if node.op != 'placeholder' or not isinstance(seen, Seen):
+            return False
+        if seen.layout == torch.strided or not self.is_number(node):
+            return False
+        is_square = len(seen.shape) != 2 or seen.shape[0] == seen.shape[1]
+        return not is_square and is_table(self.network, node)
 
     def _look_behind(self, node: fx.Node) -> None:
         before = [] if self._is_metadata(node) else node.all_input_nodes
@@ -87,6 +115,13 @@ class _Finder:
             is_weighted |= any(True for _ in module.parameters())
         if is_weighted:
             self.weighted.add(node)
+        is_own = node.op not in ('placeholder', 'call_module')
+        if is_own and self.constant.issuperset(node.all_input_nodes):
+            self.constant.add(node)
+        elif is_weighted:  # Weights that are gathered are still weights.
+            multiplies = node.op == 'call_module' or node.target in PRODUCTS
+            if multiplies or features or any(n in self.made for n in before):
+                self.made.add(node)
 
     def _is_metadata(self, node: fx.Node) -> bool:
         if node.target is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
@@ -98,24 +133,47 @@ class _Finder:
         return str(node.target) in self.network._parameters
 
     def is_number(self, node: fx.Node) -> bool:
-        """Whether a value is made of floating point numbers."""
+        """Whether a value is a tensor of floating point numbers."""
         seen = node.meta.get('example')
-        return not isinstance(seen, Seen) or seen.dtype.is_floating_point
+        return isinstance(seen, Seen) and seen.dtype.is_floating_point
 
     # What is computed of inputs alone.
 
-    def _find_early(self) -> set[fx.Node]:
-        """What spikes cannot compute, of inputs and without weights, and all that
-        it is made of.
+    def find_early(self) -> None:
+        """Finds what spikes cannot compute, of inputs and without weights, and all
+        that it is made of. What is left may multiply two inputs; neither of them is
+        sent, then, but their product.
         """
-        queue = [n for n in self.nodes if self._needs_values(n)]
-        early = set(queue)
+        known = -1
+        while known < len(self.early) + len(self.multiplied):
+            known = len(self.early) + len(self.multiplied)
+            for node in self.nodes:  # In order: what reads a mask comes after it.
+                if node not in self.early and self._needs_values(node):
+                    self._compute_early(node)
+            sent = frozenset(n for n in self.inputs if self.is_source(n))
+            self.multiplied |= {n for n in self.nodes if self._multiplies(n, sent)}
+
+    def _compute_early(self, node: fx.Node) -> None:
+        self.early.add(node)
+        queue = [node]
         while queue:
-            for node in queue.pop().all_input_nodes:
-                if self.behind[node] and node not in early | self.inputs:
-                    early.add(node)
-                    queue.append(node)
-        return early
+            for before in queue.pop().all_input_nodes:
+                if self.behind[before] and before not in self.early | self.inputs:
+                    self.early.add(before)
+                    queue.append(before)
+
+    def _multiplies(self, node: fx.Node, sent: frozenset[fx.Node]) -> bool:
+        """Whether an operation multiplies two values of inputs that are sent."""
+        if node.target not in BILINEAR or node in self.weighted or self._ends(node):
+            return False
+        return sum(bool(self.behind[n] & sent) for n in self._moving(node)) > 1
+
+    def is_source(self, node: fx.Node) -> bool:
+        """Whether a value of inputs alone is sent as spikes."""
+        if node not in self.inputs and node not in self.early:
+            return False
+        leaves = any(self.reads_value(u, node) for u in node.users)
+        return leaves and self.is_number(node) and self.is_feature(node)
 
     def split(self) -> None:
         """Gives affine operations that are read by spiking layers, too, a copy for
@@ -141,23 +199,43 @@ class _Finder:
                 copies[node] = copied
 
     def _needs_values(self, node: fx.Node) -> bool:
-        calls = node.op in ('call_function', 'call_method')
-        if not calls or not self.behind[node] or node in self.weighted:
+        if not self.behind[node] or node in self.weighted:
             return False
+        if node.op == 'call_module':
+            return self._module_needs_values(node)
         moving = self._moving(node)
-        if not moving or self._ends(node) or node.target in _MAXIMA:
+        if node.op not in ('call_function', 'call_method') or not moving:
+            return False
+        if self._ends(node) or self._is_metadata(node):
+            return False
+        if any(n in self.early and not self.is_number(n) for n in moving):
+            return True  # Of such as a mask, or what sorts.
+        if node.target in _MAXIMA:
             return False
         rule = rule_for(node.target)
         if rule is None:
             return not is_affine_function(node, lambda _: moving)
         if is_activation(self.network, node):
             return False
-        if rule.kind == 'readout':
+        if rule.kind == 'readout' or not is_affine_call(node.args, dict(node.kwargs)):
             return True
         same = [n for n in moving if self.behind[n] & self.behind[moving[0]]]
         is_product = node.target in BILINEAR and len(same) > 1
         below = node.args[1:2] if node.target in _QUOTIENTS else ()
+        is_product |= node in self.multiplied
         return is_product or any(n in moving for n in below)
+
+    def _module_needs_values(self, node: fx.Node) -> bool:
+        """Whether a module without parameters does what spikes cannot do."""
+        module = module_of(self.network, node)
+        if isinstance(module, (SpikingLayer, SpikingTwin, SpikeGate)):
+            return False
+        if self._ends(node) or is_activation(self.network, node):
+            return False
+        rule = node.meta.get('rule') or rule_for(module)
+        if rule is not None and rule.kind == 'norm':
+            return getattr(module, 'running_mean', None) is None
+        return rule is None or rule.kind in ('refused', 'readout', 'attention')
 
     def _moving(self, node: fx.Node) -> list[fx.Node]:
         leaves = pytree.tree_leaves((node.args, node.kwargs))
@@ -212,10 +290,10 @@ class _Finder:
             return False
         if node is source and str(source.target) in GRAPH_NAMES:
             return True
-        others = [n for n in user.all_input_nodes if n is not node and self.behind[n]]
-        if any(n in self.weighted for n in others):
+        others = [n for n in user.all_input_nodes if n is not node]
+        if any(n in self.made for n in others):
             return True
-        own = self.behind[source]
+        others, own = [n for n in others if self.behind[n]], self.behind[source]
         others = [n for n in others if not own & self.behind[n]]
         return any(self._is_smaller(user, node, n) for n in others)
 
@@ -229,22 +307,54 @@ class _Finder:
             return is_square and (first or against[-1:] != against[-2:-1])
         return torch.Size(shape).numel() < torch.Size(against).numel()
 
-    def is_learned(self, node: fx.Node) -> bool:
-        """Whether a parameter is read as features are."""
-        if not self._is_parameter(node):
-            return False
-        value = run_node(self.network, node, {})
-        if not isinstance(value, Tensor) or value.dim() < 2:
-            return False
-        return any(
-            user.op == 'call_module'
-            and user.args[:1] == (node,)
-            and isinstance(module_of(self.network, user), SpikingLayer)
-            for user in node.users
-        )
+    # Where no input holds features.
+
+    def values_alone(self) -> list[fx.Node]:
+        """Numbers made of other inputs that weights multiply, such as a one-hot code
+        of integers: features, if there are no others, and no embeddings.
+        """
+        nodes = list(self.network.graph.nodes)
+        if any(makes_current(self.network, n) for n in nodes):
+            return []
+        values = [v for n in nodes for v in values_weighted(self.network, n)]
+        return [
+            value
+            for value in dict.fromkeys(values)
+            if self._placeholders(value)
+            and value not in self.weighted
+            and self._is_dense(value)
+        ]
+
+    def _is_dense(self, node: fx.Node) -> bool:
+        seen = node.meta.get('example')
+        is_dense = isinstance(seen, Seen) and seen.layout == torch.strided
+        return is_dense and self.is_number(node)
+
+    def _placeholders(self, node: fx.Node) -> list[fx.Node]:
+        """The inputs that a value is made of, if only by their size."""
+        queue, seen = [node], {node}
+        while queue:
+            new = [n for n in queue.pop().all_input_nodes if n not in seen]
+            seen.update(new)
+            queue += new
+        return [
+            n for n in self.network.graph.nodes if n in seen and n.op == 'placeholder'
+        ]
+
+    def describe_in_front(self, node: fx.Node) -> list[str]:
+        """What is computed in front of a value, of no features."""
+        if node.op == 'placeholder':
+            return []
+        names = ', '.join(str(n.target) for n in self._placeholders(node))
+        return [f'{describe(self.network, node)} of {names}']
 
     def name_of(self, node: fx.Node, found: Sources) -> str:
         """The name of a source: that of the input that it is made of."""
-        names = sorted(str(p.target) for p in self.behind[node])
-        name = names[0] if len(names) == 1 else node.name
-        return name if name not in found.names.values() else f'{name}_{node.name}'
+        inputs = self.behind[node] or self._placeholders(node)
+        names = sorted(str(p.target) for p in inputs)
+        return _own_name(names[0] if len(names) == 1 else node.name, node, found)
+
+
+def _own_name(name: str, node: fx.Node, found: Sources) -> str:
+    """A name that no other source has."""
+    return name if name not in found.names.values() else f'{name}_{node.name}'

@@ -75,7 +75,7 @@ class Leaf:
         """The value in the arguments of a call.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or a sparse one instead of a dense one.
         """
         what = spell(self.argument, self.path)
         try:
@@ -90,7 +90,21 @@ class Leaf:
                 f"Expected '{what}' to hold a value, as in the calibration data (got "
                 'None)'
             )
+        is_sparse = isinstance(value, Tensor) and value.layout != torch.strided
+        was_dense = self.example.get('layout') == 'strided'
+        if is_sparse and was_dense and len({*value.shape}) > 1:
+            raise ValueError(
+                f"Expected '{what}' to be dense, as in the calibration data (got "
+                f"{value.layout}); pass '{what}.to_dense()'"
+            )
         return value
+
+    @property
+    def is_sparse_table(self) -> bool:
+        """Whether it may be features: a sparse matrix that is not square."""
+        is_sparse = self.example.get('layout', 'strided') != 'strided'
+        is_real = bool(self.example.get('is_float'))
+        return is_sparse and is_real and len({*self.example['shape']}) > 1
 
 
 @dataclass(frozen=True)
@@ -160,9 +174,10 @@ class Asked:
         argument (str): The argument of ``forward``.
         path (Path): Where the value is in there.
         kind (str): ``'has'`` (whether there is something), ``'rank'``,
-            ``'layout'``, ``'contiguous'``, ``'numbers'``, ``'device'`` or ``'type'``
-            of a tensor, ``'value'`` of a text or a switch, or ``'call'`` (what a
-            method of PyG data returns).
+            ``'layout'``, ``'contiguous'``, ``'strides'``, ``'offset'``,
+            ``'coalesced'``, ``'pinned'``, ``'shared'``, ``'inference'``, ``'numbers'``,
+            ``'device'`` or ``'type'`` of a tensor, ``'value'`` of a text or a switch, or
+            ``'call'`` (what a method of PyG data returns).
         answer (Any): What it was on the first calibration call.
     """
 
@@ -194,6 +209,12 @@ _STATES = {
     'rank': 'have {} dimensions',
     'layout': 'have the layout {}',
     'contiguous': 'be contiguous in memory: {}',
+    'strides': 'lie in memory {}',
+    'coalesced': 'be coalesced: {}',
+    'offset': 'start at the entry {} of what it is a part of',
+    'pinned': 'be in pinned memory: {}',
+    'shared': 'be in shared memory: {}',
+    'inference': 'be made in inference mode: {}',
     'numbers': 'hold {} numbers',
     'device': 'be on a device of type {}',
     'type': 'be of type {}',
@@ -216,6 +237,15 @@ def answer_of(kind: str, value: Any) -> Any:
         return value.dim()
     if kind == 'contiguous':
         return value.layout == torch.strided and value.is_contiguous()
+    if kind == 'strides':
+        is_plain = value.layout != torch.strided or value.is_contiguous()
+        return 'in order' if is_plain else f'with strides {tuple(value.stride())}'
+    if kind == 'coalesced':
+        return value.layout != torch.sparse_coo or value.is_coalesced()
+    if kind == 'offset':
+        return value.storage_offset() if value.layout == torch.strided else 0
+    if kind in ('pinned', 'shared', 'inference'):
+        return bool(getattr(value, f'is_{kind}')())
     if kind == 'numbers':
         names = {
             value.is_signed(): 'signed',

@@ -297,7 +297,6 @@ def insert_decoders(structure: Structure) -> None:
             readers += [u for u in node.users if _is_conv(network, u)]
         with graph.inserting_after(node):
             decoded = graph.call_function(values_of, (node,))
-            decoded.meta['is_wrapped'] = True  # Stays a call when it is pickled.
         for reader in readers:
             reader.replace_input_with(node, decoded)
 

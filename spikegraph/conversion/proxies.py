@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
+from spikegraph.conversion import memory
 from spikegraph.conversion.errors import UserError
 from spikegraph.conversion.inputs import Path, is_plain, is_value, plain, spell
 
@@ -24,9 +25,13 @@ _SYMBOLIC = {'shape', 'dtype', 'device'}
 _FIXED = {
     **dict.fromkeys(('dim', 'ndimension', 'ndim'), 'rank'),
     **dict.fromkeys(('is_floating_point', 'is_complex', 'is_signed'), 'numbers'),
-    **dict.fromkeys(('is_coalesced', 'is_pinned'), 'layout'),
     **dict.fromkeys(('is_cuda', 'get_device'), 'device'),
+    'is_coalesced': 'coalesced',
     'is_contiguous': 'contiguous',
+    'is_pinned': 'pinned',
+    'is_shared': 'shared',
+    'is_inference': 'inference',
+    'dim_order': 'strides',
 }
 FIXED_FUNCTIONS: dict[Any, str] = {
     torch.is_floating_point: 'numbers',
@@ -38,6 +43,8 @@ _MOVES = {
     *('to', 'cpu', 'cuda', 'clone', 'contiguous', 'detach', 'detach_', 'pin_memory'),
     *('share_memory_', 'requires_grad_', 'record_stream', 'stores_as'),
 }
+# What tells where a tensor lies, and shows its values to whoever looks there.
+_MEMORY = {'data_ptr', 'storage', 'untyped_storage', 'const_data_ptr'}
 _UNREAD = ('logging', 'warnings')  # What these write is for people.
 
 
@@ -204,6 +211,15 @@ class _Method:
             if name in _FIXED:
                 owner.tracer.note(owner, _FIXED[name])
                 return getattr(owner._example, name)(*args, **kwargs)
+            if name in ('stride', 'storage_offset'):
+                return getattr(memory, f'{name}_of')(owner, *args, **kwargs)
+            if name in _MEMORY:
+                raise UserError(
+                    NotImplementedError,
+                    f"Cannot trace the model: '{name}' asks where a tensor lies in memory "
+                    f'({owner.tracer.where()}), and a converted network keeps its values '
+                    "elsewhere. Ask for sizes instead, as in 'x.size(0)'",
+                )
         if name in ('to', 'type_as') and args and passes_for(args[0], Tensor):
             like, args, name = args[0], args[1:], 'to'  # Only its type matters.
             kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}

@@ -21,7 +21,7 @@ from spikegraph.conversion.proxies import Traced, is_foreign
 
 # Methods and attributes that tell sizes and types, not values.
 _SIZES = {'size', 'numel', 'nelement', 'num_nodes', 'sparse_size', 'sparse_sizes'}
-_SIZES |= {'stride', 'storage_offset', 'element_size'}
+_SIZES |= {'stride', 'storage_offset', 'element_size', 'is_same_size'}
 _ATTRIBUTES = {'shape', 'dtype', 'device'}
 
 
@@ -148,8 +148,7 @@ class Questions:
             what = 'length' if what == 'length' else 'value'
             with graph.inserting_after(node):
                 arguments = (node, what, answer, str(where))
-                check = graph.call_function(check_answer, arguments)
-                check.meta['is_wrapped'] = True  # Stays a call when it is pickled.
+                graph.call_function(check_answer, arguments)
         self._indices.clear()
 
     def _next(self, answer: Any) -> Any:

@@ -15,10 +15,6 @@ TRACKED = (
     'it normalises by the statistics of each batch; those that training tracks, with '
     "'track_running_stats=True', are affine"
 )
-PRODUCT = (
-    'it multiplies two signals (an input that is none can be declared: '
-    "'ConversionConfig(static_inputs=...)')"
-)
 BESIDE = (
     'another value that depends on features enters beside them, such as weights of '
     'edges, and a product of both is not affine (an input that is no feature, and is '

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, fx, nn, strided
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
 from spikegraph.conversion.entering import Entering
@@ -26,7 +26,7 @@ from spikegraph.conversion.proxies import (
     find_traced,
     map_values,
 )
-from spikegraph.conversion.questions import Questions
+from spikegraph.conversion.questions import Questions, depends_on
 from spikegraph.conversion.replacement import Layers
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.writing import (
@@ -39,7 +39,7 @@ from spikegraph.conversion.writing import (
     storages,
     write_through,
 )
-from spikegraph.nn import SpikeGate
+from spikegraph.nn import SpikeGate, SpikingLayer
 
 _CHANGES_VIEW = (
     "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
@@ -129,11 +129,20 @@ class Recorder(Entering):
             return self._write(kind, target, args, kwargs, written, example)
         node = self.add(kind, target, args, kwargs, name, example)
         if example is None:
+            self._note_nothing(node)
             return None
         found = Traced(node, self, example, self._view(node, example, values))
         if kind == 'call_method' and target == 'size' and len(args) == 1:
             found._sized = args[0]
         return found
+
+    def _note_nothing(self, node: fx.Node) -> None:
+        """A part of an input that is missing, such as the values of a matrix without
+        any, has to be so on every call.
+        """
+        if node.target is operator.getitem and depends_on(node) == 'structure':
+            found = Traced(node, self, None)
+            bool(self.create_proxy('call_function', operator.is_, (found, None), {}))
 
     def add(
         self,
@@ -164,6 +173,11 @@ class Recorder(Entering):
             try:
                 if isinstance(module, SpikeGate):
                     return module.analog(*args, **kwargs)
+                if isinstance(module, SpikingLayer):  # Spikes are never sparse tensors.
+                    is_sparse = (
+                        isinstance(args[0], Tensor) and args[0].layout != strided
+                    )
+                    args = (args[0].to_dense() if is_sparse else args[0], *args[1:])
                 return call_module(module, args, kwargs)
             except ValueError as error:  # Which says what to do.
                 raise ExampleError(ValueError, f'{error} ({self.where()})') from error

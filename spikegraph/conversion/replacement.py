@@ -135,7 +135,8 @@ def _convert(
     try:
         converted = rule.convert(module)
     except NotImplementedError as error:
-        if options.allow_analog:
+        has_weights = any(True for _ in module.parameters())
+        if options.allow_analog or not has_weights:  # It may act on inputs alone.
             return module, Rule('refused', reason=str(error))
         kind = type(module).__name__
         remedy = (

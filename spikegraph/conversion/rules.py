@@ -204,7 +204,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(nn.Identity, nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout),
         *(nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, F.dropout, F.alpha_dropout),
         *(F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout),
-        *('contiguous', 'clone', 'detach'),
+        *('contiguous', 'clone', 'detach', 'coalesce'),
     ),
     # Those that are activations, too, become populations inside the network.
     'readout': (
@@ -214,8 +214,10 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(nn.Tanh, torch.tanh, torch.tanh_, 'tanh', nn.LogSigmoid, F.logsigmoid),
     ),
     'metadata': (
+        *('element_size', 'is_same_size', 'nelement', torch.is_same_size),
         *('size', 'dim', 'numel', 'new_zeros', 'new_ones', getattr, DegreeFactor),
-        *(torch.zeros_like, torch.ones_like, 'new_empty', 'new_full', torch.numel),
+        *(torch.zeros_like, torch.ones_like, torch.empty_like, torch.full_like),
+        *('new_empty', 'new_full', torch.numel),
         *(*SHAPE_FUNCTIONS, check_answer),
     ),
     'affine': (
@@ -234,7 +236,7 @@ _TABLE: dict[Kind, tuple[Any, ...]] = {
         *(torch.index_select, torch.narrow, torch.chunk, torch.split, torch.permute),
         *(torch.unbind, torch.repeat_interleave, torch.flip),
         *(torch.t, 'float', 'double', 'to', 'type_as', *LEAF_FUNCTIONS),
-        *('index_add', torch.index_add, 'scatter_add', torch.scatter_add),
+        *('index_add', torch.index_add, 'scatter_add', torch.scatter_add, 'to_dense'),
         *(pyg_utils.scatter, pyg_nn.global_add_pool),
         *(pyg_nn.global_mean_pool, pyg_nn.global_max_pool),
         *(set_items, write_through, replace_part),
@@ -248,6 +250,9 @@ BILINEAR = {
     *(operator.mul, operator.truediv, torch.mul, torch.div, 'mul', 'div'),
     *(F.batch_norm, *CONVOLUTIONS, *PRODUCTS),
 }
+
+# They read the shape of a signal, and may be given another one as the value.
+FILLS = {'new_full', torch.full_like}
 
 
 def is_affine_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from torch import fx
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.rules import BILINEAR, rule_for
 from spikegraph.conversion.tracing import describe, module_of
+from spikegraph.nn import PhaseNeuron, SpikeGate
 
 
 def values_weighted(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
@@ -21,18 +22,18 @@ def values_weighted(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
         module = module_of(network, node)
         has_weights = any(True for _ in module.parameters())
         return inputs[:1] if has_weights and rule_for(module) is not None else []
-    if node.target in BILINEAR and any(_is_weight(network, n) for n in inputs):
+    if node.target in BILINEAR and any(is_weight(network, n) for n in inputs):
         return inputs
     return []
 
 
-def _is_weight(network: fx.GraphModule, node: fx.Node) -> bool:
+def is_weight(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a value is made of parameters only."""
     if node.op == 'get_attr':
         path, _, name = str(node.target).rpartition('.')
         return name in network.get_submodule(path)._parameters
     inputs = node.all_input_nodes
-    return bool(inputs) and all(_is_weight(network, n) for n in inputs)
+    return bool(inputs) and all(is_weight(network, n) for n in inputs)
 
 
 def inputs_behind(node: fx.Node) -> list[str]:
@@ -49,6 +50,36 @@ def inputs_behind(node: fx.Node) -> list[str]:
             queue += [n for n in value.all_input_nodes if n not in seen]
             seen.update(value.all_input_nodes)
     return sorted(names)
+
+
+def _fires(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a value is made by a population or a gate, other than those of inputs."""
+    queue, seen = [node], {node}
+    while queue:
+        value = queue.pop()
+        is_input = str(value.target).startswith('neurons.input_')
+        if value.op == 'call_module' and not is_input:
+            if isinstance(module_of(network, value), (PhaseNeuron, SpikeGate)):
+                return True
+        queue += [n for n in value.all_input_nodes if n not in seen]
+        seen.update(value.all_input_nodes)
+    return False
+
+
+def way_to_declare(network: fx.GraphModule, factors: Sequence[fx.Node]) -> str:
+    """Which input of a product, that no activation has made of it, may be no signal,
+    and how to say so.
+    """
+    for factor in factors:
+        names = inputs_behind(factor)
+        others = [inputs_behind(n) for n in factors if n is not factor]
+        alone = len(names) == 1 and not any(names[0] in other for other in others)
+        if alone and not _fires(network, factor):
+            return (
+                f"; if '{names[0]}' is structure, such as weights of edges, and not to be "
+                f"sent, declare it: 'static_inputs=({names[0]!r},)' of ConversionConfig"
+            )
+    return ''
 
 
 def activations_on_weights(

@@ -18,6 +18,7 @@ from spikegraph.conversion.call import CallSpec, no_features, parameters_of
 from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
 from spikegraph.conversion.examples import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
+from spikegraph.conversion.network import Network
 from spikegraph.conversion.numbers import NumberAsked, Numbers
 from spikegraph.conversion.outputs import FORM, take_apart
 from spikegraph.conversion.proxies import Traced, is_foreign
@@ -257,7 +258,7 @@ def _trace(
     layers.install()
     questions.insert(graph)
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.
-    network = fx.GraphModule(model, graph, type(model).__name__)
+    network = Network(model, graph, type(model).__name__)
     network.meta[FORM] = tracer.form
     _bind_arguments(network)
     for module in network.modules():

@@ -122,5 +122,6 @@ FREE = {
         'sinc',
         'median',
     ),
+    *('is_pinned', 'is_same_size'),
     *('histc', 'bincount', 'searchsorted', 'argsort', 'allclose', 'mode', 'kthvalue'),
 }

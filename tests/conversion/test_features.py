@@ -103,6 +103,7 @@ def test_what_is_computed_in_front_is_listed():
     kinds = [what.split(' ')[0] for what in snn.report.preprocessed]
     assert kinds == ['normalize', 'log1p', 'truediv']
     assert 'in front      normalize (normalize) of h, log1p' in str(snn.report)
+    assert snn.report.currents == []  # The clamp belongs to the quotient.
 
 
 class Two(Support):
@@ -110,9 +111,24 @@ class Two(Support):
         return self.b(self.a(h) * self.a(k).relu())
 
 
-def test_products_of_two_signals_name_the_way_to_declare_one():
-    with pytest.raises(NotImplementedError, match='two signals.*static_inputs'):
-        convert(Two().double(), (features(), features()))
+def test_products_of_two_signals_name_an_input_to_declare():
+    model, given = Two().double(), (features(), features())
+    with pytest.raises(NotImplementedError, match=r"two.*static_inputs=\('h',\)'"):
+        convert(model, given)
+    snn = convert(model, given, ConversionConfig(static_inputs=('h',)))
+    assert list(snn.neurons) == ['input_k', 'relu'] and snn.report.currents == ['h']
+    assert snn.report.logit_relative_error < 0.15
+
+
+class Own(Support):
+    def forward(self, h):
+        return self.b((F.pad(h, (0, 2)) * self.a(h)).relu())
+
+
+def test_no_input_is_named_where_declaring_it_leaves_none():
+    with pytest.raises(NotImplementedError, match='two signals. Put it') as error:
+        convert(Own().double(), features())
+    assert 'static_inputs' not in str(error.value)
 
 
 class Both(Support):
@@ -131,3 +147,80 @@ def test_an_input_can_be_declared():
     assert list(snn.neurons) == ['input_h', 'relu']
     expected = model(*given).detach()
     assert (snn(*given) - expected).norm() < 0.15 * expected.norm()
+
+
+class Rows(Support):
+    """Reads sparse features as they are, or dense."""
+
+    def forward(self, h):
+        return self.b(torch.mm(h, self.a.weight.t()).relu())
+
+
+@pytest.mark.parametrize('layout', [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_features_are_sent(layout):
+    model, h = Rows().double(), features() * (features() > 0.5)
+    snn = convert(model, h.to_sparse(layout=layout), ConversionConfig(compensate=None))
+    assert list(snn.neurons) == ['input_h', 'relu']
+    for given in (h.to_sparse(layout=layout), h, h.to_sparse()):
+        assert torch.equal(snn(given), snn(h))
+    h[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"'h' to be finite \(got nan"):
+        snn(h.to_sparse(layout=layout))
+
+
+def test_sparse_features_are_refused_where_they_were_dense():
+    model, h = Rows().double(), features()
+    snn = convert(model, h)
+    match = r"'h' to be dense.*\(got torch.sparse_coo\).*'h.to_dense\(\)'"
+    with pytest.raises(ValueError, match=match):
+        snn(h.to_sparse())
+    assert snn(h.to_sparse().to_dense()).shape == (30, 3)
+
+
+class Slices(nn.Module):
+    """Several tables in one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables, self.out = nn.Parameter(torch.randn(3, 30, 8)), nn.Linear(8, 3)
+
+    def forward(self, graph):
+        return self.out(sum(graph @ table for table in self.tables).relu())
+
+
+def test_parts_of_a_table_are_populations_of_their_own():
+    adj = square().to_sparse()
+    snn = convert(Slices().double(), (adj,))
+    assert len(snn.neurons) == 4
+    expected = run_network_as_ann(snn.network, snn.bind(adj))
+    assert (snn(adj) - expected).norm() < 0.15 * expected.norm()
+
+
+class Scores(nn.Module):
+    """A table that is both features and the weights of a read-out."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.lin = nn.Parameter(torch.randn(30, 8)), nn.Linear(8, 8)
+
+    def forward(self, graph):
+        return (graph @ self.lin(self.table)).relu() @ self.table.t()
+
+
+def test_weights_of_a_table_that_is_sent_stay_weights():
+    model, adj = Scores().double(), square().to_sparse()
+    snn = convert(model, (adj,), ConversionConfig(compensate=None))
+    assert list(snn.neurons) == ['input_table', 'relu']
+    exact = run_network_as_ann(snn.network, snn.bind(adj))
+    assert torch.allclose(exact, model(adj))
+
+
+class FilledWithSignal(Support):
+    def forward(self, h):
+        x = self.a(h)
+        return self.b((x + x.new_full((8,), x.relu().mean())).relu())
+
+
+def test_tensors_that_signals_fill_are_refused():
+    with pytest.raises(NotImplementedError, match="'new_full'.*fills a tensor with a"):
+        convert(FilledWithSignal().double(), features())

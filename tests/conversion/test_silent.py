@@ -243,6 +243,46 @@ CASES = {
         lambda s, h, x: x.contiguous().add_(1) + h + x,
         *(rows(40), (rand(8, 40).t(),), 'refused'),
     ),
+    'stride': (
+        Asking,
+        lambda s, h, x: h / h.relu().stride(0) + h.t().contiguous().stride()[0],
+        *(rows(40), rows(23), 'right'),
+    ),
+    'stride of a part': (
+        Asking,
+        lambda s, h, x: h / h[::2].stride(0) + h[:, ::2].stride(1),
+        *(rows(40), rows(23), 'refused'),
+    ),
+    'stride of an input': (
+        Asking,
+        lambda s, h, x: h / x.stride(0),
+        *(rows(40), (rand(8, 40).t(),), 'refused'),
+    ),
+    'order': (
+        Asking,
+        lambda s, h, x: h if x.dim_order() == (0, 1) else s.c(h),
+        *(rows(40), (rand(8, 40).t(),), 'refused'),
+    ),
+    'offset': (
+        Asking,
+        lambda s, h, x: h + x.storage_offset(),
+        *(rows(40), (rand(41, 8)[1:],), 'refused'),
+    ),
+    'offset of a part': (
+        Asking,
+        lambda s, h, x: h + h[h.size(0) // 2 :].storage_offset(),
+        *(rows(40), rows(23), 'refused'),
+    ),
+    'bytes': (
+        Asking,
+        lambda s, h, x: h / (h.nbytes + h.element_size() + h.itemsize),
+        *(rows(40), rows(23), 'right'),
+    ),
+    'same size': (
+        Asking,
+        lambda s, h, x: h if x.is_same_size(s.table) else s.c(h),
+        *(rows(40), rows(8), 'refused'),
+    ),
     'numbers': (
         OnContainer,
         lambda s, h, m: h * 2 if m.is_floating_point() else h,
@@ -346,6 +386,13 @@ def test_guards_survive_pickling_and_say_where():
         snn(*rows(20))
 
 
+def test_questions_about_shared_memory_are_asked_again():
+    snn = convert(Asking(lambda s, h, x: s.c(h) if x.is_shared() else h), rows(40))
+    assert snn(*rows(23)).shape == (23, 3)
+    with pytest.raises(ValueError, match=r'in shared memory: False.*\(got True\)'):
+        snn(rand(40, 8).share_memory_())
+
+
 def views_of_a_constant(self, h, x):
     out = torch.zeros(4, 8)
     for row, value in zip(out, h[:4], strict=True):
@@ -416,7 +463,8 @@ REFUSALS = {
     'dropout': (lambda s, h, x: F.dropout(h, 0.5, True), 'to be off in evaluation'),
     'tried': (tried, r'after an error.*invalid for input.*test_silent.py, line'),
     'tried to ask': (tried_to_ask, 'after an error.*value of'),
-    'stride': (lambda s, h, x: h / h.relu().stride(0), 'stride'),
+    'address': (lambda s, h, x: h / (h.data_ptr() % 7 + 1), "'data_ptr'.*in memory"),
+    'storage': (lambda s, h, x: h / h.untyped_storage().nbytes(), 'in memory'),
 }
 
 

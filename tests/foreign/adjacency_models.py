@@ -13,7 +13,6 @@ from tests.foreign.registry import (
     NUM_CLASSES,
     NUM_FEATURES,
     WIDTH,
-    Refusal,
     define,
     dense,
     features,
@@ -209,18 +208,7 @@ def sparse_features(num_nodes):
     return features(num_nodes).to_sparse().coalesce(), dense(num_nodes).to_sparse()
 
 
-@define(
-    'sparse features',
-    sparse_features,
-    expects='refused',
-    refusal=Refusal(
-        '',
-        '',
-        r'to_dense\(\)',
-        lambda model, call: (model, (call[0].to_dense(), call[1]), {}),
-        activations=1,
-    ),
-)
+@define('sparse features', sparse_features, macs=False)
 class SparseFeatures(nn.Module):
     def __init__(self):
         super().__init__()
