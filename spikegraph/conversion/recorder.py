@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from spikegraph.conversion.entering import Entering
 from spikegraph.conversion.errors import ExampleError, UserError
 from spikegraph.conversion.interpretation import call_module
-from spikegraph.conversion.numbers import Numbers
 from spikegraph.conversion.probing import keep_sample
 from spikegraph.conversion.proxies import (
     FIXED_FUNCTIONS,
@@ -26,8 +25,7 @@ from spikegraph.conversion.proxies import (
     find_traced,
     map_values,
 )
-from spikegraph.conversion.questions import Questions, depends_on
-from spikegraph.conversion.replacement import Layers
+from spikegraph.conversion.questions import depends_on
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.writing import (
     functional,
@@ -48,23 +46,12 @@ _CHANGES_VIEW = (
 
 
 class Recorder(Entering):
-    """The graph that is being made, and the examples of its values.
-
-    Args:
-        layers (Layers): The modules of the model.
-        questions (Questions): What the model asks.
-        numbers (Numbers): The modules in which numbers stay symbolic.
-        static (Sequence[str], optional): Inputs that are no features.
+    """The graph that is being made, and the examples of its values; see
+    :class:`Entering` for its arguments.
     """
 
-    def __init__(
-        self,
-        layers: Layers,
-        questions: Questions,
-        numbers: Numbers,
-        static: Sequence[str] = (),
-    ) -> None:
-        super().__init__(layers, questions, numbers, static)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.running = False  # On examples.
         self._written: dict[int, tuple[Tensor, Traced]] = {}
         self._own: dict[int, tuple[Tensor, str, Any]] = {}
