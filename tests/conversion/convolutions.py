@@ -342,9 +342,24 @@ def default_type(name: str) -> Iterator[None]:
         torch.set_default_dtype(default)
 
 
-def try_layer(name: str, letters: str, code: str) -> Outcome:
+def _behind_another(model: nn.Module) -> nn.Module:
+    """The layer as it is inside a network: on features, not on inputs."""
+    names = list(inspect.signature(model.forward).parameters)
+    others = ''.join(f', {name}' for name in names[1:])
+    text = f'lambda self, {names[0]}{others}: '
+    source = f'{text}self.layer(self.first({names[0]}).relu(){others})'
+    deeper = type('Model', (nn.Module,), {'forward': eval(source)})()
+    torch.manual_seed(0)
+    deeper.first, deeper.layer = nn.Linear(6, 6).double(), model.layer
+    return deeper.eval()
+
+
+def try_layer(
+    name: str, letters: str, code: str, model: nn.Module | None = None
+) -> Outcome:
     """Converts one layer, without analog parts and, if refused, with them."""
-    model, inputs = build(name, letters, code), inputs_of(letters)
+    inputs = inputs_of(letters)
+    model = build(name, letters, code) if model is None else model
     config = ConversionConfig(num_steps=16, base=1.4, compensate=None)
     try:
         with default_type(name):
@@ -354,13 +369,16 @@ def try_layer(name: str, letters: str, code: str) -> Outcome:
     notes = []
     if snn.report.affine:
         notes.append('affine, kept as it is')
-    if snn.report.num_activations:
-        notes.append(f'{_count(snn.report.num_activations, "population")} inside')
+    num_inside = snn.report.num_activations - hasattr(model, 'first')
+    if num_inside:
+        notes.append(f'{_count(num_inside, "population")} inside')
     if len(snn.spikes(*inputs)) > len(snn.neurons):
         num = len(snn.spikes(*inputs)) - len(snn.neurons)
         notes.append(f'{_count(num, "earliest spike gate")}')
     if snn.report.currents:
         notes.append(f'currents: {", ".join(sorted(set(snn.report.currents)))}')
+    if snn.report.preprocessed and not hasattr(model, 'first'):
+        return try_layer(name, letters, code, _behind_another(model))
     if snn.report.preprocessed:
         kinds = [what.split(')')[0].split('(')[-1] for what in snn.report.preprocessed]
         notes.append(f'in front, of inputs: {", ".join(sorted(set(kinds)))}')

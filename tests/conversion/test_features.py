@@ -126,7 +126,7 @@ class Own(Support):
 
 
 def test_no_input_is_named_where_declaring_it_leaves_none():
-    with pytest.raises(NotImplementedError, match='two signals. Put it') as error:
+    with pytest.raises(NotImplementedError, match='two signals. Replace it') as error:
         convert(Own().double(), features())
     assert 'static_inputs' not in str(error.value)
 
