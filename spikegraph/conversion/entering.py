@@ -91,7 +91,7 @@ class Entering(fx.Tracer):
             }
             return items
         if isinstance(value, (list, tuple)):
-            keys = value._fields if is_named(value) else range(len(value))
+            keys = getattr(value, '_fields', range(len(value)))
             kind = 'named' if is_named(value) else type(value).__name__
             self._hold(name, path, kind, tuple(keys))
             parts = [
