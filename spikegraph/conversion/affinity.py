@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.conversion.call import copy_of
+from spikegraph.conversion.call import run_copy
 from spikegraph.conversion.rules import rule_for
 from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.kernels.copying import deepcopy
@@ -84,7 +84,7 @@ def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
         handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
     try:
         for call in calls[:_MAX_CALLS]:
-            model(**copy_of(call))
+            run_copy(model, call)
     finally:
         for handle in handles:
             handle.remove()

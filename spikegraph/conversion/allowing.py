@@ -14,6 +14,7 @@ from torch_geometric.utils import scatter
 
 from spikegraph.conversion.activations import is_activation
 from spikegraph.conversion.gates import values_compared
+from spikegraph.conversion.products import factors_of
 from spikegraph.conversion.proxies import ATTRIBUTES
 from spikegraph.conversion.reasons import BESIDE, TRACKED
 from spikegraph.conversion.rules import BILINEAR, FILLS, Rule, is_affine_call, rule_for
@@ -65,8 +66,8 @@ class CallRules:
             if given['running_mean'] is None or given.get('training', False):
                 self.refusal = 'it normalises by the statistics of the batch'
                 return None
-        if node.target in BILINEAR and len(self._moving((node.args, node.kwargs))) > 1:
-            factors = self._moving((node.args, node.kwargs))
+        factors = self._moving(factors_of(node))
+        if node.target in BILINEAR and len(factors) > 1:
             way = way_to_declare(self.network, factors)
             self.refusal = f'it multiplies two signals{way}'
             return None

@@ -21,7 +21,14 @@ from spikegraph.conversion.checks import (
     check_tensor,
     refuse_arrays,
 )
-from spikegraph.conversion.inputs import Asked, Container, Leaf, is_value, spell
+from spikegraph.conversion.inputs import (
+    Asked,
+    Container,
+    Leaf,
+    is_named,
+    is_value,
+    spell,
+)
 from spikegraph.conversion.wrappers import unwrap
 
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -174,6 +181,25 @@ def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in parameters.items() if p.kind not in variadic}
 
 
+def split_arguments(
+    model: nn.Module, given: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments by name as ``forward`` takes them: those that have no name for its
+    callers first.
+    """
+    only = inspect.Parameter.POSITIONAL_ONLY
+    kinds = {name: p.kind for name, p in parameters_of(model).items()}
+    first = [name for name in kinds if kinds[name] is only and name in given]
+    rest = {name: value for name, value in given.items() if name not in first}
+    return [given[name] for name in first], rest
+
+
+def run_copy(model: nn.Module, call: Mapping[str, Any]) -> Any:
+    """What a model returns for copies of arguments by name."""
+    first, rest = split_arguments(model, copy_of(dict(call)))
+    return model(*first, **rest)
+
+
 def check_readable(model: nn.Module) -> None:
     """Raises ``ValueError`` if a ``forward`` names no arguments, or is none of
     Python's.
@@ -288,6 +314,14 @@ def as_calls(
     samples = [data] if single else list(islice(data, max_batches))
     calls = [as_call(model, sample) for sample in samples]
     if not any(_num_values(call) for call in calls):
+        for name, value in calls[0].items() if calls else ():
+            known = (BaseData, Tensor, Mapping, Sequence, int, float, type(None))
+            if not isinstance(value, known) and not is_value(value):
+                raise ValueError(
+                    f"Expected '{name}' to be a tensor, PyG data, or a dictionary, list "
+                    f'or tuple of these (got {type(value).__name__}); let forward take '
+                    'the tensors that it holds, or a named tuple of them'
+                )
         raise ValueError(
             "Expected 'calibration_data' to hold at least one sample "
             f'(got {len(samples)} samples, all empty)'
@@ -347,6 +381,8 @@ def copy_of(value: Any) -> Any:
         return {key: copy_of(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(copy_of(item) for item in value)
+    if is_named(value):
+        return type(value)(*map(copy_of, value))
     return value.clone() if isinstance(value, (Tensor, BaseData)) else value
 
 

@@ -14,7 +14,7 @@ from spikegraph.conversion.calibration import (
     calibrate,
     output_errors,
 )
-from spikegraph.conversion.call import as_calls, call_spec, copy_of
+from spikegraph.conversion.call import as_calls, call_spec, copy_of, run_copy
 from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.inputs import spell
@@ -123,7 +123,7 @@ def _verify(
     outputs = calibration.ann_outputs
     # The first call twice: a model that keeps a state differs then.
     for call, found in zip([*calls, calls[0]], [*outputs, outputs[0]], strict=True):
-        expected = form.read(model(**copy_of(call)))
+        expected = form.read(run_copy(model, call))
         pairs = zip(
             pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
         )

@@ -21,6 +21,7 @@ from spikegraph.conversion.inputs import (
     Leaf,
     Path,
     answer_of,
+    is_named,
     is_value,
 )
 from spikegraph.conversion.numbers import Numbers, is_symbolic
@@ -82,19 +83,23 @@ class Entering(fx.Tracer):
             self._hold(name, path, 'data', (type(value).__name__,))
             return InputObject(self, name, path, value)
         if isinstance(value, Mapping):
-            keys = [key for key, item in value.items() if item is not None]
-            self._hold(name, path, 'dict', tuple(keys))
+            held = [key for key, item in value.items() if item is not None]
+            self._hold(name, path, 'dict', tuple(held))
             items = {
                 key: self.argument(name, (*path, ('item', key)), item)
                 for key, item in value.items()
             }
             return items
         if isinstance(value, (list, tuple)):
-            self._hold(name, path, type(value).__name__, tuple(range(len(value))))
+            keys = getattr(value, '_fields', range(len(value)))
+            kind = 'named' if is_named(value) else type(value).__name__
+            self._hold(name, path, kind, tuple(keys))
             parts = [
                 self.argument(name, (*path, ('item', i)), item)
                 for i, item in enumerate(value)
             ]
+            if is_named(value):
+                return type(value)(*parts)
             return parts if isinstance(value, list) else tuple(parts)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if is_value(value) or is_number:
@@ -114,7 +119,8 @@ class Entering(fx.Tracer):
         return self.argument(argument, path, value)
 
     def _hold(self, name: str, path: Path, kind: str, keys: tuple[Any, ...]) -> None:
-        kind = kind if kind in ('dict', 'list', 'data', 'storage') else 'tuple'
+        known = ('dict', 'list', 'named', 'data', 'storage')
+        kind = kind if kind in known else 'tuple'
         container = Container(name, path, kind, keys)
         if container not in self.containers:
             self.containers.append(container)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import torch
@@ -303,6 +304,9 @@ def example_call(
 def _fill(container: Container, inside: dict[Step, Any]) -> Any:
     if container.kind in ('data', 'storage'):
         return Example(str((*container.keys, '')[0]), inside)
+    if container.kind == 'named':
+        named: Any = namedtuple('Arguments', container.keys)  # type: ignore[misc]
+        return named(*[inside.get(('item', i)) for i in range(len(container.keys))])
     items = {key: inside.get(('item', key)) for key in container.keys}
     if container.kind == 'dict':
         return items

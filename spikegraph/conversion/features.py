@@ -15,7 +15,7 @@ from spikegraph.conversion.entering import Seen
 from spikegraph.conversion.gains import take_gains_apart
 from spikegraph.conversion.learned import GRAPH_NAMES, Learned, is_table
 from spikegraph.conversion.probing import is_affine_function
-from spikegraph.conversion.products import PRODUCTS, shape_of
+from spikegraph.conversion.products import PRODUCTS, factors_of, shape_of
 from spikegraph.conversion.rules import BILINEAR, is_affine_call, rule_for
 from spikegraph.conversion.sources import makes_current, values_weighted
 from spikegraph.conversion.tracing import describe, module_of
@@ -166,7 +166,7 @@ class _Finder:
         """Whether an operation multiplies two values of inputs that are sent."""
         if node.target not in BILINEAR or node in self.weighted or self._ends(node):
             return False
-        return sum(bool(self.behind[n] & sent) for n in self._moving(node)) > 1
+        return sum(bool(self.behind[n] & sent) for n in factors_of(node)) > 1
 
     def is_source(self, node: fx.Node) -> bool:
         """Whether a value of inputs alone is sent as spikes."""
@@ -219,7 +219,8 @@ class _Finder:
             return False
         if rule.kind == 'readout' or not is_affine_call(node.args, dict(node.kwargs)):
             return True
-        same = [n for n in moving if self.behind[n] & self.behind[moving[0]]]
+        factors = [n for n in factors_of(node) if n in moving]
+        same = [n for n in factors if self.behind[n] & self.behind[factors[0]]]
         is_product = node.target in BILINEAR and len(same) > 1
         below = node.args[1:2] if node.target in _QUOTIENTS else ()
         is_product |= node in self.multiplied
@@ -286,11 +287,12 @@ class _Finder:
 
     def _is_beside(self, user: fx.Node, node: fx.Node, source: fx.Node) -> bool:
         """Whether a value only multiplies features."""
-        if user.target not in BILINEAR:
+        factors = factors_of(user)
+        if user.target not in BILINEAR or node not in factors:
             return False
         if node is source and str(source.target) in GRAPH_NAMES:
             return True
-        others = [n for n in user.all_input_nodes if n is not node]
+        others = [n for n in factors if n is not node]
         if any(n in self.made for n in others):
             return True
         others, own = [n for n in others if self.behind[n]], self.behind[source]
@@ -303,7 +305,7 @@ class _Finder:
             return False
         if user.target in PRODUCTS:  # A square matrix times features.
             is_square = len(shape) >= 2 and shape[-1] == shape[-2]
-            first = user.all_input_nodes[0] is node
+            first = factors_of(user)[0] is node
             return is_square and (first or against[-1:] != against[-2:-1])
         return torch.Size(shape).numel() < torch.Size(against).numel()
 

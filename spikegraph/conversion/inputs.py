@@ -22,6 +22,11 @@ def is_value(value: Any) -> bool:
     return isinstance(value, Tensor) or is_foreign(value)
 
 
+def is_named(value: Any) -> bool:
+    """Whether something is a tuple whose items have names."""
+    return isinstance(value, tuple) and hasattr(value, '_fields')
+
+
 def is_plain(value: Any) -> bool:
     """Whether something is made of texts, numbers and switches only."""
     if isinstance(value, (list, tuple)):
@@ -114,10 +119,11 @@ class Container:
     Args:
         argument (str): The argument of ``forward``.
         path (Path): Where it is in there.
-        kind (str): ``'dict'``, ``'list'``, ``'tuple'``, ``'data'`` or ``'storage'``
-            (of one type of node in a heterogeneous graph).
+        kind (str): ``'dict'``, ``'list'``, ``'tuple'``, ``'named'`` (a tuple whose
+            items have names), ``'data'`` or ``'storage'`` (of one type of node in a
+            heterogeneous graph).
         keys (Tuple[Any, ...]): The keys of a dictionary; of a list or tuple, the
-            numbers of its items; of data, the name of its class.
+            numbers or names of its items; of data, the name of its class.
     """
 
     argument: str
@@ -134,7 +140,7 @@ class Container:
             return  # Whoever reads it says what is missing.
         if self.kind == 'dict':
             self._check_keys(what, value)
-        elif self.kind in ('list', 'tuple'):
+        elif self.kind in ('list', 'tuple', 'named'):
             if not isinstance(value, (list, tuple)) or len(value) != len(self.keys):
                 found = type(value).__name__
                 if isinstance(value, (list, tuple)):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx
+from torch.utils import _pytree as pytree
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,17 @@ def contraction_of(node: fx.Node) -> Contraction | None:
     names, parse = _PARSERS[node.target]
     given = _bound(names, node)
     return None if given is None else parse(given)
+
+
+def factors_of(node: fx.Node) -> list[fx.Node]:
+    """What a node multiplies, each as often as it is there: of the matrix products
+    that add something, all but that; of any other node, all that it takes.
+    """
+    given: tuple[Any, ...] = (node.args, node.kwargs)
+    if node.target in _ADDING:
+        kwargs = {k: v for k, v in node.kwargs.items() if k != 'input'}
+        given = node.args[1:], kwargs
+    return [n for n in pytree.tree_leaves(given) if isinstance(n, fx.Node)]
 
 
 def rank_of(node: Any) -> int | None:
@@ -206,6 +218,12 @@ _spell('a b added?', _linear, F.linear)
 _spell('a b', _outer, torch.outer, 'outer', torch.ger, 'ger')
 _spell('a b dims?', _tensordot, torch.tensordot)
 _spell('equation a b?', _einsum, torch.einsum)
+
+# Their first argument is added to a product.
+_ADDING = {
+    *(torch.addmm, 'addmm', torch.sparse.addmm, torch.addmv, 'addmv'),
+    *(torch.baddbmm, 'baddbmm', torch.addbmm, 'addbmm'),
+}
 
 #: Products of two operands, affine in either while the other is fixed.
 PRODUCTS: tuple[Any, ...] = (

@@ -146,7 +146,10 @@ class Questions:
                 continue
             answer, where = asked[0]
             what = 'length' if what == 'length' else 'value'
-            with graph.inserting_after(node):
+            place = node
+            if node.op == 'placeholder':  # A population may take its place.
+                place = [n for n in graph.nodes if n.op == 'placeholder'][-1]
+            with graph.inserting_after(place):
                 arguments = (node, what, answer, str(where))
                 graph.call_function(check_answer, arguments)
         self._indices.clear()

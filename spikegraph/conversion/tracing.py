@@ -14,7 +14,12 @@ from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.conversion.call import CallSpec, no_features, parameters_of
+from spikegraph.conversion.call import (
+    CallSpec,
+    no_features,
+    parameters_of,
+    split_arguments,
+)
 from spikegraph.conversion.errors import ExampleError, UserError, ValueAsked
 from spikegraph.conversion.examples import example_call
 from spikegraph.conversion.message_passing import call_traced, can_trace
@@ -79,7 +84,8 @@ class _Tracer(Recorder):
 
         def forward() -> Any:
             with Recording(self):
-                out, self.form = take_apart(root_fn(root, **given))
+                first, rest = split_arguments(root, given)
+                out, self.form = take_apart(root_fn(root, *first, **rest))
             return out
 
         forward.__annotations__.clear()  # Which the graph would take for its own.
@@ -90,6 +96,8 @@ class _Tracer(Recorder):
     ) -> Any:
         if self.running or threading.get_ident() != self.thread:
             return forward(*args, **kwargs)  # An example, or another network.
+        if any(type(p) is Traced for p in m._parameters.values()):
+            return forward(*args, **kwargs)  # With weights that were lent to it.
         try:
             with self.on_examples():  # Twins take parameters as they are.
                 twin, rule = self.layers.twin_of(m)
@@ -304,7 +312,10 @@ def _named(model: nn.Module) -> nn.Module:
     ):
         return model
     names = ', '.join(name for name in parameters)
-    calls = ', '.join(f'{name}={name}' for name in parameters)
+    only = inspect.Parameter.POSITIONAL_ONLY
+    calls = ', '.join(
+        name if p.kind is only else f'{name}={name}' for name, p in parameters.items()
+    )
     source = f'lambda self, {names}: self.layer({calls})'
     holder = type(type(model).__name__, (nn.Module,), {'forward': eval(source)})()
     holder.layer = model

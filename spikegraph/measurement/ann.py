@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from spikegraph.conversion.call import copy_of
+from spikegraph.conversion.call import copy_of, split_arguments
 from spikegraph.conversion.wrappers import plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
@@ -117,7 +117,8 @@ def count_ann(
     counter = OperationCounter(marks, watch.counts)
     try:
         with counter:
-            model(**call)
+            first, rest = split_arguments(model, call)
+            model(*first, **rest)
     finally:
         watch.remove()
     for name, counts in watch.found.items():

@@ -122,6 +122,8 @@ class OperationCounter(TorchDispatchMode):
         counts, mark = self.counts(name), Mark('signal')
         if name in PRODUCTS:
             found = self._count_product(counts, args, *PRODUCTS[name])
+            if PRODUCTS[name][0] == 1:
+                found = self._count_added(counts, args[0], kwargs, out, found)
             return replace(mark, arrivals=found)
         elif name in PAIRS:
             self._count_pairs(counts, name, args)
@@ -244,6 +246,24 @@ class OperationCounter(TorchDispatchMode):
         ends = mark.arrivals.reshape(x.shape), other.to(mark.arrivals)
         summed: Tensor = ends[0] @ ends[1] if first else ends[1] @ ends[0]
         return None if are_many(summed) else summed
+
+    def _count_added(
+        self,
+        counts: Counts,
+        added: Tensor,
+        kwargs: Any,
+        out: Tensor,
+        arrivals: Tensor | None,
+    ) -> Tensor | None:
+        """Counts what is added to a product, and returns the spikes of both."""
+        if self.marks[added].kind != 'signal' or kwargs.get('beta', 1) == 0:
+            return arrivals
+        counts.adds += out.numel()
+        spikes = self.arrivals.of(added)
+        if spikes is None or arrivals is None:
+            return None
+        found = spikes + arrivals
+        return None if are_many(found) else found
 
     def _count_pairs(self, counts: Counts, name: str, args: Any) -> None:
         """Bilinear forms, whose parameters are met by all pairs of values, and

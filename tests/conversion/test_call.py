@@ -1,3 +1,6 @@
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
@@ -6,8 +9,8 @@ from torch_geometric.nn import GCNConv, SAGEConv, global_add_pool
 from torch_geometric.nn.models import GCN
 from tqdm import tqdm
 
-from spikegraph import convert
-from spikegraph.conversion.call import as_call, as_calls, call_spec
+from spikegraph import convert, load, measure, save, simulate
+from spikegraph.conversion.call import as_call, as_calls, call_spec, copy_of
 from tests.conversion.zoo import TakesData, make, randomize
 
 
@@ -21,6 +24,27 @@ class Pooled(nn.Module):
     def forward(self, x, edge_index, batch=None, batch_size=None):
         x = self.conv(x, edge_index).relu()
         return self.lin(global_add_pool(x, batch, batch_size))
+
+
+class Graph(NamedTuple):
+    x: torch.Tensor
+    edge_index: torch.Tensor
+
+
+@dataclass
+class Fields:
+    x: torch.Tensor
+    edge_index: torch.Tensor
+
+
+class TakesGraph(Pooled):
+    def forward(self, graph):
+        return super().forward(graph.x, graph.edge_index)
+
+
+class PositionsOnly(Pooled):
+    def forward(self, x, edge_index, /, batch=None):
+        return super().forward(x, edge_index, batch)
 
 
 class PooledData(Pooled):
@@ -196,3 +220,43 @@ def test_max_batches(graph):
         convert(model, [graph], max_batches=0)
     with pytest.raises(ValueError, match=r'at least one sample \(got 0 samples'):
         convert(model, iter([]), max_batches=3)
+
+
+def graph_of(num_nodes):
+    x = torch.rand(num_nodes, 5, dtype=torch.float64)
+    return Graph(x, torch.randint(num_nodes, (2, 3 * num_nodes)))
+
+
+@pytest.mark.parametrize('model_type', [TakesGraph, PositionsOnly])
+def test_named_tuples_and_arguments_without_names(model_type, tmp_path):
+    model = randomize(model_type().double())
+    given, other = graph_of(30), graph_of(17)
+    if model_type is TakesGraph:
+        given, other = (given,), (other,)
+    snn = convert(model, given)
+    save(snn, tmp_path / 'network')
+    loaded = load(tmp_path / 'network', model_type().double())
+    assert torch.equal(loaded(*given), snn(*given))
+    for call in (given, other):
+        expected = model(*call).detach()
+        assert (snn(*call) - expected).norm() < 0.2 * expected.norm()
+        assert torch.allclose(simulate(snn, *call).output, snn(*call), rtol=1e-9)
+        assert measure(model, snn, call).uncounted == []
+
+
+def test_other_objects_are_named():
+    fields = Fields(*graph_of(30))
+    with pytest.raises(ValueError, match=r"'graph' to be a tensor.*\(got Fields\)"):
+        convert(TakesGraph().double(), (fields,))
+    given = (Graph(fields.x, fields.edge_index),)  # As the message says.
+    assert convert(TakesGraph().double(), given).report.analog == {}
+
+
+def test_named_tuples_are_checked_and_copied():
+    model = TakesGraph().double()
+    given = graph_of(30)
+    snn = convert(model, (given,))
+    with pytest.raises(ValueError, match="'graph' to hold 2 items"):
+        snn((given.x,))
+    (copied,) = copy_of((given,))
+    assert type(copied) is Graph and copied.x is not given.x

@@ -224,3 +224,63 @@ class FilledWithSignal(Support):
 def test_tensors_that_signals_fill_are_refused():
     with pytest.raises(NotImplementedError, match="'new_full'.*fills a tensor with a"):
         convert(FilledWithSignal().double(), features())
+
+
+class Added(nn.Module):
+    """A graph times features, added to features by the same function."""
+
+    def __init__(self, add):
+        super().__init__()
+        self.a, self.b, self.add = nn.Linear(6, 8), nn.Linear(8, 3), add
+
+    def forward(self, h, matrix):
+        h = self.a(matrix @ h).relu()
+        return self.b(self.add(h, matrix, h).relu())
+
+
+@pytest.mark.parametrize(
+    'add',
+    [
+        torch.addmm,
+        lambda h, m, g: h.addmm(m, g, beta=0.5, alpha=2),
+        lambda h, m, g: torch.baddbmm(h[None], m[None], g[None])[0],
+        lambda h, m, g: torch.addbmm(h, m[None], g[None]),
+    ],
+)
+def test_what_is_added_to_a_product_is_no_factor(add):
+    torch.manual_seed(0)
+    matrix = (torch.rand(30, 30) > 0.9).double()
+    given, model = (features(), matrix), Added(add).double()
+    snn = convert(model, given, ConversionConfig(compensate=None))
+    assert list(snn.neurons) == ['input_h', 'relu', 'relu_1']
+    assert snn.report.analog == {} and snn.report.preprocessed == []
+    assert snn.report.logit_relative_error < 0.15
+    total = measure(model, snn, given).total
+    assert total.ann_aggregation_macs == (6 + 8) * int(matrix.sum())
+    assert total.ann_macs == 30 * (6 * 8 + 8 * 3)
+    exact = run_network_as_ann(snn.network, snn.bind(*given))
+    assert torch.allclose(exact, model(*given), rtol=1e-9, atol=1e-9)
+    assert torch.allclose(simulate(snn, *given).output, snn(*given), rtol=1e-9)
+
+
+class Bag(nn.Module):
+    """Each row and that of its one neighbour, in one function."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, h, matrix):
+        h = self.a(h).relu()
+        return self.b(torch.baddbmm(h[None], matrix[None], h[None])[0])
+
+
+def test_spikes_that_are_added_to_a_product_arrive():
+    torch.manual_seed(0)
+    given, model = (features(), torch.eye(30).roll(1, 0).double()), Bag().double()
+    snn = convert(model, given, ConversionConfig(compensate=None))
+    total = measure(model, snn, given).total
+    spikes = snn.spikes(*given).values()
+    sent, fired = (int((s.spike_time != s.code.num_steps).sum()) for s in spikes)
+    assert total.snn_macs == 0
+    assert total.synops == 8 * sent + fired + 3 * (fired + fired)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 from torch_geometric.nn import GCNConv, GINConv
 
 from spikegraph import convert, measure, simulate
@@ -139,6 +140,36 @@ def test_shared_parameters_and_layers(model_type, num_populations):
     assert torch.allclose(simulation.output, out, rtol=0, atol=1e-12)
     for name, spikes in snn.spikes(*inputs).items():
         assert torch.equal(simulation.spikes[name].spike_time, spikes.spike_time)
+
+
+class Lent(nn.Module):
+    """A layer that is called with its own weights, and with others."""
+
+    def __init__(self, lent_first):
+        super().__init__()
+        self.a, self.b, self.o = nn.Linear(20, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+        self.lent_first = lent_first
+
+    def forward(self, x):
+        x = self.a(x).relu()
+        own = None if self.lent_first else self.b(x)
+        other = {'weight': self.b.weight.t(), 'bias': 2 * self.b.bias}
+        lent = functional_call(self.b, other, (x,))
+        own = self.b(x) if own is None else own
+        return self.o(own.relu() - lent.relu())
+
+
+@pytest.mark.parametrize('lent_first', [True, False])
+def test_layers_that_are_lent_other_weights(lent_first):
+    inputs = (torch.rand(60, 20, dtype=torch.float64),)
+    model = Lent(lent_first).double().eval()
+    snn = convert(model, inputs)
+    expected = model(*inputs).detach()
+    assert len(snn.neurons) == 4
+    assert (snn(*inputs) - expected).norm() < 0.2 * expected.norm()
+    cost = measure(model, snn, inputs)
+    assert cost.uncounted == [] and cost.total.snn_macs == 0
+    assert cost.total.ann_macs == 60 * (20 * 16 + 2 * 16 * 16 + 16 * 3)
 
 
 @pytest.mark.parametrize('model_type', [Repeated, Pools, Isomorphic])

@@ -70,6 +70,13 @@ class OnContainer(Asking):
         return self.b(F.relu(self.ask(self, self.a(x), d if more is None else more)))
 
 
+class OnFirst(Asking):
+    """Does something with the first of two inputs."""
+
+    def forward(self, x, more):
+        return self.b(F.relu(self.ask(self, self.a(x), x))) + more
+
+
 class OnImages(nn.Module):
     """Does something with images: ``ask(self, h)``."""
 
@@ -161,6 +168,16 @@ CASES = {
         Asking,
         lambda s, h, x: s.c(h) if x.size(0) > 30 else h,
         *(rows(40), rows(20), 'refused'),
+    ),
+    'rows of the first input': (
+        OnFirst,
+        lambda s, h, x: h * len([row for row in x]),  # noqa: C416
+        *((rand(40, 8), rand(3)), (rand(23, 8), rand(3)), 'refused'),
+    ),
+    'pairs with the first input': (
+        OnFirst,
+        lambda s, h, x: h * len(list(zip(x, range(30), strict=False))),
+        *((rand(40, 8), rand(3)), (rand(23, 8), rand(3)), 'refused'),
     ),
     'same branch': (
         Asking,
