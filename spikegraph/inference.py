@@ -17,9 +17,9 @@ from tqdm import tqdm
 from spikegraph.coding import Spikes
 from spikegraph.conversion import SpikingModel
 from spikegraph.conversion.builder import CURRENT_NAMES
-from spikegraph.conversion.call import as_call
 from spikegraph.conversion.interpretation import is_input, is_population, run_node
 from spikegraph.conversion.outputs import join, take_apart
+from spikegraph.conversion.samples import as_call
 from spikegraph.conversion.tracing import describe, operation_of
 from spikegraph.conversion.wrappers import full_precision, unwrap
 from spikegraph.kernels import Adjacency, propagate

@@ -14,7 +14,7 @@ from spikegraph.conversion.calibration import (
     calibrate,
     output_errors,
 )
-from spikegraph.conversion.call import as_calls, call_spec, copy_of, run_copy
+from spikegraph.conversion.call import call_spec, copy_of, run_copy
 from spikegraph.conversion.checks import check_finite
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.inputs import spell
@@ -22,6 +22,7 @@ from spikegraph.conversion.model import SpikingModel
 from spikegraph.conversion.outputs import Form, form_of
 from spikegraph.conversion.passes import Structure
 from spikegraph.conversion.report import ConversionReport, PopulationReport
+from spikegraph.conversion.samples import as_calls
 from spikegraph.conversion.structure import build_structure
 from spikegraph.conversion.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.nn import (

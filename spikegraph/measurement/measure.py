@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikegraph.conversion import SpikingModel
-from spikegraph.conversion.call import as_calls
+from spikegraph.conversion.samples import as_calls
 from spikegraph.conversion.structure import build_structure
 from spikegraph.conversion.wrappers import full_precision, unwrap
 from spikegraph.measurement.ann import RowFinder, count_ann

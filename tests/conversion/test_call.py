@@ -10,7 +10,8 @@ from torch_geometric.nn.models import GCN
 from tqdm import tqdm
 
 from spikegraph import convert, load, measure, save, simulate
-from spikegraph.conversion.call import as_call, as_calls, call_spec, copy_of
+from spikegraph.conversion.call import call_spec, copy_of
+from spikegraph.conversion.samples import as_call, as_calls
 from tests.conversion.zoo import TakesData, make, randomize
 
 
