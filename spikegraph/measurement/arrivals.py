@@ -52,14 +52,16 @@ class Arrivals:
                 return value if mark.arrivals is None else mark.arrivals
             if mark.arrivals is not None and (changes or value is args[0]):
                 return mark.arrivals  # Of what is written to, or a part of it.
-            missing |= bool((value != 0).any())
+            # What no input changes is a part of the bias behind it.
+            missing |= mark.kind == 'fixed' and bool((value != 0).any())
             return no_spikes(value)
 
-        fill = args[2] if name == 'constant_pad_nd' and len(args) > 2 else 0
         swapped = pytree.tree_map(spikes, (args, kwargs))
-        if missing or fill != 0 or name == 'as_strided':
+        if missing or name == 'as_strided':
             return None
         args, kwargs = swapped
+        if name == 'constant_pad_nd':
+            args = args[:2]
         kwargs = {k: v for k, v in kwargs.items() if k != 'dtype'}
         if name == '_to_copy':
             return args[0]

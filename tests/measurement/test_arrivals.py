@@ -86,6 +86,26 @@ def test_spikes_are_counted_where_they_arrive(name, x):
     assert total.ann_macs == NUM_NODES * 6 * 8 + outputs * 8 * 3
 
 
+@pytest.mark.parametrize(
+    'widen',
+    [
+        lambda h: F.pad(h, (0, 2), value=1.0),
+        lambda h: torch.cat([h, h.new_ones(h.size(0), 2)], dim=1),
+        lambda h: torch.cat([torch.linspace(-1, 1, 2).expand(h.size(0), 2), h], dim=1),
+    ],
+)
+def test_constants_beside_spikes_are_part_of_the_bias(widen, x):
+    class Widened(Once):
+        def __init__(self):
+            super().__init__(widen)
+            self.last = nn.Linear(10, 3)
+
+    _, total, spikes, _ = account(Widened(), (x,))
+    assert total.synops == weights_met(spikes[0], 8) + 3 * int(fired(spikes[1]).sum())
+    assert total.snn_macs == 0
+    assert total.ann_macs == NUM_NODES * (6 * 8 + 10 * 3)
+
+
 @pytest.mark.parametrize('name', PASSED)
 def test_weights_are_met_before_sums(name, x):
     model = Once(PASSED[name])
