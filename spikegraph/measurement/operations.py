@@ -228,9 +228,16 @@ class OperationCounter(TorchDispatchMode):
         if kind == 'weight' or (kind == 'constant' and on_channels):
             width = other.size(-1) if first else other.size(-2)
             arrivals = None if mark.arrivals is None else mark.arrivals.sum()
-            _add_transform(counts, x.numel() * width, num_nonzero(x) * width)
+            if kind == 'constant' and other.dim() == 2:  # Zeros of it are no weights.
+                met = nonzero_along(other, first)
+                rows = -2 if first else -1
+                values = torch.ones_like(x).sum(dim=rows), (x != 0).sum(dim=rows)
+                num, nonzero = (int((v * met).sum()) for v in values)
+            else:
+                num, nonzero = x.numel() * width, num_nonzero(x) * width
+            _add_transform(counts, num, nonzero)
             if arrivals is None:
-                counts.snn_macs += x.numel() * width
+                counts.snn_macs += num
             else:
                 counts.synops += int(arrivals) * width
             return None

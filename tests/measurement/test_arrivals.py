@@ -239,3 +239,19 @@ def test_sampling_at_places_is_probed(x):
     meets = jacobian(sample, torch.rand_like(hidden)).flatten(0, 1) != 0
     taps = int((meets.sum(0) * hidden).sum())
     assert total.synops == weights_met(spikes[0], 8) + taps > 0
+
+
+def test_zeros_of_constant_matrices_are_no_weights():
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv1d(6, 8, 1), nn.Conv1d(8, 3, 1)
+
+        def forward(self, x):
+            h = self.first(x).relu()
+            means = torch.tril(torch.ones(10, 10)) / 10
+            return self.last((h @ means.t()).relu())
+
+    _, total, _, _ = account(Causal(), (torch.rand(4, 6, 10),))
+    assert total.ann_macs == 4 * 10 * (6 * 8 + 8 * 3) + 4 * 8 * 55
+    assert total.snn_macs == 4 * 8 * 55  # Weights of edges.
