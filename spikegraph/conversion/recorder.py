@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn, strided
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
@@ -43,6 +44,8 @@ _CHANGES_VIEW = (
     "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
     'Use the operation that returns a new tensor'
 )
+# What PyTorch takes types of Python for.
+_DTYPES: dict[Any, Any] = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
 
 class Recorder(Entering):
@@ -388,7 +391,7 @@ class Recorder(Entering):
                 return known[1].node
             self._check_alone(a)
             return self.add_constant(a)
-        return super().create_arg(a)
+        return super().create_arg(_DTYPES[a] if type(a) is type and a in _DTYPES else a)
 
 
 class Recording(TorchFunctionMode):
