@@ -25,6 +25,7 @@ from spikegraph.conversion.proxies import (
     examples_of,
     find_traced,
     map_values,
+    with_type_of,
 )
 from spikegraph.conversion.questions import depends_on
 from spikegraph.conversion.rules import rule_for
@@ -91,6 +92,8 @@ class Recorder(Entering):
         type_expr: Any = None,
         proxy_factory_fn: Any = None,
     ) -> Any:
+        if kind == 'call_method':
+            target, args, kwargs = with_type_of(target, args, kwargs)
         args, kwargs = self._adopted(args), self._adopted(kwargs)
         if may_write(target, kwargs):
             args, kwargs = self._adopt(args), self._adopt(kwargs, 'out')
