@@ -45,6 +45,17 @@ def check_max_batches(max_batches: Any) -> None:
         raise ValueError(f"Expected 'max_batches' to be at least 1 (got {max_batches})")
 
 
+def check_static(declared: Sequence[str], names: Sequence[str]) -> None:
+    """Raises ``ValueError`` if what is declared to be no feature is no input."""
+    unknown = [name for name in declared if name not in names]
+    if unknown:
+        known = ', '.join(dict.fromkeys(names))
+        raise ValueError(
+            "Expected 'static_inputs' of ConversionConfig to name inputs that the model "
+            f'reads, of {known} (got {unknown[0]!r})'
+        )
+
+
 def check_number(values: Sequence[Any], names: Sequence[str], required: int) -> None:
     """Raises ``ValueError`` if a batch holds more than ``forward`` takes."""
     if len(values) > len(names):

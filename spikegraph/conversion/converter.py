@@ -15,7 +15,7 @@ from spikegraph.conversion.calibration import (
     output_errors,
 )
 from spikegraph.conversion.call import call_spec, copy_of, run_copy
-from spikegraph.conversion.checks import check_finite
+from spikegraph.conversion.checks import check_finite, check_static
 from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.inputs import spell
 from spikegraph.conversion.model import SpikingModel
@@ -98,6 +98,8 @@ def convert(
     affine = find_affine(model, calls)
     structure = build_structure(model, spec, config, affine, calls[0])
     config, spec = config.resolve(structure.has_images), structure.spec
+    names = [name for leaf in spec.leaves for name in (leaf.argument, leaf.name)]
+    check_static(config.static_inputs, names)
     inputs = [spec.bind(**call) for call in calls]
     for values in inputs:
         for leaf in spec.read_leaves:

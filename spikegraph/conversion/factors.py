@@ -127,7 +127,9 @@ class _Folder:
             a, b = b, a
         elif node.target in _QUOTIENTS and a in self.signals:
             b = self.constants.value(b) if self.constants.knows(b) else None
-            b = None if b is None else 1 / torch.as_tensor(b)
+            if b is not None:
+                dtype = None if isinstance(b, Tensor) else torch.float64
+                b = 1 / torch.as_tensor(b, dtype=dtype)
         elif node.target not in _PRODUCTS:
             return None
         if b is None or a not in self.signals or not self.constants.knows(b):

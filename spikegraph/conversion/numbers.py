@@ -46,6 +46,7 @@ class Numbers:
     def __init__(self, are_symbolic: bool) -> None:
         self.are_symbolic = are_symbolic
         self.modules: list[dict[str, Any]] = []
+        self._last: NumberAsked | None = None
 
     def check(self, frame: FrameType) -> None:
         """Raises ``NumberAsked`` for code that has not got the functions yet."""
@@ -54,12 +55,19 @@ class Numbers:
             return
         if any(names is known for known in self.modules) or not _may_have(frame):
             return
-        raise NumberAsked(names)
+        self._last = NumberAsked(names)
+        raise self._last
+
+    def check_caught(self) -> None:
+        """Raises ``NumberAsked`` again if the model has caught it."""
+        if self._last is not None:
+            raise self._last
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Gives the modules their functions, for as long as it lasts."""
         given: list[tuple[dict[str, Any], str]] = []
+        self._last = None
         try:
             for names in self.modules:
                 for name in _NAMES:

@@ -220,10 +220,20 @@ class _Method:
                     f'({owner.tracer.where()}), and a converted network keeps its values '
                     "elsewhere. Ask for sizes instead, as in 'x.size(0)'",
                 )
-        if name in ('to', 'type_as') and args and passes_for(args[0], Tensor):
-            like, args, name = args[0], args[1:], 'to'  # Only its type matters.
-            kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
         return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
+
+
+def with_type_of(
+    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a cast to the type and the place of another tensor, of which
+    nothing else matters.
+    """
+    if target not in ('to', 'type_as') or not passes_for((*args, None)[1], Tensor):
+        return target, args, kwargs
+    owner, like, *rest = args
+    kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
+    return 'to', (owner, *rest), kwargs
 
 
 class View:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn, strided
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
@@ -24,6 +25,7 @@ from spikegraph.conversion.proxies import (
     examples_of,
     find_traced,
     map_values,
+    with_type_of,
 )
 from spikegraph.conversion.questions import depends_on
 from spikegraph.conversion.rules import rule_for
@@ -43,6 +45,8 @@ _CHANGES_VIEW = (
     "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
     'Use the operation that returns a new tensor'
 )
+# What PyTorch takes types of Python for.
+_DTYPES: dict[Any, Any] = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
 
 class Recorder(Entering):
@@ -88,6 +92,8 @@ class Recorder(Entering):
         type_expr: Any = None,
         proxy_factory_fn: Any = None,
     ) -> Any:
+        if kind == 'call_method':
+            target, args, kwargs = with_type_of(target, args, kwargs)
         args, kwargs = self._adopted(args), self._adopted(kwargs)
         if may_write(target, kwargs):
             args, kwargs = self._adopt(args), self._adopt(kwargs, 'out')
@@ -388,7 +394,7 @@ class Recorder(Entering):
                 return known[1].node
             self._check_alone(a)
             return self.add_constant(a)
-        return super().create_arg(a)
+        return super().create_arg(_DTYPES[a] if type(a) is type and a in _DTYPES else a)
 
 
 class Recording(TorchFunctionMode):

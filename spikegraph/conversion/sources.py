@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import fx
 
 from spikegraph.conversion.activations import is_activation
+from spikegraph.conversion.entering import Seen
 from spikegraph.conversion.rules import BILINEAR, rule_for
 from spikegraph.conversion.tracing import describe, module_of
 from spikegraph.nn import PhaseNeuron, SpikeGate
@@ -70,9 +71,10 @@ def way_to_declare(network: fx.GraphModule, factors: Sequence[fx.Node]) -> str:
     """Which input of a product, that no activation has made of it, may be no signal,
     and how to say so.
     """
-    for factor in factors:
-        names = inputs_behind(factor)
-        others = [inputs_behind(n) for n in factors if n is not factor]
+    numbers = {str(n.target) for n in network.graph.nodes if _is_number(n)}
+    behind = {n: [v for v in inputs_behind(n) if v in numbers] for n in factors}
+    for factor, names in behind.items():
+        others = [behind[n] for n in factors if n is not factor]
         alone = len(names) == 1 and not any(names[0] in other for other in others)
         if alone and not _fires(network, factor):
             return (
@@ -80,6 +82,12 @@ def way_to_declare(network: fx.GraphModule, factors: Sequence[fx.Node]) -> str:
                 f"sent, declare it: 'static_inputs=({names[0]!r},)' of ConversionConfig"
             )
     return ''
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Whether a value may be features; edges, and other integers, are structure."""
+    seen = node.meta.get('example')
+    return not isinstance(seen, Seen) or seen.dtype.is_floating_point
 
 
 def activations_on_weights(

@@ -243,7 +243,10 @@ def _trace(
             numbers.in_place(),
             torch.no_grad(),
         ):
-            graph = tracer.trace(model)
+            try:
+                graph = tracer.trace(model)
+            finally:
+                numbers.check_caught()
             tracer.check_failures()
     except ValueAsked as error:
         raise error.kind(

@@ -146,7 +146,8 @@ def _readable(x: Tensor) -> Tensor:
 def are_finite(x: Tensor) -> bool:
     """Whether all values of a tensor are finite, in one pass over it."""
     x = _readable(x)
-    cpu, num_bytes = cpu_kernels(), x.numel() * x.element_size()
+    cpu = None if torch.compiler.is_compiling() else cpu_kernels()
+    num_bytes = x.numel() * x.element_size()
     if x.numel() == 0 or not x.is_floating_point():
         return True
     masks = None if cpu is None else cpu.contents.MASKS.get(str(x.dtype))

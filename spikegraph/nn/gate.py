@@ -66,8 +66,8 @@ class SpikeGate(nn.Module):
 
 
 class EarliestSpike(SpikeGate):
-    r"""The maximum over several populations of one shape, as in
-    ``torch.stack(xs).max(dim=0)`` and jumping knowledge.
+    r"""The maximum over several populations, as in ``torch.stack(xs).max(dim=0)`` and
+    jumping knowledge; shapes that differ are broadcast, as in ``torch.maximum``.
     """
 
     def forward(self, x: Sequence[Spikes], *groups: Any) -> Spikes:
@@ -79,23 +79,28 @@ class EarliestSpike(SpikeGate):
                     "Expected 'populations' to share one code and scale, so that their "
                     f'spike times compare (got {first.code} and {other.code})'
                 )
-            if other.shape != first.shape:
-                raise ValueError(
-                    "Expected 'populations' to share one shape "
-                    f'(got {tuple(first.shape)} and {tuple(other.shape)})'
-                )
-        ranks = torch.stack([ranks_of(spikes) for spikes in x])
+        try:
+            ranks = _stacked([ranks_of(spikes) for spikes in x])
+        except RuntimeError as error:
+            raise ValueError(
+                "Expected 'populations' to share one shape, or be broadcast to one (got "
+                f'{", ".join(str(tuple(spikes.shape)) for spikes in x)})'
+            ) from error
         picked = ranks.amax(dim=0) if self.smallest else ranks.amin(dim=0)
         return from_rank(picked, first)
 
     def analog(self, x: Sequence[Tensor], *groups: Any) -> Tensor:
         """The elementwise maximum (minimum)."""
-        stacked = torch.stack(list(x))
+        stacked = _stacked(x)
         return stacked.amin(dim=0) if self.smallest else stacked.amax(dim=0)
 
     def count(self, x: Sequence[Tensor], *groups: Any) -> Tensor:
         """The elementwise sum."""
-        return torch.stack(list(x)).sum(dim=0)
+        return _stacked(x).sum(dim=0)
+
+
+def _stacked(x: Sequence[Tensor]) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*x))
 
 
 class EarliestMember(SpikeGate):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
+from spikegraph.conversion.interpretation import run_network_as_ann
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.shift import MatrixShift, NeighborShift
 from tests.conversion.zoo import randomize
@@ -239,3 +240,16 @@ def test_learned_coefficients_are_saved(tmp_path):
     save(snn, tmp_path / 'network')
     loaded = load(tmp_path / 'network', Isomorphism(0.0))
     assert torch.equal(loaded(x, adj), snn(x, adj))
+
+
+@torch.no_grad()
+def test_factors_have_the_precision_of_the_network():
+    class Shares(Product):
+        def forward(self, x):
+            return self.c(self.a(x).relu() / 700)
+
+    model, x = randomize(Shares()), torch.rand(30, 6).double()
+    snn = convert(model, (x,), CONFIG)
+    assert 'truediv' not in functions_of(snn)
+    found = run_network_as_ann(snn.network, snn.bind(x))
+    torch.testing.assert_close(found, model(x), rtol=1e-12, atol=1e-14)

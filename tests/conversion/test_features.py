@@ -120,6 +120,34 @@ def test_products_of_two_signals_name_an_input_to_declare():
     assert snn.report.logit_relative_error < 0.15
 
 
+class Returned(Support):
+    """Weights of edges, normalised by degrees, that are returned, too."""
+
+    def forward(self, h, edges, k):
+        row, col = edges
+        degree = torch.zeros_like(h[:, 0]).index_add(0, row, k)
+        weight = k / (1 + degree)[col]
+        h = self.a(h).relu()
+        sums = torch.zeros_like(h).index_add(0, col, h[row] * weight[:, None])
+        return self.b(sums), weight
+
+
+def test_weights_of_edges_that_are_returned_are_named():
+    edges, k = torch.randint(30, (2, 90)), torch.rand(90, dtype=torch.float64)
+    model, given = Returned().double(), (features(), edges, k)
+    with pytest.raises(NotImplementedError, match=r"two.*static_inputs=\('k',\)'"):
+        convert(model, given)
+    snn = convert(model, given, ConversionConfig(static_inputs=('k',)))
+    assert torch.equal(snn(*given)[1], model(*given)[1])
+    assert snn.report.logit_relative_error < 0.15
+
+
+def test_what_is_declared_is_an_input():
+    config = ConversionConfig(static_inputs=('k', 'adj'))
+    with pytest.raises(ValueError, match=r"'static_inputs'.* of h, k \(got 'adj'\)"):
+        convert(Both().double(), (features(), torch.rand(30, 8).double()), config)
+
+
 class Own(Support):
     def forward(self, h):
         return self.b((F.pad(h, (0, 2)) * self.a(h)).relu())

@@ -17,6 +17,8 @@ RELUS = {
     'maximum': lambda s, x: torch.maximum(x, x.new_zeros(())),
     'threshold': lambda s, x: F.threshold(x, 0, 0),
     'items': lambda s, x: _without_negatives(x),
+    'maximum, cast': lambda s, x: torch.maximum(torch.zeros(()).to(x), x),
+    'type as': lambda s, x: torch.zeros(1).type_as(x).maximum(x),
     'masked fill': lambda s, x: x.masked_fill(x < 0, 0),
 }
 FORMULAS = {

@@ -202,3 +202,32 @@ def test_reversible_blocks(allow_analog, tmp_path):
     assert not model.block.disable  # The argument is as it was.
     save(snn, tmp_path / 'snn')
     assert torch.equal(load(tmp_path / 'snn', model)(*call), snn(*call))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'cast',
+    [
+        lambda h: h.to(float),
+        lambda h: h * h.new_ones(h.size(0), 1, dtype=float),
+        lambda h: h * torch.ones(h.size(0), 1, dtype=int),
+        lambda h: h * (torch.arange(len(h)) % 2).to(bool)[:, None],
+    ],
+)
+def test_types_of_python_are_types_of_numbers(cast, tmp_path):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.b(cast(self.a(x).relu()))
+
+    torch.manual_seed(0)
+    model = Model().double().eval()
+    snn = convert(model, torch.rand(20, 6).double())
+    x = torch.rand(33, 6).double()
+    assert float((snn(x) - model(x)).norm() / model(x).norm()) < 0.1
+    save(snn, tmp_path / 'network')
+    again = load(tmp_path / 'network', Model().double())
+    assert torch.equal(again(x), snn(x))

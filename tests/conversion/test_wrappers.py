@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch_geometric.nn import GCNConv
 
 from spikegraph import ConversionConfig, convert, load, measure, save
 from spikegraph.inference import predict
@@ -308,6 +309,22 @@ def test_models_that_jit_compiled(compiler):
         ):
             call(compiled, x, FINE)
     assert convert(model, x, FINE).report.num_activations == 1
+
+
+@pytest.mark.filterwarnings('ignore')  # Of torch.compile.
+def test_networks_that_are_compiled_again():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = GCNConv(6, 8), GCNConv(8, 3)
+
+        def forward(self, x, edge_index):
+            return self.b(self.a(x, edge_index).relu(), edge_index)
+
+    call = rows(), torch.randint(rows().size(0), (2, 60))
+    snn = convert(Model(), call, FINE)
+    compiled = torch.compile(snn, backend='eager')
+    torch.testing.assert_close(compiled(*call), snn(*call))
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
