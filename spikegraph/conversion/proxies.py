@@ -46,8 +46,6 @@ _MOVES = {
 # What tells where a tensor lies, and shows its values to whoever looks there.
 _MEMORY = {'data_ptr', 'storage', 'untyped_storage', 'const_data_ptr'}
 _UNREAD = ('logging', 'warnings')  # What these write is for people.
-
-
 _isinstance = isinstance
 _OWN = ('torch.', 'spikegraph.conversion', 'spikegraph.nn', 'spikegraph.kernels')
 
