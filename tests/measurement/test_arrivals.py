@@ -256,3 +256,19 @@ def test_zeros_of_constant_matrices_are_no_weights():
     assert total.ann_macs == 4 * 10 * (6 * 8 + 8 * 3) + 4 * 8 * 55
     assert total.synops >= weights_met(spikes[0], 8) + weights_met(spikes[2], 3)
     assert total.snn_macs == 0
+
+
+def test_degrees_beside_spikes_are_multiplied(x, edge_index):
+    class WithDegrees(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 8), nn.Linear(9, 3)
+
+        def forward(self, x, edge_index):
+            h = self.first(x).relu()
+            degree = torch.bincount(edge_index[1], minlength=x.size(0)).to(h.dtype)
+            return self.last(torch.cat([h, degree.view(-1, 1)], dim=1))
+
+    _, total, _, _ = account(WithDegrees(), (x, edge_index))
+    assert total.ann_macs == NUM_NODES * (6 * 8 + 9 * 3)
+    assert total.snn_macs >= NUM_NODES * 3
