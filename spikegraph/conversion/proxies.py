@@ -221,19 +221,6 @@ class _Method:
         return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
 
 
-def with_type_of(
-    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a cast to the type and the place of another tensor, of which
-    nothing else matters.
-    """
-    if target not in ('to', 'type_as') or not passes_for((*args, None)[1], Tensor):
-        return target, args, kwargs
-    owner, like, *rest = args
-    kwargs = {**kwargs, 'device': like.device, 'dtype': like.dtype}
-    return 'to', (owner, *rest), kwargs
-
-
 class View:
     """How a value shows a part of another one.
 

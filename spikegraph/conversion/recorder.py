@@ -25,10 +25,10 @@ from spikegraph.conversion.proxies import (
     examples_of,
     find_traced,
     map_values,
-    with_type_of,
 )
 from spikegraph.conversion.questions import depends_on
 from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.symbolic import with_type_of
 from spikegraph.conversion.writing import (
     functional,
     is_same,
