@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikegraph.kernels.contents import digest, once_per_pass
+from spikegraph.kernels.contents import digest, is_trusted, once_per_pass, trust
 from spikegraph.kernels.graph import check_index
 from spikegraph.kernels.sorting import sort_edges
 
@@ -81,9 +81,8 @@ class Adjacency:
     @property
     def checked(self) -> Adjacency:
         """The graph itself, whose numbers lie in range."""
-        return once_per_pass(self, 'checked', self._check)
-
-    def _check(self) -> Adjacency:
+        if is_trusted(self):
+            return self
         state = self._state()
         if self._checked != state:
             bounds, num = self.rowptr, self.num_edges
@@ -98,11 +97,16 @@ class Adjacency:
         return self
 
     def _trusted(self) -> Adjacency:
-        object.__setattr__(self, '_checked', self._state())
+        if not trust(self):
+            object.__setattr__(self, '_checked', self._state())
         return self
 
     def _state(self) -> Hashable:
-        return digest(self.rowptr), digest(self.col)
+        """What the edges are; in a pass read once, also for graphs that share them."""
+        return once_per_pass(self.col, f'edges {id(self.rowptr)}', self._read)[1]
+
+    def _read(self) -> tuple[Tensor, Hashable]:
+        return self.rowptr, (digest(self.rowptr), digest(self.col))
 
     @property
     def num_targets(self) -> int:

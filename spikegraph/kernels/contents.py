@@ -70,6 +70,22 @@ def once_per_pass(owner: Any, name: str, compute: Callable[[], _Value]) -> _Valu
     return current.kept[key][1]
 
 
+def trust(prepared: Any) -> bool:
+    """Whether it is known, for the rest of this pass, that an object is right: one
+    that is made within a pass is only read in it.
+    """
+    current = _PASS.get()
+    if current is not None:
+        current.kept[id(prepared), 'trusted'] = prepared, True
+    return current is not None
+
+
+def is_trusted(prepared: Any) -> bool:
+    """Whether an object has been made within this pass."""
+    current = _PASS.get()
+    return current is not None and (id(prepared), 'trusted') in current.kept
+
+
 def state_of(graph: Any) -> Hashable:
     """What a graph, an index or weights hold: equal states, equal contents.
 
