@@ -271,6 +271,9 @@ def no_features(spec: CallSpec) -> ValueError:
         if leaf.is_sparse_table:
             found += f', where {leaf.name!r} is a sparse matrix'
             remedy += f"; pass features as '{leaf.name}.to_dense()'"
+    if spec.static:
+        found += f', of which {", ".join(spec.static)} shall be no features'
+        remedy += "; leave features out of 'static_inputs' of ConversionConfig"
     return ValueError(
         "Expected the model to read floating point features, such as 'x' (got "
         f'{found}){remedy}'

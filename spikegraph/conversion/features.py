@@ -80,6 +80,11 @@ class _Finder:
         self.inputs = {
             n for n in self.nodes if n.op == 'placeholder' and n.target in spec.features
         }
+        self.declared = {  # To be no features.
+            leaf.name
+            for leaf in spec.leaves
+            if {leaf.name, leaf.argument} & set(spec.static)
+        }
         self.inputs |= {n for n in self.nodes if self._is_sparse_table(n)}
         self.behind: dict[fx.Node, frozenset[fx.Node]] = {}  # Which features.
         self.weighted: set[fx.Node] = set()  # Made with parameters, or by layers.
@@ -323,6 +328,7 @@ class _Finder:
             value
             for value in dict.fromkeys(values)
             if self._placeholders(value)
+            and not any(n.target in self.declared for n in self._placeholders(value))
             and value not in self.weighted
             and self._is_dense(value)
         ]

@@ -153,6 +153,12 @@ class Own(Support):
         return self.b((F.pad(h, (0, 2)) * self.a(h)).relu())
 
 
+def test_features_may_not_all_be_declared_to_be_none():
+    config = ConversionConfig(static_inputs=('input',))
+    with pytest.raises(ValueError, match=r"of which input .*'static_inputs'"):
+        convert(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), torch.rand(5, 4), config)
+
+
 def test_no_input_is_named_where_declaring_it_leaves_none():
     with pytest.raises(NotImplementedError, match='two signals. Replace it') as error:
         convert(Own().double(), features())
