@@ -235,12 +235,7 @@ class Builder(CallRules):
         if not self._moving(node.all_input_nodes) and rule.kind != 'source':
             self.fixed.add(node)
         if rule.kind == 'activation':
-            what = describe(self.network, node)
-            with self.graph.inserting_after(node):
-                args = (self._inputs(node)[0],)
-                neuron = self._add_neuron(node.name, args, what, activation)
-            neuron.meta['where'] = node.meta.get('where', '')
-            node.replace_all_uses_with(neuron)
+            self._stand_in(node, self._inputs(node)[0], activation)
             self.graph.erase_node(node)
 
     def _find_out(self, node: fx.Node, rule: Rule | None) -> Rule | None:
@@ -259,11 +254,7 @@ class Builder(CallRules):
         found = find_formula(self.network, node, self._moving)
         if found is not None:
             activation, source = found
-            what = describe(self.network, node)
-            with self.graph.inserting_after(node):
-                neuron = self._add_neuron(node.name, (source,), what, activation)
-            neuron.meta['where'] = node.meta.get('where', '')
-            node.replace_all_uses_with(neuron)
+            self._stand_in(node, source, activation)
             return None
         self.open.add(node)
         if rule is None:
@@ -303,6 +294,14 @@ class Builder(CallRules):
         ):
             self.fixed.add(node)  # Coefficients that spikes are weighted by.
         self.structure.analog[node.name] = describe(self.network, node)
+
+    def _stand_in(self, node: fx.Node, source: fx.Node, activation: Activation) -> None:
+        """Lets whoever reads an operation read a population in its place."""
+        what = describe(self.network, node)
+        with self.graph.inserting_after(node):
+            neuron = self._add_neuron(node.name, (source,), what, activation)
+        neuron.meta['where'] = node.meta.get('where', '')
+        node.replace_all_uses_with(neuron)
 
     def _add_neuron(
         self, name: str, args: tuple[Any, ...], what: str, activation: Activation
