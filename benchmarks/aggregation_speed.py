@@ -33,8 +33,8 @@ from records import (
 from torch_geometric.data import Batch
 
 from spikegraph import PhaseCode, Spikes
-from spikegraph.datasets import load_dataset, power_law_graph
 from spikegraph.kernels import gcn_adjacency, propagate, sent_size
+from spikegraph.zoo.datasets import load_dataset, power_law_graph
 
 # Nodes, undirected edges, width.
 GENERATED = {

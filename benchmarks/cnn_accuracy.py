@@ -21,9 +21,9 @@ from records import RESULTS, origin, write
 from tqdm import tqdm
 
 from spikegraph import ConversionConfig, convert
-from spikegraph.experiment import evaluate_images
-from spikegraph.experiment.evaluation import calibration_batches
-from spikegraph.training import load_weights, prepare
+from spikegraph.zoo.experiment import evaluate_images
+from spikegraph.zoo.experiment.evaluation import calibration_batches
+from spikegraph.zoo.training import load_weights, prepare
 
 # Each adds to the one before.
 TECHNIQUES = {

@@ -16,9 +16,9 @@ import torch
 from records import RESULTS, measure_in_turn, origin, write
 
 from spikegraph import ConversionConfig, convert
-from spikegraph.experiment.evaluation import calibration_batches
 from spikegraph.kernels import info
-from spikegraph.training import load_weights, prepare
+from spikegraph.zoo.experiment.evaluation import calibration_batches
+from spikegraph.zoo.training import load_weights, prepare
 
 LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 

@@ -23,7 +23,7 @@ from records import RESULTS, write_speed
 
 import spikegraph
 from spikegraph import ConversionConfig
-from spikegraph.datasets import power_law_graph
+from spikegraph.zoo.datasets import power_law_graph
 
 SIZES = (32, 64, 64, 8)
 CASES = {'compiled': [], 'cached': [], 'without Numba': ['--without-numba']}

@@ -21,8 +21,8 @@ import torch
 from records import RESULTS, run_seeds
 
 from spikegraph import ConversionConfig, convert, simulate
-from spikegraph.experiment import run_conversion
-from spikegraph.training import prepare, train
+from spikegraph.zoo.experiment import run_conversion
+from spikegraph.zoo.training import prepare, train
 
 ABLATIONS = {
     'T=8 base=2 max unshifted': dict(num_steps=8, base=2.0, threshold_shift=1.0),

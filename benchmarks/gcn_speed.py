@@ -37,8 +37,8 @@ from records import (
 
 import spikegraph
 from spikegraph import ConversionConfig
-from spikegraph.datasets import power_law_graph
-from spikegraph.training import prepare, train
+from spikegraph.zoo.datasets import power_law_graph
+from spikegraph.zoo.training import prepare, train
 
 ARXIV = (169_343, 1_170_000)  # Nodes, undirected edges.
 SIZES = (128, 256, 256, 40)

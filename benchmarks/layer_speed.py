@@ -23,7 +23,7 @@ from records import (
 from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 import spikegraph
-from spikegraph.datasets import power_law_graph
+from spikegraph.zoo.datasets import power_law_graph
 
 NETWORKS = {'GCN': GCN, 'GIN': GIN, 'GraphSAGE': GraphSAGE}
 SIZES = ('100', '1000', '10000', '100000')

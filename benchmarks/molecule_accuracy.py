@@ -16,7 +16,7 @@ import argparse
 
 from records import add_arguments, print_table, run_networks
 
-from spikegraph.models import GRAPH_MODELS
+from spikegraph.zoo.models import GRAPH_MODELS
 
 # Metric: label, factor, decimals. The loss in % is that of the ANN's RMSE.
 COLUMNS = {

@@ -6,7 +6,7 @@ import torch
 from competitors import Graph, adjacency_matrix, embedding_bag
 from torch import nn
 
-from spikegraph.models import GCN
+from spikegraph.zoo.models import GCN
 
 
 def untrained_gcn(sizes, x, edge_index):

@@ -14,7 +14,7 @@ import argparse
 
 from records import add_arguments, print_table, run_networks
 
-from spikegraph.models import NODE_MODELS
+from spikegraph.zoo.models import NODE_MODELS
 
 # Metric: label, factor, decimals.
 COLUMNS = {

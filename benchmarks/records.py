@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 from spikegraph import ConversionConfig
-from spikegraph.experiment import run_conversion, summarize, versions
 from spikegraph.kernels import info
-from spikegraph.training import load_weights, prepare, train
+from spikegraph.zoo.experiment import run_conversion, summarize, versions
+from spikegraph.zoo.training import load_weights, prepare, train
 
 RESULTS = Path(__file__).parent / 'results'
 

@@ -26,8 +26,8 @@ from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
 from spikegraph import PhaseCode, Spikes, reorder
-from spikegraph.datasets import load_dataset, power_law_graph
 from spikegraph.kernels import gcn_adjacency, propagate
+from spikegraph.zoo.datasets import load_dataset, power_law_graph
 
 NUM_NODES, DEGREE = 200_000, 16
 COMMUNITY, INSIDE = 200, 0.95  # Nodes of one, and the share of edges that stay there.

@@ -34,8 +34,8 @@ from records import RESULTS, measure_in_turn, write_speed
 
 import spikegraph
 from spikegraph import ConversionConfig, PhaseCode, Spikes
-from spikegraph.datasets import power_law_graph
 from spikegraph.kernels import fire_spikes, gcn_adjacency, propagate
+from spikegraph.zoo.datasets import power_law_graph
 
 SIZES = (100, 256, 256, 47)
 EDGES = [1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8]  # Directed.

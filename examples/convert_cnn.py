@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 import spikegraph
-from spikegraph.datasets import load_images
-from spikegraph.models import CNN
+from spikegraph.zoo.datasets import load_images
+from spikegraph.zoo.models import CNN
 
 parser = argparse.ArgumentParser(description='Converts a CNN.')
 parser.add_argument('--dataset', default='digits', choices=['digits', 'mnist'])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch_geometric.nn.models import GCN
 
 import spikegraph
-from spikegraph.datasets import DATASETS, load_dataset
+from spikegraph.zoo.datasets import DATASETS, load_dataset
 
 parser = argparse.ArgumentParser(description='Converts a PyG GCN.')
 parser.add_argument('--dataset', default='digits', choices=DATASETS)

@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spikegraph.coding import PhaseCode, Spikes, decode, encode
-    from spikegraph.conversion import (
-        ConversionConfig,
-        SpikingModel,
-        convert,
-        register_rule,
-    )
-    from spikegraph.inference import layerwise, predict
+    from spikegraph.conversion import convert, register_rule
     from spikegraph.measurement import EnergyTable, Measurement, measure
+    from spikegraph.network import ConversionConfig
     from spikegraph.reordering import reorder
-    from spikegraph.simulation import Simulation, simulate
+    from spikegraph.running import (
+        Simulation,
+        SpikingModel,
+        layerwise,
+        predict,
+        simulate,
+    )
     from spikegraph.storage import load, save
 else:
     # On first use, because importing torch takes seconds: `spikegraph --help` should
@@ -23,11 +24,11 @@ else:
 
         modules = {
             'coding': 'PhaseCode Spikes decode encode',
-            'conversion': 'ConversionConfig SpikingModel convert register_rule',
-            'inference': 'layerwise predict',
+            'conversion': 'convert register_rule',
             'measurement': 'EnergyTable Measurement measure',
+            'network': 'ConversionConfig',
             'reordering': 'reorder',
-            'simulation': 'Simulation simulate',
+            'running': 'Simulation SpikingModel layerwise predict simulate',
             'storage': 'load save',
         }
         for module, names in modules.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikegraph.datasets import IMAGE_DATASETS, GraphDataset, ImageDataset
-from spikegraph.experiment import describe
-from spikegraph.experiment.evaluation import BATCH_SIZE
-from spikegraph.models import ImageRecipe
+from spikegraph.zoo.datasets import IMAGE_DATASETS, GraphDataset, ImageDataset
+from spikegraph.zoo.experiment import describe
+from spikegraph.zoo.experiment.evaluation import BATCH_SIZE
+from spikegraph.zoo.models import ImageRecipe
 
 if TYPE_CHECKING:
-    from spikegraph.experiment import Experiment, Sweep
+    from spikegraph.zoo.experiment import Experiment, Sweep
 
 _UNIT = 'UNIT'  # Of the property that is predicted.
 # Metric: label, unit, decimals.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from spikegraph.coding import Spikes
     from spikegraph.conversion import ConversionReport
-    from spikegraph.simulation import Simulation
+    from spikegraph.running.steps import Simulation
 
 _ON, _OFF, _SILENT, _CHARGE = '#0b5394', '#c0392b', '#c8c8c8', '#f1efe8'
 _FIRE = '#dceaf7'
@@ -219,7 +219,7 @@ def plot_sweep(rows: Iterable[Mapping[str, Any]], value: str = 'loss_points') ->
     Args:
         rows (List[Dict[str, Any]]): One entry per cell, with ``num_steps``,
             ``base`` and the value: a number, or a dictionary of ``mean`` and
-            ``std``; see :class:`~spikegraph.experiment.Sweep`.
+            ``std``; see :class:`~spikegraph.zoo.experiment.Sweep`.
         value (str, optional): One of :obj:`SWEEP_VALUES`.
             (default: :obj:`"loss_points"`)
 

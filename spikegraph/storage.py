@@ -15,13 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from spikegraph.conversion import ConversionConfig, ConversionReport, SpikingModel
-from spikegraph.conversion.call import CallSpec, defaults_of, parameters_of
-from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import unwrap
+from spikegraph.calls.call import CallSpec, defaults_of, parameters_of
+from spikegraph.calls.wrappers import unwrap
+from spikegraph.conversion.passes.structure import build_structure
 from spikegraph.files import write_file
 from spikegraph.kernels.sparse_parts import join_sparse, split_sparse
+from spikegraph.network import ConversionConfig, ConversionReport
 from spikegraph.nn import PhaseNeuron
+from spikegraph.running.model import SpikingModel
 from spikegraph.schema import from_json, to_json
 
 FORMAT = 'spikegraph'

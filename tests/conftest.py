@@ -15,7 +15,7 @@ os.environ['TRITON_INTERPRET'] = '0' if torch.cuda.is_available() else '1'
 from torch_geometric.data import Data
 from torch_geometric.nn import GraphConv, SAGEConv
 
-from spikegraph.datasets import DATASETS, NodeDataset, load_dataset
+from spikegraph.zoo.datasets import DATASETS, NodeDataset, load_dataset
 
 # PyG compiles 'propagate' for the first layer of a class in a process: if that one sums
 # up by a median, all others refuse sparse matrices.

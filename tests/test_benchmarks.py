@@ -12,8 +12,8 @@ from torch_geometric.nn import GCNConv
 
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
-from spikegraph.datasets import power_law_graph
-from spikegraph.models import IMAGE_MODELS, NODE_MODELS, RECIPES
+from spikegraph.zoo.datasets import power_law_graph
+from spikegraph.zoo.models import IMAGE_MODELS, NODE_MODELS, RECIPES
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 

@@ -29,7 +29,7 @@ def test_readme_examples(capsys, monkeypatch):
         for block in blocks:
             exec(compile(block, 'README.md', 'exec'), namespace)
     finally:
-        from spikegraph.conversion.rules import RULES
+        from spikegraph.conversion.operations.rules import RULES
 
         RULES.pop(namespace.get('TwoHops'), None)
     out = capsys.readouterr().out

@@ -12,16 +12,17 @@ ORDER = [
     ('coding', 'files', 'schema'),
     ('kernels',),
     ('nn',),
-    ('conversion',),
-    ('simulation', 'storage', 'inference', 'reordering'),
+    ('calls',),
+    ('network',),
+    ('running',),
+    ('conversion', 'export', 'reordering'),
+    ('storage',),
     ('measurement',),
     ('plotting',),
-    ('training',),
-    ('experiment',),
+    ('zoo', 'testing'),
     ('formatting',),
     ('cli',),
 ]
-BESIDE = ('datasets', 'models', 'testing')  # These need at most coding and files.
 FILES = sorted(path for path in ROOT.rglob('*.py') if path.name != '__main__.py')
 
 
@@ -51,15 +52,7 @@ def test_imports_point_upwards(path):
         return
     level = {name: i for i, names in enumerate(ORDER) for name in names}
     for imported in imports_of(path):
-        if imported == '__version__':
-            continue
-        if package in BESIDE:
-            assert imported in ('coding', 'files', package), (
-                f'{path} imports {imported}'
-            )
-        elif imported in BESIDE:
-            assert level[package] >= level['training'], f'{path} imports {imported}'
-        else:
+        if imported != '__version__':
             above = level[imported] < level[package] or imported == package
             assert above, f'{path} imports {imported}'
 

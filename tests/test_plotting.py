@@ -9,7 +9,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
 from spikegraph import ConversionConfig, PhaseCode, Spikes, convert, simulate
-from spikegraph.models import GCN
 from spikegraph.plotting import (
     SWEEP_VALUES,
     plot_coding_error,
@@ -17,7 +16,8 @@ from spikegraph.plotting import (
     plot_spike_times,
     plot_sweep,
 )
-from spikegraph.simulation import Simulation
+from spikegraph.running.steps import Simulation
+from spikegraph.zoo.models import GCN
 
 PNG = b'\x89PNG\r\n\x1a\n'
 

@@ -14,18 +14,18 @@ import torch
 from spikegraph.cli.outputs import Outputs
 from spikegraph.cli.program import say, text_of
 from spikegraph.conversion import ConversionConfig
-from spikegraph.datasets import GraphDataset, ImageDataset
-from spikegraph.experiment import (
+from spikegraph.formatting import format_experiment, format_sweep
+from spikegraph.running.steps import Simulation
+from spikegraph.storage import to_bytes
+from spikegraph.zoo.datasets import GraphDataset, ImageDataset
+from spikegraph.zoo.experiment import (
     Experiment,
     Sweep,
     default_config,
     run_experiment,
     run_sweep,
 )
-from spikegraph.experiment.evaluation import measured_batches
-from spikegraph.formatting import format_experiment, format_sweep
-from spikegraph.simulation import Simulation
-from spikegraph.storage import to_bytes
+from spikegraph.zoo.experiment.evaluation import measured_batches
 
 _DRAWN_IMAGES = 16  # Simulated step by step for the pictures.
 _BASES = ('auto', 2.0, 1.41, 1.19)
@@ -155,7 +155,7 @@ def _pictures(result: Experiment) -> dict[str, Callable[[], bytes]]:
 
 
 def _simulation(result: Experiment) -> Simulation:
-    from spikegraph.simulation import simulate
+    from spikegraph.running.steps import simulate
 
     snn, dataset = result.runs[0].snn, result.dataset
     if isinstance(dataset, GraphDataset):

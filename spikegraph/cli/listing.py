@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spikegraph.datasets import (
+from spikegraph.zoo.datasets import (
     DATASETS,
     IMAGE_DATASETS,
     DatasetInfo,

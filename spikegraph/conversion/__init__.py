@@ -1,10 +1,10 @@
 """From a trained network to a spiking one."""
 
-from spikegraph.conversion.config import ConversionConfig
 from spikegraph.conversion.converter import convert
-from spikegraph.conversion.model import SpikingModel
-from spikegraph.conversion.report import ConversionReport, PopulationReport
-from spikegraph.conversion.rules import register_rule
+from spikegraph.conversion.operations.rules import register_rule
+from spikegraph.network.config import ConversionConfig
+from spikegraph.network.report import ConversionReport, PopulationReport
+from spikegraph.running.model import SpikingModel
 
 __all__ = [
     'ConversionConfig',

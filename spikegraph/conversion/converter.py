@@ -8,29 +8,29 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from spikegraph.conversion.affinity import find_affine
-from spikegraph.conversion.calibration import (
+from spikegraph.calls.call import call_spec, copy_of, run_copy
+from spikegraph.calls.checks import check_finite, check_static
+from spikegraph.calls.inputs import spell
+from spikegraph.calls.outputs import Form, form_of
+from spikegraph.calls.samples import as_calls
+from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
+from spikegraph.conversion.fitting.calibration import (
     Calibration,
     calibrate,
     output_errors,
 )
-from spikegraph.conversion.call import call_spec, copy_of, run_copy
-from spikegraph.conversion.checks import check_finite, check_static
-from spikegraph.conversion.config import ConversionConfig
-from spikegraph.conversion.inputs import spell
-from spikegraph.conversion.model import SpikingModel
-from spikegraph.conversion.outputs import Form, form_of
-from spikegraph.conversion.passes import Structure
-from spikegraph.conversion.report import ConversionReport, PopulationReport
-from spikegraph.conversion.samples import as_calls
-from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import full_precision, plain_copy, unwrap
+from spikegraph.conversion.operations.affinity import find_affine
+from spikegraph.conversion.passes.structure import build_structure
+from spikegraph.conversion.passes.whole import Structure
+from spikegraph.network.config import ConversionConfig
+from spikegraph.network.report import ConversionReport, PopulationReport
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
     SpikingGCNConv,
     SpikingLayer,
 )
+from spikegraph.running.model import SpikingModel
 
 # How far the finished network may be from what calibration found: spikes at ties
 # of thresholds, where another order of summation decides.

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from spikegraph.conversion.call import copy_of, split_arguments
-from spikegraph.conversion.wrappers import plain_copy
+from spikegraph.calls.call import copy_of, split_arguments
+from spikegraph.calls.wrappers import plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
 from spikegraph.measurement.operations import OperationCounter

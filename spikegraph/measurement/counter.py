@@ -13,22 +13,21 @@ from torch_geometric.data.data import BaseData
 from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion import SpikingModel
-from spikegraph.conversion.distribution import SUM
-from spikegraph.conversion.interpretation import (
-    arguments,
-    is_input,
-    is_population,
-    run_node,
-)
-from spikegraph.conversion.rules import rule_for
-from spikegraph.conversion.sources import inputs_behind
-from spikegraph.conversion.tracing import operation_of
+from spikegraph.conversion.features.sources import inputs_behind
+from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.conversion.passes.distribution import SUM
 from spikegraph.kernels import propagate
 from spikegraph.measurement.arrivals import are_many
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
 from spikegraph.measurement.operations import OperationCounter
+from spikegraph.network.interpretation import (
+    arguments,
+    is_input,
+    is_population,
+    run_node,
+)
+from spikegraph.network.naming import operation_of
 from spikegraph.nn import (
     Analog,
     GraphFilter,
@@ -41,6 +40,7 @@ from spikegraph.nn import (
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows, trim_rows
 from spikegraph.nn.shift import MemberShift
+from spikegraph.running.model import SpikingModel
 
 
 class Counter:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spikegraph.conversion import SpikingModel
+from spikegraph.running.model import SpikingModel
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from spikegraph.conversion import SpikingModel
-from spikegraph.conversion.samples import as_calls
-from spikegraph.conversion.structure import build_structure
-from spikegraph.conversion.wrappers import full_precision, unwrap
+from spikegraph.calls.samples import as_calls
+from spikegraph.calls.wrappers import full_precision, unwrap
+from spikegraph.conversion.passes.structure import build_structure
 from spikegraph.measurement.ann import RowFinder, count_ann
 from spikegraph.measurement.counter import Counter, row_name, signal_names, tensors_in
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
 from spikegraph.measurement.units import Samples, Unit, units_of
+from spikegraph.running.model import SpikingModel
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Measurement:
         layers (List[LayerCounts]): One row per layer and population.
         num_nodes (int): How many of :obj:`unit` there are, which energies are divided
             by: rows of the main output, see
-            :func:`~spikegraph.conversion.outputs.main_output`, unless something else
+            :func:`~spikegraph.calls.outputs.main_output`, unless something else
             was asked for.
         table (EnergyTable): The energies of single operations.
         uncounted (List[str]): Operations with unknown cost, left out. There are no

@@ -10,8 +10,8 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
-from spikegraph.conversion.outputs import main_output
-from spikegraph.conversion.tracing import operation_of
+from spikegraph.calls.outputs import main_output
+from spikegraph.network.naming import operation_of
 from spikegraph.nn import EarliestMember, GraphFilter, SpikingConv, SpikingLayer
 from spikegraph.nn.analog import is_edge_index
 from spikegraph.nn.gate import EarliestNeighbor

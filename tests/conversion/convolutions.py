@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph import ConversionConfig, SpikingModel, convert, simulate
-from spikegraph.conversion.interpretation import run_network_as_ann
-from spikegraph.conversion.refusals import REFUSALS
+from spikegraph.conversion.operations.refusals import REFUSALS
+from spikegraph.network.interpretation import run_network_as_ann
 from tests.conversion.zoo import randomize
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'convolutions.md'

@@ -8,8 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, TensorDataset
 
 from spikegraph import ConversionConfig, convert, load, measure, predict, save, simulate
-from spikegraph.conversion.interpretation import run_network_as_ann
-from spikegraph.conversion.structure import build_structure
+from spikegraph.conversion.passes.structure import build_structure
+from spikegraph.network.interpretation import run_network_as_ann
 from spikegraph.nn import PhaseNeuron, SpikeGate, SpikingConv
 from tests.conversion.cnns import CNNS, images, make_cnn
 

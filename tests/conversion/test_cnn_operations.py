@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spikegraph import ConversionConfig, convert, measure, register_rule, simulate
-from spikegraph.conversion.rules import RULES
+from spikegraph.conversion.operations.rules import RULES
 from tests.conversion.cnns import images
 
 FINE = ConversionConfig(num_steps=100, base=1.05, per_channel=True, compensate=None)

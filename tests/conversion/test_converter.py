@@ -12,8 +12,8 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.models import GCN
 
 from spikegraph import ConversionConfig, convert, register_rule, simulate
-from spikegraph.conversion.interpretation import run_network_as_ann
-from spikegraph.conversion.rules import RULES
+from spikegraph.conversion.operations.rules import RULES
+from spikegraph.network.interpretation import run_network_as_ann
 from spikegraph.nn import SpikingAffine
 from tests.conversion.zoo import (
     MODELS,

@@ -13,7 +13,8 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GraphSAGE
 
 from spikegraph import ConversionConfig, convert, load, measure, save, simulate
-from spikegraph.inference import layerwise, predict
+from spikegraph.running.layerwise import layerwise
+from spikegraph.running.loaders import predict
 from tests.conversion.zoo import randomize
 
 pytestmark = pytest.mark.filterwarnings('ignore:There exist node types:UserWarning')

@@ -11,8 +11,8 @@ import torch_geometric.nn as pyg_nn
 from torch import nn
 
 from spikegraph import ConversionConfig, convert, simulate
-from spikegraph.conversion.activations import CLAMPS, FUNCTIONS
-from spikegraph.conversion.interpretation import run_network_as_ann
+from spikegraph.conversion.operations.activations import CLAMPS, FUNCTIONS
+from spikegraph.network.interpretation import run_network_as_ann
 from spikegraph.nn import ACTIVATIONS, PhaseNeuron
 from tests.conversion.zoo import randomize
 

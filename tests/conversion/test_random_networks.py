@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
-from spikegraph.conversion.calibration import output_errors
-from spikegraph.conversion.interpretation import run_network_as_ann
+from spikegraph.conversion.fitting.calibration import output_errors
+from spikegraph.network.interpretation import run_network_as_ann
 from tests.conversion.random_networks import draw
 
 FIRST = int(os.environ.get('SPIKEGRAPH_FIRST_NETWORK', 0))

@@ -9,7 +9,7 @@ from torch_geometric.nn import GCNConv, GINConv
 
 from spikegraph import convert, measure, simulate
 from spikegraph.conversion import converter
-from spikegraph.conversion.calibration import output_errors
+from spikegraph.conversion.fitting.calibration import output_errors
 
 
 class Gram(nn.Module):

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
-from spikegraph.conversion.interpretation import run_network_as_ann
+from spikegraph.network.interpretation import run_network_as_ann
 
 CONFIG = ConversionConfig(num_steps=8, compensate=None)
 EDGES = torch.stack([torch.arange(39), torch.arange(1, 40)])

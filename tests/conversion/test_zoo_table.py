@@ -7,7 +7,7 @@ import torch
 import torch_geometric.nn as pyg_nn
 
 from spikegraph import convert, measure
-from spikegraph.conversion.rules import rule_for
+from spikegraph.conversion.operations.rules import rule_for
 from tests.conversion import convolutions as zoo
 
 

@@ -22,8 +22,8 @@ from torch_geometric.data.data import BaseData
 
 import spikegraph
 from spikegraph import ConversionConfig
-from spikegraph.conversion.interpretation import run_network_as_ann
-from spikegraph.conversion.outputs import take_apart
+from spikegraph.calls.outputs import take_apart
+from spikegraph.network.interpretation import run_network_as_ann
 from tests.foreign import (  # noqa: F401
     adjacency_models,
     call_form_models,

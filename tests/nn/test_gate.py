@@ -13,7 +13,7 @@ from torch_geometric.utils import scatter, to_torch_coo_tensor
 
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.conversion.interpretation import population_name
+from spikegraph.network.interpretation import population_name
 from spikegraph.nn import (
     EarliestAlong,
     EarliestMember,

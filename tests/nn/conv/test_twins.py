@@ -12,7 +12,7 @@ from torch_geometric.utils import to_torch_coo_tensor
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph import nn as spiking
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.conversion.interpretation import run_network_as_ann
+from spikegraph.network.interpretation import run_network_as_ann
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS, SpikingGATv2Conv
 from spikegraph.nn.layer import values_of
 from spikegraph.testing import assert_spiking

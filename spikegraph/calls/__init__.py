@@ -1,0 +1,1 @@
+"""How models are called: arguments from data and loaders, outputs, wrappers."""

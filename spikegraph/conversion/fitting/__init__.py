@@ -1,0 +1,1 @@
+"""Codes, scales and corrections from calibration data."""

@@ -1,0 +1,91 @@
+"""Rows of values that a network is calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikegraph.conversion.passes.whole import Structure
+from spikegraph.network.config import ConversionConfig
+from spikegraph.network.interpretation import run_analog
+
+MAX_VALUES = 2**18  # Calibration values kept per population.
+MIN_ROWS = 4096  # Rows kept, if every channel has a scale of its own.
+
+
+def sample(
+    node: fx.Node,
+    module: nn.Module,
+    analog: list[dict[fx.Node, Any]],
+    config: ConversionConfig,
+    argument: int | None = None,
+    of: Callable[[Tensor, int], Tensor] | None = None,
+) -> Tensor:
+    """Rows of the values that a population codes :math:`(n, F)`, or of one of
+    its arguments, per-node factor out; no more than needed. What ``of`` makes
+    of the values has the same rows.
+    """
+    source = node if argument is None else node.args[argument]
+    channel_dim = getattr(module, 'channel_dim', -1)
+    rows = []
+    for env in analog:
+        value = env[source]  # type: ignore[index]
+        if len(node.args) > 1:
+            value = value / env[node.args[1]]  # type: ignore[index]
+        value = value if of is None else of(value, channel_dim)
+        rows.append(as_rows(value, channel_dim))
+    limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
+    if config.per_channel:
+        limit = max(limit, MIN_ROWS // len(rows) + 1)
+    return torch.cat([_subsample(r, limit) for r in rows])
+
+
+def as_rows(value: Tensor, channel_dim: int = -1) -> Tensor:
+    """One row for each node, or each place of an image :math:`(n, C)`."""
+    if value.dim() == 0 or channel_dim == 0:
+        return value.reshape(-1, 1)
+    if value.dim() == 1:  # The channels of one sample.
+        return value.view(1, -1)
+    return value.movedim(max(channel_dim, -value.dim()), -1).flatten(0, -2)
+
+
+def _subsample(rows: Tensor, limit: int) -> Tensor:
+    return rows if len(rows) <= limit else rows[pick(len(rows), limit, rows.device)]
+
+
+def pick(num_rows: int, limit: int, device: torch.device) -> Tensor:
+    """The indices of all rows, or of some, at random, if there are many."""
+    if num_rows <= limit:
+        return torch.arange(num_rows, device=device)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randperm(num_rows, generator=generator)[:limit].to(device)
+
+
+def tied_samples(
+    structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
+) -> dict[str, Tensor]:
+    """Pooled samples of populations that must share one code."""
+    groups = [group for group in structure.groups if len(group) > 1]
+    if not groups:
+        return {}
+    network = structure.network
+    own: dict[str, list[Tensor]] = {}
+    for call in calls:
+        env: dict[fx.Node, Any] = {}
+        for node in network.graph.nodes:
+            if node.op == 'placeholder':
+                env[node] = call[str(node.target)]
+                continue
+            env[node] = run_analog(network, node, env)
+            if any(str(node.target) in group for group in groups):
+                module = network.get_submodule(str(node.target))
+                found = sample(node, module, [env], config)
+                own.setdefault(str(node.target), []).append(found)
+    pooled = {}
+    for group in groups:
+        rows = torch.cat([s for name in group for s in own[name]])
+        pooled.update(dict.fromkeys(group, rows))
+    return pooled

@@ -1,0 +1,1 @@
+"""What operations mean: rules, activations, refusals."""

@@ -1,0 +1,169 @@
+"""A numerical check for layers that no rule knows."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.conv import MessagePassing
+
+from spikegraph.calls.call import run_copy
+from spikegraph.calls.wrappers import plain_copy
+from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.kernels.copying import deepcopy
+from spikegraph.nn import ACTIVATIONS
+from spikegraph.nn.analog import is_edge_index
+
+_SPREADS = (4.0, 4e4, 4.0)  # Of probes: wide ones reach far bounds.
+_MAX_CALLS = 16  # Calls that are looked at.
+_TOLERANCE = 1e-9  # Relative, in float64: rounding stays below, curvature above.
+
+
+@torch.no_grad()
+def check_claim(name: str, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+    r"""Checks what a rule of a user claims, that a module is affine in its first
+    argument: :math:`f(x) + f(0) = 2 f(x / 2)`.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    x = args[0] if args else None
+    if not isinstance(x, Tensor) or not isinstance(out, Tensor):
+        return
+    total = out + module(torch.zeros_like(x), *args[1:])
+    twice = 2 * module(x / 2, *args[1:])
+    if not torch.allclose(total, twice, rtol=1e-3, atol=1e-3 * float(out.abs().max())):
+        raise ValueError(
+            f"Expected the rule for '{name}' to return an affine module (got "
+            f'{type(module).__name__}, which is not); for an activation, use '
+            '\'kind="activation"\''
+        )
+
+
+@torch.no_grad()
+def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
+    r"""Finds the message passing layers without a rule that are affine in
+    their features on the graph of every call, and on one with the same number
+    of edges, many of which share their ends:
+
+    .. math::
+        f(\lambda x + (1 - \lambda) y) = \lambda f(x) + (1 - \lambda) f(y)
+
+    for random :math:`x`, :math:`y` and :math:`\lambda`, to rounding in float64.
+    Where no call has edges, messages are not known, and no layer is found.
+
+    Args:
+        model (torch.nn.Module): The model; it is not changed.
+        calls (List[Dict[str, Any]]): The arguments of forward calls; they
+            are not changed.
+
+    Returns:
+        List[str]: The paths of these layers.
+    """
+    model = plain_copy(model)
+    candidates = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, MessagePassing)
+        and rule_for(module) is None
+        and not any(type(part) in ACTIVATIONS for part in module.modules())
+    }
+    if not candidates:
+        return []
+    seen: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+    handles = []
+    for path, module in candidates.items():
+
+        def record(
+            _: nn.Module, args: Any, kwargs: dict[str, Any], path: str = path
+        ) -> None:
+            seen.setdefault(path, []).append((args, kwargs))
+
+        handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
+    try:
+        for call in calls[:_MAX_CALLS]:
+            run_copy(model, call)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [
+        path or 'layer'
+        for path, found in seen.items()
+        if any(map(_has_edges, found))
+        and all(is_affine(candidates[path], *each) for each in found)
+    ]
+
+
+@torch.no_grad()
+def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a layer is affine in its first argument, as it was called and,
+    if it takes them, with other edges.
+    """
+    module = deepcopy(module).double()
+    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    bound.apply_defaults()
+    x, *rest = _double(bound.args)
+    if not _is_affine_at(module, x, rest):
+        return False
+    rewired = [_rewired(value) if is_edge_index(value) else value for value in rest]
+    try:
+        return _is_affine_at(module, x, rewired)
+    except (ValueError, RuntimeError, IndexError, AssertionError):
+        return True  # It takes no such graph.
+
+
+def _is_affine_at(module: nn.Module, x: Any, rest: list[Any]) -> bool:
+    parts = x if isinstance(x, tuple) else (x,)
+    if not all(isinstance(v, Tensor) and v.is_floating_point() for v in parts):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    for spread in _SPREADS:
+        a, b = (tuple(_like(v, spread, generator) for v in parts) for _ in range(2))
+        weight = 3 * float(torch.rand((), generator=generator)) - 1
+        mixed = tuple(weight * u + (1 - weight) * v for u, v in zip(a, b, strict=True))
+        outs = []
+        for probe in (a, b, mixed):
+            first = probe if isinstance(x, tuple) else probe[0]
+            outs.append(module(first, *rest))
+        if not all(isinstance(out, Tensor) for out in outs):
+            return False
+        expected = weight * outs[0] + (1 - weight) * outs[1]
+        size = max(float(out.abs().max()) for out in outs) if outs[0].numel() else 0.0
+        if not bool(((outs[2] - expected).abs() <= _TOLERANCE * (size + 1e-9)).all()):
+            return False
+    return True
+
+
+def _has_edges(call: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether there is an edge, or no edge index to tell."""
+    values = [*call[0], *call[1].values()]
+    edges = [value for value in values if is_edge_index(value)]
+    return not edges or any(value.numel() > 0 for value in edges)
+
+
+def _rewired(edge_index: Tensor) -> Tensor:
+    """As many edges, at random among the first quarter of the nodes."""
+    generator = torch.Generator().manual_seed(0)
+    out = torch.empty_like(edge_index)
+    for row, ends in zip(out, edge_index, strict=True):
+        high = int(ends.max()) // 4 + 1 if ends.numel() > 0 else 1
+        row.copy_(torch.randint(high, row.shape, generator=generator))
+    return out
+
+
+def _like(value: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    size = value.abs().mean().clamp(min=1e-3) if value.numel() else 1.0
+    return noise.to(value.device) * size * spread
+
+
+def _double(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_double(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _double(v) for k, v in value.items()}
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.double()
+    return value

@@ -1,0 +1,1 @@
+"""From a graph of operations to one of populations and spiking layers."""

@@ -1,0 +1,331 @@
+"""Decides what every operation of a traced network becomes."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from spikegraph.calls.call import CURRENT_NAMES, CallSpec, no_features
+from spikegraph.coding import PhaseCode
+from spikegraph.conversion.features.finder import find_sources
+from spikegraph.conversion.features.sources import (
+    activations_on_weights,
+    inputs_behind,
+    makes_current,
+    values_weighted,
+)
+from spikegraph.conversion.operations.activations import (
+    Activation,
+    activation_of,
+)
+from spikegraph.conversion.operations.allowing import CallRules
+from spikegraph.conversion.operations.explanation import describe_refusal, first_refused
+from spikegraph.conversion.operations.probing import find_formula, is_affine_function
+from spikegraph.conversion.operations.reasons import never_affine
+from spikegraph.conversion.operations.rules import Rule, rule_for
+from spikegraph.conversion.passes.channels import set_channel_dims
+from spikegraph.conversion.passes.gates import insert_gates
+from spikegraph.conversion.passes.pools import replace_pool
+from spikegraph.conversion.passes.reductions import refusal_of
+from spikegraph.conversion.passes.simplification import simplify
+from spikegraph.conversion.passes.whole import (
+    Structure,
+    ask_for_sizes,
+    fold_degree,
+    fold_norms,
+    fuse_linear,
+    insert_decoders,
+    remove_identities,
+)
+from spikegraph.conversion.tracing.entering import Seen
+from spikegraph.conversion.tracing.tracer import drop_unread_inputs
+from spikegraph.network.config import ConversionConfig
+from spikegraph.network.naming import (
+    describe,
+    module_of,
+    operation_of,
+)
+from spikegraph.nn import (
+    Analog,
+    GraphFilter,
+    PhaseNeuron,
+)
+
+_UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
+
+
+class Builder(CallRules):
+    """Turns a traced network into populations and spiking layers, node by node.
+
+    Args:
+        network (torch.fx.GraphModule): The traced network, changed in place.
+        spec (CallSpec): How it is called.
+        config (ConversionConfig): Options.
+    """
+
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        spec: CallSpec,
+        config: ConversionConfig,
+    ) -> None:
+        super().__init__(network)
+        self.graph = network.graph
+        self.config = config
+        self.structure = Structure(network, spec)
+        self.refused: dict[fx.Node, str] = {}  # Why those without a rule are.
+        self.open: set[fx.Node] = set()  # They, and what is made of them.
+        self.probed: set[fx.Node] = set()  # Functions found to be affine.
+        self.last_input: fx.Node | None = None
+        self.features = spec.features
+        ask_for_sizes(network)
+        self.sources = self._find_sources(spec)
+
+    def build(self) -> None:
+        for node in list(self.graph.nodes):
+            if node in self.sources:
+                self._enter_source(node, self.sources[node])
+            elif (
+                node not in self.early
+                and node.op not in ('output', 'placeholder')
+                and (
+                    self._inputs(node)
+                    or makes_current(self.network, node)
+                    or self._enter(node)
+                )
+            ):
+                self._convert_node(node)
+        self._close()
+        self.structure.currents += activations_on_weights(
+            self.network, self.features, self.signals | self.early
+        )
+        remove_identities(self.structure, self.signals)
+        simplify(self.structure, self.signals)
+        fold_norms(self.structure, self.signals)
+        insert_gates(self.structure, self.signals, self._add_relay)
+        insert_decoders(self.structure)
+        fuse_linear(self.structure)
+        if self.config.fold_degree:
+            fold_degree(self.structure)
+        self.graph.eliminate_dead_code()
+        drop_unread_inputs(self.graph)  # They need not be finite, nor be there.
+        names = [str(n.target) for n in self.graph.nodes if n.op == 'placeholder']
+        self.structure.spec = replace(self.structure.spec, read=tuple(names))
+        self.network.delete_all_unused_submodules()
+        self.network.recompile()
+        self.graph.lint()
+        self._check_result()
+        self._note_readouts()
+        set_channel_dims(self.network)
+        for module in self.network.modules():
+            if isinstance(module, GraphFilter):
+                module.order = self.config.order
+
+    def _note_readouts(self) -> None:
+        """Read-outs see charged potentials, and no steps."""
+        for node in self.graph.nodes:
+            rule = rule_for(operation_of(self.network, node))
+            if rule is not None and rule.kind in ('readout', 'metadata'):
+                node.meta['role'] = 'readout'
+
+    def _check_result(self) -> None:
+        used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}
+        for name in list(self.structure.populations):
+            if name not in used:
+                del self.structure.populations[name]
+        kept = self.structure.groups
+        self.structure.groups = [[n for n in g if n in used] for g in kept]
+        has_layers = any(
+            n.op == 'call_module'
+            and not isinstance(module_of(self.network, n), PhaseNeuron)
+            for n in self.graph.nodes
+        )
+        if not has_layers and len(self.structure.populations) <= len(self.sources):
+            raise ValueError(
+                "Expected 'model' to hold layers and activations to convert (got "
+                f'{type(self.network).__name__} without any); give the trained network'
+            )
+
+    # Which inputs carry features.
+
+    def _find_sources(self, spec: CallSpec) -> dict[fx.Node, str]:
+        found = find_sources(self.network, spec)
+        self.structure.preprocessed += found.preprocessed
+        self.early = found.early
+        self.readers = found.readers
+        makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
+        if not found.names and not any(makes_currents):
+            raise no_features(spec)
+        return found.names
+
+    def _enter_source(self, source: fx.Node, name: str) -> None:
+        seen = source.meta.get('example')
+        if isinstance(seen, Seen) and seen.layout != torch.strided:
+            with self.graph.inserting_after(source):
+                made = self.graph.call_method('to_dense', (source,))
+            made.meta['example'] = replace(seen, layout=torch.strided)
+            source.replace_all_uses_with(made, lambda user: user is not made)
+            self.early.add(made)
+            source = made
+        readers = self.readers.get(source)
+        self.signals.add(source)
+        is_current = name.split('__')[0] in CURRENT_NAMES
+        beside = any(
+            n.split('__')[0] not in CURRENT_NAMES for n in self.sources.values()
+        )
+        if is_current and beside:
+            self.fixed.add(source)
+            self.structure.currents.append(name)
+            return
+        if not self.config.encode_input:
+            self.structure.currents.append(name)
+            return
+        placeholders = [n for n in self.graph.nodes if n.op == 'placeholder']
+        behind = source
+        if source.op == 'placeholder':
+            behind = self.last_input or placeholders[-1]
+        with self.graph.inserting_after(behind):
+            what = f"input '{name}'"
+            node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
+        self.last_input = node if source.op == 'placeholder' else self.last_input
+        if readers is not None:  # Others read it as weights.
+            self.signals.discard(source)
+        source.replace_all_uses_with(
+            node,
+            delete_user_cb=lambda user: (
+                user is not node
+                and user not in self.early
+                and (readers is None or user in readers)
+            ),
+        )
+
+    def _enter(self, node: fx.Node) -> bool:
+        """Lets numbers that are no features, but read by weights, be currents."""
+        for value in values_weighted(self.network, node):
+            names = inputs_behind(value)
+            if names:
+                self.signals.add(value)
+                self.fixed.add(value)
+                known = self.structure.currents
+                known += [name for name in names if name not in known]
+        return bool(self._inputs(node))
+
+    # One node at a time.
+
+    def _convert_node(self, node: fx.Node) -> None:
+        if node in self.signals:  # An input population.
+            return
+        if self._is_fixed_part(node):
+            return
+        self.refusal = refusal_of(node, self._moving)
+        self.signals.update(replace_pool(self.network, node, self._moving))
+        rule = self.rule_of(node)
+        activation: Activation = 'relu'
+        if rule is not None and rule.kind == 'activation':
+            try:
+                activation = activation_of(self.network, node)
+            except ValueError as error:
+                self.refusal, rule = str(error), None
+        if rule is None or self._is_open(node):
+            rule = self._find_out(node, rule)
+        if rule is None:
+            return
+        if rule.kind == 'metadata':
+            return
+        self.signals.add(node)
+        if not self._moving(node.all_input_nodes) and rule.kind != 'source':
+            self.fixed.add(node)
+        if rule.kind == 'activation':
+            self._stand_in(node, self._inputs(node)[0], activation)
+            self.graph.erase_node(node)
+
+    def _find_out(self, node: fx.Node, rule: Rule | None) -> Rule | None:
+        """Looks at what a function without a rule computes, by itself or together
+        with those in front of it: something affine, or an activation. Until that is
+        known it stays open.
+        """
+        is_known = node.op != 'call_module' and never_affine(node.target)
+        may_be = rule is None and not is_known  # Samples may say otherwise.
+        if may_be and is_affine_function(node, self._moving):
+            self.probed.add(node)
+            return Rule('affine')
+        if rule is None and node.op == 'call_module':  # No part of a formula.
+            self._leave_analog(node)
+            return None
+        found = find_formula(self.network, node, self._moving)
+        if found is not None:
+            activation, source = found
+            self._stand_in(node, source, activation)
+            return None
+        self.open.add(node)
+        if rule is None:
+            self.signals.add(node)
+            self.refused[node] = self.refusal
+        return rule
+
+    def _is_fixed_part(self, node: fx.Node) -> bool:
+        """Whether a node is what an affine function returns beside numbers, such as
+        a mask, which no signal changes.
+        """
+        seen = node.meta.get('example')
+        is_part = node.target is operator.getitem and node.args[0] in self.probed
+        return is_part and isinstance(seen, Seen) and not seen.dtype.is_floating_point
+
+    def _is_open(self, node: fx.Node) -> bool:
+        return any(n in self.open for n in node.all_input_nodes)
+
+    def _close(self) -> None:
+        """Leaves analog, or refuses, what has turned out to be nothing else."""
+        self.graph.eliminate_dead_code()
+        nodes = set(self.graph.nodes)
+        for node, refusal in self.refused.items():
+            if node in nodes:
+                self.refusal = refusal
+                self._leave_analog(node)
+        for node in nodes:
+            node.meta.pop('sample', None)
+
+    def _leave_analog(self, node: fx.Node) -> None:
+        if not self.config.allow_analog:
+            node, why = first_refused(node, self.refusal, self.refused)
+            raise NotImplementedError(describe_refusal(self.network, node, why))
+        self.signals.add(node)
+        if node.op == 'call_module' and isinstance(
+            module_of(self.network, node), Analog
+        ):
+            self.fixed.add(node)  # Coefficients that spikes are weighted by.
+        self.structure.analog[node.name] = describe(self.network, node)
+
+    def _stand_in(self, node: fx.Node, source: fx.Node, activation: Activation) -> None:
+        """Lets whoever reads an operation read a population in its place."""
+        what = describe(self.network, node)
+        with self.graph.inserting_after(node):
+            neuron = self._add_neuron(node.name, (source,), what, activation)
+        neuron.meta['where'] = node.meta.get('where', '')
+        node.replace_all_uses_with(neuron)
+
+    def _add_neuron(
+        self, name: str, args: tuple[Any, ...], what: str, activation: Activation
+    ) -> fx.Node:
+        name = f'{name}_' if hasattr(nn.Module, name) else name  # Such as 'double'.
+        target = f'neurons.{name}'
+        neuron = PhaseNeuron(_UNFITTED, activation=activation)
+        self.network.add_submodule(target, neuron)
+        node = self.graph.call_module(target, args)
+        node.meta['population'] = True
+        if 'example' in args[0].meta:
+            node.meta['example'] = args[0].meta['example']
+        self.signals.add(node)
+        self.structure.populations[target] = what
+        return node
+
+    def _add_relay(self, value: fx.Node, gate: fx.Node) -> fx.Node:
+        """A population that passes potentials of either sign on as spikes."""
+        name = f'relay_{value.name}'
+        what = f'potentials compared by {describe(self.network, gate)}'
+        with self.graph.inserting_after(value):
+            return self._add_neuron(name, (value,), what, 'identity')

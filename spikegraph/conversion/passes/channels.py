@@ -1,0 +1,138 @@
+"""Where the channels of a value are: what shares weights, and a scale."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from spikegraph.network.naming import operation_of
+from spikegraph.nn import EarliestInWindow, PhaseNeuron, SpikingConv, SpikingLayer
+
+_DIMENSIONS: dict[type[nn.Module], int] = {
+    **{nn.BatchNorm2d: 2, nn.BatchNorm3d: 3},
+    **{nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.AvgPool3d: 3},
+    **{nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3},
+}
+# These arrange or remove dimensions.
+_RESHAPING = {
+    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.mean),
+    *('flatten', 'view', 'reshape', 'permute', 'transpose', 'mean', 'unflatten'),
+    *(torch.sum, 'sum', torch.squeeze, 'squeeze', torch.unsqueeze, 'unsqueeze'),
+    *(torch.unflatten, torch.stack, torch.unbind, 'unbind', F.unfold, 'unfold'),
+    *(torch.movedim, torch.moveaxis, torch.swapaxes, torch.swapdims, torch.rot90),
+    *('movedim', 'moveaxis', 'swapaxes', 'swapdims', torch.t, 't', 'mT', 'T'),
+}
+_FUNCTIONS: dict[Any, int] = {
+    **{F.conv1d: 1, F.conv2d: 2, F.conv3d: 3},
+    **{F.conv_transpose1d: 1, F.conv_transpose2d: 2, F.conv_transpose3d: 3},
+}
+
+
+def set_channel_dims(network: fx.GraphModule) -> None:
+    """Tells every population where its channels are, by the layers in front of
+    it; an input by those that read it.
+    """
+    known: dict[fx.Node, int] = {}
+    for node in network.graph.nodes:
+        own = _own_dim(network, node)
+        before = [known[n] for n in node.all_input_nodes if n in known]
+        if own is None and before:
+            own = before[0]
+        elif before and _reshapes(node, operation_of(network, node)):
+            moved = _moved_dim(node, before[0])
+            own = own if moved is None else moved
+        neuron = operation_of(network, node)
+        if isinstance(neuron, PhaseNeuron):
+            own = _read_dim(network, node) if own is None else own
+            pools = (operation_of(network, user) for user in node.users)
+            for pool in pools:  # It compares what lies in a window.
+                if isinstance(pool, EarliestInWindow):
+                    own = -1 - pool.num_dims
+            neuron.channel_dim = own
+        if own is not None:
+            known[node] = own
+
+
+def channel_dim_of(network: fx.GraphModule, node: fx.Node) -> int | None:
+    """Where the channels of a value are, None if nothing in front of it tells."""
+    own = _own_dim(network, node)
+    before = node.all_input_nodes
+    if own is None and before:
+        return channel_dim_of(network, before[0])
+    return own
+
+
+def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
+    """What a node itself says about its channels, whatever it is given."""
+    operation = operation_of(network, node)
+    if isinstance(operation, SpikingConv):
+        return operation.channel_dim
+    if isinstance(operation, EarliestInWindow):
+        return -1 - operation.num_dims
+    if isinstance(operation, SpikingLayer) and operation.weight is not None:
+        return -1
+    if type(operation) in _DIMENSIONS:
+        return -1 - _DIMENSIONS[type(operation)]
+    if not isinstance(operation, nn.Module) and operation in _FUNCTIONS:
+        return -1 - _FUNCTIONS[operation]
+    return -1 if _reshapes(node, operation) else None
+
+
+def _reshapes(node: fx.Node, operation: Any) -> bool:
+    """Whether it arranges, adds or removes dimensions."""
+    if operation is operator.getitem:
+        index = node.args[1] if isinstance(node.args[1], tuple) else ()
+        return any(i is None or isinstance(i, (int, fx.Node)) for i in index)
+    is_module = isinstance(operation, (nn.Flatten, nn.Unflatten, nn.Unfold))
+    return is_module or operation in _RESHAPING
+
+
+def _moved_dim(node: fx.Node, dim: int) -> int | None:
+    """Where a dimension is after dimensions were arranged, found with the numbers of
+    the channels in the place of values; None where that cannot be told, or where it
+    is part of several.
+    """
+    source = node.all_input_nodes[0]
+    seen: Any = source.meta.get('example')
+    if len(node.all_input_nodes) > 1 or not hasattr(seen, 'shape') or dim >= 0:
+        return None
+    shape = tuple(seen.shape)
+    if len(shape) < -dim or node.op == 'call_module':
+        return None
+    numbers = torch.arange(shape[dim], dtype=torch.float32)
+    numbers = numbers.view(-1, *[1] * (-1 - dim)).expand(shape)
+    try:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: numbers)
+        if node.op == 'call_method':
+            out = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        else:
+            out = node.target(*args, **kwargs)  # type: ignore[operator]
+        sizes = out.shape
+        varies = [
+            d for d in range(-len(sizes), 0) if bool((out.diff(dim=d) != 0).any())
+        ]
+    except Exception:  # Whatever PyTorch says: it is left as it was.
+        return None
+    return varies[0] if len(varies) == 1 else None
+
+
+def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:
+    """The channels that the first layer behind a population reads; 0, none, if
+    dimensions are arranged before that.
+    """
+    queue, seen = list(node.users), set(node.users)
+    while queue:
+        user = queue.pop(0)
+        operation = operation_of(network, user)
+        if _reshapes(user, operation):
+            return 0
+        dim = _own_dim(network, user)
+        if dim is not None:
+            return dim
+        queue += [n for n in user.users if n not in seen]
+        seen.update(user.users)
+    return -1

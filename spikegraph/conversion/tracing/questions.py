@@ -1,0 +1,248 @@
+"""What a model asks about symbolic values while it is traced. The answers are those
+of the first calibration call; networks ask again, and go on if they are the same.
+"""
+
+from __future__ import annotations
+
+import dis
+import linecache
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from spikegraph.calls.errors import UserError, ValueAsked
+from spikegraph.conversion.tracing.proxies import Traced, is_foreign
+from spikegraph.network.functions import check_answer
+
+# Methods and attributes that tell sizes and types, not values.
+_SIZES = {'size', 'numel', 'nelement', 'num_nodes', 'sparse_size', 'sparse_sizes'}
+_SIZES |= {'stride', 'storage_offset', 'element_size', 'is_same_size'}
+_ATTRIBUTES = {'shape', 'dtype', 'device'}
+
+
+@dataclass(frozen=True)
+class Where:
+    """A place in the code of a user.
+
+    Args:
+        file (str): The path of the file.
+        line (int): The number of the line.
+        module (str): The path of the module that was called.
+        code (str): The line itself.
+    """
+
+    file: str = ''
+    line: int = 0
+    module: str = ''
+    code: str = ''
+
+    def __str__(self) -> str:
+        if not self.file:
+            return f"in '{self.module}'" if self.module else 'in the model'
+        inside = f", in '{self.module}'" if self.module else ''
+        code = f": '{self.code}'" if self.code else ''
+        return f'{os.path.basename(self.file)}, line {self.line}{inside}{code}'
+
+    @classmethod
+    def now(cls, module: str) -> Where:
+        """Where the innermost code is that is neither PyTorch's, PyG's nor ours; if
+        there is none, PyG's.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        found: FrameType | None = None
+        while frame is not None:
+            name = frame.f_globals.get('__name__', '')
+            if (
+                name == 'spikegraph.conversion.tracing.tracer'
+                and frame.f_code.co_name == 'trace'
+            ):
+                break
+            if is_foreign(frame):
+                found = found or frame
+                if not name.startswith('torch_geometric.'):
+                    found = frame
+                    break
+            frame = frame.f_back
+        if found is None:
+            return cls(module=module)
+        file, line = found.f_code.co_filename, found.f_lineno
+        return cls(file, line, module, linecache.getline(file, line).strip())
+
+
+class Questions:
+    """Asks, answers and remembers.
+
+    Args:
+        answers (Sequence[Any], optional): The answers of an earlier trace, in order.
+            (default: :obj:`None`, those of the examples)
+    """
+
+    def __init__(self, answers: Sequence[Any] | None = None) -> None:
+        self.told: list[Any] = []
+        self._answers = None if answers is None else list(answers)
+        self._guards: dict[tuple[fx.Node, str], list[tuple[Any, Where]]] = {}
+        self._indices: list[tuple[Traced, FrameType, int]] = []
+
+    def ask(
+        self, value: Traced, what: str, where: Where, frame: FrameType | None = None
+    ) -> Any:
+        """The length or the value of something.
+
+        Raises:
+            UserError: If it depends on the values of features.
+        """
+        example = value._example
+        source = depends_on(value.node)
+        if what != 'length' and source == 'features':
+            if what == 'value' and _is_asserted():
+                return bool(example)  # Taken to hold.
+            raise ValueAsked(
+                NotImplementedError,
+                f'it asks for the value of a tensor that depends on features '
+                f'({where}); control flow may depend on sizes and types, not on the values '
+                'of features. Compute on tensors there, as in torch.where(condition, a, '
+                "b), or name an input that is no feature in 'static_inputs' of "
+                'ConversionConfig',
+            )
+        answer = self._next(_answer(example, what))
+        if source != 'nothing':
+            self._guards.setdefault((value.node, what), []).append((answer, where))
+            if frame is not None and not _takes_item(frame):
+                self._indices.append((value, frame, frame.f_lasti))
+        return answer
+
+    def retract(self, used: list[Traced]) -> None:
+        """Forgets that PyTorch looked whether an argument is a number, if it turns
+        out to record the call.
+        """
+        if not self._indices:
+            return
+        frames: dict[FrameType, int] = {}
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            frames[frame] = frame.f_lasti
+            frame = frame.f_back
+        kept = []
+        for value, asker, position in self._indices:
+            if any(value is v for v in used) and frames.get(asker) == position:
+                self._guards[value.node, 'index'].pop()
+            else:
+                kept.append((value, asker, position))
+        self._indices = kept
+
+    def forget(self, nodes: set[fx.Node]) -> None:
+        """Forgets questions about nodes that have been erased."""
+        self._guards = {k: v for k, v in self._guards.items() if k[0] not in nodes}
+
+    def insert(self, graph: fx.Graph) -> None:
+        """Lets the network ask again."""
+        for (node, what), asked in self._guards.items():
+            if not asked:
+                continue
+            answer, where = asked[0]
+            what = 'length' if what == 'length' else 'value'
+            place = node
+            if node.op == 'placeholder':  # A population may take its place.
+                place = [n for n in graph.nodes if n.op == 'placeholder'][-1]
+            with graph.inserting_after(place):
+                arguments = (node, what, answer, str(where))
+                graph.call_function(check_answer, arguments)
+        self._indices.clear()
+
+    def _next(self, answer: Any) -> Any:
+        """The answer to this question, in an earlier trace if there was one."""
+        if self._answers is not None:
+            if len(self.told) == len(self._answers):
+                raise UserError(
+                    ValueError,
+                    "Expected 'model' to ask for as many sizes as when it was converted "
+                    f'(got more than {len(self._answers)}); it is another model, or '
+                    'another version of it',
+                )
+            answer = self._answers[len(self.told)]
+        self.told.append(answer)
+        return answer
+
+
+def _takes_item(frame: FrameType) -> bool:
+    """Whether code takes an item itself, and does not call what looks at numbers."""
+    operation = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    return operation.startswith(('BINARY_', 'STORE_', 'DELETE_'))
+
+
+def _answer(example: Any, what: str) -> Any:
+    if what == 'length':
+        return len(example)
+    if what == 'array':
+        raise UserError(
+            NotImplementedError,
+            'Cannot trace the model: it turns a tensor into a NumPy array; use functions '
+            'of PyTorch',
+        )
+    if isinstance(example, Tensor):
+        example = example.item()
+    if not isinstance(example, (bool, int, float)):
+        return bool(example)  # Of a dtype or a tuple: whether there is any.
+    return example
+
+
+def depends_on(node: fx.Node) -> str:
+    """What a value depends on: ``'nothing'``, ``'sizes'``, ``'structure'`` (values
+    that are no features) or ``'features'``.
+    """
+    order = ('nothing', 'sizes', 'structure', 'features')
+    found, queue, seen = 0, [node], {node}
+    while queue:
+        value = queue.pop()
+        if value.op == 'placeholder':
+            found = max(found, order.index(value.meta['kind']))
+        elif _tells_size(value):
+            found = max(found, 1)
+        else:
+            new = [n for n in value.all_input_nodes if n not in seen]
+            seen.update(new)
+            queue += new
+    return order[found]
+
+
+def _tells_size(node: fx.Node) -> bool:
+    if node.op == 'call_method':
+        return node.target in _SIZES
+    if node.target is getattr:
+        return node.args[1] in _ATTRIBUTES or node.args[1] in _SIZES
+    return node.op == 'call_function' and node.target in (torch.numel, len)
+
+
+def may_lose_dimensions(node: fx.Node) -> bool:
+    """Whether the number of dimensions of a value depends on sizes."""
+    queue, seen = [node], {node}
+    while queue:
+        value = queue.pop()
+        if getattr(value.target, '__name__', value.target) == 'squeeze':
+            return True
+        new = [n for n in value.all_input_nodes if n not in seen]
+        seen.update(new)
+        queue += new
+    return False
+
+
+def _is_asserted() -> bool:
+    """Whether user code asks in order to raise an AssertionError, or not to."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_foreign(frame):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    pending = [
+        i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti
+    ]
+    skipped = ('CACHE', 'TO_BOOL', 'COMPARE_OP', 'NOT_TAKEN')
+    jump, after = [i for i in pending if i.opname not in skipped][:2]
+    raises = after.opname == 'LOAD_ASSERTION_ERROR' or after.argrepr == 'AssertionError'
+    return 'IF_TRUE' in jump.opname and raises

@@ -1,0 +1,79 @@
+"""Inference over loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch_geometric.data import HeteroData
+from torch_geometric.data.data import BaseData
+from tqdm import tqdm
+
+from spikegraph.calls.outputs import join, take_apart
+from spikegraph.calls.samples import as_call
+from spikegraph.calls.wrappers import full_precision, unwrap
+from spikegraph.running.model import SpikingModel
+
+
+@torch.no_grad()
+def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Any:
+    r"""Runs a network over a loader and collects the outputs.
+
+    Args:
+        model (torch.nn.Module): A converted network, or the ANN.
+        loader (Iterable): PyG batches, or tuples of forward arguments, of which
+            labels at the end are dropped; a tensor or PyG data is one batch.
+            Of the mini-batches of a
+            :class:`~torch_geometric.loader.NeighborLoader`, the outputs of the
+            seed nodes are kept.
+        progress (bool, optional): Whether a bar is shown.
+            (default: :obj:`True`)
+
+    Returns:
+        torch.Tensor: The outputs, in the order of the loader, in the structure that
+        the model returns: of each tensor all rows; of one number for each batch, a
+        vector; PyG data joined as loaders join it; of anything else, that of the
+        first batch.
+
+    Raises:
+        ValueError: If the loader is empty, or a batch does not fit.
+    """
+    loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
+    model, outputs = unwrap(model), []
+    for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
+        if isinstance(model, SpikingModel):
+            is_data = isinstance(batch, (BaseData, Tensor))
+            out = model(batch) if is_data else model(*model.spec.arguments(batch))
+        else:
+            with full_precision():
+                out = model(**as_call(model, batch))
+        outputs.append(_of_seeds(out, batch))
+    if not outputs:
+        raise ValueError("Expected 'loader' to hold at least one batch (got none)")
+    return join(outputs) if len(outputs) > 1 else outputs[0]
+
+
+def _of_seeds(out: Any, batch: Any) -> Any:
+    """The outputs that a sampled batch was made for."""
+    if not isinstance(batch, BaseData) or 'n_id' not in batch:
+        return out
+    values, form = take_apart(out)
+    size = None
+    if not isinstance(batch, HeteroData):
+        size = batch.batch_size if 'batch_size' in batch else None
+    else:
+        sizes = batch.collect('batch_size', allow_empty=True)
+        if isinstance(out, dict) and sizes:
+            return {k: out[k][:size] for k, size in sizes.items() if k in out}
+        size = next(iter(sizes.values()), None)
+    if size is None or form.kind == 'data':  # Which is whole only with all nodes.
+        return out
+
+    def first(value: Any) -> Any:
+        has_rows = isinstance(value, Tensor) and value.dim() > 0
+        return value[:size] if has_rows else value
+
+    return form.build(pytree.tree_map(first, values))

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch_geometric.data.data import BaseData
+
+from spikegraph.calls.call import CallSpec, arguments_of
+from spikegraph.calls.checks import FiniteFeatures, check_finite
+from spikegraph.calls.outputs import form_of
+from spikegraph.coding import Spikes
+from spikegraph.kernels.copying import deepcopy
+from spikegraph.network.config import ConversionConfig
+from spikegraph.network.interpretation import (
+    call_module,
+    is_population,
+    population_name,
+    run_interpreter,
+)
+from spikegraph.network.naming import module_of
+from spikegraph.network.report import ConversionReport
+from spikegraph.nn import PhaseNeuron
+from spikegraph.running.execution import execute, is_changed
+
+
+class SpikingModel(nn.Module):
+    r"""A converted network: every neuron fires at most once per inference.
+
+    :meth:`forward` takes the arguments of the ANN and evaluates the closed
+    form, one pass per layer; :func:`spikegraph.simulate` runs the time steps.
+    Made by :func:`spikegraph.convert`.
+
+    Args:
+        network (torch.fx.GraphModule): The graph of populations and spiking
+            layers.
+        spec (CallSpec): How the ANN is called.
+        config (ConversionConfig): How it was converted.
+        report (ConversionReport): What the conversion did and cost.
+    """
+
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        spec: CallSpec,
+        config: ConversionConfig,
+        report: ConversionReport,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.config = config
+        self.report = report
+        self._has_images = any(isinstance(m, nn.Conv2d) for m in network.modules())
+        for population in report.populations:
+            self.neurons[population.name].density = population.spikes_per_neuron
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the spiking network; arguments and result as the ANN's, but PyG data
+        that the ANN changes and returns is a copy. Spike times need full precision,
+        so that :obj:`torch.autocast` is ignored.
+
+        Raises:
+            ValueError: If features are not finite or inputs do not fit.
+        """
+        return self.returned(self.values(*args, **kwargs), args, kwargs)
+
+    @torch.no_grad()
+    def values(self, *args: Any, **kwargs: Any) -> Any:
+        """What :meth:`forward` returns, in plain dictionaries, lists and tuples."""
+        inputs = self._bind(*args, **kwargs)
+        tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
+        device = tensors[0].device.type if tensors else 'cpu'
+        checked = FiniteFeatures(self.spec.spelled_features(inputs))
+        with torch.autocast(device, enabled=False), checked:
+            if is_changed(self.network):
+                return self.network(**inputs)
+            return execute(self.network, inputs)
+
+    def returned(self, values: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Values in the structure that the ANN returns for the arguments."""
+        form = form_of(self.network)
+        if not form.reads_arguments:
+            return form.build(values)
+        args, kwargs = self._taken(args, kwargs)
+        return form.build(values, self.spec.given(*args, **kwargs))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SpikingModel:
+        """A copy, also of adjacencies that layers keep."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        return copied
+
+    def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The inputs of the network by name, checked."""
+        inputs = self._bind(*args, **kwargs)
+        for name, value in self.spec.spelled_features(inputs).items():
+            check_finite(name, value)
+        return inputs
+
+    def _taken(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments of the ANN, where PyG data may hold them."""
+        is_data = len(args) == 1 and not kwargs and isinstance(args[0], BaseData)
+        if is_data and not self.spec.takes_data:
+            return (), arguments_of(args[0], self.spec.names, self.spec.inputs)
+        return args, kwargs
+
+    def _bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        args, kwargs = self._taken(args, kwargs)
+        inputs = self.spec.bind(*args, **kwargs)
+        if self._has_images:
+            inputs = {name: _channels_last(value) for name, value in inputs.items()}
+        return inputs
+
+    @property
+    def neurons(self) -> dict[str, PhaseNeuron]:
+        """The populations by name, in the order they fire."""
+        modules = dict(self.network.named_modules())
+        targets = [str(n.target) for n in self.network.graph.nodes]
+        return {
+            target.split('.', 1)[1]: module
+            for target in targets
+            if isinstance(module := modules.get(target), PhaseNeuron)
+        }
+
+    @property
+    def latency_steps(self) -> int:
+        """Time steps of one inference: a window of :math:`T` steps for each
+        population that fires and one to charge the output.
+        """
+        return (self.depth + 1) * self.config.num_steps
+
+    @property
+    def depth(self) -> int:
+        """Populations on the longest path from input to output."""
+        depth: dict[fx.Node, int] = {}
+        for node in self.network.graph.nodes:
+            before = max((depth[n] for n in node.all_input_nodes), default=0)
+            fires = is_population(self.network, node)
+            module = module_of(self.network, node) if fires else None
+            depth[node] = before + isinstance(module, PhaseNeuron)
+        return max(depth.values())
+
+    @torch.no_grad()
+    def spikes(self, *args: Any, **kwargs: Any) -> dict[str, Spikes]:
+        """The spikes of every population, by name, for one inference."""
+        recorder = _Recorder(self.network)
+        run_interpreter(recorder, self.bind(*args, **kwargs))
+        return recorder.spikes
+
+    def extra_repr(self) -> str:
+        return f'num_steps={self.config.num_steps}, populations={len(self.neurons)}'
+
+
+def _channels_last(value: Any) -> Any:
+    """Images in the layout in which convolutions are fastest on a CPU."""
+    is_image = isinstance(value, Tensor) and value.dim() == 4
+    if not is_image or value.dtype != torch.float32 or value.is_cuda:
+        return value
+    return value.contiguous(memory_format=torch.channels_last)
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, network: fx.GraphModule) -> None:
+        super().__init__(network)
+        self.spikes: dict[str, Spikes] = {}
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return call_module(self.fetch_attr(target), args, kwargs)
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if is_population(self.module, n):  # type: ignore[arg-type]
+            self.spikes[population_name(n)] = value
+        return value

@@ -1,0 +1,306 @@
+"""The time-stepped run of a converted network: one binary spike at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from spikegraph.coding import Spikes
+from spikegraph.network.functions import check_answer
+from spikegraph.network.interpretation import (
+    arguments,
+    is_input,
+    is_population,
+    population_name,
+    run_node,
+)
+from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
+from spikegraph.running.model import SpikingModel
+
+EVENT_DTYPE = np.dtype(
+    [
+        ('t', np.int32),
+        ('layer', np.int16),
+        ('node', np.int32),
+        ('channel', np.int32),
+        ('polarity', np.int8),
+    ]
+)
+
+
+@dataclass
+class Simulation:
+    r"""What a time-stepped run produced.
+
+    Args:
+        output (Any): The output, as the network's :meth:`forward` returns it:
+            membrane potentials after the last charge window.
+        spikes (Dict[str, Spikes]): The spikes of each population, by name, in
+            firing order.
+        membrane (Dict[str, torch.Tensor]): The potential of each population
+            after its charge window, :math:`V / Q^{T-1}`, bias included, in the
+            units of the activation.
+        start_step (Dict[str, int]): The step at which each population's fire
+            window opens.
+        num_steps (int): The steps of the whole run.
+    """
+
+    output: Any
+    spikes: dict[str, Spikes] = field(default_factory=dict)
+    membrane: dict[str, Tensor] = field(default_factory=dict)
+    start_step: dict[str, int] = field(default_factory=dict)
+    num_steps: int = 0
+
+    @property
+    def spike_time(self) -> dict[str, Tensor]:
+        """The spike times of each population (uint8)."""
+        return {name: spikes.spike_time for name, spikes in self.spikes.items()}
+
+    def events(self) -> np.ndarray:
+        r"""All spikes as a structured array, ordered in time.
+
+        Fields: ``t`` (step of the run), ``layer`` (index of the population in
+        :obj:`spikes`), ``node`` and ``channel`` (row and flattened column of
+        the population), ``polarity`` (1 ON, -1 OFF).
+        """
+        parts = []
+        for layer, (name, spikes) in enumerate(self.spikes.items()):
+            times = spikes.phase().reshape(max(1, len(spikes.spike_time)), -1)
+            sign = spikes.polarity().reshape(times.shape)
+            node, channel = (times < spikes.code.num_steps).nonzero(as_tuple=True)
+            events = np.empty(len(node), dtype=EVENT_DTYPE)
+            step = times[node, channel].long()  # Bytes would overflow.
+            events['t'] = self.start_step[name] + step.cpu().numpy()
+            events['layer'] = layer
+            events['node'] = node.cpu().numpy()
+            events['channel'] = channel.cpu().numpy()
+            events['polarity'] = sign[node, channel].cpu().numpy()
+            parts.append(events)
+        events = np.concatenate(parts) if parts else np.empty(0, dtype=EVENT_DTYPE)
+        return events[np.argsort(events['t'], kind='stable')]
+
+
+@torch.no_grad()
+def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
+    r"""Runs every time step of a converted network.
+
+    Each population first charges for :math:`T` steps,
+    :math:`V \leftarrow Q V + L(s_t)`, while the binary spikes :math:`s_t` of
+    its sources pass through the real layers, then fires for :math:`T` steps.
+    A segment fed by several populations has one membrane compartment for each.
+    :meth:`SpikingModel.forward` must give the same spike times.
+
+    Args:
+        model (SpikingModel): The converted network.
+        *args (Any): The arguments of its :meth:`forward`, or PyG data.
+        **kwargs (Any): Keyword arguments of its :meth:`forward`.
+
+    Returns:
+        Simulation: Output, spikes and membranes.
+
+    Raises:
+        ValueError: If the inputs do not fit the model.
+    """
+    result = _Run(model, model.bind(*args, **kwargs)).run()
+    result.output = model.returned(result.output, args, kwargs)
+    return result
+
+
+class _Run:
+    """One simulation: sources (what emits a value to the segments behind it)
+    are evaluated in order, each from the segment in front of it.
+    """
+
+    def __init__(self, model: SpikingModel, inputs: dict[str, Any]) -> None:
+        self.network = model.network
+        self.analog = model.report.analog
+        self.num_steps = model.config.num_steps
+        self.nodes = list(self.network.graph.nodes)
+        self.inputs = inputs
+        self.static: dict[fx.Node, Any] = {}  # Values no spike changes.
+        self.spiking: dict[fx.Node, Spikes] = {}
+        self.feeds: dict[fx.Node, set[fx.Node]] = {}  # Sources of a segment.
+        self.result = Simulation(output=None)
+        self.window: dict[fx.Node, int] = {}
+        self.charged: dict[fx.Node, Tensor] = {}
+
+    def run(self) -> Simulation:
+        for node in self.nodes:
+            before = node.all_input_nodes
+            feeds = set().union(*(self.feeds.get(n, set()) for n in before))
+            if node.op == 'placeholder':
+                self.static[node] = self.inputs[str(node.target)]
+            elif is_population(self.network, node):
+                self._fire_population(node)
+                feeds = {node}
+            elif node.op == 'output':
+                found = pytree.tree_map_only(fx.Node, self._potential, node.args[0])
+                self.result.output = found
+                last = max(self.window.values(), default=-1)
+                self.result.num_steps = (last + 2) * self.num_steps
+            elif node.target is check_answer and feeds:
+                self._ask(node)
+            elif not feeds:
+                self.static[node] = run_node(self.network, node, self.static)
+            elif self._is_analog(node):
+                args = {n: self._potential(n) for n in before}
+                self.static[node] = run_node(self.network, node, args)
+                feeds = set()
+            self.feeds[node] = feeds
+        return self.result
+
+    def _is_analog(self, node: fx.Node) -> bool:
+        """Read-outs and analog leftovers see the charged potential."""
+        if node.name in self.analog:
+            return True
+        return node.meta.get('role') == 'readout'
+
+    def _fire_population(self, node: fx.Node) -> None:
+        module = self.network.get_submodule(str(node.target))
+        before = node.all_input_nodes
+        name = population_name(node)
+        if isinstance(module, SpikeGate):
+            self.spiking[node] = self._gate(module, node)
+            # A gate passes spikes on as they come: no window of its own.
+            sources = set().union(*(self.feeds.get(n, set()) for n in before))
+            self.window[node] = max(self.window[n] for n in sources)
+        else:
+            assert isinstance(module, PhaseNeuron)
+            potential = self._potential(before[0])
+            factor = self._potential(before[1]) if len(before) > 1 else None
+            scale = module.scale_for(potential, factor)
+            self.spiking[node] = _fire_window(potential, module, scale)
+            self.result.membrane[name] = potential
+            sources = self.feeds.get(before[0], set())
+            earlier = [self.window[n] for n in sources]
+            self.window[node] = max(earlier, default=-1) + 1
+            assert not (is_input(node) and earlier)
+        self.result.spikes[name] = self.spiking[node]
+        self.result.start_step[name] = self.window[node] * self.num_steps
+
+    def _spikes_at(self, node: fx.Node) -> Spikes:
+        """The spikes of a population, or those rows of it that were moved."""
+        if node in self.spiking:
+            return self.spiking[node]
+        env = {
+            n: self._spikes_at(n) if self.feeds.get(n) else self.static[n]
+            for n in node.all_input_nodes
+        }
+        spikes: Spikes = run_node(self.network, node, env)
+        return spikes
+
+    def _gate(self, gate: SpikeGate, node: fx.Node) -> Spikes:
+        """Step by step: ON passes with the first of its group, OFF with the
+        last (for a minimum, the other way round).
+        """
+        before = [n for n in node.all_input_nodes if self.feeds.get(n)]
+        sources = {n: self._spikes_at(n) for n in before}
+        first = next(iter(sources.values()))
+        silent = first.code.num_steps
+
+        def count(marks: dict[fx.Node, Tensor]) -> Tensor:
+            args, kwargs = arguments(node, {**self.static, **marks})
+            return gate.count(*args, **kwargs)
+
+        dtype = first.scale.dtype
+        size = count(
+            {
+                n: torch.ones(spikes.shape, dtype=dtype, device=spikes.device)
+                for n, spikes in sources.items()
+            }
+        )
+        num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
+        spike_time = torch.full_like(size, silent, dtype=torch.uint8)
+        for step in range(silent):
+            arriving = {}
+            for n, spikes in sources.items():
+                arriving[n] = (spikes.raster()[step] * spikes.polarity()).to(dtype)
+            num_on += count({n: value.clamp(min=0) for n, value in arriving.items()})
+            num_off += count({n: value.clamp(max=0) for n, value in arriving.items()})
+            all_on = (num_on == size) & (size > 0)
+            all_off = (-num_off == size) & (size > 0)
+            on = all_on if gate.smallest else num_on > 0
+            off = num_off < 0 if gate.smallest else all_off
+            waiting = spike_time == silent
+            spike_time[on & waiting] = step
+            spike_time[off & waiting] = silent + 1 + step
+        return Spikes(spike_time, first.code, first.scale)
+
+    def _potential(self, node: fx.Node) -> Any:
+        """The value of a node after all steps of its sources' spikes."""
+        if node in self.static:
+            return self.static[node]
+        if node in self.spiking:
+            return self.spiking[node].decode()
+        if node not in self.charged:
+            self.charged[node] = self._charge(node)
+        return self.charged[node]
+
+    def _charge(self, node: fx.Node) -> Tensor:
+        """Steps through the charge windows of a segment, one per source."""
+        sources = sorted(self.feeds[node], key=self.nodes.index)
+        segment = self._segment(node)
+        silent = {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
+        # With all sources silent a segment yields its bias, which enters once.
+        bias = self._run_segment(segment, silent)
+        potential = bias
+        for source in sources:
+            spikes = self.spiking[source]
+            membrane = torch.zeros_like(bias)
+            for step in range(spikes.code.num_steps):
+                current = {**silent, source: spikes.current(step)}
+                arriving = self._run_segment(segment, current) - bias
+                membrane = charge(membrane, arriving, spikes.code, step)
+            potential = potential + membrane * float(spikes.code.levels[-1])
+        return potential
+
+    def _ask(self, node: fx.Node) -> None:
+        """Checks a size of what spikes arrive at, as the closed form does."""
+        value = node.all_input_nodes[0]
+        silent = {
+            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[value]
+        }
+        found = {**self.static, **silent}
+        for part in self._segment(value):
+            found[part] = run_node(self.network, part, found)
+        run_node(self.network, node, found)
+
+    def _segment(self, target: fx.Node) -> list[fx.Node]:
+        """The nodes from the sources to ``target``, in order."""
+        needed, queue = {target}, [target]
+        while queue:
+            for node in queue.pop().all_input_nodes:
+                known = node in self.static or node in self.spiking or node in needed
+                if not known:
+                    needed.add(node)
+                    queue.append(node)
+        return [node for node in self.nodes if node in needed]
+
+    def _run_segment(
+        self, segment: list[fx.Node], currents: dict[fx.Node, Tensor]
+    ) -> Tensor:
+        env = {**self.static, **currents}
+        for node in segment:
+            env[node] = run_node(self.network, node, env)
+        return env[segment[-1]]
+
+
+def _fire_window(potential: Tensor, neuron: PhaseNeuron, scale: Tensor) -> Spikes:
+    code = neuron.code
+    spike_time = torch.full_like(potential, code.num_steps, dtype=torch.uint8)
+    has_fired = torch.zeros_like(potential, dtype=torch.bool)
+    tables = neuron.thresholds_for(potential)
+    for step in range(code.num_steps):
+        if tables is None:
+            spikes = fire(potential, code, step, has_fired, scale)
+        else:
+            spikes = tables.fire(potential, step, has_fired)
+        spike_time[spikes > 0] = step
+        spike_time[spikes < 0] = code.num_steps + 1 + step
+        has_fired |= spikes != 0
+    return Spikes(spike_time, code, scale)

@@ -1,0 +1,1 @@
+"""Datasets, models, training and experiments to try the library on."""

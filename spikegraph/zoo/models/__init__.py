@@ -1,0 +1,55 @@
+"""The networks used in examples and benchmarks, and how to train them."""
+
+from spikegraph.zoo.models.cnn import CNN
+from spikegraph.zoo.models.gcn import GCN
+from spikegraph.zoo.models.graph_training import predict, train_graph_model
+from spikegraph.zoo.models.image_training import train_image_classifier
+from spikegraph.zoo.models.molecule import MoleculeGNN
+from spikegraph.zoo.models.node_training import train_node_classifier
+from spikegraph.zoo.models.propagation import SGC, APPNPNet
+from spikegraph.zoo.models.recipe import (
+    GRAPH_MODELS,
+    IMAGE_MODELS,
+    NODE_MODELS,
+    GraphRecipe,
+    ImageRecipe,
+    TrainingRecipe,
+)
+from spikegraph.zoo.models.recipes import (
+    GRAPH_RECIPES,
+    IMAGE_RECIPES,
+    RECIPES,
+    get_recipe,
+    is_image_task,
+)
+from spikegraph.zoo.models.residual import GCN2, ResGCN
+from spikegraph.zoo.models.resnet import ResNet20
+from spikegraph.zoo.models.sage import GIN, SAGE
+
+__all__ = [
+    'APPNPNet',
+    'CNN',
+    'GCN',
+    'GCN2',
+    'GIN',
+    'GRAPH_MODELS',
+    'GRAPH_RECIPES',
+    'GraphRecipe',
+    'IMAGE_MODELS',
+    'IMAGE_RECIPES',
+    'ImageRecipe',
+    'MoleculeGNN',
+    'NODE_MODELS',
+    'RECIPES',
+    'ResGCN',
+    'ResNet20',
+    'SAGE',
+    'SGC',
+    'TrainingRecipe',
+    'get_recipe',
+    'is_image_task',
+    'predict',
+    'train_graph_model',
+    'train_image_classifier',
+    'train_node_classifier',
+]

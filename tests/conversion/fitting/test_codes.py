@@ -1,0 +1,152 @@
+import pytest
+import torch
+
+from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.conversion import ConversionConfig, fitting
+from spikegraph.conversion.fitting.codes import SortedValues, fit_code
+from spikegraph.conversion.fitting.compensation import compensate
+
+
+def coding_error(rows, code, scale):
+    positive = rows.clamp(min=0)
+    coded = Spikes.from_values(rows, code, scale.view(-1, 1)).decode()
+    return (coded - positive).square().sum(-1)
+
+
+@pytest.mark.parametrize('num_rows, size', [(1, 1), (1, 500), (4, 63)])
+def test_prefix_sums_give_the_error_of_any_code(num_rows, size):
+    rows = torch.randn(num_rows, size, dtype=torch.float64) + 1
+    data = SortedValues.of(rows)
+    for code in (PhaseCode(1, 2), PhaseCode(9, 1.4), PhaseCode.from_levels([3.0, 1.0])):
+        scale = torch.rand(num_rows, dtype=torch.float64) + 0.2
+        levels = scale.view(-1, 1, 1) * code.levels
+        thresholds = scale.view(-1, 1, 1) * code.thresholds
+        expected = coding_error(rows, code, scale)
+        found = data.error(levels, thresholds).view(-1)
+        assert torch.allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize('per_row', [False, True])
+def test_mse_scale_is_near_the_best_of_a_dense_grid(per_row):
+    rows = torch.rand(3 if per_row else 1, 400, dtype=torch.float64) ** 3
+    config = ConversionConfig(num_steps=6, base=1.6)
+    code, scale, error = fit_code(rows, config, signed=False)
+    found = coding_error(rows, code, scale)
+    assert torch.allclose(found.sum(), torch.tensor(error).double())
+    grid = torch.linspace(0.05, 1.2, 400, dtype=torch.float64)
+    dense = torch.stack([coding_error(rows, code, s.expand(len(rows))) for s in grid])
+    assert (found <= 1.03 * dense.amin(dim=0)).all()
+
+
+def test_auto_base_suits_the_range():
+    wide = torch.logspace(-4, 0, 2000, dtype=torch.float64).view(1, -1)
+    narrow = torch.linspace(0.8, 1, 2000, dtype=torch.float64).view(1, -1)
+    config = ConversionConfig(num_steps=8)
+    assert fit_code(wide, config, False)[0].base > 1.3
+    assert fit_code(narrow, config, False)[0].base < 1.05
+
+
+@pytest.mark.parametrize('levels', ['geometric', 'fitted'])
+def test_rows_of_most_energy_decide_on_the_base(levels, monkeypatch):
+    rows = torch.randn(40, 300, dtype=torch.float64).relu() ** 2
+    rows[::2] *= 0.01  # What matters little.
+    rows[1::2] = rows[1::2].clamp(min=0.3)
+    config = ConversionConfig(num_steps=8, levels=levels)
+    code, scale, error = fit_code(rows, config, False)
+    searched = []
+    search = fitting._search_base
+    monkeypatch.setattr(fitting, 'NUM_ROWS', 20)
+    monkeypatch.setattr(
+        fitting,
+        '_search_base',
+        lambda data, *a: searched.append(data) or search(data, *a),
+    )
+    found, scales, some = fit_code(rows, config, False)
+    assert [len(data.values) for data in searched] == [20]
+    assert searched[0].energy.min() > rows[::2].square().sum(-1).max()
+    assert torch.allclose(found.levels, code.levels, rtol=0.05)
+    assert len(scales) == 40 and some == pytest.approx(error, rel=0.05)
+    assert coding_error(rows, found, scales).sum().item() == pytest.approx(some)
+
+
+def test_fitted_levels_satisfy_lloyds_conditions():
+    rows = torch.randn(1, 5000, dtype=torch.float64).abs()
+    config = ConversionConfig(num_steps=5, levels='fitted')
+    code, scale, error = fit_code(rows, config, False)
+    times = Spikes.from_values(rows, code, scale).spike_time
+    for t, level in enumerate((scale * code.levels).tolist()):
+        centroid = float(rows[times == t].mean())
+        assert abs(centroid - level) < 0.02 * level
+    geometric = fit_code(rows, ConversionConfig(num_steps=5), False)[2]
+    assert error < 0.95 * geometric
+
+
+@pytest.mark.parametrize('levels', ['geometric', 'fitted'])
+@pytest.mark.parametrize('num_steps', [1, 8, 126])
+def test_degenerate_rows(levels, num_steps):
+    config = ConversionConfig(num_steps=num_steps, levels=levels)
+    for rows in (
+        torch.full((1, 10), 0.3),
+        torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 4.0]]),  # A dead channel.
+        torch.full((1, 1), 1e-6),
+        torch.tensor([[1e6, 1e-6]]),
+    ):
+        code, scale, error = fit_code(rows, config, False)
+        assert code.num_steps == num_steps and (scale > 0).all()
+        assert scale.isfinite().all() and error >= -1e-3 * float(rows.square().sum())
+
+
+def test_ridge_finds_the_weights_behind_noisy_features():
+    torch.manual_seed(0)
+    x, weight = torch.randn(500, 6), torch.randn(3, 6)
+    target = x @ weight.t() + 0.5
+    wrong = weight + 0.3 * torch.randn(3, 6)
+    delta, shift = compensate(x, target - x @ wrong.t(), target)
+    assert (wrong + delta - weight).norm() < 0.01 * weight.norm()
+    assert (shift - 0.5).abs().max() < 0.01
+    nothing, shift = compensate(None, target - x @ weight.t(), target)
+    assert nothing is None
+    assert torch.allclose(shift, torch.full((3,), 0.5), atol=1e-5)
+
+
+def test_ridge_corrects_each_group_by_itself():
+    torch.manual_seed(0)
+    x, weight = torch.randn(500, 2, 4), torch.randn(6, 4)
+    target = torch.einsum('ngf,gof->ngo', x, weight.view(2, 3, 4)).flatten(1)
+    delta, shift = compensate(x, target, target)
+    assert (delta - weight).norm() < 0.01 * weight.norm()
+    assert shift.abs().max() < 0.01
+
+
+def test_correction_that_does_not_hold_up_is_dropped():
+    torch.manual_seed(0)
+    x, weight = torch.randn(100, 70), torch.randn(2, 70)
+    target = x @ weight.t()
+    assert compensate(x, 3 * torch.randn(100, 2), target) is None  # Noise.
+    assert compensate(x, torch.zeros(100, 2), target) is None  # Nothing to do.
+
+
+@pytest.mark.parametrize(
+    'kwargs, match',
+    [
+        (dict(num_steps=0), r"'num_steps' to be at least 1 \(got 0\)"),
+        (dict(num_steps=127), r'at most 126.*\(got 127\)'),
+        (dict(base=1.0), r"'base' to be greater than 1 \(got 1.0\)"),
+        (dict(base='two'), r"'base' to be a number.*\(got 'two'\)"),
+        (dict(scale=-1.0), r"'scale' to be 'mse', 'max' or.*\(got -1.0\)"),
+        (dict(scale=('percentile', 101)), r'in \(0, 100\] \(got 101\)'),
+        (dict(threshold_shift=0), r'in \(0, 1\] \(got 0\)'),
+        (dict(levels='best'), r"'geometric', 'fitted' \(got 'best'\)"),
+        (dict(compensate='all'), r"None, 'bias', 'ridge' \(got 'all'\)"),
+        (dict(per_channel='yes'), r"'per_channel' to be one of.*\(got 'yes'\)"),
+        (dict(levels='fitted', base=2), r"\(got 2, None, 'mse'\)"),
+    ],
+)
+def test_config_errors(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        ConversionConfig(**kwargs)
+
+
+def test_config_round_trip():
+    config = ConversionConfig(num_steps=7, scale=('percentile', 99.0), base=1.5)
+    assert ConversionConfig.from_dict(config.to_dict()) == config
