@@ -3,8 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -15,26 +14,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from spikegraph.calls.call import CallSpec, defaults_of, parameters_of
+from spikegraph.calls.call import CallSpec
+from spikegraph.calls.inputs import is_plain
 from spikegraph.calls.wrappers import unwrap
-from spikegraph.conversion.passes.structure import build_structure
 from spikegraph.files import write_file
 from spikegraph.kernels.sparse_parts import join_sparse, split_sparse
 from spikegraph.network import ConversionConfig, ConversionReport
-from spikegraph.nn import PhaseNeuron
+from spikegraph.network.network import Network
+from spikegraph.network.packing import Packer, Unpacker
+from spikegraph.network.registry import Registry, of_model
+from spikegraph.network.roles import Role
 from spikegraph.running.model import SpikingModel
 from spikegraph.schema import from_json, to_json
 
 FORMAT = 'spikegraph'
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _CHECKSUM = 'sha256'
 _LONGEST_REASON = 400
 _REMEDY = (
     'The file was edited or damaged; copy it again, or convert and save the network '
     'again'
 )
-# What the model brings itself, and what is for messages only.
-_NOT_SAVED = ('defaults',)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class _Header:
     spec: CallSpec
     config: ConversionConfig
     report: ConversionReport
+    network: Any
 
 
 def save(snn: SpikingModel, path: str | PathLike[str]) -> None:
@@ -57,8 +58,8 @@ def save(snn: SpikingModel, path: str | PathLike[str]) -> None:
         path (str or os.PathLike): The file. An existing one keeps its mode.
 
     Raises:
-        ValueError: If :obj:`snn` is no converted network, or if it was
-            specialised to an argument that JSON cannot hold.
+        ValueError: If :obj:`snn` is no converted network, or holds what a file cannot,
+            such as a function without a name; the message says which.
         OSError: If the file cannot be written, or is a folder or a device, which
             stay as they are.
     """
@@ -82,10 +83,10 @@ def to_bytes(snn: SpikingModel) -> bytes:
             f"Expected 'snn' to be a SpikingModel (got {type(snn).__name__}); convert it "
             'first'
         )
-    spec = replace(snn.spec, defaults={})
-    header = to_json(_Header(FORMAT_VERSION, spec, snn.config, snn.report))
-    for name in _NOT_SAVED:
-        del header['spec'][name]
+    packer = Packer()
+    network = packer.pack(snn.network.state())
+    spec = replace(snn.spec, defaults=_plain(snn.spec.defaults))
+    header = to_json(_Header(FORMAT_VERSION, spec, snn.config, snn.report, network))
     try:
         text = json.dumps(header)
     except TypeError as error:
@@ -94,21 +95,29 @@ def to_bytes(snn: SpikingModel) -> bytes:
             f'{snn.spec.constants})'
         ) from error
     tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in split_sparse(snn.network.state_dict()).items()
+        name: value.cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in split_sparse(packer.tensors).items()
     }
     metadata = {FORMAT: text, _CHECKSUM: _checksum(text, tensors)}
     return serialize(tensors, metadata=metadata)
 
 
-def load(path: str | PathLike[str], model: nn.Module) -> SpikingModel:
-    r"""Loads what :func:`save` wrote; the file never runs code.
+def load(
+    path: str | PathLike[str],
+    model: nn.Module | None = None,
+    known: Sequence[Any] = (),
+) -> SpikingModel:
+    r"""Loads what :func:`save` wrote: all of it, so that neither the model nor its class
+    are needed. A file runs no code, and builds only types, and calls only functions, of
+    PyTorch, PyG and this package.
 
     Args:
         path (str or os.PathLike): The file.
-        model (torch.nn.Module): A model of the class and size that was
-            converted; it gives the structure, its weights are not used and it
-            is not changed.
+        model (torch.nn.Module, optional): A model whose class, and those of its parts,
+            are known, as by :obj:`known`. Only a network that kept modules or functions
+            of yours needs them. (default: :obj:`None`)
+        known (Sequence[Any], optional): Types and functions of yours that the file may
+            name. (default: :obj:`()`)
 
     Returns:
         SpikingModel: The network, on the CPU.
@@ -116,56 +125,38 @@ def load(path: str | PathLike[str], model: nn.Module) -> SpikingModel:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, foreign, changed since it was saved,
-            or from another version, or if :obj:`model` has another structure.
+            or from another version, or names what is not known.
     """
     if not Path(path).is_file():
         found = 'something else' if Path(path).exists() else 'none'
         raise FileNotFoundError(
             f"Expected a file at '{path}' (found {found}); 'spikegraph.save' writes one"
         )
-    model = unwrap(model)
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            "Expected 'model' to be a torch.nn.Module of the class and size that was "
-            f"converted to '{path}' (got {type(model).__name__})"
-        )
     header, tensors = _read(path)
-    report = header.report
-    spec = replace(header.spec, defaults=defaults_of(model))
-    _check_parameters(path, spec, model)
-    with _building(path, report, model):
-        structure = build_structure(model, spec, header.config, report.affine)
-        if structure.spec.read != spec.read:
-            raise ValueError(
-                f'expected it to read {", ".join(spec.read)} (got '
-                f'{", ".join(structure.spec.read)})'
-            )
-        network = structure.network
-        _fit_shapes(network, tensors)
-        weights = [t.dtype for name, t in tensors.items() if name.endswith('.weight')]
-        if weights:
-            network.to(weights[0])
-        network.load_state_dict(tensors)
-        _check_populations(structure.populations, report)
-        return SpikingModel(network, spec, header.config, report)
-
-
-@contextmanager
-def _building(
-    path: str | PathLike[str], report: ConversionReport, model: nn.Module
-) -> Iterator[None]:
-    """Whatever goes wrong while the saved description and the model are brought
-    together says that they do not fit."""
+    own = [] if model is None else of_model(unwrap(model))
+    registry = Registry([*own, *known])
     try:
-        yield
-    except Exception as error:
+        network = Network.from_state(Unpacker(tensors, registry).unpack(header.network))
+        network.check(registry)
+        names = {n.record.label for n in network.nodes if n.role is Role.POPULATION}
+        if names != {population.name for population in header.report.populations}:
+            raise ValueError(
+                'the populations of the network are not those of the report'
+            )
+        return SpikingModel(network, header.spec, header.config, header.report)
+    except Exception as error:  # Whatever a changed file leads to.
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"Expected 'model' to have the structure of the {report.model} saved in "
-            f"'{path}' (got {type(model).__name__}): "
-            f'{textwrap.shorten(reason, _LONGEST_REASON)}. Make the model as it was made '
-            'before the conversion'
+            f"Expected '{path}' to hold a network that can be built: "
+            f'{textwrap.shorten(reason, _LONGEST_REASON)}. {_REMEDY}'
         ) from error
+
+
+def _plain(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Default values that a file can hold; the others are given, or not read."""
+    return {
+        name: value if is_plain(value) else None for name, value in defaults.items()
+    }
 
 
 def _read(path: str | PathLike[str]) -> tuple[_Header, dict[str, Tensor]]:
@@ -211,8 +202,6 @@ def _parse(path: str | PathLike[str], text: str) -> _Header:
             'spikegraph that wrote it'
         )
     try:
-        for name in _NOT_SAVED:
-            header['spec'] = {**header['spec'], name: {}}
         return from_json(_Header, header, 'header')
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError) else repr(error)
@@ -229,38 +218,3 @@ def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
         found.update(f'\n{name}\n{tensor.dtype}\n{tuple(tensor.shape)}\n'.encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
-
-
-def _check_populations(populations: Any, report: ConversionReport) -> None:
-    expected = {name.split('.', 1)[1] for name in populations}
-    found = {population.name for population in report.populations}
-    if found != expected:
-        raise ValueError(
-            f'populations {sorted(expected)} are in the network, {sorted(found)} in the '
-            'report'
-        )
-
-
-def _check_parameters(
-    path: str | PathLike[str], spec: CallSpec, model: nn.Module
-) -> None:
-    names = tuple(parameters_of(model))
-    if names != spec.names:
-        raise ValueError(
-            f"Expected 'model' to have a forward({', '.join(spec.names)}), as saved in "
-            f"'{path}' (got {type(model).__name__}.forward({', '.join(names)}))"
-        )
-
-
-def _fit_shapes(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Scales, and biases that compensation added, have no shape until now."""
-    for name, module in network.named_modules():
-        if isinstance(module, PhaseNeuron) and f'{name}.scale' in tensors:
-            module.scale = torch.empty_like(tensors[f'{name}.scale'])
-        elif f'{name}.bias' in tensors and getattr(module, 'bias', 0) is None:
-            module.bias = nn.Parameter(torch.empty_like(tensors[f'{name}.bias']))
-    for name, tensor in tensors.items():
-        path, _, attribute = name.rpartition('.')
-        if tensor.layout != torch.strided:  # Of any number of entries.
-            buffers = network.get_submodule(path)._buffers
-            buffers.update({attribute: tensor.clone()} if attribute in buffers else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,6 +179,15 @@ def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(model.forward).parameters
     return {k: p for k, p in parameters.items() if p.kind not in variadic}
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A text that models of one class and size share: names and shapes of parameters."""
+    parts = [type(model).__name__]
+    for name, value in model.named_parameters():
+        is_known = not nn.parameter.is_lazy(value)
+        parts.append(f'{name} {tuple(value.shape) if is_known else "?"}')
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
 
 
 def split_arguments(

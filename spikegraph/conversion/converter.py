@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from spikegraph.calls.call import call_spec, copy_of, run_copy
+from spikegraph.calls.call import call_spec, copy_of, fingerprint, run_copy
 from spikegraph.calls.checks import check_finite, check_static
 from spikegraph.calls.inputs import spell
-from spikegraph.calls.outputs import Form, form_of
+from spikegraph.calls.outputs import Form
 from spikegraph.calls.samples import as_calls
 from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.conversion.fitting.calibration import (
@@ -105,11 +105,11 @@ def convert(
         for leaf in spec.read_leaves:
             check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
     calibration = calibrate(structure, inputs, config, progress)
-    _verify(model, calls, calibration, form_of(structure.network))
+    _verify(model, calls, calibration, structure.network.form)
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):
             module.clear_cache()
-    report = _report(structure, calibration, affine, type(model).__name__, config)
+    report = _report(structure, calibration, affine, model, config)
     snn = SpikingModel(structure.network, spec, config, report)
     _check_claims(snn, calls, calibration)
     return snn
@@ -181,7 +181,7 @@ def _report(
     structure: Structure,
     calibration: Calibration,
     affine: list[str],
-    model: str,
+    model: nn.Module,
     config: ConversionConfig,
 ) -> ConversionReport:
     network = structure.network
@@ -209,7 +209,8 @@ def _report(
         if isinstance(module, SpikingLayer)
     }
     return ConversionReport(
-        model=model,
+        model=type(model).__name__,
+        fingerprint=fingerprint(model),
         levels=config.levels or 'geometric',
         per_channel=bool(config.per_channel),
         populations=populations,

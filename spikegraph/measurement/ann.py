@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from spikegraph.calls.call import copy_of, split_arguments
 from spikegraph.calls.wrappers import plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
-from spikegraph.measurement.marks import Mark, Marks
+from spikegraph.measurement.marks import Mark, Marks, tensors_in
 from spikegraph.measurement.operations import OperationCounter
 from spikegraph.measurement.roles import PRODUCTS
+from spikegraph.network.graph import Node, arguments
+from spikegraph.network.interpreter import AnalogReading
+from spikegraph.network.network import Network
+from spikegraph.nn import Analog, Operation, SpikingAffine
+from spikegraph.running.model import SpikingModel
 
-_OURS = ('products', 'pools', 'neurons', 'gates', 'factors', 'relays')
 _FIELDS = (
     *('ann_macs', 'ann_macs_nonzero', 'ann_aggregation_macs'),
     'ann_multiplications',
@@ -28,31 +33,21 @@ class RowFinder:
     the layer it is inside of, or of a layer inside the same module.
 
     Args:
-        network (torch.fx.GraphModule): The converted structure, as it was traced.
-        names (Callable): The name of a node's row.
+        network (Network): The converted network.
         rows (Dict[str, LayerCounts]): The rows that there are.
     """
 
-    def __init__(
-        self,
-        network: fx.GraphModule,
-        names: Callable[[fx.Node], str],
-        rows: dict[str, LayerCounts],
-    ) -> None:
+    def __init__(self, network: Network, rows: dict[str, LayerCounts]) -> None:
         self.at: dict[str, list[str]] = {}  # Rows of modules that are called.
         self.inside: dict[str, list[str]] = {}  # Rows made of what a module does.
         self.paths: list[tuple[str, str]] = []
-        for node in network.graph.nodes:
-            if node.op not in ('call_module', 'call_function', 'call_method'):
+        for node in network.nodes:
+            if not node.op.startswith('call'):
                 continue
-            name = names(node)
-            stack = list(node.meta.get('nn_module_stack', {}).values())
-            around = str(stack[-1][0]) if stack else ''
-            target = str(node.target)
-            first, _, rest = target.partition('.')
-            if node.op == 'call_module' and first not in _OURS:
-                self.at.setdefault(target, []).append(name)
-                self.paths.append((target, name))
+            name, around = node.record.row, node.record.origin
+            if node.op == 'call_module' and not node.record.is_own:
+                self.at.setdefault(node.target, []).append(name)
+                self.paths.append((node.target, name))
             elif name in rows and rows[name].role == 'layer':
                 self.inside.setdefault(around, []).append(name)
                 self.paths.append((around, name))
@@ -169,3 +164,90 @@ class _Watch:
 
     def _leave(self, *_: Any) -> None:
         self.stack.pop()
+
+
+class AnalogCounter(AnalogReading):
+    """One inference of the ANN, as its network is read where the model itself is not
+    at hand: the layers are those of the spiking network, with batch norms folded.
+
+    Args:
+        snn (SpikingModel): The spiking network.
+        inputs (Dict[str, Any]): Its inputs by name.
+        signals (Set[str]): The names of those that are features.
+
+    Attributes:
+        found (Dict[str, Counts]): What was counted, by the row of the node.
+        uncounted (List[str]): What could not be.
+    """
+
+    forgets = False
+
+    def __init__(
+        self, snn: SpikingModel, inputs: dict[str, Any], signals: set[str]
+    ) -> None:
+        super().__init__(snn.network)
+        self.found: dict[str, Counts] = {}
+        self.marks = Marks()
+        for parameter in self.network.parameters():
+            self.marks[parameter] = Mark('weight')
+        for name, value in tensors_in(inputs):
+            self.marks[value] = Mark('signal' if name in signals else 'fixed')
+        self.counter = OperationCounter(self.marks, self._counts)
+        self.run(inputs)
+        unknown = dict.fromkeys(self.counter.uncounted)
+        self.uncounted = [f'{name} of the ANN' for name in unknown]
+
+    def _counts(self, _: str) -> Counts:
+        return self.found.setdefault(self.row, Counts())
+
+    def evaluate(self, node: Node) -> Any:
+        self.row = node.record.row
+        return super().evaluate(node)
+
+    def call(self, node: Node) -> Any:
+        with self.counter:
+            return super().call(node)
+
+    def _marked(self, value: Any) -> Any:
+        for part in pytree.tree_leaves(value):
+            if isinstance(part, Tensor):
+                self.marks[part] = Mark('signal')
+        return value
+
+    def population(self, node: Node) -> Any:
+        return self._marked(super().population(node))
+
+    def gate(self, node: Node) -> Any:
+        return self._marked(super().gate(node))
+
+    def layer(self, node: Node) -> Any:
+        layer = self.network.operation(node)
+        if isinstance(layer, SpikingAffine):
+            return self.call(node)
+        args, kwargs = arguments(node, self.env)
+        x, counts = (args[0] if args else kwargs['x']), self._counts('')
+        for item in layer.operations(*args, **kwargs):
+            if item.kind == 'transform':
+                counts.ann_macs += item.num
+                counts.ann_macs_nonzero += _num_met(x, item)
+            elif item.kind != 'scaling':  # Edges bring the factors of nodes with them.
+                counts.ann_aggregation_macs += item.num
+        return self._marked(super().call(node))
+
+    def analog(self, node: Node) -> Any:
+        module = self.network.operation(node)
+        if not isinstance(module, Analog):
+            return self.call(node)
+        args, _ = arguments(node, self.env)
+        self._counts('').ann_macs += module.macs(*args)
+        return self._marked(super().call(node))
+
+
+def _num_met(x: Any, item: Operation) -> int:
+    """The products with values that are not zero."""
+    parts = [p for p in pytree.tree_leaves(x) if isinstance(p, Tensor)]
+    size = sum(part.numel() for part in parts)
+    if isinstance(item.fan_out, Tensor) and len(parts) == 1:
+        return int(((parts[0] != 0) * item.fan_out).sum(dtype=torch.float64))
+    num = sum(int(part.count_nonzero()) for part in parts)
+    return item.num * num // max(1, size)

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch_geometric.data.data import BaseData
 from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.coding import Spikes
-from spikegraph.conversion.features.sources import inputs_behind
-from spikegraph.conversion.operations.rules import rule_for
-from spikegraph.conversion.passes.distribution import SUM
 from spikegraph.kernels import propagate
 from spikegraph.measurement.arrivals import are_many
 from spikegraph.measurement.counts import Counts, LayerCounts
-from spikegraph.measurement.marks import Mark, Marks
+from spikegraph.measurement.marks import Mark, Marks, tensors_in
 from spikegraph.measurement.operations import OperationCounter
-from spikegraph.network.interpretation import (
-    arguments,
-    is_input,
-    is_population,
-    run_node,
-)
-from spikegraph.network.naming import operation_of
+from spikegraph.network.graph import Node, arguments
+from spikegraph.network.interpreter import Interpreter, run_node
+from spikegraph.network.roles import Role
 from spikegraph.nn import (
     Analog,
     GraphFilter,
@@ -38,103 +28,101 @@ from spikegraph.nn import (
     SpikingLayer,
 )
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.routing import gather_rows, trim_rows
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel
 
 
-class Counter:
+class Counter(Interpreter):
     """One inference of a spiking network, counted node by node.
 
     Args:
         snn (SpikingModel): The network.
         inputs (Dict[str, Any]): Its inputs by name.
+
+    Attributes:
+        rows (Dict[str, LayerCounts]): What was counted, by the label of the node.
+        uncounted (List[str]): What could not be.
+        result (Any): What the network returned.
     """
 
+    forgets = False
+
     def __init__(self, snn: SpikingModel, inputs: dict[str, Any]) -> None:
-        self.network = snn.network
-        self.analog = snn.report.analog
-        self.signals = signal_names(snn)
+        super().__init__(snn.network)
         self.rows: dict[str, LayerCounts] = {}
         self.uncounted: list[str] = []
-        self.arrivals: dict[fx.Node, Tensor] = {}  # Of values that are spikes.
+        self.arrivals: dict[Node, Tensor] = {}  # Of values that are spikes.
+        self.sources: dict[Node, frozenset[Node]] = {}
         self.marks = Marks()
         for parameter in self.network.parameters():
             self.marks[parameter] = Mark('weight')
+        signals = signal_names(snn)
         for name, value in tensors_in(inputs):
-            self.marks[value] = Mark('signal' if name in self.signals else 'fixed')
-        self.env: dict[fx.Node, Any] = {}
-        sources: dict[fx.Node, frozenset[fx.Node]] = {}
-        for node in self.network.graph.nodes:
-            before = node.all_input_nodes
-            feeds: frozenset[fx.Node] = frozenset().union(*(sources[n] for n in before))
-            self._run(node, inputs)
-            if is_population(self.network, node):
-                self._count_population(node, feeds)
-                feeds = frozenset([node])
-            elif node.op == 'output':
-                self._count_readout(node, sources)
-            sources[node] = feeds
+            self.marks[value] = Mark('signal' if name in signals else 'fixed')
+        self.result = self.run(inputs)
         for row in self.rows.values():  # The ANN is counted by running it.
             counts = row.counts
             counts.ann_macs = counts.ann_macs_nonzero = 0
             counts.ann_aggregation_macs = counts.ann_multiplications = 0
 
-    @property
-    def output(self) -> Any:
-        """What the network returned."""
-        return next(reversed(self.env.values()))
+    def evaluate(self, node: Node) -> Any:
+        feeds = (self.sources[n] for n in node.all_input_nodes)
+        self.sources[node] = frozenset().union(*feeds)
+        value = self.env[node] = super().evaluate(node)
+        return value
 
-    def _run(self, node: fx.Node, inputs: dict[str, Any]) -> None:
-        """Evaluates a node, and counts it unless it is a population."""
-        operation = operation_of(self.network, node)
-        if node.op == 'placeholder':
-            self.env[node] = inputs[str(node.target)]
-            return
-        is_spiking = is_population(self.network, node)
-        rule = rule_for(operation) if node.op.startswith('call') else None
-        is_layer = isinstance(operation, SpikingLayer)
-        kept = isinstance(operation, (SpikingAffine, Analog))
-        is_source = rule is not None and rule.kind == 'source'
-        if is_spiking or node.op in ('output', 'get_attr') or is_source:
-            value = run_node(self.network, node, self.env)
-        elif is_layer and not kept:
-            value = run_node(self.network, node, self.env)
-            self._count_layer(node, operation)
-        elif node.target is values_of:
-            value = values_of(self.env[node.all_input_nodes[0]])
-        elif isinstance(operation, Analog):
-            value = run_node(self.network, node, self.env)
-            self._count_analog(node, operation, value)
-        else:
-            value = self._run_counted(node)
-        self.env[node] = value
-        if is_source:
-            self._count_source(node, value)
-        self._mark(node, operation, value)
+    def population(self, node: Node) -> Any:
+        value = self.env[node] = self.call(node)
+        self.arrivals[node] = (value.spike_time != value.code.num_steps).double()
+        self._count_population(node, self.sources[node])
+        self.sources[node] = frozenset([node])
+        return value
 
-    def _mark(self, node: fx.Node, operation: Any, value: Any) -> None:
-        """Notes which spikes a value is made of, where nothing has yet."""
-        spikes = None
-        if isinstance(value, Spikes) and is_population(self.network, node):
-            fired = value.spike_time != value.code.num_steps
-            self.arrivals[node] = fired.to(torch.float64)
-            return
-        if node.target is values_of:
-            spikes = self.arrivals.get(node.all_input_nodes[0])
-        elif _sums_rows(operation):
-            spikes = self._summed(node, operation)
-        elif not isinstance(operation, SpikingLayer) or isinstance(
-            operation, SpikingAffine
-        ):
-            rule = rule_for(operation) if node.op.startswith('call') else None
-            if rule is None or rule.kind != 'source':
-                return
+    gate = population
+
+    def output(self, node: Node) -> Any:
+        self._count_readout(node)
+        return self.call(node)
+
+    def layer(self, node: Node) -> Any:
+        layer = self.network.operation(node)
+        if isinstance(layer, SpikingAffine):
+            return self._run_counted(node)
+        value = self.call(node)
+        self._count_layer(node, layer)
+        spikes = self._summed(node, layer) if _sums_rows(layer) else None
+        return self._marked(value, spikes)
+
+    def decode(self, node: Node) -> Any:
+        source = node.all_input_nodes[0]
+        return self._marked(values_of(self.env[source]), self.arrivals.get(source))
+
+    def current(self, node: Node) -> Any:
+        value = self.call(node)
+        self._count_source(node, value)
+        return self._marked(value)
+
+    def analog(self, node: Node) -> Any:
+        module = self.network.operation(node)
+        if not isinstance(module, Analog):
+            return self._run_counted(node)
+        value = self.call(node)
+        self._count_analog(node, module, value)
+        return value
+
+    def affine(self, node: Node) -> Any:
+        return self._run_counted(node)
+
+    move = size = read_out = structure = check = affine
+
+    def _marked(self, value: Any, spikes: Tensor | None = None) -> Any:
+        """Notes which spikes a value is made of."""
         for part in pytree.tree_leaves(value):
             if isinstance(part, Tensor):
                 self.marks[part] = Mark('signal', spikes)
+        return value
 
-    def _summed(self, node: fx.Node, layer: Any) -> Tensor | None:
+    def _summed(self, node: Node, layer: Any) -> Tensor | None:
         """The spikes that arrive where a layer without weights sums them up, unless
         they are so many that the sums are better read as real values.
         """
@@ -151,20 +139,20 @@ class Counter:
             return None
         return summed.view(len(summed), *shape[1:])
 
-    def _spikes(self, node: fx.Node) -> Tensor | None:
+    def _spikes(self, node: Node) -> Tensor | None:
         """How many spikes a value is made of, if of nothing else."""
         value = self.env[node]
         if isinstance(value, Tensor):
             return self.marks[value].arrivals
         return self.arrivals.get(node)
 
-    def _run_counted(self, node: fx.Node) -> Any:
+    def _run_counted(self, node: Node) -> Any:
         """Evaluates a node on decoded values, and counts what that does."""
         row: list[Counts] = []
 
         def counts(_: str) -> Counts:
             if not row:
-                role = 'analog' if node.name in self.analog else 'elementwise'
+                role = 'analog' if node.role is Role.ANALOG else 'elementwise'
                 row.append(self._row(node, role))
             return row[0]
 
@@ -174,23 +162,23 @@ class Counter:
             if n in spiking:
                 found[n] = values_of(found[n])
                 self.marks[found[n]] = Mark('signal', self.arrivals.get(n))
-            if node.name in self.analog:
+            if node.role is Role.ANALOG:
                 self._forget_spikes(found[n])
         counter = OperationCounter(self.marks, counts, follows=True)
         with counter:
             value = run_node(self.network, node, found)
-        if node.name in self.analog:
+        if node.role is Role.ANALOG:
             self._count_rest(node, value, bool(counter.uncounted))
         else:
             self.uncounted += [
                 f'{node.name} ({name})' for name in dict.fromkeys(counter.uncounted)
             ]
-        if row and node.name.startswith(f'{SUM}_'):  # In one membrane.
+        if row and node.record.joins:  # In one membrane.
             row[0].accumulates, row[0].adds = row[0].adds, 0
         if row and row[0] == Counts():
-            del self.rows[row_name(node)]
+            del self.rows[node.record.row]
         elif row and (row[0].synops or row[0].snn_macs or row[0].accumulates):
-            made = self.rows[row_name(node)]
+            made = self.rows[node.record.row]
             made.role = 'layer' if made.role == 'elementwise' else made.role
         moved = run_node(self.network, node, self.env) if spiking else None
         if isinstance(moved, Spikes):
@@ -205,11 +193,11 @@ class Counter:
             if isinstance(part, Tensor) and self.marks[part].kind == 'signal':
                 self.marks[part] = Mark('signal')
 
-    def _row(self, node: fx.Node, role: str) -> Counts:
-        name = row_name(node)
+    def _row(self, node: Node, role: str) -> Counts:
+        name = node.record.row
         return self.rows.setdefault(name, LayerCounts(name, role)).counts
 
-    def _count_rest(self, node: fx.Node, value: Any, unknown: bool) -> None:
+    def _count_rest(self, node: Node, value: Any, unknown: bool) -> None:
         """What is analog is billed once for each value, besides its products."""
         counts = self._row(node, 'analog')
         size = value.numel() if isinstance(value, Tensor) else 0
@@ -219,16 +207,16 @@ class Counter:
         counts.analog_values += size
         counts.ann_activations += size
 
-    def _count_analog(self, node: fx.Node, operation: Analog, value: Any) -> None:
+    def _count_analog(self, node: Node, operation: Analog, value: Any) -> None:
         counts = self._row(node, 'analog')
         args, _ = arguments(node, self.env)
         size = value.numel() if isinstance(value, Tensor) else 0
         counts.snn_macs = operation.macs(*_decoded(args))
         counts.analog_values = counts.ann_activations = size
 
-    def _count_population(self, node: fx.Node, feeds: frozenset[fx.Node]) -> None:
+    def _count_population(self, node: Node, feeds: frozenset[Node]) -> None:
         spikes: Spikes = self.env[node]
-        neuron = self.network.get_submodule(str(node.target))
+        neuron = self.network.operation(node)
         num_neurons = spikes.shape.numel()
         if isinstance(neuron, SpikeGate):
             counts = self._row(node, 'gate')
@@ -238,7 +226,7 @@ class Counter:
             counts.ann_activations = num_neurons
             return
         assert isinstance(neuron, PhaseNeuron)
-        counts = self._row(node, 'input encoding' if is_input(node) else 'neurons')
+        counts = self._row(node, 'input encoding' if node.record.encodes else 'neurons')
         counts.spikes = spikes.num_spikes
         counts.neurons = num_neurons
         waited = spikes.phase().int().clamp(max=spikes.code.num_steps - 1) + 1
@@ -246,7 +234,7 @@ class Counter:
         counts.comparisons = fire_steps * neuron.comparisons_per_step
         charge_steps = sum(self.env[n].code.num_steps for n in feeds) * num_neurons
         counts.membrane_updates = charge_steps + fire_steps
-        if is_input(node):
+        if node.record.encodes:
             if neuron.node_scale:  # Find each node's peak, scale its thresholds.
                 num_nodes = spikes.scale.numel()
                 counts.comparisons += num_neurons
@@ -254,27 +242,23 @@ class Counter:
         else:
             counts.ann_activations = num_neurons
 
-    def _count_readout(
-        self,
-        node: fx.Node,
-        sources: dict[fx.Node, frozenset[fx.Node]],
-    ) -> None:
+    def _count_readout(self, node: Node) -> None:
         for out in node.all_input_nodes:
             value = self.env[out]
             if not isinstance(value, Tensor):
                 continue
-            feeds = sources[out]
-            if out.target is values_of or not feeds:
+            feeds = self.sources[out]
+            if out.role is Role.DECODE or not feeds:
                 continue
             counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
             steps = sum(self.env[n].code.num_steps for n in feeds)
             counts.counts.membrane_updates += steps * value.numel()
             counts.counts.ann_activations += value.numel()
 
-    def _count_source(self, node: fx.Node, value: Tensor) -> None:
+    def _count_source(self, node: Node, value: Tensor) -> None:
         """An index adds one row of weights; an edge of a sparse layer, too."""
         index = self.env[node.all_input_nodes[0]]
-        is_sparse = isinstance(operation_of(self.network, node), SparseLinear)
+        is_sparse = isinstance(self.network.operation(node), SparseLinear)
         num_rows = index.size(1) if is_sparse else index.numel()  # [2, E]: edges.
         counts = self._row(node, 'input encoding')
         if is_sparse:
@@ -283,7 +267,7 @@ class Counter:
             counts.adds = num_rows * value.size(-1)  # In both networks.
         counts.analog_values = value.numel()
 
-    def _count_layer(self, node: fx.Node, layer: SpikingLayer) -> None:
+    def _count_layer(self, node: Node, layer: SpikingLayer) -> None:
         args, kwargs = arguments(node, self.env)
         x = args[0] if args else kwargs['x']
         source = node.all_input_nodes[0]
@@ -304,16 +288,14 @@ class Counter:
             counts.scalings += value.numel()
 
     def _needs_node_scale(
-        self, source: fx.Node, layer: SpikingLayer, args: tuple[Any, ...]
+        self, source: Node, layer: SpikingLayer, args: tuple[Any, ...]
     ) -> bool:
         """Whether a node's own scale is a multiplication of its own, and not
         one with a factor that its sums are multiplied by anyway, such as a degree's.
         """
-        while source.target in (gather_rows, trim_rows, operator.getitem):
+        while source.role is Role.MOVE:
             source = source.all_input_nodes[0]  # Rows keep their scale.
-        if source.op != 'call_module':
-            return False
-        neuron = self.network.get_submodule(str(source.target))
+        neuron = self.network.operation(source)
         if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
             return False
         if not isinstance(layer, GraphFilter) or not args:
@@ -372,13 +354,6 @@ def _num_met(marks: Tensor, item: Operation) -> int:
     return int(marks.sum(dtype=torch.float64)) * item.fan_out
 
 
-def row_name(node: fx.Node) -> str:
-    name = node.name
-    for prefix in ('neurons_', 'gates_', 'pools_', 'products_'):
-        name = name.removeprefix(prefix)
-    return name
-
-
 def _sums_rows(operation: Any) -> bool:
     """Whether it adds up rows: members, each a part of one sum, or neighbours."""
     if not isinstance(operation, GraphFilter) or operation.weight is not None:
@@ -390,16 +365,21 @@ def _sums_rows(operation: Any) -> bool:
 def signal_names(snn: SpikingModel) -> set[str]:
     """The inputs that are features, or that these are made of."""
     names = set(snn.report.currents)
-    for node in snn.network.graph.nodes:
-        if is_population(snn.network, node) and is_input(node):
+    for node in snn.network.nodes:
+        if node.record.encodes:
             names.update(set(inputs_behind(node)) & set(snn.spec.features))
     return names
 
 
-def tensors_in(inputs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors among inputs, and in PyG data, by name."""
-    for name, value in inputs.items():
-        items = value.to_dict() if isinstance(value, BaseData) else {name: value}
-        for key, item in items.items():
-            if isinstance(item, Tensor):
-                yield key, item
+def inputs_behind(node: Node) -> set[str]:
+    """The inputs that a value is made of, not only by their shape."""
+    found: set[str] = set()
+    queue, seen = [node], {node}
+    while queue:
+        value = queue.pop()
+        if value.role is Role.INPUT:
+            found.add(value.target)
+        elif value.role is not Role.SIZE:
+            queue += [n for n in value.all_input_nodes if n not in seen]
+            seen.update(value.all_input_nodes)
+    return found

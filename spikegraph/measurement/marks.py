@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
+from torch_geometric.data.data import BaseData
 
 from spikegraph.measurement.counts import Counts
 
@@ -81,3 +83,12 @@ def _storage(value: Tensor) -> int | None:
         return int(value.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # A sparse one has none of its own.
         return None
+
+
+def tensors_in(inputs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors among inputs, and in PyG data, by name."""
+    for name, value in inputs.items():
+        items = value.to_dict() if isinstance(value, BaseData) else {name: value}
+        for key, item in items.items():
+            if isinstance(item, Tensor):
+                yield key, item

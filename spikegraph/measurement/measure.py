@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from spikegraph.calls.call import fingerprint
 from spikegraph.calls.samples import as_calls
 from spikegraph.calls.wrappers import full_precision, unwrap
-from spikegraph.conversion.passes.structure import build_structure
 from spikegraph.measurement.ann import RowFinder, count_ann
-from spikegraph.measurement.counter import Counter, row_name, signal_names, tensors_in
+from spikegraph.measurement.counter import Counter, signal_names
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
+from spikegraph.measurement.marks import tensors_in
 from spikegraph.measurement.units import Samples, Unit, units_of
 from spikegraph.running.model import SpikingModel
 
@@ -188,9 +189,7 @@ def measure(
     model = unwrap(model)
     calls = as_calls(model, data)
     bound = [snn.bind(**_known(snn, call)) for call in calls]
-    structure = build_structure(model, snn.spec, snn.config, snn.report.affine)
-    names = [n.name for n in snn.network.graph.nodes]
-    if names != [n.name for n in structure.network.graph.nodes]:
+    if fingerprint(model) != snn.report.fingerprint:
         raise ValueError(
             "Expected 'model' to be the network that 'snn' was converted from "
             f'(got another structure, {type(model).__name__})'
@@ -208,7 +207,7 @@ def measure(
         for name, row in counter.rows.items():
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
-        finder = RowFinder(structure.network, row_name, counter.rows)
+        finder = RowFinder(snn.network, counter.rows)
         missing = count_ann(model, call, inputs, signals, finder, rows)
         uncounted.update(dict.fromkeys([*counter.uncounted, *missing]))
         samples.append(Samples(snn.network, counter.env))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
 from spikegraph.calls.outputs import main_output
-from spikegraph.network.naming import operation_of
+from spikegraph.network.graph import Node
+from spikegraph.network.network import Network
 from spikegraph.nn import EarliestMember, GraphFilter, SpikingConv, SpikingLayer
 from spikegraph.nn.analog import is_edge_index
 from spikegraph.nn.gate import EarliestNeighbor
@@ -27,15 +28,15 @@ class Samples:
     """How many nodes, graphs, images, sequences and rows one call is about.
 
     Args:
-        network (torch.fx.GraphModule): The spiking network.
-        env (Dict[torch.fx.Node, Any]): The values of its nodes.
+        network (Network): The spiking network.
+        env (Dict[Node, Any]): The values of its nodes.
     """
 
-    def __init__(self, network: fx.GraphModule, env: dict[fx.Node, Any]) -> None:
+    def __init__(self, network: Network, env: dict[Node, Any]) -> None:
         self.network = network
         self.env = env
         self.found: dict[Unit, int] = {}
-        output = next(n for n in reversed(network.graph.nodes) if n.op == 'output')
+        output = next(n for n in reversed(network.nodes) if n.op == 'output')
         self.main = _main_output(output, env)
         is_single = self._find_places()
         pooled = self._find_nodes()
@@ -58,14 +59,14 @@ class Samples:
         """Images and sequences that the first convolution sees, or that are inputs;
         whether it is one without a dimension for more.
         """
-        for node in self.network.graph.nodes:
-            layer = operation_of(self.network, node)
+        for node in self.network.nodes:
+            layer = self.network.operation(node)
             if isinstance(layer, SpikingConv):
                 x = self.env[node.all_input_nodes[0]]
                 unit: Unit = 'sequence' if layer.channel_dim == -2 else 'image'
                 self.found[unit] = x.shape[: layer.channel_dim].numel()
                 return len(x.shape) == -layer.channel_dim
-        for node in self.network.graph.nodes:  # Images that are flattened.
+        for node in self.network.nodes:  # Images that are flattened.
             value = self.env.get(node) if node.op == 'placeholder' else None
             if isinstance(value, Tensor) and value.dim() == 4:
                 self.found['image'] = value.size(0)
@@ -73,12 +74,12 @@ class Samples:
 
     def _find_nodes(self) -> bool:
         """The nodes of the graph; whether the main output pools over them."""
-        graph = [n for n in self.network.graph.nodes if self._reads_graph(n)]
+        graph = [n for n in self.network.nodes if self._reads_graph(n)]
         if not graph and not any(map(_is_graph, self.env.values())):
             return False
         sources = [n.all_input_nodes[0] for n in graph]
         if not sources:
-            populations = [n for n in self.env if n.meta.get('population')]
+            populations = [n for n in self.env if n.role.fires]
             sources = [n for n in populations or self.env if _has_rows(self.env[n])][:1]
         if not sources:
             return False
@@ -86,17 +87,17 @@ class Samples:
         self.found['node'] = num_nodes
         return any(self._pools(n, num_nodes) for n in _behind(self.main))
 
-    def _reads_graph(self, node: fx.Node) -> bool:
-        layer = operation_of(self.network, node)
+    def _reads_graph(self, node: Node) -> bool:
+        layer = self.network.operation(node)
         if isinstance(layer, EarliestNeighbor):
             return True
         return isinstance(layer, GraphFilter) and not isinstance(
             layer.shift, MemberShift
         )
 
-    def _pools(self, node: fx.Node, num_nodes: int) -> bool:
+    def _pools(self, node: Node, num_nodes: int) -> bool:
         """Whether an operation sums up nodes, or takes their largest."""
-        layer, value = operation_of(self.network, node), self.env[node]
+        layer, value = self.network.operation(node), self.env[node]
         adds = str(getattr(layer, '__name__', layer)).startswith(_ADDS)
         inputs = node.all_input_nodes
         x: Any = self.env[inputs[-1 if adds else 0]] if inputs else None
@@ -123,10 +124,10 @@ class Samples:
         """Whether an output may be one row for each of some nodes."""
         return self.main is not None and self.env[self.main].dim() <= 2
 
-    def _is_vector(self, node: fx.Node | None) -> bool:
+    def _is_vector(self, node: Node | None) -> bool:
         """Whether the layer behind an output made one row, without its dimension."""
         for before in _behind(node):
-            layer = operation_of(self.network, before)
+            layer = self.network.operation(before)
             if isinstance(layer, SpikingLayer) and layer.weight is not None:
                 return len(self.env[before].shape) == 1
         return False
@@ -153,15 +154,15 @@ def units_of(samples: Sequence[Samples], per: Unit | None) -> tuple[Unit, int]:
     return per, sum(each.found[per] for each in samples)
 
 
-def _main_output(output: fx.Node, env: dict[fx.Node, Any]) -> fx.Node | None:
+def _main_output(output: Node, env: dict[Node, Any]) -> Node | None:
     """What is returned first, see :func:`main_output`."""
     leaves = pytree.tree_leaves(output.args)
-    values = [env[n] if isinstance(n, fx.Node) else None for n in leaves]
+    values = [env[n] if isinstance(n, Node) else None for n in leaves]
     position = main_output(values)
     return None if position is None else leaves[position]
 
 
-def _behind(node: fx.Node | None) -> list[fx.Node]:
+def _behind(node: Node | None) -> list[Node]:
     """A node and all that it is made of, the latest first."""
     found = {} if node is None else {node: None}
     queue = list(found)
@@ -184,7 +185,7 @@ def _is_graph(value: Any) -> bool:
     return is_sparse or is_edge_index(value)
 
 
-def _num_graphs(env: dict[fx.Node, Any]) -> int:
+def _num_graphs(env: dict[Node, Any]) -> int:
     """How many graphs a batch says that it holds, else one."""
     for node, value in env.items():
         if isinstance(value, BaseData):

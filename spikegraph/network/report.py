@@ -59,6 +59,8 @@ class ConversionReport:
             numerical check.
         orders (Dict[str, Dict[str, Any]]): What each graph layer does first on the
             first calibration call, and the bytes that either order moves.
+        fingerprint (str): What tells the model from others, see
+            :func:`~spikegraph.calls.call.fingerprint`.
         logit_relative_error (float): Norm of the output error over the norm
             of the ANN's output; of several outputs that of the worst.
         agreement (float): Rows of the main output whose largest entry is the ANN's,
@@ -78,6 +80,7 @@ class ConversionReport:
     preprocessed: list[str] = field(default_factory=list)
     affine: list[str] = field(default_factory=list)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fingerprint: str = ''
     logit_relative_error: float = float('nan')
     agreement: float = float('nan')
 

@@ -62,6 +62,8 @@ class GraphFilter(SpikingLayer):
           :math:`(N, *, F_{out})`
     """
 
+    made_anew = ('_cached_adjacency',)  # Not saved.
+
     def __init__(
         self,
         shift: Shift,

@@ -127,6 +127,8 @@ class PhaseNeuron(nn.Module):
         - **output:** :class:`~spikegraph.coding.Spikes` :math:`(*)`
     """
 
+    made_anew = ('_cached',)  # Not saved.
+
     def __init__(
         self,
         code: PhaseCode,

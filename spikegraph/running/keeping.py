@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from spikegraph.kernels.contents import state_of
 from spikegraph.kernels.forms import is_foreign, parts_of
 from spikegraph.network.functions import check_answer
-from spikegraph.network.interpretation import is_input, run_node
+from spikegraph.network.graph import Node
+from spikegraph.network.interpreter import run_node
+from spikegraph.network.network import Network
 
 _MOST_KEPT = 4  # Companions of a graph, such as edge weights.
 _KNOWN = ('torch', 'torch_geometric', 'spikegraph', '_operator', 'builtins')
@@ -32,23 +34,23 @@ class GraphValues:
     """Keeps what operations return that neither features nor parameters change.
 
     Args:
-        network (torch.fx.GraphModule): The converted network.
+        network (Network): The converted network.
 
     Attributes:
-        kept (Set[torch.fx.Node]): The operations whose values are kept.
-        idle (Set[torch.fx.Node]): Those that are only run where they are not.
+        kept (Set[Node]): The operations whose values are kept.
+        idle (Set[Node]): Those that are only run where they are not.
     """
 
-    def __init__(self, network: fx.GraphModule) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network
-        self.kept: set[fx.Node] = set()
-        self.idle: set[fx.Node] = set()
+        self.kept: set[Node] = set()
+        self.idle: set[Node] = set()
         self._values: Any = WeakTensorKeyDictionary()  # Of each graph.
-        self._behind: dict[fx.Node, tuple[fx.Node, ...]] = {}
+        self._behind: dict[Node, tuple[Node, ...]] = {}
         self._is_random = False
-        nodes = list(network.graph.nodes)
+        nodes = list(network.nodes)
         fixed = self._find_fixed(nodes)
-        costly: set[fx.Node] = set()
+        costly: set[Node] = set()
         for node in nodes:
             if node not in fixed or not self._owners(node):
                 continue  # Without a graph to keep it with.
@@ -64,7 +66,7 @@ class GraphValues:
             elif node in costly:
                 self.kept.add(node)
 
-    def _find_fixed(self, nodes: list[fx.Node]) -> set[fx.Node]:
+    def _find_fixed(self, nodes: list[Node]) -> set[Node]:
         """The operations on graphs and numbers, without what is returned."""
         moving, behind = _features(nodes), self._behind
         for node in nodes:
@@ -77,7 +79,7 @@ class GraphValues:
             elif _is_known(node) and all(n in behind for n in before):
                 leaves = dict.fromkeys(leaf for n in before for leaf in behind[n])
                 behind[node] = tuple(leaves)
-        returned: set[fx.Node] = set()
+        returned: set[Node] = set()
         for node in reversed(nodes):  # Users may write into these.
             if any(u.op == 'output' or u in returned for u in node.users):
                 if node in behind:
@@ -86,10 +88,10 @@ class GraphValues:
             node for node, leaves in behind.items() if node not in (*leaves, *returned)
         }
 
-    def _owners(self, node: fx.Node) -> list[fx.Node]:
+    def _owners(self, node: Node) -> list[Node]:
         return [n for n in self._behind[node] if n.op == 'placeholder']
 
-    def reads(self, node: fx.Node) -> list[fx.Node]:
+    def reads(self, node: Node) -> list[Node]:
         """The values that running an operation may take, idle ones included."""
         found = dict.fromkeys(node.all_input_nodes)
         queue = [n for n in found if n in self.idle]
@@ -102,7 +104,7 @@ class GraphValues:
             found.update(dict.fromkeys(self._behind[node]))
         return list(found)
 
-    def run(self, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+    def run(self, node: Node, env: dict[Node, Any]) -> Any:
         """The value of an operation, as it was kept, or made anew."""
         if self._is_random or torch.compiler.is_compiling():
             return self._make(node, env)
@@ -126,15 +128,13 @@ class GraphValues:
             found[node] = value
         return value
 
-    def _make(self, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+    def _make(self, node: Node, env: dict[Node, Any]) -> Any:
         for n in node.all_input_nodes:
             if n in self.idle and n not in env:
                 env[n] = self._make(n, env)
         return run_node(self.network, node, env)
 
-    def _key(
-        self, node: fx.Node, env: dict[fx.Node, Any]
-    ) -> tuple[Hashable, Tensor | None]:
+    def _key(self, node: Node, env: dict[Node, Any]) -> tuple[Hashable, Tensor | None]:
         """What a value depends on, and the graph that it is kept with."""
         states: list[Hashable] = []
         owner: Tensor | None = None
@@ -151,7 +151,7 @@ class GraphValues:
                 return None, None
         return tuple(states), owner
 
-    def _holds_inputs(self, value: Any, node: fx.Node, env: dict[fx.Node, Any]) -> bool:
+    def _holds_inputs(self, value: Any, node: Node, env: dict[Node, Any]) -> bool:
         """Whether a value is a part of an input, which would live as long as it."""
         leaves = [env[leaf] for leaf in self._behind[node]]
         inputs = {place for v in leaves if _is_graph(v) for place in _places(v)}
@@ -164,30 +164,30 @@ class GraphValues:
         return False
 
 
-def _features(nodes: list[fx.Node]) -> set[fx.Node]:
+def _features(nodes: list[Node]) -> set[Node]:
     """What populations of inputs are made of."""
-    found: set[fx.Node] = set()
+    found: set[Node] = set()
     for node in reversed(nodes):
-        if node in found or (node.op == 'call_module' and is_input(node)):
+        if node in found or node.record.encodes:
             found.update(node.all_input_nodes)
     return found
 
 
-def _asks(node: fx.Node) -> bool:
+def _asks(node: Node) -> bool:
     """Whether a node reads a size or a type of another one only."""
-    if not node.args or not isinstance(node.args[0], fx.Node):
+    if not node.args or not isinstance(node.args[0], Node):
         return False
     if node.op == 'call_method':
         return node.target in _SIZES
     return node.target is getattr and node.args[1] in _ATTRIBUTES
 
 
-def _is_view(node: fx.Node) -> bool:
+def _is_view(node: Node) -> bool:
     """Whether a node takes no time: it asks, or takes a part."""
     return _asks(node) or node.target in (operator.getitem, getattr, check_answer)
 
 
-def _is_known(node: fx.Node) -> bool:
+def _is_known(node: Node) -> bool:
     """Whether a node calls what depends on its arguments only."""
     name = str(getattr(node.target, '__name__', node.target))
     if not node.all_input_nodes or any(word in name for word in _RANDOM):

@@ -1,4 +1,4 @@
-"""Inference in pieces: over loaders, and layer by layer on large graphs."""
+"""Inference layer by layer, in blocks of nodes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from spikegraph.calls.call import CURRENT_NAMES
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency, propagate
-from spikegraph.network.interpretation import is_input, is_population, run_node
-from spikegraph.network.naming import (
-    describe,
-    operation_of,
-)
+from spikegraph.network.graph import Node
+from spikegraph.network.interpreter import run_node
 from spikegraph.nn import (
     DegreeFactor,
     EarliestNeighbor,
@@ -86,11 +83,11 @@ class _Layerwise:
         self, snn: SpikingModel, inputs: dict[str, Any], block_size: int
     ) -> None:
         self.network = snn.network
-        self.nodes = list(snn.network.graph.nodes)
+        self.nodes = list(snn.network.nodes)
         self.block_size = block_size
-        self.stored: dict[fx.Node, Spikes] = {}
-        self.static: dict[fx.Node, Any] = {}
-        self.adjacency: dict[fx.Node, Adjacency] = {}
+        self.stored: dict[Node, Spikes] = {}
+        self.static: dict[Node, Any] = {}
+        self.adjacency: dict[Node, Adjacency] = {}
         for node in self.nodes:
             if node.op == 'placeholder':
                 self.static[node] = inputs[str(node.target)]
@@ -98,14 +95,14 @@ class _Layerwise:
         self.num_nodes = self._count_nodes()
         self.moving = self._find_moving()
 
-    def _find_features(self, snn: SpikingModel) -> list[fx.Node]:
+    def _find_features(self, snn: SpikingModel) -> list[Node]:
         """What holds a row of features for each node of the data."""
         currents = set(snn.report.currents).difference(CURRENT_NAMES)
         found = []
         for node in self.nodes:
             if node.op == 'placeholder' and node.target in currents:
                 found.append(node)
-            elif self._fires(node) and is_input(node):
+            elif node.record.encodes:
                 found += node.all_input_nodes[:1]
         return found
 
@@ -118,7 +115,7 @@ class _Layerwise:
             )
         return int(numbers[0])
 
-    def _find_moving(self) -> set[fx.Node]:
+    def _find_moving(self) -> set[Node]:
         """What depends on the features; refuses what does not work node by node
         before any work is done.
         """
@@ -126,22 +123,22 @@ class _Layerwise:
         for node in self.nodes:
             if not moving.intersection(node.all_input_nodes):
                 continue
-            target = operation_of(self.network, node)
+            target = self.network.operation(node)
             if target == 'size' and node.args[1:] == (0,):
                 self.static[node] = self.num_nodes
             elif not isinstance(target, DegreeFactor):  # It reads the shape only.
                 moving.add(node)
                 if not self._is_known(node, moving):
                     raise NotImplementedError(
-                        f"Cannot run '{describe(self.network, node)}' layer by layer: it "
+                        f"Cannot run '{node.record.stands_for}' layer by layer: it "
                         "may mix nodes that are not neighbours; use 'forward', or a loader"
                     )
         return moving
 
-    def _is_known(self, node: fx.Node, moving: set[fx.Node]) -> bool:
+    def _is_known(self, node: Node, moving: set[Node]) -> bool:
         if node.op == 'output':
             return True
-        target = operation_of(self.network, node)
+        target = self.network.operation(node)
         if isinstance(target, (GraphFilter, EarliestNeighbor)):
             fixed = all(n not in moving for n in node.args[1:] if _is_node(n))
             member = isinstance(getattr(target, 'shift', None), MemberShift)
@@ -158,7 +155,7 @@ class _Layerwise:
         return target in _ROW_WISE
 
     def run(self, progress: bool) -> Any:
-        goals = [n for n in self.nodes if self._fires(n)]
+        goals = [n for n in self.nodes if n.role.fires]
         device = self._constant(self.features[0]).device
         blocks = torch.arange(self.num_nodes, device=device).split(self.block_size)
         total = (len(goals) + 1) * len(blocks)
@@ -169,7 +166,7 @@ class _Layerwise:
                 parts.append(self._pull(goal, rows))
                 bar.update()
             self.stored[goal] = _concatenate(parts)
-        outputs: dict[fx.Node, list[Any]] = {
+        outputs: dict[Node, list[Any]] = {
             node: [] for node in self.nodes[-1].all_input_nodes if node in self.moving
         }
         for rows in blocks:
@@ -178,16 +175,13 @@ class _Layerwise:
             bar.update()
         bar.close()
 
-        def whole(node: fx.Node) -> Any:
+        def whole(node: Node) -> Any:
             found = node in outputs
             return torch.cat(outputs[node]) if found else self._constant(node)
 
-        return pytree.tree_map_only(fx.Node, whole, self.nodes[-1].args[0])
+        return pytree.tree_map_only(Node, whole, self.nodes[-1].args[0])
 
-    def _fires(self, node: fx.Node) -> bool:
-        return is_population(self.network, node)
-
-    def _constant(self, node: fx.Node) -> Any:
+    def _constant(self, node: Node) -> Any:
         """The value of a node that does not depend on the features."""
         if node not in self.static:
             like = self._like() if self._is_factor(node) else None
@@ -198,8 +192,8 @@ class _Layerwise:
             self.static[node] = run_node(self.network, node, env)
         return self.static[node]
 
-    def _is_factor(self, node: fx.Node) -> bool:
-        return isinstance(operation_of(self.network, node), DegreeFactor)
+    def _is_factor(self, node: Node) -> bool:
+        return isinstance(self.network.operation(node), DegreeFactor)
 
     def _like(self) -> Tensor:
         """Stands for the features where only their number of rows matters."""
@@ -207,7 +201,7 @@ class _Layerwise:
 
     def _pull(self, node: Any, rows: Tensor) -> Any:
         """The value of a node of the graph, at some nodes of the data."""
-        if not isinstance(node, fx.Node):
+        if not isinstance(node, Node):
             return node
         if node in self.stored:
             return self.stored[node][rows]
@@ -219,7 +213,7 @@ class _Layerwise:
             return (
                 value[rows] if is_per_node and len(value) == self.num_nodes else value
             )
-        target = operation_of(self.network, node)
+        target = self.network.operation(node)
         if isinstance(target, GraphFilter):
             return self._filter(node, target, rows)
         if isinstance(target, EarliestNeighbor):
@@ -229,13 +223,13 @@ class _Layerwise:
         env = {n: self._pull(n, rows) for n in node.all_input_nodes}
         return run_node(self.network, node, env)
 
-    def _graph(self, node: fx.Node, layer: Any) -> Adjacency:
+    def _graph(self, node: Node, layer: Any) -> Adjacency:
         if node not in self.adjacency:
             graph = [self._constant(v) if _is_node(v) else v for v in node.args[1:]]
             self.adjacency[node] = layer.shift(self._like(), *graph)
         return self.adjacency[node]
 
-    def _filter(self, node: fx.Node, layer: GraphFilter, rows: Tensor) -> Tensor:
+    def _filter(self, node: Node, layer: GraphFilter, rows: Tensor) -> Tensor:
         adjacency = self._graph(node, layer)
         # Backwards: which rows each hop needs. Forwards: their values.
         hops: list[Adjacency] = []
@@ -261,8 +255,8 @@ class _Layerwise:
         return out if layer.bias is None else out + layer.bias
 
 
-def _is_node(value: Any) -> TypeGuard[fx.Node]:
-    return isinstance(value, fx.Node)
+def _is_node(value: Any) -> TypeGuard[Node]:
+    return isinstance(value, Node)
 
 
 def _restrict(

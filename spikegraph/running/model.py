@@ -3,25 +3,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.calls.call import CallSpec, arguments_of
 from spikegraph.calls.checks import FiniteFeatures, check_finite
-from spikegraph.calls.outputs import form_of
 from spikegraph.coding import Spikes
 from spikegraph.kernels.copying import deepcopy
 from spikegraph.network.config import ConversionConfig
-from spikegraph.network.interpretation import (
-    call_module,
-    is_population,
-    population_name,
-    run_interpreter,
-)
-from spikegraph.network.naming import module_of
+from spikegraph.network.graph import Node
+from spikegraph.network.interpreter import SpikeReading
+from spikegraph.network.network import Network
 from spikegraph.network.report import ConversionReport
+from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
-from spikegraph.running.execution import execute, is_changed
+from spikegraph.running.closed import ClosedForm, Flow, is_changed
 
 
 class SpikingModel(nn.Module):
@@ -32,8 +28,7 @@ class SpikingModel(nn.Module):
     Made by :func:`spikegraph.convert`.
 
     Args:
-        network (torch.fx.GraphModule): The graph of populations and spiking
-            layers.
+        network (Network): The graph of populations and spiking layers.
         spec (CallSpec): How the ANN is called.
         config (ConversionConfig): How it was converted.
         report (ConversionReport): What the conversion did and cost.
@@ -41,7 +36,7 @@ class SpikingModel(nn.Module):
 
     def __init__(
         self,
-        network: fx.GraphModule,
+        network: Network,
         spec: CallSpec,
         config: ConversionConfig,
         report: ConversionReport,
@@ -51,6 +46,7 @@ class SpikingModel(nn.Module):
         self.spec = spec
         self.config = config
         self.report = report
+        self._flow: Flow | None = None  # Made when it runs.
         self._has_images = any(isinstance(m, nn.Conv2d) for m in network.modules())
         for population in report.populations:
             self.neurons[population.name].density = population.spikes_per_neuron
@@ -77,11 +73,11 @@ class SpikingModel(nn.Module):
         with torch.autocast(device, enabled=False), checked:
             if is_changed(self.network):
                 return self.network(**inputs)
-            return execute(self.network, inputs)
+            return ClosedForm(self._known_flow()).run(inputs)
 
     def returned(self, values: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Values in the structure that the ANN returns for the arguments."""
-        form = form_of(self.network)
+        form = self.network.form
         if not form.reads_arguments:
             return form.build(values)
         args, kwargs = self._taken(args, kwargs)
@@ -90,8 +86,16 @@ class SpikingModel(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> SpikingModel:
         """A copy, also of adjacencies that layers keep."""
         memo[id(self)] = copied = type(self).__new__(type(self))
-        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        copied.__dict__.update(deepcopy(self.__getstate__(), memo))
         return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_flow': None}
+
+    def _known_flow(self) -> Flow:
+        if self._flow is None or self._flow.network is not self.network:
+            self._flow = Flow(self.network)
+        return self._flow
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""
@@ -117,13 +121,8 @@ class SpikingModel(nn.Module):
     @property
     def neurons(self) -> dict[str, PhaseNeuron]:
         """The populations by name, in the order they fire."""
-        modules = dict(self.network.named_modules())
-        targets = [str(n.target) for n in self.network.graph.nodes]
-        return {
-            target.split('.', 1)[1]: module
-            for target in targets
-            if isinstance(module := modules.get(target), PhaseNeuron)
-        }
+        found = self.network.named_nodes(Role.POPULATION)
+        return {name: self.network.operation(node) for name, node in found.items()}
 
     @property
     def latency_steps(self) -> int:
@@ -135,20 +134,18 @@ class SpikingModel(nn.Module):
     @property
     def depth(self) -> int:
         """Populations on the longest path from input to output."""
-        depth: dict[fx.Node, int] = {}
-        for node in self.network.graph.nodes:
+        depth: dict[Node, int] = {}
+        for node in self.network.nodes:
             before = max((depth[n] for n in node.all_input_nodes), default=0)
-            fires = is_population(self.network, node)
-            module = module_of(self.network, node) if fires else None
-            depth[node] = before + isinstance(module, PhaseNeuron)
+            depth[node] = before + (node.role is Role.POPULATION)
         return max(depth.values())
 
     @torch.no_grad()
     def spikes(self, *args: Any, **kwargs: Any) -> dict[str, Spikes]:
         """The spikes of every population, by name, for one inference."""
-        recorder = _Recorder(self.network)
-        run_interpreter(recorder, self.bind(*args, **kwargs))
-        return recorder.spikes
+        reading = SpikeReading(self.network)
+        reading.run(self.bind(*args, **kwargs))
+        return reading.spikes
 
     def extra_repr(self) -> str:
         return f'num_steps={self.config.num_steps}, populations={len(self.neurons)}'
@@ -160,18 +157,3 @@ def _channels_last(value: Any) -> Any:
     if not is_image or value.dtype != torch.float32 or value.is_cuda:
         return value
     return value.contiguous(memory_format=torch.channels_last)
-
-
-class _Recorder(fx.Interpreter):
-    def __init__(self, network: fx.GraphModule) -> None:
-        super().__init__(network)
-        self.spikes: dict[str, Spikes] = {}
-
-    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return call_module(self.fetch_attr(target), args, kwargs)
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if is_population(self.module, n):  # type: ignore[arg-type]
-            self.spikes[population_name(n)] = value
-        return value

@@ -7,18 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
-from spikegraph.network.functions import check_answer
-from spikegraph.network.interpretation import (
-    arguments,
-    is_input,
-    is_population,
-    population_name,
-    run_node,
-)
+from spikegraph.network.graph import Node, arguments
+from spikegraph.network.interpreter import Interpreter, run_node
 from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
 from spikegraph.running.model import SpikingModel
 
@@ -106,104 +100,115 @@ def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
     Raises:
         ValueError: If the inputs do not fit the model.
     """
-    result = _Run(model, model.bind(*args, **kwargs)).run()
+    result = _Run(model).run(model.bind(*args, **kwargs))
     result.output = model.returned(result.output, args, kwargs)
     return result
 
 
-class _Run:
+class _Run(Interpreter):
     """One simulation: sources (what emits a value to the segments behind it)
     are evaluated in order, each from the segment in front of it.
     """
 
-    def __init__(self, model: SpikingModel, inputs: dict[str, Any]) -> None:
-        self.network = model.network
-        self.analog = model.report.analog
+    def __init__(self, model: SpikingModel) -> None:
+        super().__init__(model.network)
         self.num_steps = model.config.num_steps
-        self.nodes = list(self.network.graph.nodes)
-        self.inputs = inputs
-        self.static: dict[fx.Node, Any] = {}  # Values no spike changes.
-        self.spiking: dict[fx.Node, Spikes] = {}
-        self.feeds: dict[fx.Node, set[fx.Node]] = {}  # Sources of a segment.
+        self.nodes = list(self.network.nodes)
+        self.static: dict[Node, Any] = {}  # Values no spike changes.
+        self.spiking: dict[Node, Spikes] = {}
+        self.feeds: dict[Node, set[Node]] = {}  # Sources of a segment.
         self.result = Simulation(output=None)
-        self.window: dict[fx.Node, int] = {}
-        self.charged: dict[fx.Node, Tensor] = {}
+        self.window: dict[Node, int] = {}
+        self.charged: dict[Node, Tensor] = {}
 
-    def run(self) -> Simulation:
+    def run(self, inputs: Any) -> Simulation:
+        self.inputs = inputs
         for node in self.nodes:
-            before = node.all_input_nodes
-            feeds = set().union(*(self.feeds.get(n, set()) for n in before))
-            if node.op == 'placeholder':
-                self.static[node] = self.inputs[str(node.target)]
-            elif is_population(self.network, node):
-                self._fire_population(node)
-                feeds = {node}
-            elif node.op == 'output':
-                found = pytree.tree_map_only(fx.Node, self._potential, node.args[0])
-                self.result.output = found
-                last = max(self.window.values(), default=-1)
-                self.result.num_steps = (last + 2) * self.num_steps
-            elif node.target is check_answer and feeds:
-                self._ask(node)
-            elif not feeds:
-                self.static[node] = run_node(self.network, node, self.static)
-            elif self._is_analog(node):
-                args = {n: self._potential(n) for n in before}
-                self.static[node] = run_node(self.network, node, args)
-                feeds = set()
-            self.feeds[node] = feeds
+            feeds = [self.feeds[n] for n in node.all_input_nodes]
+            self.feeds[node] = set().union(*feeds)
+            self.evaluate(node)
         return self.result
 
-    def _is_analog(self, node: fx.Node) -> bool:
+    def input(self, node: Node) -> None:
+        self.static[node] = self.inputs[node.target]
+
+    def call(self, node: Node) -> None:
+        """Evaluates what no spike changes; the steps of all else come later."""
+        if not self.feeds[node]:
+            self.static[node] = run_node(self.network, node, self.static)
+
+    def analog(self, node: Node) -> None:
         """Read-outs and analog leftovers see the charged potential."""
-        if node.name in self.analog:
-            return True
-        return node.meta.get('role') == 'readout'
+        args = {n: self._potential(n) for n in node.all_input_nodes}
+        self.static[node] = run_node(self.network, node, args)
+        self.feeds[node] = set()
 
-    def _fire_population(self, node: fx.Node) -> None:
-        module = self.network.get_submodule(str(node.target))
+    read_out = size = structure = analog
+
+    def check(self, node: Node) -> None:
+        """Checks a size of what spikes arrive at, as the closed form does."""
+        if not self.feeds[node]:
+            return self.call(node)
+        value = node.all_input_nodes[0]
+        silent = {
+            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[value]
+        }
+        found = {**self.static, **silent}
+        for part in self._segment(value):
+            found[part] = run_node(self.network, part, found)
+        run_node(self.network, node, found)
+
+    def output(self, node: Node) -> None:
+        found = pytree.tree_map_only(Node, self._potential, node.args[0])
+        self.result.output = found
+        last = max(self.window.values(), default=-1)
+        self.result.num_steps = (last + 2) * self.num_steps
+
+    def population(self, node: Node) -> None:
+        module: Any = self.network.operation(node)
         before = node.all_input_nodes
-        name = population_name(node)
-        if isinstance(module, SpikeGate):
-            self.spiking[node] = self._gate(module, node)
-            # A gate passes spikes on as they come: no window of its own.
-            sources = set().union(*(self.feeds.get(n, set()) for n in before))
-            self.window[node] = max(self.window[n] for n in sources)
-        else:
-            assert isinstance(module, PhaseNeuron)
-            potential = self._potential(before[0])
-            factor = self._potential(before[1]) if len(before) > 1 else None
-            scale = module.scale_for(potential, factor)
-            self.spiking[node] = _fire_window(potential, module, scale)
-            self.result.membrane[name] = potential
-            sources = self.feeds.get(before[0], set())
-            earlier = [self.window[n] for n in sources]
-            self.window[node] = max(earlier, default=-1) + 1
-            assert not (is_input(node) and earlier)
-        self.result.spikes[name] = self.spiking[node]
-        self.result.start_step[name] = self.window[node] * self.num_steps
+        potential = self._potential(before[0])
+        factor = self._potential(before[1]) if len(before) > 1 else None
+        scale = module.scale_for(potential, factor)
+        self.result.membrane[node.record.label] = potential
+        earlier = [self.window[n] for n in self.feeds[before[0]]]
+        assert not (node.record.encodes and earlier)
+        window = max(earlier, default=-1) + 1
+        self._fired(node, _fire_window(potential, module, scale), window)
 
-    def _spikes_at(self, node: fx.Node) -> Spikes:
+    def gate(self, node: Node) -> None:
+        """A gate passes spikes on as they come: no window of its own."""
+        window = max(self.window[n] for n in self.feeds[node])
+        self._fired(node, self._gate(self.network.operation(node), node), window)
+
+    def _fired(self, node: Node, spikes: Spikes, window: int) -> None:
+        label = node.record.label
+        self.spiking[node] = self.result.spikes[label] = spikes
+        self.window[node] = window
+        self.result.start_step[label] = window * self.num_steps
+        self.feeds[node] = {node}
+
+    def _spikes_at(self, node: Node) -> Spikes:
         """The spikes of a population, or those rows of it that were moved."""
         if node in self.spiking:
             return self.spiking[node]
         env = {
-            n: self._spikes_at(n) if self.feeds.get(n) else self.static[n]
+            n: self._spikes_at(n) if self.feeds[n] else self.static[n]
             for n in node.all_input_nodes
         }
         spikes: Spikes = run_node(self.network, node, env)
         return spikes
 
-    def _gate(self, gate: SpikeGate, node: fx.Node) -> Spikes:
+    def _gate(self, gate: SpikeGate, node: Node) -> Spikes:
         """Step by step: ON passes with the first of its group, OFF with the
         last (for a minimum, the other way round).
         """
-        before = [n for n in node.all_input_nodes if self.feeds.get(n)]
+        before = [n for n in node.all_input_nodes if self.feeds[n]]
         sources = {n: self._spikes_at(n) for n in before}
         first = next(iter(sources.values()))
         silent = first.code.num_steps
 
-        def count(marks: dict[fx.Node, Tensor]) -> Tensor:
+        def count(marks: dict[Node, Tensor]) -> Tensor:
             args, kwargs = arguments(node, {**self.static, **marks})
             return gate.count(*args, **kwargs)
 
@@ -231,7 +236,7 @@ class _Run:
             spike_time[off & waiting] = silent + 1 + step
         return Spikes(spike_time, first.code, first.scale)
 
-    def _potential(self, node: fx.Node) -> Any:
+    def _potential(self, node: Node) -> Any:
         """The value of a node after all steps of its sources' spikes."""
         if node in self.static:
             return self.static[node]
@@ -241,7 +246,7 @@ class _Run:
             self.charged[node] = self._charge(node)
         return self.charged[node]
 
-    def _charge(self, node: fx.Node) -> Tensor:
+    def _charge(self, node: Node) -> Tensor:
         """Steps through the charge windows of a segment, one per source."""
         sources = sorted(self.feeds[node], key=self.nodes.index)
         segment = self._segment(node)
@@ -259,18 +264,7 @@ class _Run:
             potential = potential + membrane * float(spikes.code.levels[-1])
         return potential
 
-    def _ask(self, node: fx.Node) -> None:
-        """Checks a size of what spikes arrive at, as the closed form does."""
-        value = node.all_input_nodes[0]
-        silent = {
-            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[value]
-        }
-        found = {**self.static, **silent}
-        for part in self._segment(value):
-            found[part] = run_node(self.network, part, found)
-        run_node(self.network, node, found)
-
-    def _segment(self, target: fx.Node) -> list[fx.Node]:
+    def _segment(self, target: Node) -> list[Node]:
         """The nodes from the sources to ``target``, in order."""
         needed, queue = {target}, [target]
         while queue:
@@ -281,9 +275,7 @@ class _Run:
                     queue.append(node)
         return [node for node in self.nodes if node in needed]
 
-    def _run_segment(
-        self, segment: list[fx.Node], currents: dict[fx.Node, Tensor]
-    ) -> Tensor:
+    def _run_segment(self, segment: list[Node], currents: dict[Node, Tensor]) -> Tensor:
         env = {**self.static, **currents}
         for node in segment:
             env[node] = run_node(self.network, node, env)

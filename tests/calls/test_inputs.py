@@ -93,7 +93,7 @@ def test_activations_on_numbers_that_are_no_features(
     snn = convert(model, data)
     assert len(snn.neurons) == num_populations
     assert snn.report.currents == [current]
-    assert not any(node.target in ('relu', 'tanh') for node in snn.network.graph.nodes)
+    assert not any(node.target in ('relu', 'tanh') for node in snn.network.nodes)
     assert torch.allclose(simulate(snn, data).output, snn(data))
 
 

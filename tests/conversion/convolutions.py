@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 
 from spikegraph import ConversionConfig, SpikingModel, convert, simulate
 from spikegraph.conversion.operations.refusals import REFUSALS
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from tests.conversion.zoo import randomize
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'convolutions.md'
@@ -413,7 +413,7 @@ def deviation(snn: SpikingModel, model: nn.Module, inputs: tuple[Any, ...]) -> f
     no population is inside, the output against that on the decoded inputs.
     """
     bound = snn.bind(*copy.deepcopy(inputs))
-    ann = run_network_as_ann(snn.network, bound)
+    ann = AnalogReading(snn.network).run(bound)
     errors = [relative(ann, model(*copy.deepcopy(inputs)))]
     spikes, simulation = snn.spikes(*inputs), simulate(snn, *inputs)
     same = list(spikes) == list(simulation.spikes) and all(

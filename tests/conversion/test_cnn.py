@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from spikegraph import ConversionConfig, convert, load, measure, predict, save, simulate
 from spikegraph.conversion.passes.structure import build_structure
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from spikegraph.nn import PhaseNeuron, SpikeGate, SpikingConv
 from tests.conversion.cnns import CNNS, images, make_cnn
 
@@ -20,7 +20,7 @@ def analog(model, snn, x):
     """The converted graph, run without coding."""
     structure = build_structure(model, snn.spec, snn.config)
     with torch.no_grad():
-        return run_network_as_ann(structure.network, {'x': x, 'input': x})
+        return AnalogReading(structure.network).run({'x': x, 'input': x})
 
 
 @pytest.mark.parametrize('name', CNNS)
@@ -88,7 +88,7 @@ def test_max_pooling_is_exact():
 def test_activation_moves_in_front_of_the_pool():
     """As monotone functions commute with the maximum."""
     snn = convert(make_cnn('lenet'), images(24), CONFIG)
-    nodes = [n for n in snn.network.graph.nodes if n.op == 'call_module']
+    nodes = [n for n in snn.network.nodes if n.op == 'call_module']
     modules = [snn.network.get_submodule(n.target) for n in nodes]
     for module, after in zip(modules, modules[1:], strict=False):
         if isinstance(after, SpikeGate):

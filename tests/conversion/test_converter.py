@@ -13,7 +13,7 @@ from torch_geometric.nn.models import GCN
 
 from spikegraph import ConversionConfig, convert, register_rule, simulate
 from spikegraph.conversion.operations.rules import RULES
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from spikegraph.nn import SpikingAffine
 from tests.conversion.zoo import (
     MODELS,
@@ -54,7 +54,7 @@ def test_many_steps_approach_the_ann(model, graph):
 
 def test_the_graph_run_as_an_ann_is_the_model(model, graph):
     snn = convert(model, graph, FINE)  # Norms folded, nothing compensated.
-    found = run_network_as_ann(snn.network, snn.bind(graph))
+    found = AnalogReading(snn.network).run(snn.bind(graph))
     with torch.no_grad():
         expected = model.eval()(graph.x, graph.edge_index)
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)

@@ -12,7 +12,7 @@ from torch import nn
 
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.conversion.operations.activations import CLAMPS, FUNCTIONS
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from spikegraph.nn import ACTIVATIONS, PhaseNeuron
 from tests.conversion.zoo import randomize
 
@@ -261,7 +261,7 @@ def config_of(seed):
 def remaining_activations(network):
     """Nodes that compute an activation, and are no population."""
     found = []
-    for node in network.graph.nodes:
+    for node in network.nodes:
         if node.op == 'call_module':
             module = network.get_submodule(node.target)
             if isinstance(module, tuple(ACTIVATIONS)):
@@ -291,14 +291,14 @@ def test_supported_models_convert_into_what_they_are(seed):
 
     with torch.no_grad():
         expected = model.eval()(*inputs)
-    found = run_network_as_ann(snn.network, snn.bind(*inputs))
+    found = AnalogReading(snn.network).run(snn.bind(*inputs))
     size = float(expected.abs().max())
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * size), model.names
 
     other = graph_of(25, 31)  # No size is baked in.
     with torch.no_grad():
         expected = model(*other)
-    found = run_network_as_ann(snn.network, snn.bind(*other))
+    found = AnalogReading(snn.network).run(snn.bind(*other))
     size = max(size, float(expected.abs().max()))
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * size), model.names
 

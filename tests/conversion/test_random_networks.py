@@ -13,7 +13,7 @@ import torch
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
 from spikegraph.conversion.fitting.calibration import output_errors
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from tests.conversion.random_networks import draw
 
 FIRST = int(os.environ.get('SPIKEGRAPH_FIRST_NETWORK', 0))
@@ -45,7 +45,7 @@ def check_call(seed, model, networks, call):
     for network in networks:
         try:
             inputs = network.bind(*copy.deepcopy(call))
-            found = run_network_as_ann(network.network, inputs)
+            found = AnalogReading(network.network).run(inputs)
         except ValueError as error:
             assert str(error).startswith('Expected '), error
             refused.append(True)

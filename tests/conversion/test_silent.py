@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 
 CONFIG = ConversionConfig(num_steps=8, compensate=None)
 EDGES = torch.stack([torch.arange(39), torch.arange(1, 40)])
@@ -366,7 +366,7 @@ def test_other_calls_are_right_or_refused(name, tmp_path):
     save(network, tmp_path / 'network')
     networks = [network, load(tmp_path / 'network', model), copy.deepcopy(network)]
     for snn in networks:
-        found = run_network_as_ann(snn.network, snn.bind(*copy.deepcopy(calibration)))
+        found = AnalogReading(snn.network).run(snn.bind(*copy.deepcopy(calibration)))
         expected = model(*copy.deepcopy(calibration))
         assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
         if what == 'refused':
@@ -374,7 +374,7 @@ def test_other_calls_are_right_or_refused(name, tmp_path):
                 with pytest.raises(ValueError, match=r'Expected .*\(got '):
                     run(*copy.deepcopy(other))
         else:
-            found = run_network_as_ann(snn.network, snn.bind(*copy.deepcopy(other)))
+            found = AnalogReading(snn.network).run(snn.bind(*copy.deepcopy(other)))
             expected = model(*copy.deepcopy(other))
             assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
 

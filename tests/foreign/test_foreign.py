@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
 import spikegraph
 from spikegraph import ConversionConfig
 from spikegraph.calls.outputs import take_apart
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from tests.foreign import (  # noqa: F401
     adjacency_models,
     call_form_models,
@@ -265,7 +265,7 @@ def test_other_sizes_are_right_or_refused(name):
         assert relative_error(expected, found) < limit
         inputs = snn.bind(**call) if isinstance(call, dict) else invoke(snn.bind, call)
         with torch.no_grad():
-            exact = tensors_of(run_network_as_ann(snn.network, inputs))
+            exact = tensors_of(AnalogReading(snn.network).run(inputs))
         assert relative_error(expected, exact) < 1e-6
 
 
@@ -338,8 +338,7 @@ def test_round_trip(name, tmp_path):
     spikegraph.save(snn, tmp_path / 'model.safetensors')
     loaded = spikegraph.load(tmp_path / 'model.safetensors', MODELS[name].build())
     others = [loaded]
-    graphs = [m.graph for m in snn.network.modules() if isinstance(m, fx.GraphModule)]
-    targets = [node.target for graph in graphs for node in graph.nodes]
+    targets = [node.target for node in snn.network.nodes]
     is_compiled = any(hasattr(target, 'scripted') for target in targets)
     # Some layers of PyG, which stay analog, and functions of torch.jit cannot be pickled.
     if name in UNAIDED and not is_compiled:

@@ -56,7 +56,7 @@ def test_synops_are_weights_times_spikes():
         'layer2_downsample_0': 'layer1_1_relu_2',
     }
     for layer, source in sources.items():
-        path = next(str(n.target) for n in snn.network.graph.nodes if n.name == layer)
+        path = next(str(n.target) for n in snn.network.nodes if n.name == layer)
         conv = snn.network.get_submodule(path)
         assert isinstance(conv, SpikingConv)
         fired = spikes[source].spike_time != 6

@@ -13,7 +13,6 @@ from torch_geometric.utils import scatter, to_torch_coo_tensor
 
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.network.interpretation import population_name
 from spikegraph.nn import (
     EarliestAlong,
     EarliestMember,
@@ -235,7 +234,7 @@ def test_gates_in_networks(name, act, graph):
     snn = convert(model, tuple(args), ConversionConfig(num_steps=12, compensate=None))
     modules = dict(snn.network.named_modules())
     assert len(snn.neurons) == len(snn.report.populations)
-    nodes = [n for n in snn.network.graph.nodes if n.op == 'call_module']
+    nodes = [n for n in snn.network.nodes if n.op == 'call_module']
     gates = [n for n in nodes if isinstance(modules[n.target], SpikeGate)]
     assert len(gates) == num_gates
     spikes, simulation = snn.spikes(*args), simulate(snn, *args)
@@ -245,12 +244,12 @@ def test_gates_in_networks(name, act, graph):
     found = snn(*args)
     assert torch.allclose(simulation.output, found, rtol=1e-9, atol=1e-9)
     for gate in gates:  # No window of its own: it starts with what it compares.
-        start = simulation.start_step[population_name(gate)]
+        start = simulation.start_step[gate.record.label]
         before = [n for n in gate.all_input_nodes if n.target in modules]
         assert start == max(
-            simulation.start_step[population_name(n)]
+            simulation.start_step[n.record.label]
             for n in before
-            if population_name(n) in spikes
+            if n.record.label in spikes
         )
 
 
@@ -305,7 +304,7 @@ def test_gates_share_their_relays(graph):
     model = randomize(Convs(pna(5, 8), pna(8, 3), nn.ReLU())).eval()
     snn = convert(model, graph)  # A maximum and a minimum of the same potentials.
     modules = dict(snn.network.named_modules())
-    fired = [n.target for n in snn.network.graph.nodes if n.op == 'call_module']
+    fired = [n.target for n in snn.network.nodes if n.op == 'call_module']
     fired = [t for t in fired if isinstance(modules[t], PhaseNeuron)]
     assert len(fired) == len(set(fired)) == len(snn.neurons)
 

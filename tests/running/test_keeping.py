@@ -9,6 +9,10 @@ from torch import nn
 from torch_geometric.utils import add_self_loops, degree
 
 from spikegraph import ConversionConfig, convert
+from spikegraph.calls.outputs import Form
+from spikegraph.network.graph import Record, Ref
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
 from spikegraph.running import keeping
 from tests.conversion.zoo import randomize
 from tests.measurement.spellings import TutorialGCN
@@ -103,15 +107,18 @@ def test_random_numbers_are_drawn_each_time():
     def noise(edge_index):
         return torch.nn.functional.dropout(edge_index[0].double(), 0.5)
 
-    def network(function):
-        root, graph = nn.Module(), torch.fx.Graph()
-        root.layer = nn.Identity()
-        value = graph.call_function(function, (graph.placeholder('edge_index'),))
-        graph.output(graph.call_module('layer', (value,)))
-        return torch.fx.GraphModule(root, graph)
-
+    network = Network(
+        [
+            Record('edge_index', Role.INPUT, 'placeholder', 'edge_index'),
+            Record('noise', Role.STRUCTURE, 'call_function', noise, (Ref(0),)),
+            Record('layer', Role.LAYER, 'call_module', 'layer', (Ref(1),)),
+            Record('output', Role.OUTPUT, 'output', 'output', (Ref(2),)),
+        ],
+        Form('value'),
+    )
+    network.layer = nn.Identity()
     noise.__module__ = 'torch'
-    values, drawn = keeping.GraphValues(network(noise)), []
+    values, drawn = keeping.GraphValues(network), []
     node = next(iter(values.kept))
     env = {node.all_input_nodes[0]: torch.arange(100).view(2, 50)}
     for _ in range(3):
@@ -124,7 +131,7 @@ def test_graphs_are_let_go():
     snn = converted(TutorialGCN())
     x, edge_index = graph(1)
     snn(x, edge_index)
-    kept = snn.network.graph._spikegraph_plan.graphs._values
+    kept = snn._known_flow().graphs._values
     assert edge_index in kept
     alive = weakref.ref(edge_index)
     del edge_index
@@ -152,6 +159,6 @@ def test_companions_are_told_apart_and_few_are_kept():
         weight = torch.rand(60).double()
         out = snn(x, edge_index, weight)
         assert is_right(out, snn, x, edge_index, weight)
-    graphs = snn.network.graph._spikegraph_plan.graphs
+    graphs = snn._known_flow().graphs
     kept = sum(len(values) for values in graphs._values.values())
     assert 0 < kept <= 4 * len(graphs.kept)

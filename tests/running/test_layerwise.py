@@ -17,7 +17,6 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert, measure, simulate
-from spikegraph.network.interpretation import population_name
 from spikegraph.running.layerwise import _Layerwise, layerwise
 from spikegraph.running.loaders import predict
 from tests.conversion.zoo import TakesData, make, randomize
@@ -287,7 +286,7 @@ def test_empty_loader(data):
 def spikes_layerwise(snn, data, block_size):
     run = _Layerwise(snn, snn.bind(data), block_size)
     out = run.run(progress=False)
-    names = [population_name(node) for node in run.stored]
+    names = [node.record.label for node in run.stored]
     return out, dict(zip(names, run.stored.values(), strict=True))
 
 

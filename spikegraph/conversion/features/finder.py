@@ -17,7 +17,7 @@ from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.probing import is_affine_function
 from spikegraph.conversion.operations.rules import BILINEAR, is_affine_call, rule_for
 from spikegraph.conversion.passes.products import PRODUCTS, factors_of, shape_of
-from spikegraph.conversion.tracing.entering import Seen
+from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
     describe,
     module_of,

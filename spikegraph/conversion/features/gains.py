@@ -10,7 +10,7 @@ from functools import partial
 import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 
-from spikegraph.conversion.tracing.entering import Seen
+from spikegraph.network.graph import Seen
 from spikegraph.network.naming import module_of
 
 # Their gains and offsets follow, one for each channel, which comes last.

@@ -9,7 +9,7 @@ from torch import fx
 
 from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.rules import BILINEAR, rule_for
-from spikegraph.conversion.tracing.entering import Seen
+from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
     describe,
     module_of,

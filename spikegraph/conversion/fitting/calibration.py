@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.calls.outputs import main_output
@@ -21,15 +21,11 @@ from spikegraph.conversion.passes.whole import (
     summed_layers,
 )
 from spikegraph.network.config import ConversionConfig
-from spikegraph.network.interpretation import (
-    arguments,
-    is_input,
-    is_population,
-    run_analog,
-    run_node,
-)
-from spikegraph.network.naming import place_of
-from spikegraph.nn import Analog, GraphFilter, PhaseNeuron, SpikeGate, SpikingLayer
+from spikegraph.network.graph import Node, arguments
+from spikegraph.network.interpreter import AnalogReading, Interpreter, run_node
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
+from spikegraph.nn import GraphFilter, PhaseNeuron
 from spikegraph.nn.activation import check_activation
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import peaks
@@ -88,8 +84,7 @@ def calibrate(
     Raises:
         ValueError: If a population never receives a positive potential.
     """
-    network = structure.network
-    nodes = list(network.graph.nodes)
+    network, nodes = structure.network, structure.network.nodes
     sums = summed_layers(network, True) if config.compensate is not None else {}
     reads = {
         node: [*node.all_input_nodes, *_inputs_of(sums.get(node, []))] for node in nodes
@@ -106,29 +101,27 @@ def calibrate(
     )
     tied = tied_samples(structure, calls, config)
     compared = {name for group in structure.groups for name in group}
-    analog: list[dict[fx.Node, Any]] = [{} for _ in calls]
-    spiking: list[dict[fx.Node, Any]] = [{} for _ in calls]
+    readings = [AnalogReading(network) for _ in calls]
+    ours = [Interpreter(network) for _ in calls]
+    analog, spiking = [r.env for r in readings], [r.env for r in ours]
+    for reading, call in zip([*readings, *ours], [*calls, *calls], strict=True):
+        reading.inputs = call
     for node in progress(nodes):
-        if node.op == 'placeholder':
-            for call, a, s in zip(calls, analog, spiking, strict=True):
-                a[node] = s[node] = call[str(node.target)]
-            continue
-        for a in analog:
-            a[node] = run_analog(network, node, a)
+        for reading in readings:
+            reading.env[node] = reading.evaluate(node)
         if node.op == 'call_module':
-            module = network.get_submodule(str(node.target))
-            if isinstance(module, PhaseNeuron):
-                name = str(node.target)
+            module, name = network.operation(node), node.target
+            if node.role is Role.POPULATION:
                 potentials = sample(node, module, analog, config, argument=0)
                 values = tied.get(name)
                 # Where nodes are compared, none has a scale of its own; images
                 # have much the same range.
-                may_be_relative = is_input(node) and name not in compared
+                may_be_relative = node.record.encodes and name not in compared
                 if module.channel_dim != -1 and config.input_scale == 'auto':
                     may_be_relative = False
                 if values is None:
                     values = sample(node, module, analog, config)
-                what = _stands_for(structure, node)
+                what = _stands_for(node)
                 _check_population(name, what, module, potentials, values)
                 weight = None
                 if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
@@ -142,14 +135,14 @@ def calibrate(
                         node, module, spiking, config, 0, of=_activated(module)
                     )
                 _fit_population(module, values, peak, config, weight, coded)
-            elif _is_foreign(module, structure, node):
+            elif node.name in structure.claimed:
                 args, _ = arguments(node, analog[0])
-                check_claim(str(node.target), module, args, analog[0][node])
+                check_claim(name, module, args, analog[0][node])
             elif isinstance(module, GraphFilter) and module.weight is not None:
                 args, kwargs = arguments(node, spiking[0])
-                result.choices[str(node.target)] = module.choice(*args, **kwargs)
-        for s in spiking:
-            s[node] = run_node(network, node, s)
+                result.choices[name] = module.choice(*args, **kwargs)
+        for reading in ours:
+            reading.env[node] = reading.evaluate(node)
         if node in sums:
             layers = [n for n in sums[node] if n.op == 'call_module']
             if compensate_layers(node, layers, network, analog, spiking, config):
@@ -157,8 +150,8 @@ def calibrate(
                 for s in spiking:
                     for part in sums[node]:
                         s[part] = run_node(network, part, s)
-        if is_population(network, node) and str(node.target) in result.populations:
-            stats = result.populations[str(node.target)]
+        if node.role is Role.POPULATION:
+            stats = result.populations[node.target]
             _count(stats, network, node, analog, spiking)
             for s in spiking:
                 s[node] = replace(s[node], density=stats.spikes_per_neuron)
@@ -172,17 +165,10 @@ def calibrate(
     return result
 
 
-def _is_foreign(module: nn.Module, structure: Structure, node: fx.Node) -> bool:
-    """Whether it comes from a rule of a user, and is no spiking layer."""
-    rule = node.meta.get('rule')
-    ours = isinstance(module, (SpikingLayer, SpikeGate, Analog))
-    claimed = rule is not None and rule.kind == 'affine' and rule.convert is not None
-    return claimed and not ours and node.name not in structure.analog
-
-
-def _stands_for(structure: Structure, node: fx.Node) -> str:
+def _stands_for(node: Node) -> str:
     """What a population stands for, and where the model calls that."""
-    return f'It stands for {structure.populations[str(node.target)]}{place_of(node)}'
+    where = f' ({node.record.where})' if node.record.where else ''
+    return f'It stands for {node.record.stands_for}{where}'
 
 
 def _check_population(
@@ -269,16 +255,16 @@ def _importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
     return channel / (size + SMALLEST * size.mean().clamp(min=1e-300))
 
 
-def _inputs_of(parts: list[fx.Node]) -> list[fx.Node]:
+def _inputs_of(parts: list[Node]) -> list[Node]:
     return [source for part in parts for source in part.all_input_nodes]
 
 
 def _count(
     stats: PopulationStats,
-    network: fx.GraphModule,
-    node: fx.Node,
-    analog: list[dict[fx.Node, Any]],
-    spiking: list[dict[fx.Node, Any]],
+    network: Network,
+    node: Node,
+    analog: list[dict[Node, Any]],
+    spiking: list[dict[Node, Any]],
 ) -> None:
     neuron = network.get_submodule(str(node.target))
     error = energy = 0.0

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from spikegraph.conversion.fitting.sampling import as_rows, pick
 from spikegraph.network.config import ConversionConfig
-from spikegraph.network.interpretation import arguments
+from spikegraph.network.graph import Node, arguments
+from spikegraph.network.network import Network
 
 RIDGE = 1e-3  # Relative to the diagonal of the Gram matrix.
 NEGLIGIBLE = 1e-10  # Squared error, relative: float32 rounding, no coding error.
@@ -22,11 +23,11 @@ HELD_OUT = 5  # Every fifth row judges, the others fit.
 
 
 def compensate_layers(
-    node: fx.Node,
-    layers: list[fx.Node],
-    network: fx.GraphModule,
-    analog: list[dict[fx.Node, Any]],
-    spiking: list[dict[fx.Node, Any]],
+    node: Node,
+    layers: list[Node],
+    network: Network,
+    analog: list[dict[Node, Any]],
+    spiking: list[dict[Node, Any]],
     config: ConversionConfig,
 ) -> bool:
     """Corrects the layers whose sum a node is, as one layer of all their

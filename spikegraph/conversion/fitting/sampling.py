@@ -6,20 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from spikegraph.conversion.passes.whole import Structure
 from spikegraph.network.config import ConversionConfig
-from spikegraph.network.interpretation import run_analog
+from spikegraph.network.graph import Node
+from spikegraph.network.interpreter import AnalogReading
+from spikegraph.network.network import Network
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
 MIN_ROWS = 4096  # Rows kept, if every channel has a scale of its own.
 
 
 def sample(
-    node: fx.Node,
+    node: Node,
     module: nn.Module,
-    analog: list[dict[fx.Node, Any]],
+    analog: list[dict[Node, Any]],
     config: ConversionConfig,
     argument: int | None = None,
     of: Callable[[Tensor, int], Tensor] | None = None,
@@ -32,9 +34,9 @@ def sample(
     channel_dim = getattr(module, 'channel_dim', -1)
     rows = []
     for env in analog:
-        value = env[source]  # type: ignore[index]
+        value = env[source]
         if len(node.args) > 1:
-            value = value / env[node.args[1]]  # type: ignore[index]
+            value = value / env[node.args[1]]
         value = value if of is None else of(value, channel_dim)
         rows.append(as_rows(value, channel_dim))
     limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
@@ -74,18 +76,33 @@ def tied_samples(
     network = structure.network
     own: dict[str, list[Tensor]] = {}
     for call in calls:
-        env: dict[fx.Node, Any] = {}
-        for node in network.graph.nodes:
-            if node.op == 'placeholder':
-                env[node] = call[str(node.target)]
-                continue
-            env[node] = run_analog(network, node, env)
-            if any(str(node.target) in group for group in groups):
-                module = network.get_submodule(str(node.target))
-                found = sample(node, module, [env], config)
-                own.setdefault(str(node.target), []).append(found)
+        _Sampling(
+            network, {name for group in groups for name in group}, config, own
+        ).run(call)
     pooled = {}
     for group in groups:
         rows = torch.cat([s for name in group for s in own[name]])
         pooled.update(dict.fromkeys(group, rows))
     return pooled
+
+
+class _Sampling(AnalogReading):
+    """Keeps samples of some populations."""
+
+    def __init__(
+        self,
+        network: Network,
+        names: set[str],
+        config: ConversionConfig,
+        found: dict[str, list[Tensor]],
+    ) -> None:
+        super().__init__(network)
+        self.names, self.config, self.found = names, config, found
+
+    def population(self, node: Node) -> Any:
+        value = super().population(node)
+        if node.target in self.names:
+            neuron, env = self.network.operation(node), {**self.env, node: value}
+            rows = sample(node, neuron, [env], self.config)
+            self.found.setdefault(node.target, []).append(rows)
+        return value

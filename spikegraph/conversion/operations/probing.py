@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from spikegraph.conversion.operations.activations import Activation
 from spikegraph.conversion.passes.products import shape_of
 from spikegraph.conversion.tracing.proxies import map_values
-from spikegraph.network.interpretation import run_node
+from spikegraph.network.interpreter import run_node
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Formula
 

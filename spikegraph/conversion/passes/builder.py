@@ -26,11 +26,12 @@ from spikegraph.conversion.operations.allowing import CallRules
 from spikegraph.conversion.operations.explanation import describe_refusal, first_refused
 from spikegraph.conversion.operations.probing import find_formula, is_affine_function
 from spikegraph.conversion.operations.reasons import never_affine
-from spikegraph.conversion.operations.rules import Rule, rule_for
+from spikegraph.conversion.operations.rules import Rule
 from spikegraph.conversion.passes.channels import set_channel_dims
 from spikegraph.conversion.passes.gates import insert_gates
 from spikegraph.conversion.passes.pools import replace_pool
 from spikegraph.conversion.passes.reductions import refusal_of
+from spikegraph.conversion.passes.sealing import seal
 from spikegraph.conversion.passes.simplification import simplify
 from spikegraph.conversion.passes.whole import (
     Structure,
@@ -41,13 +42,12 @@ from spikegraph.conversion.passes.whole import (
     insert_decoders,
     remove_identities,
 )
-from spikegraph.conversion.tracing.entering import Seen
 from spikegraph.conversion.tracing.tracer import drop_unread_inputs
 from spikegraph.network.config import ConversionConfig
+from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
     describe,
     module_of,
-    operation_of,
 )
 from spikegraph.nn import (
     Analog,
@@ -119,18 +119,11 @@ class Builder(CallRules):
         self.network.recompile()
         self.graph.lint()
         self._check_result()
-        self._note_readouts()
         set_channel_dims(self.network)
         for module in self.network.modules():
             if isinstance(module, GraphFilter):
                 module.order = self.config.order
-
-    def _note_readouts(self) -> None:
-        """Read-outs see charged potentials, and no steps."""
-        for node in self.graph.nodes:
-            rule = rule_for(operation_of(self.network, node))
-            if rule is not None and rule.kind in ('readout', 'metadata'):
-                node.meta['role'] = 'readout'
+        self.structure.network = seal(self.structure)
 
     def _check_result(self) -> None:
         used = {str(n.target) for n in self.graph.nodes if n.op == 'call_module'}

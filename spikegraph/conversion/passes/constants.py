@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.operations.rules import rule_for
-from spikegraph.network.interpretation import run_node
+from spikegraph.network.interpreter import run_node
 
 # What makes a tensor of numbers, the same on every call.
 _FACTORIES = {torch.eye, torch.ones, torch.zeros, torch.full, torch.arange}

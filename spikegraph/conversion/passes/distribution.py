@@ -16,12 +16,11 @@ from spikegraph.conversion.passes.whole import (
     count_calls,
     is_plain_filter,
 )
-from spikegraph.network.interpretation import is_sum
+from spikegraph.network.graph import is_sum
 from spikegraph.network.naming import module_of
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 
-SUM = 'charge'  # Names sums that the ANN does not make.
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
 _DIFFERENCES = (operator.sub, torch.sub, torch.subtract, 'sub', 'subtract')
 # Of the values of one channel each, unless along channels.
@@ -40,7 +39,7 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
             new nodes are added.
     """
     network, graph = structure.network, structure.network.graph
-    calls = count_calls(graph)
+    calls = count_calls(graph.nodes)
     for node in list(graph.nodes):
         if node not in signals or node.op != 'call_module':
             continue
@@ -68,9 +67,9 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
                         'call_function',
                         join,
                         (out, term),
-                        name=f'{SUM}_{node.name}',
+                        name=f'charge_{node.name}',
                     )
-                    term.meta = dict(node.meta)
+                    term.meta = {**node.meta, 'joins': True}
                     signals.add(term)
             out = term
         assert out is not None

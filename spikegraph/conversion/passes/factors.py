@@ -14,7 +14,7 @@ from spikegraph.conversion.passes.whole import (
     Structure,
     count_calls,
 )
-from spikegraph.network.interpretation import is_sum
+from spikegraph.network.graph import is_sum
 from spikegraph.network.naming import module_of
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.shift import MemberShift
@@ -49,7 +49,7 @@ class _Folder:
         self.graph = network.graph
         self.signals = signals
         self.constants = Constants(network, signals)
-        self.calls = count_calls(network.graph)
+        self.calls = count_calls(network.graph.nodes)
         self.folds: list[Callable[[fx.Node], bool]] = [
             *(self._fold_offset, self._fold_gain, self._fold_factor),
             self._merge_own_value,

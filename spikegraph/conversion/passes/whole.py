@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from spikegraph.calls.call import CallSpec
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.network.functions import check_answer
-from spikegraph.network.interpretation import is_input, is_sum
+from spikegraph.network.graph import Node, is_sum
+from spikegraph.network.interpretation import is_input
 from spikegraph.network.naming import (
     module_of,
     operation_of,
 )
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
 from spikegraph.nn import (
     DegreeFactor,
     GraphFilter,
@@ -42,7 +46,8 @@ class Structure:
     """A converted network before calibration.
 
     Args:
-        network (torch.fx.GraphModule): The graph of spiking modules.
+        network (torch.fx.GraphModule or Network): The graph of spiking modules; once
+            all passes are through, with a role for every node.
         spec (CallSpec): How it is called.
         populations (Dict[str, str]): Each population's module path and the
             activation or input it stands for.
@@ -52,9 +57,10 @@ class Structure:
         num_folded (int): Normalisation layers folded into weights.
         preprocessed (List[str]): What is computed of inputs in front of their
             populations.
+        claimed (Set[str]): Nodes that a rule of a user calls affine.
     """
 
-    network: fx.GraphModule
+    network: Any
     spec: CallSpec
     populations: dict[str, str] = field(default_factory=dict)
     analog: dict[str, str] = field(default_factory=dict)
@@ -62,6 +68,7 @@ class Structure:
     currents: list[str] = field(default_factory=list)
     num_folded: int = 0
     preprocessed: list[str] = field(default_factory=list)
+    claimed: set[str] = field(default_factory=set)
 
     @property
     def has_images(self) -> bool:
@@ -126,32 +133,31 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         graph.erase_node(node)
 
 
-def count_calls(graph: fx.Graph) -> dict[str, int]:
+def count_calls(nodes: Iterable[Any]) -> dict[str, int]:
     """How often each module is called, by its path."""
     calls: dict[str, int] = {}
-    for node in graph.nodes:
+    for node in nodes:
         if node.op == 'call_module':
             calls[str(node.target)] = calls.get(str(node.target), 0) + 1
     return calls
 
 
-def summed_layers(
-    network: fx.GraphModule, with_others: bool = False
-) -> dict[fx.Node, list[fx.Node]]:
+def summed_layers(network: Any, with_others: bool = False) -> dict[Any, list[Any]]:
     """The nodes that are layers with weights, or sums of such layers only,
     with the nodes they are made of, in order and themselves included.
 
     Args:
-        network (torch.fx.GraphModule): The network.
+        network (torch.fx.GraphModule or Network): The network.
         with_others (bool, optional): Whether anything else may be added to the
             layers, too, such as the identity of a residual block.
             (default: :obj:`False`)
     """
-    calls = count_calls(network.graph)
-    found: dict[fx.Node, list[fx.Node]] = {}
-    for node in network.graph.nodes:
+    nodes = network.nodes if isinstance(network, Network) else network.graph.nodes
+    calls = count_calls(nodes)
+    found: dict[Any, list[Any]] = {}
+    for node in nodes:
         if node.op == 'call_module':
-            layer = module_of(network, node)
+            layer = network.get_submodule(str(node.target))
             usable = isinstance(layer, SpikingLayer) and layer.weight is not None
             if usable and calls[str(node.target)] == 1:
                 found[node] = [node]
@@ -166,24 +172,21 @@ def summed_layers(
     return found
 
 
-def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
+def readout_weight(network: Network, node: Node) -> Tensor | None:
     """The weights of the linear layer that alone reads a population and leads
     to the output row by row; :obj:`None` where the graph goes on otherwise.
     """
     if len(node.users) != 1:
         return None
     user = next(iter(node.users))
-    if user.op != 'call_module':
-        return None
-    layer = module_of(network, user)
+    layer = network.operation(user)
     if not isinstance(layer, SpikingLinear):
         return None
     while len(user.users) == 1:
         user = next(iter(user.users))
-        if user.op == 'output':
+        if user.role is Role.OUTPUT:
             return layer.weight
-        rule = rule_for(operation_of(network, user))
-        if rule is None or rule.kind != 'readout':
+        if user.role is not Role.READ_OUT:
             return None
     return None
 
@@ -194,7 +197,7 @@ def fuse_linear(structure: Structure) -> None:
     spikes, not sums of them. Linear layers in a row become one.
     """
     network, graph = structure.network, structure.network.graph
-    calls = count_calls(graph)
+    calls = count_calls(graph.nodes)
     for node in list(graph.nodes):
         last = _after_moves(node)
         user = next(iter(last.users)) if len(last.users) == 1 else node
@@ -253,7 +256,7 @@ def _pass_weights_on(structure: Structure) -> None:
     so on, up to where spikes are read.
     """
     network, graph = structure.network, structure.network.graph
-    calls = count_calls(graph)
+    calls = count_calls(graph.nodes)
     for node in reversed(list(graph.nodes)):
         before = node.args[0] if node.op == 'call_module' and node.args else None
         if not isinstance(before, fx.Node) or before.op != 'call_module':

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -35,15 +34,7 @@ from spikegraph.conversion.tracing.questions import (
 )
 from spikegraph.conversion.tracing.replacement import Layers
 from spikegraph.conversion.tracing.symbolic import GRAPH_FUNCTIONS
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a tensor was like on the first calibration call."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    layout: torch.layout
+from spikegraph.network.graph import Seen
 
 
 class Entering(fx.Tracer):

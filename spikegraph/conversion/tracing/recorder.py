@@ -40,7 +40,7 @@ from spikegraph.network.functions import (
     replace_part,
     write_through,
 )
-from spikegraph.network.interpretation import call_module
+from spikegraph.network.interpreter import call_module
 from spikegraph.nn import SpikeGate, SpikingLayer
 
 _CHANGES_VIEW = (

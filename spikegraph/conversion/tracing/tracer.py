@@ -33,7 +33,6 @@ from spikegraph.conversion.tracing.recorder import Recorder, Recording
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
 from spikegraph.conversion.tracing.symbolic import traceable_functions
 from spikegraph.network.naming import module_of
-from spikegraph.network.pickling import Network
 from spikegraph.nn import SpikingTwin
 
 # Tracing replaces functions and methods of torch for all threads.
@@ -270,7 +269,7 @@ def _trace(
     layers.install()
     questions.insert(graph)
     graph._tracer_cls = None  # Unpickling must not need this module's tracer.
-    network = Network(model, graph, type(model).__name__)
+    network = fx.GraphModule(model, graph, type(model).__name__)
     network.meta[FORM] = tracer.form
     _bind_arguments(network)
     for module in network.modules():

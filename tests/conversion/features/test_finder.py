@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spikegraph import ConversionConfig, convert, measure, simulate
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 
 
 class Support(nn.Module):
@@ -89,7 +89,7 @@ def test_features_are_told_from_structure(name):
     assert len(snn.neurons) == len(populations) + 1 and not snn.report.analog
     for each in (given, inputs(47)):
         expected = model(*each).detach()
-        ann = run_network_as_ann(snn.network, snn.bind(*each))
+        ann = AnalogReading(snn.network).run(snn.bind(*each))
         assert torch.allclose(ann, expected)
         assert (snn(*each) - expected).norm() < 0.15 * expected.norm()
         assert torch.allclose(simulate(snn, *each).output, snn(*each))
@@ -226,7 +226,7 @@ def test_parts_of_a_table_are_populations_of_their_own():
     adj = square().to_sparse()
     snn = convert(Slices().double(), (adj,))
     assert len(snn.neurons) == 4
-    expected = run_network_as_ann(snn.network, snn.bind(adj))
+    expected = AnalogReading(snn.network).run(snn.bind(adj))
     assert (snn(adj) - expected).norm() < 0.15 * expected.norm()
 
 
@@ -245,7 +245,7 @@ def test_weights_of_a_table_that_is_sent_stay_weights():
     model, adj = Scores().double(), square().to_sparse()
     snn = convert(model, (adj,), ConversionConfig(compensate=None))
     assert list(snn.neurons) == ['input_table', 'relu']
-    exact = run_network_as_ann(snn.network, snn.bind(adj))
+    exact = AnalogReading(snn.network).run(snn.bind(adj))
     assert torch.allclose(exact, model(adj))
 
 
@@ -292,7 +292,7 @@ def test_what_is_added_to_a_product_is_no_factor(add):
     total = measure(model, snn, given).total
     assert total.ann_aggregation_macs == (6 + 8) * int(matrix.sum())
     assert total.ann_macs == 30 * (6 * 8 + 8 * 3)
-    exact = run_network_as_ann(snn.network, snn.bind(*given))
+    exact = AnalogReading(snn.network).run(snn.bind(*given))
     assert torch.allclose(exact, model(*given), rtol=1e-9, atol=1e-9)
     assert torch.allclose(simulate(snn, *given).output, snn(*given), rtol=1e-9)
 

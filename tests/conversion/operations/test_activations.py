@@ -8,7 +8,7 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn.models import GCN
 
 from spikegraph import ConversionConfig, convert, load, measure, save, simulate
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from tests.conversion.zoo import randomize
 
 
@@ -140,7 +140,7 @@ def test_every_form_becomes_a_population(name, act, graph):
             assert not neuron.code.signed
     with torch.no_grad():
         expected = model(graph.x.clone(), graph.edge_index)
-    found = run_network_as_ann(snn.network, snn.bind(graph))
+    found = AnalogReading(snn.network).run(snn.bind(graph))
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     assert_runs_agree(snn, graph)
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.shift import MatrixShift, NeighborShift
 from tests.conversion.zoo import randomize
@@ -36,7 +36,7 @@ def layers_of(snn):
 
 def functions_of(snn):
     """What is computed between populations by anything but layers."""
-    nodes = [n for n in snn.network.graph.nodes if n.op.startswith('call')]
+    nodes = [n for n in snn.network.nodes if n.op.startswith('call')]
     names = [getattr(n.target, '__name__', str(n.target)) for n in nodes]
     return {name for n, name in zip(nodes, names, strict=True) if n.op != 'call_module'}
 
@@ -251,5 +251,5 @@ def test_factors_have_the_precision_of_the_network():
     model, x = randomize(Shares()), torch.rand(30, 6).double()
     snn = convert(model, (x,), CONFIG)
     assert 'truediv' not in functions_of(snn)
-    found = run_network_as_ann(snn.network, snn.bind(x))
+    found = AnalogReading(snn.network).run(snn.bind(x))
     torch.testing.assert_close(found, model(x), rtol=1e-12, atol=1e-14)

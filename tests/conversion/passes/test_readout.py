@@ -10,7 +10,6 @@ from spikegraph.conversion.fitting import calibration
 from spikegraph.conversion.fitting.calibration import _fit_population, _importance
 from spikegraph.conversion.fitting.codes import SortedValues
 from spikegraph.conversion.passes.whole import readout_weight
-from spikegraph.network.naming import module_of
 from spikegraph.nn import PhaseNeuron
 
 
@@ -31,9 +30,8 @@ def readouts(model):
     x, edge_index = torch.rand(50, 6), torch.randint(50, (2, 100))
     snn = convert(model, (x, edge_index), ConversionConfig(compensate=None))
     found = {}
-    for node in snn.network.graph.nodes:
+    for node in snn.network.nodes:
         if node.op == 'call_module' and 'neurons.' in node.target:
-            assert module_of(snn.network, node) is not None
             found[node.target] = readout_weight(snn.network, node)
     return found
 

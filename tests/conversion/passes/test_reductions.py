@@ -4,7 +4,7 @@ from torch import nn
 from torch_geometric.utils import to_dense_batch
 
 from spikegraph import ConversionConfig, convert, measure, simulate
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 
 
 def index_of(h, target):
@@ -66,7 +66,7 @@ def check(model, call, per_channel=False):
     assert not snn.report.analog
     with torch.no_grad():
         expected = model(*call)
-        exact = run_network_as_ann(snn.network, snn.bind(*call))
+        exact = AnalogReading(snn.network).run(snn.bind(*call))
     assert torch.allclose(exact, expected, rtol=1e-12, atol=1e-12)
     assert (snn(*call) - expected).norm() < 0.15 * expected.norm()
     simulation = simulate(snn, *call)

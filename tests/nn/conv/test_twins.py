@@ -12,7 +12,7 @@ from torch_geometric.utils import to_torch_coo_tensor
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph import nn as spiking
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.interpreter import AnalogReading
 from spikegraph.nn.conv import ATTENTION_TWINS, TWINS, SpikingGATv2Conv
 from spikegraph.nn.layer import values_of
 from spikegraph.testing import assert_spiking
@@ -339,7 +339,7 @@ def test_bipartite_models_convert(name, letters, given):
     reads_target = given != options()  # SimpleConv by default does not.
     assert entered == ['input_x', 'input_y'][: 1 + reads_target]
     assert bool(snn.report.analog) == is_attention
-    found = run_network_as_ann(snn.network, snn.bind(*inputs))
+    found = AnalogReading(snn.network).run(snn.bind(*inputs))
     assert_equal(found, model(*inputs))
     spikes, simulation = snn.spikes(*inputs), simulate(snn, *inputs)
     for population, each in spikes.items():

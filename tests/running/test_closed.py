@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 from torch_geometric.nn import GCNConv, SAGEConv, TAGConv
 
 import spikegraph
 from spikegraph import ConversionConfig, convert
 from spikegraph.coding import Spikes
-from spikegraph.network.interpretation import run_interpreter
+from spikegraph.network.interpreter import Interpreter
 from spikegraph.nn import PhaseNeuron, SpikingGCNConv, SpikingLinear, potentials
 from spikegraph.nn.encoding import Encoding
-from spikegraph.running import execution
+from spikegraph.running import closed
 from tests.conversion.zoo import make, randomize
 
 
@@ -144,8 +144,7 @@ def converted(name, graph, dtype=torch.float64, **kwargs):
 @torch.no_grad()
 def run_node_by_node(snn, *args):
     """Every module is called, and every value made as a whole."""
-    interpreter = fx.Interpreter(snn.network)
-    return run_interpreter(interpreter, snn.bind(*args))
+    return Interpreter(snn.network).run(snn.bind(*args))
 
 
 def leaves(value):
@@ -200,13 +199,13 @@ def test_outputs_are_as_the_users(kind, types, graph):
 
 def test_what_is_in_rows(graph):
     snn, graph = converted('block', graph)
-    plan = execution._Plan(snn.network)
+    plan = closed.Flow(snn.network)
     in_rows = {node.name for node in plan.in_rows}
     layers = {'first', 'second', 'third', 'fourth'}
     assert layers <= in_rows and not any('last' in name for name in in_rows)
     assert sum('add' in name for name in in_rows) == 5
     assert not plan.encodings  # Two layers read the input.
-    plan = execution._Plan(converted('keywords', graph)[0].network)
+    plan = closed.Flow(converted('keywords', graph)[0].network)
     assert [node.name for node in plan.encodings] == ['neurons_input_x']
 
 
@@ -215,8 +214,8 @@ def seen(monkeypatch):
     """What is called in rows, by name."""
     calls = []
     for owner, name in (
-        (execution, 'fire'),
-        (execution, 'Encoding'),
+        (closed, 'fire'),
+        (closed, 'Encoding'),
         (SpikingGCNConv, 'charge'),
         (SpikingGCNConv, 'forward'),
         (SpikingLinear, 'charge'),
@@ -341,48 +340,6 @@ def test_hooks_of_the_network(graph):
     assert_close(snn(graph), expected)
 
 
-def test_edited_graphs(graph):
-    snn, graph = converted('keywords', graph)
-    nodes = snn.network.graph
-    (out,) = nodes.find_nodes(op='output')
-    (layer,) = nodes.find_nodes(op='call_module', target='conv3')
-    expected = snn(graph)
-    for function in (torch.neg, torch.square):  # The same number of nodes.
-        before = out.args[0]
-        with nodes.inserting_before(out):
-            out.args = (nodes.call_function(function, (layer,)),)
-        if before is not layer:
-            nodes.erase_node(before)
-        snn.network.recompile()
-        assert_close(snn(graph), function(expected))
-
-
-@pytest.mark.parametrize('where', ['args', 'kwargs'])
-def test_edited_arguments(where, graph):
-    """Values that were not needed any more, with all nodes as they were."""
-    snn, graph = converted('keywords', graph)
-    before, nodes = snn(graph), snn.network.graph
-    (out,) = nodes.find_nodes(op='output')
-    (layer,) = nodes.find_nodes(op='call_module', target='conv3')
-    (hidden,) = nodes.find_nodes(op='call_module', target='conv2')
-    earlier = hidden.args[0]
-    if where == 'args':
-        out.args = (earlier,)
-    else:
-        x, edge_index, *_ = layer.args
-        layer.args, layer.kwargs = (), {'x': x, 'edge_index': edge_index}
-        snn.network.recompile()
-        assert_close(snn(graph), before)
-        layer.kwargs = {**layer.kwargs, 'x': earlier}
-    snn.network.recompile()
-    found, expected = snn(graph), run_node_by_node(snn, graph)
-    if where == 'args':
-        assert torch.equal(found.spike_time, expected.spike_time)
-    else:
-        assert_close(found, expected)
-        assert not torch.allclose(found, before)
-
-
 def test_values_are_freed(graph):
     snn, graph = converted('deep GCN', graph)
     alive, most = [], []
@@ -404,8 +361,7 @@ def test_values_are_freed(graph):
 def test_networks_are_freed(graph):
     snn, graph = converted('keywords', graph)
     snn(graph)
-    assert getattr(snn.network.graph, execution._PLAN).nodes
-    found = weakref.ref(snn.network.graph), weakref.ref(snn.network.conv2)
+    found = weakref.ref(snn.network), weakref.ref(snn.network.conv2)
     del snn
     gc.collect()
     assert all(r() is None for r in found)

@@ -1,0 +1,155 @@
+"""From the graph that conversion works on to the network that everyone reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from spikegraph.calls.outputs import form_of
+from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.conversion.passes.whole import Structure, moves_rows
+from spikegraph.network.functions import check_answer
+from spikegraph.network.graph import Record, Ref, Seen
+from spikegraph.network.interpretation import is_input
+from spikegraph.network.naming import describe, operation_of
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
+from spikegraph.nn import (
+    Analog,
+    DegreeFactor,
+    PhaseNeuron,
+    SpikeGate,
+    SpikingLayer,
+)
+from spikegraph.nn.layer import values_of
+
+# Where conversion puts modules of its own.
+OWN = ('products', 'pools', 'neurons', 'gates', 'factors', 'relays')
+_LABELLED = ('neurons', 'gates', 'pools', 'products')
+_OF_PLACE = {
+    'placeholder': Role.INPUT,
+    'get_attr': Role.CONSTANT,
+    'output': Role.OUTPUT,
+}
+_OF_KIND = {
+    'readout': Role.READ_OUT,
+    'metadata': Role.SIZE,
+    'source': Role.CURRENT,
+}
+
+
+def seal(structure: Structure) -> Network:
+    """The network of a converted structure: every node with its role."""
+    graph_module = structure.network
+    nodes = list(graph_module.graph.nodes)
+    places: dict[Any, Any] = {node: Ref(i) for i, node in enumerate(nodes)}
+    roles: dict[fx.Node, Role] = {}
+    moving: set[fx.Node] = set()  # Made of spikes, or of currents.
+    labels: dict[str, int] = {}
+    records = []
+    for node in nodes:
+        role = roles[node] = _role_of(structure, node, roles)
+        is_source = role.fires or role is Role.CURRENT or _is_current(structure, node)
+        if is_source or moving.intersection(node.all_input_nodes):
+            moving.add(node)
+        elif role is Role.AFFINE:
+            role = roles[node] = Role.STRUCTURE
+        target = str(node.target)
+        first, _, rest = target.partition('.')
+        is_module = node.op == 'call_module'
+        label = rest if is_module and first in _LABELLED else target
+        if role.fires:
+            calls = labels[target] = labels.get(target, -1) + 1
+            label = f'{label}_{calls}' if calls else label
+        stack = list(node.meta.get('nn_module_stack', {}).values())
+        seen = node.meta.get('example')
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), places.__getitem__)
+        records.append(
+            Record(
+                name=node.name,
+                role=role,
+                op=node.op,
+                target=node.target if node.op == 'call_function' else target,
+                args=tuple(args),
+                kwargs=dict(kwargs),
+                label=label,
+                row=_row_name(node),
+                joins=bool(node.meta.get('joins')),
+                origin=str(stack[-1][0]) if stack else '',
+                stands_for=_stands_for(structure, node),
+                where=str(node.meta.get('where') or ''),
+                encodes=role is Role.POPULATION and is_input(node),
+                is_own=is_module and first in OWN,
+                seen=seen if isinstance(seen, Seen) else None,
+            )
+        )
+    structure.claimed = {node.name for node in nodes if _is_claimed(structure, node)}
+    network = Network(records, form_of(graph_module))
+    for name in ('_modules', '_parameters', '_buffers'):
+        network.__dict__[name] = graph_module.__dict__[name]
+    for node in nodes:  # Constants that are no tensors.
+        if node.op == 'get_attr' and '.' not in str(node.target):
+            held = graph_module.__dict__
+            if node.target in held:
+                network.__dict__[str(node.target)] = held[str(node.target)]
+    return network
+
+
+def _role_of(structure: Structure, node: fx.Node, roles: dict[fx.Node, Role]) -> Role:
+    if node.op in _OF_PLACE:
+        return _OF_PLACE[node.op]
+    if node.target is values_of:
+        return Role.DECODE
+    if node.target is check_answer:
+        return Role.CHECK
+    operation = operation_of(structure.network, node)
+    if node.op == 'call_module':
+        kinds = {
+            PhaseNeuron: Role.POPULATION,
+            SpikeGate: Role.GATE,
+            DegreeFactor: Role.STRUCTURE,
+            Analog: Role.ANALOG,
+        }
+        for kind, role in kinds.items():
+            if isinstance(operation, kind):
+                return role
+    if node.name in structure.analog:
+        return Role.ANALOG
+    if isinstance(operation, SpikingLayer):
+        return Role.LAYER
+    before = node.all_input_nodes
+    if before and moves_rows(node, before[0]):
+        source = roles[before[0]]
+        if source.fires or source is Role.MOVE:
+            return Role.MOVE
+    rule = rule_for(operation)
+    return _OF_KIND.get(rule.kind, Role.AFFINE) if rule is not None else Role.AFFINE
+
+
+def _is_current(structure: Structure, node: fx.Node) -> bool:
+    return node.op == 'placeholder' and node.target in structure.currents
+
+
+def _is_claimed(structure: Structure, node: fx.Node) -> bool:
+    """Whether a rule of a user says that it is affine, and it is no spiking layer."""
+    rule = node.meta.get('rule')
+    if rule is None or rule.kind != 'affine' or rule.convert is None:
+        return False
+    ours = (SpikingLayer, SpikeGate, Analog)
+    is_ours = isinstance(operation_of(structure.network, node), ours)
+    return not is_ours and node.name not in structure.analog
+
+
+def _stands_for(structure: Structure, node: fx.Node) -> str:
+    if not node.op.startswith('call'):
+        return ''
+    known = structure.populations.get(str(node.target))
+    return describe(structure.network, node) if known is None else known
+
+
+def _row_name(node: fx.Node) -> str:
+    name = node.name
+    for prefix in _LABELLED:
+        name = name.removeprefix(f'{prefix}_')
+    return name

@@ -1,0 +1,139 @@
+"""The converted network: nodes with roles, and the modules that they call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from spikegraph.calls.outputs import Form
+from spikegraph.network.graph import Node, Record, Ref
+from spikegraph.network.interpreter import Interpreter
+from spikegraph.network.registry import Registry
+from spikegraph.network.roles import Role
+from spikegraph.nn import PhaseNeuron, SpikeGate
+
+_MADE = ('nodes', 'form', 'last_reads')
+_HELD = ('_modules', '_parameters', '_buffers')
+
+
+class Network(nn.Module):
+    """A converted network: nodes in the order in which they run.
+
+    Args:
+        records (Sequence[Record]): The nodes.
+        form (Form): The structure of what the model returns.
+
+    Attributes:
+        nodes (Tuple[Node, ...]): The nodes.
+        last_reads (Dict[Node, List[Node]]): Whose values nobody reads after a node.
+    """
+
+    def __init__(self, records: Sequence[Record], form: Form) -> None:
+        super().__init__()
+        self.form = form
+        nodes: list[Node] = []
+        for record in records:
+            args, kwargs = fx.node.map_aggregate(
+                (record.args, record.kwargs),
+                lambda v: nodes[v.index] if isinstance(v, Ref) else v,
+            )
+            nodes.append(Node(record, tuple(args), dict(kwargs)))
+        self.nodes = tuple(nodes)
+        self.last_reads: dict[Node, list[Node]] = {}
+        last = {source: n for n in nodes for source in (n, *n.all_input_nodes)}
+        for source, node in last.items():
+            if node.op != 'output':
+                self.last_reads.setdefault(node, []).append(source)
+
+    def forward(self, **inputs: Any) -> Any:
+        """What the network returns for inputs by name, node by node."""
+        return Interpreter(self).run(inputs)
+
+    @property
+    def records(self) -> list[Record]:
+        """The nodes as plain data."""
+        return [node.record for node in self.nodes]
+
+    def operation(self, node: Node) -> Any:
+        """What a node calls: a module, a function or the name of a method."""
+        if node.op == 'call_module':
+            return self.get_submodule(node.target)
+        return node.target
+
+    def named_nodes(self, *roles: Role) -> dict[str, Node]:
+        """The nodes of some roles by their labels."""
+        return {n.record.label: n for n in self.nodes if n.role in roles}
+
+    def state(self) -> dict[str, Any]:
+        """All that the network is, as objects of the types that files may hold."""
+        dropped = (*_MADE, 'training')
+        held = {
+            name: dict(value) if isinstance(value, dict) else value
+            for name, value in self.__dict__.items()
+            if name not in dropped and not (name.startswith('_') and name not in _HELD)
+        }
+        parts = [held.pop(name) for name in _HELD]
+        return {
+            'records': self.records,
+            'form': self.form,
+            **dict(zip(_HELD, parts, strict=True)),
+            'constants': held,
+        }
+
+    @classmethod
+    def from_state(cls, state: Any) -> Network:
+        """The inverse of :meth:`state`.
+
+        Raises:
+            ValueError: If it is not the state of a network.
+        """
+        names = {'records', 'form', 'constants', *_HELD}
+        if not isinstance(state, dict) or set(state) != names:
+            raise ValueError('expected records, modules and constants of a network')
+        for record in state['records']:
+            if type(record) is not Record:
+                raise ValueError(f'expected a record (got {record!r:.60})')
+            record.check()
+        network = cls(state['records'], state['form'])
+        for name in _HELD:
+            kind: Any = nn.Module if name == '_modules' else Tensor
+            for key, value in dict(state[name]).items():
+                if not isinstance(value, kind) or not isinstance(key, str):
+                    raise ValueError(f'expected {name[1:]} (got {value!r:.60})')
+                network.__dict__[name][key] = value
+        for key, value in dict(state['constants']).items():
+            if hasattr(cls, str(key)):
+                raise ValueError(f'expected a constant (got {key!r:.60})')
+            network.__dict__[str(key)] = value
+        return network.eval()
+
+    def check(self, registry: Registry) -> None:
+        """Raises ``ValueError`` if a node does not call what its role says, or what a
+        file may not name.
+        """
+        kinds = {Role.POPULATION: PhaseNeuron, Role.GATE: SpikeGate}
+        for node in self.nodes:
+            target = self.operation(node) if node.op == 'call_module' else node.target
+            kind = kinds.get(node.role, object)
+            if not isinstance(target, kind):
+                raise ValueError(f"expected '{node}' to be a {kind.__name__}")
+            if node.op == 'call_function':
+                registry.check(target, node.args)
+            elif node.op == 'call_method':
+                registry.method(target)
+        ends = [node for node in self.nodes if node.role is Role.OUTPUT]
+        if ends != list(self.nodes[-1:]):
+            raise ValueError('expected one output, at the end')
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Nodes refer to each other, deeper than pickling and copying can follow."""
+        held = {k: v for k, v in self.__dict__.items() if k not in _MADE}
+        return _restore, (self.records, self.form, held)
+
+
+def _restore(records: list[Record], form: Form, held: dict[str, Any]) -> Network:
+    network = Network(records, form)
+    network.__dict__.update(held)
+    return network

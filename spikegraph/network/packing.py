@@ -1,0 +1,351 @@
+"""Objects as JSON and tensors, and back: no code is stored, and none is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+
+from spikegraph.kernels.forms import is_foreign
+from spikegraph.network.graph import Ref
+from spikegraph.network.registry import Registry, name_of
+
+_ATOMS = (bool, int, float, str, type(None))
+_HOOKS = ('hooks', 'hooks_with_kwargs', 'hooks_always_called')
+_TORCH = (torch.dtype, torch.layout, torch.memory_format)
+_MODULE = frozenset(nn.Module().__dict__)
+
+
+class Packer:
+    """Turns objects into JSON; tensors are put aside.
+
+    Attributes:
+        tensors (Dict[str, torch.Tensor]): The tensors, by name.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._known: dict[int, tuple[str, Any]] = {}
+        self._objects: dict[int, tuple[int, Any]] = {}
+
+    def pack(self, value: Any, where: str = '') -> Any:
+        """The JSON of an object.
+
+        Args:
+            value (Any): The object.
+            where (str, optional): What it is called in messages and names.
+                (default: :obj:`""`)
+
+        Raises:
+            ValueError: If it is, or holds, what a file cannot.
+        """
+        kind = type(value)
+        if kind in _ATOMS:
+            return value
+        if isinstance(value, Tensor):
+            return {'tensor': self._tensor(value, where), 'is': _kind_of(value)}
+        if kind is Ref:
+            return {'node': value.index}
+        if kind is slice:
+            parts = (value.start, value.stop, value.step)
+            return {'slice': [self.pack(part, where) for part in parts]}
+        if value is Ellipsis:
+            return {'ellipsis': True}
+        if kind is torch.device:
+            return {'device': str(value)}
+        if kind in _TORCH:
+            return {'torch': str(value).removeprefix('torch.')}
+        if isinstance(value, complex):
+            return {'complex': [value.real, value.imag]}
+        if isinstance(value, type):
+            return {'type': name_of(value)}
+        if isinstance(value, Enum):
+            return {'enum': name_of(kind), 'name': value.name}
+        if isinstance(value, list) and kind.__init__ is not object.__init__:
+            if kind in (list, _immutable_list()):
+                return [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
+        if isinstance(value, tuple):
+            items = [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
+            return {'tuple': items} if kind is tuple else self._named(value, items)
+        if kind in (dict, _immutable_dict()):
+            return {'dict': self._pairs(value, where)}
+        if callable(value) and not isinstance(value, nn.Module) and _is_function(value):
+            return {'function': name_of(value)}
+        return self._object(value, where)
+
+    def _tensor(self, value: Tensor, where: str) -> str:
+        if is_foreign(value):
+            raise ValueError(f"Cannot save '{where}': it is a {type(value).__name__}")
+        if id(value) not in self._known:
+            name = (
+                where if where not in self.tensors else f'{where}.{len(self.tensors)}'
+            )
+            self._known[id(value)] = (name, value)
+            self.tensors[name] = value.detach()
+        return self._known[id(value)][0]
+
+    def _named(self, value: Any, items: list[Any]) -> Any:
+        if type(value) is torch.Size:
+            return {'size': items}
+        return {'named': name_of(type(value)), 'items': items}
+
+    def _pairs(self, value: Mapping[Any, Any], where: str) -> list[list[Any]]:
+        return [
+            [self.pack(key, where), self.pack(item, f'{where}.{key}'.lstrip('.'))]
+            for key, item in value.items()
+        ]
+
+    def _object(self, value: Any, where: str) -> Any:
+        if id(value) in self._objects:
+            return {'same': self._objects[id(value)][0]}
+        self._objects[id(value)] = (len(self._objects), value)
+        kind = type(value)
+        if dataclasses.is_dataclass(value):
+            held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            default = {f.name: f.default for f in dataclasses.fields(value)}
+            state = {k: v for k, v in held.items() if v is not default[k]}
+        elif isinstance(value, nn.Module):
+            state = _state_of(value)
+        elif isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'to_dict'):
+            items = list(value.items()) if isinstance(value, Mapping) else list(value)
+            return {'made': name_of(kind), 'of': self.pack(items, where)}
+        else:
+            if not hasattr(value, '__dict__') or hasattr(kind, '__slots__'):
+                raise ValueError(
+                    f"Cannot save '{where}': a {kind.__name__} is no tensor, module, "
+                    'number or text'
+                )
+            state = vars(value)
+        packed = {}
+        base = _message_passing() if isinstance(value, MessagePassing) else {}
+        for name, item in state.items():
+            place = f'{where}.{name}'.lstrip('.')
+            if name in ('_parameters', '_buffers', '_modules'):
+                packed[name] = [
+                    [k, self.pack(v, f'{where}.{k}'.lstrip('.'))]
+                    for k, v in item.items()
+                ]
+                continue
+            try:
+                packed[name] = self.pack(item, place)
+            except ValueError:
+                if name not in base:  # What PyG makes anew for the class.
+                    raise
+        return {'object': name_of(kind), 'state': packed}
+
+
+class Unpacker:
+    """Builds what a :class:`Packer` has packed, of types and functions of a registry.
+
+    Args:
+        tensors (Dict[str, torch.Tensor]): The tensors, by name.
+        registry (Registry): What may be built.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], registry: Registry) -> None:
+        self.tensors, self.registry = tensors, registry
+        self._values: dict[str, Any] = {}
+        self._objects: list[Any] = []
+
+    def unpack(self, data: Any) -> Any:
+        """The object of some JSON.
+
+        Raises:
+            ValueError: If it is not the JSON of an object.
+        """
+        if isinstance(data, _ATOMS):
+            return data
+        if isinstance(data, list):
+            return [self.unpack(item) for item in data]
+        if not isinstance(data, dict) or not data:
+            raise ValueError(f'Expected a description (got {data!r:.60})')
+        tag = next(iter(data))
+        build = getattr(self, f'_build_{tag}', None) if tag in _TAGS else None
+        if build is None:
+            raise ValueError(f'Expected a known kind of value (got {tag!r:.60})')
+        return build(data)
+
+    def _list(self, value: Any, length: int | None = None) -> list[Any]:
+        if not isinstance(value, list) or length not in (None, len(value)):
+            raise ValueError(f'Expected a list (got {value!r:.60})')
+        return value
+
+    def _build_tensor(self, data: Any) -> Any:
+        name, kind = data['tensor'], data.get('is')
+        if not isinstance(name, str) or name not in self.tensors:
+            raise ValueError(f'Expected the tensor {name!r:.80} (got none)')
+        if name not in self._values:
+            value = self.tensors[name]
+            self._values[name] = nn.Parameter(value) if kind == 'parameter' else value
+        return self._values[name]
+
+    def _build_node(self, data: Any) -> Ref:
+        if type(data['node']) is not int:
+            raise ValueError(f'Expected a number (got {data["node"]!r:.60})')
+        return Ref(data['node'])
+
+    def _build_slice(self, data: Any) -> slice:
+        return slice(*[self.unpack(v) for v in self._list(data['slice'], 3)])
+
+    def _build_ellipsis(self, data: Any) -> Any:
+        return Ellipsis
+
+    def _build_device(self, data: Any) -> torch.device:
+        return torch.device(str(data['device']))
+
+    def _build_torch(self, data: Any) -> Any:
+        value = getattr(torch, str(data['torch']), None)
+        if not isinstance(value, _TORCH):
+            raise ValueError(f'Expected a data type (got {data["torch"]!r:.60})')
+        return value
+
+    def _build_complex(self, data: Any) -> complex:
+        real, imag = self._list(data['complex'], 2)
+        return complex(real, imag)
+
+    def _build_type(self, data: Any) -> Any:
+        return self.registry.type(data['type'])
+
+    def _build_enum(self, data: Any) -> Any:
+        kind = self.registry.type(data['enum'])
+        if not issubclass(kind, Enum):
+            raise ValueError(f"Expected an enumeration (got '{kind.__name__}')")
+        return kind[data['name']]
+
+    def _build_tuple(self, data: Any) -> Any:
+        return tuple(self.unpack(v) for v in self._list(data['tuple']))
+
+    def _build_size(self, data: Any) -> Any:
+        return torch.Size(self.unpack(v) for v in self._list(data['size']))
+
+    def _build_named(self, data: Any) -> Any:
+        kind: Any = self.registry.type(data['named'])
+        if not issubclass(kind, tuple) or not hasattr(kind, '_make'):
+            raise ValueError(f"Expected a named tuple (got '{kind.__name__}')")
+        return kind._make(self.unpack(v) for v in self._list(data['items']))
+
+    def _build_dict(self, data: Any) -> Any:
+        pairs = [self._list(pair, 2) for pair in self._list(data['dict'])]
+        return {self.unpack(key): self.unpack(value) for key, value in pairs}
+
+    def _build_function(self, data: Any) -> Any:
+        return self.registry.function(data['function'])
+
+    def _build_same(self, data: Any) -> Any:
+        return self._objects[data['same']]
+
+    def _build_made(self, data: Any) -> Any:
+        kind: Any = self.registry.type(data['made'])
+        if not issubclass(kind, (Mapping, set, frozenset)):
+            raise ValueError(f"Expected a mapping or a set (got '{kind.__name__}')")
+        place = len(self._objects)
+        self._objects.append(None)
+        self._objects[place] = value = kind(self.unpack(data['of']))
+        return value
+
+    def _build_object(self, data: Any) -> Any:
+        kind: Any = self.registry.type(data['object'])
+        place, state = len(self._objects), data['state']
+        self._objects.append(None)
+        if not isinstance(state, dict):
+            raise ValueError(
+                f'Expected the state of a {kind.__name__} (got {state!r:.60})'
+            )
+        if issubclass(kind, nn.Module):
+            value = self._objects[place] = kind.__new__(kind)
+            self._fill_module(value, state)
+            return value
+        held = {name: self.unpack(item) for name, item in state.items()}
+        if dataclasses.is_dataclass(kind):
+            make: Any = kind
+            value = make(**held)
+        else:
+            value = kind.__new__(kind)
+            _check_names(kind, held)
+            value.__dict__.update(held)
+        self._objects[place] = value
+        return value
+
+    def _fill_module(self, module: nn.Module, state: dict[str, Any]) -> None:
+        if isinstance(module, MessagePassing):
+            MessagePassing.__init__(module)
+        else:
+            nn.Module.__init__(module)
+        held: dict[str, Any] = {}
+        for name, item in state.items():
+            if name in ('_parameters', '_buffers', '_modules'):
+                pairs = [self._list(pair, 2) for pair in self._list(item)]
+                held[name] = {str(key): self.unpack(value) for key, value in pairs}
+                kinds = (Tensor, type(None)) if name != '_modules' else (nn.Module,)
+                if not all(
+                    isinstance(v, (*kinds, type(None))) for v in held[name].values()
+                ):
+                    raise ValueError(f'Expected {name} of a {type(module).__name__}')
+            else:
+                held[name] = self.unpack(item)
+        _check_names(type(module), held)
+        setter = getattr(type(module), '__setstate__', nn.Module.__setstate__)
+        setter(module, {**module.__dict__, **held})
+        module.eval()
+
+
+_TAGS = {
+    name.removeprefix('_build_')
+    for name in vars(Unpacker)
+    if name.startswith('_build_')
+}
+
+
+def _check_names(kind: type, held: dict[str, Any]) -> None:
+    """Raises ``ValueError`` if an attribute would hide what a class does."""
+    for name in held:
+        inner = name in _MODULE and not name.endswith(_HOOKS)
+        hides = callable(inspect.getattr_static(kind, name, None))
+        if not name.isidentifier() or name.startswith('__') or (hides and not inner):
+            raise ValueError(
+                f'Expected an attribute of a {kind.__name__} (got {name!r:.60})'
+            )
+
+
+def _state_of(module: nn.Module) -> dict[str, Any]:
+    """What a module holds, hooks and what is computed anew left out."""
+    state = dict(
+        module.__getstate__() if hasattr(module, '__getstate__') else vars(module)
+    )
+    dropped = {
+        *getattr(type(module), 'unsaved', ()),
+        'training',
+        '_is_full_backward_hook',
+    }
+    dropped |= {n for n in state if n.endswith(_HOOKS) or n == '_compiled_call_impl'}
+    return {name: item for name, item in state.items() if name not in dropped}
+
+
+def _message_passing() -> dict[str, Any]:
+    return MessagePassing().__dict__
+
+
+def _kind_of(value: Tensor) -> str:
+    return 'parameter' if isinstance(value, nn.Parameter) else 'tensor'
+
+
+def _is_function(value: Any) -> bool:
+    return (
+        not hasattr(value, '__dict__')
+        or inspect.isroutine(value)
+        or hasattr(value, '__name__')
+    )
+
+
+def _immutable_list() -> type:
+    return torch.fx.immutable_collections.immutable_list
+
+
+def _immutable_dict() -> type:
+    return torch.fx.immutable_collections.immutable_dict

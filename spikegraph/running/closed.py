@@ -1,0 +1,150 @@
+"""How a converted network runs: potentials are computed block by block where a
+population fires on them, inputs are encoded where they are read, and nothing is
+kept longer than it is needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+
+from spikegraph.coding import Spikes
+from spikegraph.network.graph import Node, arguments, is_sum
+from spikegraph.network.interpreter import Interpreter
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
+from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
+from spikegraph.nn.encoding import Encoding
+from spikegraph.nn.layer import values_of
+from spikegraph.nn.potentials import Charge, Decoded, Total, fire
+from spikegraph.running.keeping import GraphValues
+
+_CHARGING = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
+
+
+class Flow:
+    """What may stay rows, or an encoding, until it is read, and what is kept.
+
+    Args:
+        network (Network): What will run.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.graphs = GraphValues(network)
+        run = [node for node in network.nodes if node not in self.graphs.idle]
+        last = {source: node for node in run for source in self.graphs.reads(node)}
+        last = {**{node: node for node in run}, **last}
+        self.last_reads: dict[Node, list[Node]] = {node: [] for node in network.nodes}
+        for source, node in last.items():
+            self.last_reads[node].append(source)
+        self.in_rows: set[Node] = set()
+        for node in reversed(network.nodes):
+            user = next(iter(node.users)) if len(node.users) == 1 else None
+            if user is None or not self._may_be_rows(node):
+                continue
+            passes_on = user in self.in_rows and is_sum(user)
+            if passes_on or self._fires_on(user, node):
+                self.in_rows.add(node)
+        self.encodings = {n for n in network.nodes if self.is_read_once(n)}
+
+    def _may_be_rows(self, node: Node) -> bool:
+        is_known = type(self.network.operation(node)) in _CHARGING
+        return is_known or node.role is Role.DECODE or is_sum(node)
+
+    def _fires_on(self, user: Node, node: Node) -> bool:
+        alone = user.args == (node,) and not user.kwargs
+        return alone and type(self.network.operation(user)) is PhaseNeuron
+
+    def is_read_once(self, node: Node) -> bool:
+        """Whether it encodes an input for a single layer."""
+        if not node.record.encodes or len(node.args) != 1 or len(node.users) != 1:
+            return False
+        if type(self.network.operation(node)) is not PhaseNeuron:
+            return False
+        user = next(iter(node.users))
+        if user.args[:1] != (node,) or node in user.args[1:]:
+            return False
+        return type(self.network.operation(user)) in _CHARGING
+
+
+class ClosedForm(Interpreter):
+    """One pass: decode, apply, encode, layer by layer.
+
+    Args:
+        flow (Flow): What is known of the network before it runs.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow.network)
+        self.flow = flow
+
+    def run(self, inputs: Any) -> Any:
+        """The output of the network for inputs by name."""
+        flow, env, self.inputs = self.flow, self.env, inputs
+        value: Any = None
+        for node in self.network.nodes:
+            if node in flow.graphs.idle:
+                continue
+            if node in flow.graphs.kept:
+                value = env[node] = flow.graphs.run(node, env)
+            else:
+                value = env[node] = self.evaluate(node)
+            if node.role is not Role.OUTPUT:
+                for source in flow.last_reads[node]:
+                    env.pop(source, None)
+        return value
+
+    def population(self, node: Node) -> Any:
+        neuron: Any = self.network.operation(node)
+        value = self.env[node.all_input_nodes[0]]
+        if node in self.flow.encodings and self.flow.is_read_once(node):
+            is_flat = isinstance(value, Tensor) and value.dim() == 2
+            reader: Any = self.network.operation(next(iter(node.users)))
+            if is_flat and not is_changed(neuron) and not is_changed(reader):
+                return Encoding(neuron, value)
+        if isinstance(value, Charge):
+            if type(neuron) is PhaseNeuron and not is_changed(neuron):
+                return fire(neuron, value)
+            return neuron(value.potential())
+        return self.call(node)
+
+    def layer(self, node: Node) -> Any:
+        if node not in self.flow.in_rows:
+            return self.call(node)
+        args, kwargs = arguments(node, self.env)
+        layer: Any = self.network.operation(node)
+        x, is_known = (args[0] if args else None), type(layer) in _CHARGING
+        if not is_known or is_changed(layer) or x is None or len(x.shape) != 2:
+            return self.call(node)  # May have been put in its place.
+        if kwargs:
+            args = inspect.signature(layer.forward).bind(*args, **kwargs).args
+        return layer.charge(*args)
+
+    def decode(self, node: Node) -> Any:
+        x = self.env[node.all_input_nodes[0]]
+        is_flat = isinstance(x, Spikes) and len(x.shape) == 2
+        return Decoded(x) if is_flat and node in self.flow.in_rows else values_of(x)
+
+    def affine(self, node: Node) -> Any:
+        if node not in self.flow.in_rows:
+            return self.call(node)
+        args, _ = arguments(node, self.env)
+        parts = [p for p in args if isinstance(p, Charge)]
+        if len(parts) == 2 and parts[0].shape == parts[1].shape:
+            return Total(parts)
+        values = (p.potential() if isinstance(p, Charge) else p for p in args)
+        return torch.add(*values)
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether a call does more than what the class says: hooks, or a forward of its
+    own.
+    """
+    own = module._forward_hooks or module._forward_pre_hooks
+    all_modules = hooks._global_forward_hooks or hooks._global_forward_pre_hooks
+    return bool(own or all_modules or 'forward' in vars(module))
