@@ -84,7 +84,7 @@ def to_bytes(snn: SpikingModel) -> bytes:
             'first'
         )
     packer = Packer()
-    network = packer.pack(snn.network.state())
+    network = packer.pack(snn.network)
     spec = replace(snn.spec, defaults=_plain(snn.spec.defaults))
     header = to_json(_Header(FORMAT_VERSION, spec, snn.config, snn.report, network))
     try:
@@ -136,8 +136,9 @@ def load(
     own = [] if model is None else of_model(unwrap(model))
     registry = Registry([*own, *known])
     try:
-        network = Network.from_state(Unpacker(tensors, registry).unpack(header.network))
-        network.check(registry)
+        network = Unpacker(tensors, registry).unpack(header.network)
+        if not isinstance(network, Network):
+            raise ValueError('it describes something else than a network')
         names = {n.record.label for n in network.nodes if n.role is Role.POPULATION}
         if names != {population.name for population in header.report.populations}:
             raise ValueError(

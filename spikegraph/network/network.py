@@ -47,9 +47,10 @@ class Network(nn.Module):
             if node.op != 'output':
                 self.last_reads.setdefault(node, []).append(source)
 
-    def forward(self, **inputs: Any) -> Any:
-        """What the network returns for inputs by name, node by node."""
-        return Interpreter(self).run(inputs)
+    def forward(self, *args: Any, **inputs: Any) -> Any:
+        """What the network returns for inputs, in order or by name, node by node."""
+        names = [node.target for node in self.nodes if node.role is Role.INPUT]
+        return Interpreter(self).run({**dict(zip(names, args, strict=False)), **inputs})
 
     @property
     def records(self) -> list[Record]:

@@ -14,6 +14,7 @@ from torch_geometric.nn import MessagePassing
 
 from spikegraph.kernels.forms import is_foreign
 from spikegraph.network.graph import Ref
+from spikegraph.network.network import Network
 from spikegraph.network.registry import Registry, name_of
 
 _ATOMS = (bool, int, float, str, type(None))
@@ -106,6 +107,8 @@ class Packer:
             return {'same': self._objects[id(value)][0]}
         self._objects[id(value)] = (len(self._objects), value)
         kind = type(value)
+        if isinstance(value, Network):
+            return {'network': self.pack(value.state(), where)}
         if dataclasses.is_dataclass(value):
             held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             default = {f.name: f.default for f in dataclasses.fields(value)}
@@ -248,6 +251,14 @@ class Unpacker:
         self._objects.append(None)
         self._objects[place] = value = kind(self.unpack(data['of']))
         return value
+
+    def _build_network(self, data: Any) -> Network:
+        place = len(self._objects)
+        self._objects.append(None)
+        network = Network.from_state(self.unpack(data['network']))
+        network.check(self.registry)
+        self._objects[place] = network
+        return network
 
     def _build_object(self, data: Any) -> Any:
         kind: Any = self.registry.type(data['object'])

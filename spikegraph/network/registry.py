@@ -17,6 +17,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import torch
+import torch_geometric
 from torch import Tensor, nn
 from torch.overrides import get_overridable_functions
 from torch_geometric import EdgeIndex
@@ -246,15 +247,8 @@ def _methods() -> frozenset[str]:
 def _aliases() -> dict[Any, list[str]]:
     """Where functions are that do not know it themselves."""
     places: tuple[Any, ...] = (torch, torch.nn.functional, torch.linalg, torch.fft)
-    places = (
-        *places,
-        torch.special,
-        torch.sparse,
-        torch._C._nn,
-        operator,
-        math,
-        Tensor,
-    )
+    places += (torch.special, torch.sparse, torch._C._nn, operator, math, Tensor)
+    places += (torch_geometric.nn, torch_geometric.nn.aggr, torch_geometric.utils)
     found: dict[Any, list[str]] = {}
     for place in places:
         prefix = getattr(place, '__name__', '')

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from spikegraph.calls.outputs import form_of
+from spikegraph.calls.outputs import Form, form_of
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.conversion.passes.whole import Structure, moves_rows
 from spikegraph.network.functions import check_answer
@@ -51,7 +51,9 @@ def seal(structure: Structure) -> Network:
     for node in nodes:
         role = roles[node] = _role_of(structure, node, roles)
         is_source = role.fires or role is Role.CURRENT or _is_current(structure, node)
-        if is_source or moving.intersection(node.all_input_nodes):
+        if role is Role.SIZE:
+            pass  # Whatever it is the size of.
+        elif is_source or moving.intersection(node.all_input_nodes):
             moving.add(node)
         elif role is Role.AFFINE:
             role = roles[node] = Role.STRUCTURE
@@ -86,14 +88,39 @@ def seal(structure: Structure) -> Network:
         )
     structure.claimed = {node.name for node in nodes if _is_claimed(structure, node)}
     network = Network(records, form_of(graph_module))
+    _take_over(network, graph_module)
+    for parent in list(network.modules()):
+        for name, part in parent._modules.items():
+            if isinstance(part, fx.GraphModule):  # A formula.
+                parent._modules[name] = _formula(part)
+    return network
+
+
+def _formula(graph_module: fx.GraphModule) -> Network:
+    """What computes an activation value by value, as a network of its own."""
+    nodes = list(graph_module.graph.nodes)
+    places: dict[Any, Any] = {node: Ref(i) for i, node in enumerate(nodes)}
+    records = []
+    for node in nodes:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), places.__getitem__)
+        target = node.target if node.op == 'call_function' else str(node.target)
+        role = _OF_PLACE.get(node.op, Role.AFFINE)
+        records.append(
+            Record(node.name, role, node.op, target, tuple(args), dict(kwargs))
+        )
+    network = Network(records, Form('value'))
+    _take_over(network, graph_module)
+    return network
+
+
+def _take_over(network: Network, graph_module: fx.GraphModule) -> None:
+    """Gives a network the modules, tensors and other constants of a graph."""
     for name in ('_modules', '_parameters', '_buffers'):
         network.__dict__[name] = graph_module.__dict__[name]
-    for node in nodes:  # Constants that are no tensors.
-        if node.op == 'get_attr' and '.' not in str(node.target):
-            held = graph_module.__dict__
-            if node.target in held:
-                network.__dict__[str(node.target)] = held[str(node.target)]
-    return network
+    held = graph_module.__dict__
+    for node in network.nodes:  # Constants that are no tensors.
+        if node.role is Role.CONSTANT and node.target in held:
+            network.__dict__[node.target] = held[node.target]
 
 
 def _role_of(structure: Structure, node: fx.Node, roles: dict[fx.Node, Role]) -> Role:
