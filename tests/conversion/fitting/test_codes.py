@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from spikegraph import ConversionConfig
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.conversion import ConversionConfig, fitting
+from spikegraph.conversion.fitting import codes as fitting
 from spikegraph.conversion.fitting.codes import SortedValues, fit_code
 from spikegraph.conversion.fitting.compensation import compensate
 
