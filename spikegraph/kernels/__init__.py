@@ -12,10 +12,10 @@ from spikegraph.kernels.events import encode_transform, row_peaks, transform_spi
 from spikegraph.kernels.maxima import earliest
 from spikegraph.kernels.memory import empty_cache
 from spikegraph.kernels.neurons import (
-    decode,
     decode_spikes,
-    fire,
-    fire_spikes,
+    encode_spikes,
+    first_spike,
+    look_up,
 )
 from spikegraph.kernels.preparation import (
     gcn_adjacency,
@@ -30,15 +30,15 @@ __all__ = [
     'Messages',
     'Weights',
     'aggregate',
-    'decode',
     'decode_spikes',
     'earliest',
     'empty_cache',
+    'encode_spikes',
     'encode_transform',
-    'fire',
-    'fire_spikes',
+    'first_spike',
     'gcn_adjacency',
     'info',
+    'look_up',
     'matrix_adjacency',
     'member_adjacency',
     'neighbor_adjacency',

@@ -26,7 +26,6 @@ from spikegraph.kernels.backend import (
 from spikegraph.kernels.memory import columns_of, empty, flat
 from spikegraph.kernels.neurons import (
     decode_spikes,
-    fire_spikes,
     padded_thresholds,
     table_of,
 )
@@ -267,36 +266,16 @@ class Messages:
         share_rows(work, self.adjacency.rowptr, rows, weights.num_outputs)
         return out
 
-    def fire(
-        self,
-        bias: Tensor | None,
-        code: PhaseCode,
-        scale: Tensor,
-        weights: Weights | None = None,
-    ) -> Tensor:
-        """The spike times of neurons that the sums charge, plus a bias or as
-        multiplied by weights.
-        """
-        spike_time = self.fire_at_once(bias, code, scale, weights)
-        if spike_time is not None:
-            return spike_time
-        if weights is not None:
-            num_rows = self.shape[0]
-            potential = empty((num_rows, weights.num_outputs), self.dtype)
-            potential = self.products(weights, (0, num_rows), potential)
-        else:
-            potential = self.sums() if bias is None else self.sums() + bias
-        return fire_spikes(potential, code, scale)
-
-    def fire_at_once(
+    def encode(
         self,
         bias: Tensor | None,
         code: PhaseCode,
         scale: Tensor,
         weights: Weights | None = None,
     ) -> Tensor | None:
-        """What :meth:`fire` returns, with nothing but bytes written; None where
-        there is no kernel for that.
+        """The spike times of neurons that the sums charge, plus a bias or as
+        multiplied by weights, with nothing but bytes written; None where there is
+        no kernel for that.
         """
         arguments = self._arguments if self.scale is None else None
         width, cpu = self.width, cpu_kernels()
@@ -310,7 +289,7 @@ class Messages:
         if self._on_cuda is not None and is_plain and usable:
             graph, x, table, source, target = self._cuda_arguments(0, self.shape[0])
             limits = code.thresholds.to(x.device, self.dtype)
-            return triton.aggregate_fire(
+            return triton.aggregate_encode(
                 *(*graph, x, table, source, target),
                 bias=bias,
                 thresholds=limits,
@@ -330,11 +309,16 @@ class Messages:
         to = (thresholds, flat(scales), flat(out), width)
         how = (code.num_steps, code.signed, searched, by_column)
         if weights is not None:
-            work = partial(cpu.products.product_fire, *arguments, *to, *how)
+            work = partial(cpu.products.product_encode, *arguments, *to, *how)
         else:
             given = like[:0] if bias is None else bias.contiguous()
             work = partial(
-                cpu.graph.aggregate_fire, *arguments, flat(given), *to, self._way, *how
+                cpu.graph.aggregate_encode,
+                *arguments,
+                flat(given),
+                *to,
+                self._way,
+                *how,
             )
         share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), width)
         return out

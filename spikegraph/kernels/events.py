@@ -21,7 +21,7 @@ from spikegraph.kernels.contents import note_finite
 from spikegraph.kernels.memory import empty, flat
 from spikegraph.kernels.neurons import (
     decode_spikes,
-    fire_spikes,
+    encode_spikes,
     padded_thresholds,
     table_of,
 )
@@ -79,7 +79,7 @@ def encode_transform(
     is_relative: bool = False,
 ) -> Tensor:
     r"""Encodes values and transforms the spikes, row by row: what
-    :func:`transform_spikes` makes of :func:`~spikegraph.kernels.fire_spikes`,
+    :func:`transform_spikes` makes of :func:`~spikegraph.kernels.encode_spikes`,
     but for the order of multiplications.
 
     Args:
@@ -104,7 +104,7 @@ def encode_transform(
     if cpu is None or not usable or not _fit(scale, weight, bias):
         if is_relative:
             scale = scale * row_peaks(x)
-        x = decode_spikes(fire_spikes(x, code, scale), code, scale)
+        x = decode_spikes(encode_spikes(x, code, scale), code, scale)
         return F.linear(x, weight, bias)
     weight = weight.detach().t().contiguous()
     table = table_of(code, scale, is_unscaled=True)

@@ -30,7 +30,7 @@ _MIN_ROWS = 32  # What rows have to share for a table of their columns.
 _NUM_BYTES = 256
 
 
-def fire_spikes(
+def encode_spikes(
     potential: Tensor, code: PhaseCode, scale: float | Tensor = 1.0
 ) -> Tensor:
     r"""Returns the spike times of :func:`spikegraph.coding.encode`, bit by bit,
@@ -52,13 +52,13 @@ def fire_spikes(
     if is_fast(potential, *FAST_TYPES) or _on_cuda(potential, *FAST_TYPES):
         checked = check_scale(scale, potential)
         thresholds = code.thresholds.to(potential)
-        spike_time = _fire(potential, thresholds, checked, code.signed)
+        spike_time = _first_spike(potential, thresholds, checked, code.signed)
         if spike_time is not None:
             return spike_time
     return encoding.encode(potential, code, scale)
 
 
-def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
+def first_spike(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
     r"""Compares potentials with thresholds that include the scale.
 
     .. math::
@@ -85,7 +85,9 @@ def fire(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
     num_steps = check_thresholds(thresholds)
     thresholds = thresholds.to(potential)
     if is_fast(potential, *FAST_TYPES) or _on_cuda(potential, *FAST_TYPES):
-        spike_time = _fire(potential, thresholds, thresholds.new_ones(()), signed)
+        spike_time = _first_spike(
+            potential, thresholds, thresholds.new_ones(()), signed
+        )
         if spike_time is not None:
             return spike_time
     value = potential.abs() if signed else potential
@@ -111,7 +113,7 @@ def decode_spikes(
         spike_time (torch.Tensor): The spike times (uint8).
         code (PhaseCode): The phase code.
         scale (float or torch.Tensor, optional): The scale, as in
-            :func:`fire_spikes`. (default: :obj:`1.0`)
+            :func:`encode_spikes`. (default: :obj:`1.0`)
         dtype (torch.dtype, optional): The data type of the output. (default:
             that of :obj:`scale`, or the default data type)
 
@@ -126,13 +128,13 @@ def decode_spikes(
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
         dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
     table = code.table().to(device=spike_time.device, dtype=dtype)
-    value = _decode(spike_time, table, scale)
+    value = _look_up(spike_time, table, scale)
     return (
         value if value is not None else encoding.decode(spike_time, code, scale, dtype)
     )
 
 
-def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:
     r"""Looks spike times up in a table.
 
     .. math::
@@ -160,7 +162,7 @@ def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Te
             f"Expected 'table' to hold 1 to {_NUM_BYTES} levels "
             f'(got shape {list(table.shape)})'
         )
-    value = _decode(spike_time, table, scale)
+    value = _look_up(spike_time, table, scale)
     if value is not None:
         return value
     if spike_time.numel() > 0 and int(spike_time.max()) >= len(table):
@@ -224,7 +226,7 @@ def _on_cuda(x: Tensor, *dtypes: torch.dtype) -> bool:
     return x.dtype in dtypes and x.numel() > 0 and triton.is_available(x.detach())
 
 
-def _fire(
+def _first_spike(
     potential: Tensor, thresholds: Tensor, scale: Tensor, signed: bool
 ) -> Tensor | None:
     """Fires by thresholds :math:`(T)` times a scale, or :math:`(T, *)`; None if
@@ -235,7 +237,7 @@ def _fire(
     if runs is None:
         return None
     if triton.is_available(x):
-        return triton.fire(x, None, thresholds, scale, signed)
+        return triton.first_spike(x, None, thresholds, scale, signed)
     if (cpu := cpu_kernels()) is None:
         return None
     num_channels, length = runs
@@ -256,7 +258,7 @@ def _fire(
         )
         blocks = padded.reshape(num_blocks, -1).numpy()
         work = partial(
-            cpu.neurons.fire_table, value, time, blocks, period, num_steps, signed
+            cpu.neurons.encode_table, value, time, blocks, period, num_steps, signed
         )
         share(work, -(-size // period), size, cpu.neurons.ROWS)
         return out
@@ -264,18 +266,18 @@ def _fire(
     factors, how = scale.detach().reshape(1, -1), (num_steps, signed, searched)
     if is_short and thresholds.dim() == 1:
         scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(cpu.neurons.fire_columns, value, time, table[0], scales)
+        work = partial(cpu.neurons.encode_columns, value, time, table[0], scales)
         share(partial(work, *how), -(-size // len(scales)), size, 1)
     else:
         scales = factors.view(-1).numpy()
         work = partial(
-            cpu.neurons.fire_runs, value, time, table, scales, num_channels, length
+            cpu.neurons.encode_runs, value, time, table, scales, num_channels, length
         )
         share(partial(work, *how), size, size, 64)
     return out
 
 
-def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor | None:
+def _look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor | None:
     """Looks spike times up; None if the kernels cannot, or one is not there."""
     if table.device != spike_time.device or table.dtype not in FAST_TYPES:
         return None
@@ -298,7 +300,7 @@ def _decode(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor 
         return None
     if triton.is_available(x):
         in_table = int(x.max()) < len(table)
-        return triton.decode(x, table, factors) if in_table else None
+        return triton.look_up(x, table, factors) if in_table else None
     if (cpu := cpu_kernels()) is None:
         return None
     num_channels, length = runs

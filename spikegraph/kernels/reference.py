@@ -48,7 +48,7 @@ def decode(
     return out.view(spike_time.shape)
 
 
-def fire(
+def fire_window(
     potential: Tensor, code: PhaseCode, scale: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
     r"""The fire window of DESIGN's neuron, step by step.

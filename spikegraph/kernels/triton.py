@@ -118,7 +118,7 @@ def aggregate_spikes(
     return _sum(rowptr, col, weight, spike_time, table, source_factor, target_factor)
 
 
-def aggregate_fire(
+def aggregate_encode(
     rowptr: Tensor,
     col: Tensor,
     weight: Tensor | None,
@@ -140,10 +140,10 @@ def aggregate_fire(
         x (torch.Tensor): Values, or spike times if there is a table.
         table (torch.Tensor, optional): As in :func:`aggregate_spikes`.
         bias (torch.Tensor, optional): What is added to each channel.
-        thresholds (torch.Tensor): The thresholds of :func:`fire`.
+        thresholds (torch.Tensor): The thresholds of :func:`first_spike`.
         scale (float or torch.Tensor, optional): The scale by which they are
             multiplied, one or one per channel. (default: :obj:`1.0`)
-        signed (bool, optional): As in :func:`fire`. (default: :obj:`False`)
+        signed (bool, optional): As in :func:`first_spike`. (default: :obj:`False`)
 
     Raises:
         ImportError, ValueError: As :func:`aggregate`; or if there are no
@@ -237,7 +237,7 @@ def transform(
     return out
 
 
-def fire(
+def first_spike(
     potential: Tensor,
     bias: Tensor | None,
     thresholds: Tensor,
@@ -282,7 +282,7 @@ def fire(
     out = torch.empty_like(x, dtype=torch.uint8)
     kernels = _kernels()
     kernels.launch_places(
-        kernels.fire,
+        kernels.first_spike,
         out,
         x,
         bias,
@@ -297,7 +297,7 @@ def fire(
     return out
 
 
-def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:
     r"""Looks spike times up in a table.
 
     .. math::
@@ -327,7 +327,7 @@ def decode(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Te
     out = torch.empty_like(x, dtype=table.dtype)
     sizes = (num_channels, length, len(table))
     kernels = _kernels()
-    kernels.launch_places(kernels.decode, out, x, table, factors, *sizes)
+    kernels.launch_places(kernels.look_up, out, x, table, factors, *sizes)
     return out
 
 

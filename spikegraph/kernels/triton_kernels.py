@@ -23,14 +23,14 @@ OPTIONS = {'enable_fp_fusion': False}  # Products are rounded before they are ad
 
 
 @triton.jit
-def _look_up(table, time, num_levels):
+def _level(table, time, num_levels):
     """The level of each spike time, not-a-number where the table has none."""
     time = time.to(tl.int32)
     return tl.load(table + time, mask=time < num_levels, other=float('nan'))
 
 
 @triton.jit
-def _fire(
+def _count_reached(
     value,
     thresholds,
     scale,
@@ -104,7 +104,7 @@ def aggregate(
             is_read = column < tl.where(is_edge, width, 0)
             value = tl.load(x + source * stride + column, mask=is_read, other=0)
             if table is not None:
-                value = tl.where(is_read, _look_up(table, value, num_levels), 0)
+                value = tl.where(is_read, _level(table, value, num_levels), 0)
             if source_factor is not None:
                 factor = tl.load(source_factor + source, mask=is_edge, other=0)
                 if weight is not None:
@@ -121,7 +121,7 @@ def aggregate(
     if thresholds is None:
         tl.store(out + place, total, mask=inside)
     else:
-        time = _fire(
+        time = _count_reached(
             total,
             thresholds,
             scale,
@@ -196,7 +196,7 @@ def transform(
         is_input = source < num_inputs
         address = spike_time + row * time_stride + source
         time = tl.load(address, mask=is_input, other=0)
-        level = tl.where(is_input, _look_up(table, time, num_levels), 0)
+        level = tl.where(is_input, _level(table, time, num_levels), 0)
         fires = level != 0
         if tl.max(fires.to(tl.int32), axis=0) > 0:
             rows = weight + source.to(tl.int64)[:, None] * weight_stride
@@ -220,7 +220,7 @@ def _places(size, num_channels, length, LARGE: tl.constexpr, BLOCK: tl.constexpr
 
 
 @triton.jit
-def fire(
+def first_spike(
     out,
     potential,
     bias,
@@ -240,7 +240,7 @@ def fire(
     value = tl.load(potential + place, mask=inside, other=0)
     if bias is not None:
         value += tl.load(bias + channel, mask=inside, other=0)
-    time = _fire(
+    time = _count_reached(
         value,
         thresholds,
         scale,
@@ -255,7 +255,7 @@ def fire(
 
 
 @triton.jit
-def decode(
+def look_up(
     out,
     spike_time,
     table,
@@ -270,7 +270,7 @@ def decode(
     """Looks a block of memory up, in which ``length`` neighbours share a channel."""
     place, inside, channel = _places(size, num_channels, length, LARGE, BLOCK)
     time = tl.load(spike_time + place, mask=inside, other=0)
-    value = _look_up(table, time, num_levels)
+    value = _level(table, time, num_levels)
     if scale is not None:
         value *= tl.load(scale + channel, mask=inside, other=0)
     tl.store(out + place, value, mask=inside)

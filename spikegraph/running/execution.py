@@ -23,10 +23,10 @@ from spikegraph.network.naming import module_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.potentials import Charge, Decoded, Total, fire
+from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
 from spikegraph.running.keeping import GraphValues
 
-_CHARGING = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
+_IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
 _PLAN = '_spikegraph_plan'
 
 
@@ -90,7 +90,7 @@ class _Plan:
         self, network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]
     ) -> Any:
         if node in self.in_rows:
-            return _charge(network, node, env)
+            return _potentials(network, node, env)
         if node in self.encodings and _is_read_once(network, node):
             neuron, value = _module(network, node), env[node.all_input_nodes[0]]
             is_flat = isinstance(value, Tensor) and value.dim() == 2
@@ -98,40 +98,40 @@ class _Plan:
             if is_flat and not is_changed(neuron) and not is_changed(reader):
                 return Encoding(neuron, value)
         elif node.op == 'call_module' and node.all_input_nodes:
-            charge = env[node.all_input_nodes[0]]
-            if isinstance(charge, Charge):
+            potentials = env[node.all_input_nodes[0]]
+            if isinstance(potentials, Potentials):
                 neuron = _module(network, node)
                 if type(neuron) is PhaseNeuron and not is_changed(neuron):
-                    return fire(neuron, charge)
-                return neuron(charge.potential())
+                    return spikes_of(neuron, potentials)
+                return neuron(potentials.whole())
         return run_node(network, node, env)
 
 
-def _charge(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+def _potentials(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
     """The value of a node, in rows where that can be done."""
     args, kwargs = arguments(node, env)
     if node.op == 'call_module':
         layer = _module(network, node)
-        x, is_known = (args[0] if args else None), type(layer) in _CHARGING
+        x, is_known = (args[0] if args else None), type(layer) in _IN_ROWS
         if not is_known or is_changed(layer) or x is None or len(x.shape) != 2:
             return run_node(network, node, env)  # May have been put in its place.
         if kwargs:
             args = inspect.signature(layer.forward).bind(*args, **kwargs).args
-        return layer.charge(*args)
+        return layer.potentials(*args)
     if node.target is values_of:
         x = args[0]
         is_flat = isinstance(x, Spikes) and len(x.shape) == 2
         return Decoded(x) if is_flat else values_of(x)
-    parts = [p for p in args if isinstance(p, Charge)]
+    parts = [p for p in args if isinstance(p, Potentials)]
     if len(parts) == 2 and parts[0].shape == parts[1].shape:
         return Total(parts)
-    values = (p.potential() if isinstance(p, Charge) else p for p in args)
+    values = (p.whole() if isinstance(p, Potentials) else p for p in args)
     return torch.add(*values)
 
 
 def _may_be_rows(network: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == 'call_module':
-        return type(_module(network, node)) in _CHARGING
+        return type(_module(network, node)) in _IN_ROWS
     return node.target is values_of or is_sum(node)
 
 
@@ -150,7 +150,7 @@ def _is_read_once(network: fx.GraphModule, node: fx.Node) -> bool:
     user = next(iter(node.users))
     if user.op != 'call_module' or user.args[:1] != (node,):
         return False
-    return node not in user.args[1:] and type(_module(network, user)) in _CHARGING
+    return node not in user.args[1:] and type(_module(network, user)) in _IN_ROWS
 
 
 def _module(network: fx.GraphModule, node: fx.Node) -> Any:

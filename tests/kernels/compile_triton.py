@@ -49,16 +49,16 @@ def launch_all(dtype, index_dtype, code, width):
     ops.aggregate(rowptr, col, weight, x, *factors)
     ops.aggregate_spikes(rowptr, col, None, spike_time, table)
     neuron = (bias, code.thresholds, bias, signed)
-    ops.aggregate_fire(rowptr, col, weight, spike_time, table, None, None, *neuron)
+    ops.aggregate_encode(rowptr, col, weight, spike_time, table, None, None, *neuron)
     per_channel = code.thresholds.view(-1, 1).expand(-1, width)
     neuron = (None, per_channel, 1.0, signed)
-    ops.aggregate_fire(rowptr, col, None, x, None, *factors, *neuron)
+    ops.aggregate_encode(rowptr, col, None, x, None, *factors, *neuron)
     ops.earliest(rowptr, col, spike_time, code.num_steps, latest=signed)
     ops.transform(spike_time, table, torch.rand(width, width, dtype=dtype), x[0])
-    ops.fire(x, bias, code.thresholds, bias, signed)
-    ops.fire(x, None, per_channel, 1.0, signed)
-    ops.decode(spike_time, table, bias)
-    ops.decode(spike_time, table)
+    ops.first_spike(x, bias, code.thresholds, bias, signed)
+    ops.first_spike(x, None, per_channel, 1.0, signed)
+    ops.look_up(spike_time, table, bias)
+    ops.look_up(spike_time, table)
 
 
 if __name__ == '__main__':
@@ -77,5 +77,7 @@ if __name__ == '__main__':
     )
     neuron = (None, table, x, 7, 3, 9)
     options = dict(PER_CHANNEL=False, SIGNED=True, **large)
-    compile_only(triton_kernels.fire, None, spike_time, x, *neuron, **options)
-    compile_only(triton_kernels.decode, None, x, spike_time, table, x, 7, 3, 9, **large)
+    compile_only(triton_kernels.first_spike, None, spike_time, x, *neuron, **options)
+    compile_only(
+        triton_kernels.look_up, None, x, spike_time, table, x, 7, 3, 9, **large
+    )

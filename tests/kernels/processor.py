@@ -14,8 +14,8 @@ from spikegraph.kernels import (
     Weights,
     aggregation,
     earliest,
+    encode_spikes,
     encode_transform,
-    fire_spikes,
     info,
     neighbor_adjacency,
     propagate,
@@ -51,10 +51,10 @@ def run(inputs):
         found[f'sums_{i}'] = propagate(adjacency, spikes)
     spikes = Spikes(inputs['times_0'], CODES[0], one)
     messages = Messages(adjacency, spikes)
-    found['fired'] = messages.fire(bias, code, inputs['scale'])
+    found['fired'] = messages.encode(bias, code, inputs['scale'])
     found['values'] = propagate(adjacency, inputs['x'])
     found['earliest'] = earliest(adjacency, spikes.spike_time, 15)
-    found['encoded'] = fire_spikes(inputs['x'], code, one)
+    found['encoded'] = encode_spikes(inputs['x'], code, one)
     found['decoded'] = spikes.decode()
     found['transformed'] = encode_transform(inputs['x'], code, one, inputs['weight'])
     with patch.object(aggregation, '_saves_time', lambda *_: True):

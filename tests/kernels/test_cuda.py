@@ -42,8 +42,10 @@ def test_sums_and_spikes_equal_those_of_the_cpu(
         assert torch.equal(on_cuda(lambda x=x: propagate(adjacency, x)), expected)
         rows = on_cuda(lambda x=x: Messages(adjacency, x).sums((2, 5)))
         assert torch.equal(rows, expected[2:5])
-        fired = Messages(adjacency, x).fire(bias, code, threshold)
-        found = on_cuda(lambda x=x: Messages(adjacency, x).fire(bias, code, threshold))
+        fired = Messages(adjacency, x).encode(bias, code, threshold)
+        found = on_cuda(
+            lambda x=x: Messages(adjacency, x).encode(bias, code, threshold)
+        )
         assert torch.equal(found, fired)
 
 

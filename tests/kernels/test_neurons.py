@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikegraph.coding import PhaseCode, encode
-from spikegraph.kernels import fire_spikes
+from spikegraph.kernels import encode_spikes
 from spikegraph.kernels import triton as ops
 
 
@@ -43,8 +43,8 @@ def test_operations_without_triton(without_triton):
         lambda: ops.aggregate_spikes(rowptr, col, None, spike_time, code.table()),
         lambda: ops.earliest(rowptr, col, spike_time, 4),
         lambda: ops.transform(spike_time, code.table(), torch.rand(3, 2)),
-        lambda: ops.fire(x, None, code.thresholds),
-        lambda: ops.decode(spike_time, code.table()),
+        lambda: ops.first_spike(x, None, code.thresholds),
+        lambda: ops.look_up(spike_time, code.table()),
     ):
         with pytest.raises(ImportError, match="'pip install triton'"):
             call()
@@ -68,7 +68,7 @@ def test_warns_once_without_triton(without_triton, monkeypatch):
 def test_neurons_without_triton(without_triton):
     code, x = PhaseCode(8, 1.5), torch.rand(40, 3)
     with pytest.warns(RuntimeWarning, match="'pip install triton'") as found:
-        spike_time = fire_spikes(x.cuda(), code)
+        spike_time = encode_spikes(x.cuda(), code)
     assert len(found) == 1 and found[0].filename == __file__
     assert torch.equal(spike_time.cpu(), encode(x, code))
 

@@ -99,7 +99,7 @@ def test_aggregate_spikes(graph, width, dtype):
 
 @ignore_infinities
 @pytest.mark.parametrize('code, graph, width', SUMS, ids=str)
-def test_aggregate_fire(code, graph, width):
+def test_aggregate_encode(code, graph, width):
     rowptr, col = random_graph(*graph)
     for dtype in FLOATS:
         table, thresholds = code.table().to(dtype), code.thresholds.to(dtype)
@@ -109,16 +109,16 @@ def test_aggregate_fire(code, graph, width):
         w, a, b = next(factors(*graph, dtype))
         potential = reference.aggregate_spikes(rowptr, col, w, spike_time, table, a, b)
         neuron = (a, b, bias, thresholds, scale, code.signed)
-        found = call(ops.aggregate_fire, rowptr, col, w, spike_time, table, *neuron)
+        found = call(ops.aggregate_encode, rowptr, col, w, spike_time, table, *neuron)
         assert_same(found, encode(potential + bias, code, scale))
         x = values((graph[1], width), code, 1.0, dtype)
         potential = reference.aggregate(rowptr, col, None, x)
         neuron = (None, None, None, thresholds, torch.tensor([0.7]), code.signed)
-        found = call(ops.aggregate_fire, rowptr, col, None, x, None, *neuron)
+        found = call(ops.aggregate_encode, rowptr, col, None, x, None, *neuron)
         assert_same(found, encode(potential, code, 0.7))
         per_channel = thresholds.view(-1, 1) * scale
         neuron = (None, None, torch.tensor(0.3), per_channel, 1.0, code.signed)
-        found = call(ops.aggregate_fire, rowptr, col, None, x, None, *neuron)
+        found = call(ops.aggregate_encode, rowptr, col, None, x, None, *neuron)
         assert_same(found, encode(potential + 0.3, code, scale))
 
 
@@ -131,7 +131,7 @@ def test_sums_that_tie_with_a_threshold(signed):
     potential = reference.aggregate_spikes(*spikes)
     assert torch.isin(potential.abs(), code.thresholds).float().mean() > 0.2
     neuron = (None, None, None, code.thresholds, 1.0, signed)
-    found = call(ops.aggregate_fire, *spikes, *neuron)
+    found = call(ops.aggregate_encode, *spikes, *neuron)
     assert_same(found, reference.encode(potential, code))
 
 
@@ -182,10 +182,10 @@ def test_fire_and_decode_equal_reference(code, dtype):
     table = code.table().to(dtype)
     for b, s in [(None, scale), (bias, scale[:1]), (bias[:1], scale), (bias, 0.3)]:
         expected = reference.encode(x if b is None else x + b, code, s)
-        found = call(ops.fire, x, b, code.thresholds, s, code.signed)
+        found = call(ops.first_spike, x, b, code.thresholds, s, code.signed)
         assert_same(found, expected)
         expected = reference.decode(found, code, s, dtype)
-        assert_same(call(ops.decode, found, table, s), expected)
+        assert_same(call(ops.look_up, found, table, s), expected)
 
 
 @pytest.fixture
@@ -199,8 +199,8 @@ def kernel_calls(monkeypatch):
         op = getattr(ops, name)
         monkeypatch.setattr(ops, name, lambda *args: called.append(name) or op(*args))
 
-    record('fire')
-    record('decode')
+    record('first_spike')
+    record('look_up')
     return called
 
 
@@ -214,11 +214,11 @@ def test_neurons_call_the_kernels(kernel_calls, code, shape):
         thresholds = code.thresholds.float()
         if isinstance(scale, torch.Tensor):
             thresholds = thresholds.view(-1, *[1] * scale.dim()) * scale
-            found = call(neurons.fire, x, thresholds, code.signed)
+            found = call(neurons.first_spike, x, thresholds, code.signed)
             assert_same(found, encode(x, code, scale))
-            assert kernel_calls == ['fire', 'decode', 'fire']
+            assert kernel_calls == ['first_spike', 'look_up', 'first_spike']
         else:
-            assert kernel_calls == ['fire', 'decode']
+            assert kernel_calls == ['first_spike', 'look_up']
         kernel_calls.clear()
 
 
@@ -238,7 +238,7 @@ def test_layouts(kernel_calls):
         x[:1].expand(4, 7, 3, 9),
     ):
         assert_equals_coding(y, code, scale)
-    assert kernel_calls == ['fire', 'decode'] * 4
+    assert kernel_calls == ['first_spike', 'look_up'] * 4
 
 
 def test_what_neurons_leave_to_pytorch(kernel_calls):
@@ -261,18 +261,18 @@ def test_what_neurons_leave_to_pytorch(kernel_calls):
 def test_potentials_that_need_a_gradient(kernel_calls):
     x = torch.randn(5, 3, device=DEVICE, requires_grad=True)
     code = PhaseCode(8, 1.5)
-    spike_time = neurons.fire_spikes(x, code)
+    spike_time = neurons.encode_spikes(x, code)
     assert_same(spike_time.cpu(), encode(x.detach().cpu(), code))
-    assert kernel_calls == ['fire']
+    assert kernel_calls == ['first_spike']
 
 
 def test_places_of_64_bits(monkeypatch):
     monkeypatch.setattr(triton_kernels, '_LARGE', 0)
     code, scale = PhaseCode(7, 1.5), torch.rand(3) + 0.5
     x = values((1000, 3), code)
-    spike_time = call(ops.fire, x, None, code.thresholds, scale)
+    spike_time = call(ops.first_spike, x, None, code.thresholds, scale)
     assert_same(spike_time, encode(x, code, scale))
-    found = call(ops.decode, spike_time, code.table().float(), scale)
+    found = call(ops.look_up, spike_time, code.table().float(), scale)
     assert_same(found, decode(spike_time, code, scale))
 
 
@@ -321,7 +321,7 @@ def test_values_that_are_not_finite():
     for signed in (False, True):
         code = PhaseCode(7, 1.5, signed=signed)
         neuron = (None, None, None, code.thresholds, 1.0, signed)
-        found = call(ops.aggregate_fire, rowptr, col, None, x, None, *neuron)
+        found = call(ops.aggregate_encode, rowptr, col, None, x, None, *neuron)
         assert_same(found, reference.encode(expected, code))
         assert (found[expected.isnan()] == 7).all()
 
@@ -331,7 +331,7 @@ def test_bytes_that_are_not_in_the_table():
     table = PhaseCode(3, 2.0).table()
     spike_time = torch.tensor([[0, 3], [255, 4]], dtype=torch.uint8)
     expected = torch.tensor([[1, 0], [math.nan, math.nan]], dtype=torch.float64)
-    assert_same(call(ops.decode, spike_time, table), expected)
+    assert_same(call(ops.look_up, spike_time, table), expected)
     graph = (rowptr, col, None)
     assert_same(call(ops.aggregate_spikes, *graph, spike_time, table), expected)
     found = call(ops.transform, spike_time, table, torch.ones(2, 3).double())
@@ -369,17 +369,17 @@ TABLE, THRESHOLDS = torch.rand(5), torch.tensor([1.0, 0.5])
             r'256 levels \(got shape \[257\]',
         ),
         (
-            ops.aggregate_fire,
+            ops.aggregate_encode,
             (ROWPTR, COL, None, X, None, None, None, None, torch.rand(127)),
             r'126 steps \(got shape \[127\]',
         ),
         (
-            ops.aggregate_fire,
+            ops.aggregate_encode,
             (ROWPTR, COL, None, X, None, None, None, X[:, :1], THRESHOLDS),
             r'each of 4 channels \(got 2 rows\)',
         ),
         (
-            ops.aggregate_fire,
+            ops.aggregate_encode,
             (ROWPTR, COL, None, X, None, None, None, X[0, :3], THRESHOLDS),
             r'to \[2, 4\] .*\(got bias \[3\]\)',
         ),
@@ -391,15 +391,15 @@ TABLE, THRESHOLDS = torch.rand(5), torch.tensor([1.0, 0.5])
             (TIMES, TABLE, torch.rand(4, 3), X[0]),
             r"'bias' to hold 3 .*\[4\]",
         ),
-        (ops.fire, (TIMES, None, THRESHOLDS), r'float64 \(got torch.uint8'),
+        (ops.first_spike, (TIMES, None, THRESHOLDS), r'float64 \(got torch.uint8'),
         (
-            ops.fire,
+            ops.first_spike,
             (X, X[0], THRESHOLDS, X[:, :1]),
             r'bias \[4\], scale \[2, 1\]\)',
         ),
-        (ops.decode, (X, TABLE), r'uint8 \(got torch.float32'),
-        (ops.decode, (TIMES, TABLE.int()), r'float64 \(got torch.int32'),
-        (ops.decode, (TIMES, TABLE, X), r'scale \[2, 4\]\)'),
+        (ops.look_up, (X, TABLE), r'uint8 \(got torch.float32'),
+        (ops.look_up, (TIMES, TABLE.int()), r'float64 \(got torch.int32'),
+        (ops.look_up, (TIMES, TABLE, X), r'scale \[2, 4\]\)'),
     ],
 )
 def test_errors(op, args, match):
@@ -432,6 +432,6 @@ def test_compiles_without_fused_products(tmp_path):
         'aggregate',
         'earliest',
         'transform',
-        'fire',
-        'decode',
+        'first_spike',
+        'look_up',
     }

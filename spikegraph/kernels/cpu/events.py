@@ -6,7 +6,7 @@ import numpy as np
 
 from spikegraph.kernels.cpu.compilation import compiled, part
 from spikegraph.kernels.cpu.contents import are_finite
-from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
+from spikegraph.kernels.cpu.neurons import collect, encode_block, peaks, select
 from spikegraph.kernels.cpu.registers import NEAR, look_up
 from spikegraph.kernels.cpu.sums import sum_rows
 from spikegraph.kernels.cpu.vectors import LANES
@@ -84,7 +84,7 @@ def encode_transform(
                 row, times, last, num_steps, signed, index[total:], level[total:]
             )
             found, fired = level[total : total + num], times[:num]
-            fire_block(
+            encode_block(
                 found, times, thresholds[0], scale[0], num_steps, signed, searched
             )
             look_up(fired, found, table, num_times)

@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 
 from spikegraph.kernels.cpu.compilation import chosen_by_type, compiled
-from spikegraph.kernels.cpu.neurons import fire_columns, fire_runs
+from spikegraph.kernels.cpu.neurons import encode_columns, encode_runs
 from spikegraph.kernels.cpu.registers import pack_lanes
 from spikegraph.kernels.cpu.sums import sum_rows
 from spikegraph.kernels.cpu.vectors import LANES
@@ -78,7 +78,7 @@ def pack(
 
 
 @compiled
-def aggregate_fire(
+def aggregate_encode(
     rowptr: np.ndarray,
     col: np.ndarray,
     coefficient: np.ndarray,
@@ -101,7 +101,7 @@ def aggregate_fire(
     start: int,
     stop: int,
 ) -> None:
-    """Fires the sums of :func:`aggregate` plus a bias, see :func:`fire_rows`."""
+    """Fires the sums of :func:`aggregate` plus a bias, see :func:`encode_rows`."""
     potential = np.empty(ROWS * width, table.dtype)
     for low in range(start, stop, ROWS):
         high = min(low + ROWS, stop)
@@ -116,7 +116,7 @@ def aggregate_fire(
                 for j in range(width):
                     row[j] += bias[j]
         out = spike_time[low * width : high * width]
-        fire_rows(
+        encode_rows(
             *(potential[:num], out, thresholds, scales),
             *(num_steps, signed, searched, by_column),
         )
@@ -127,7 +127,7 @@ def _rows_by_type(*arguments: Any) -> Any:
 
 
 @chosen_by_type(_rows_by_type)
-def fire_rows(
+def encode_rows(
     potential: np.ndarray,
     spike_time: np.ndarray,
     thresholds: np.ndarray,
@@ -154,7 +154,7 @@ def _by_run(
     by_column: bool | None,
 ) -> None:
     num = potential.size
-    fire_runs(
+    encode_runs(
         *(potential, spike_time, thresholds, scales, 1, num),
         *(num_steps, signed, searched, 0, num),
     )
@@ -171,7 +171,7 @@ def _by_column(
     by_column: bool | None,
 ) -> None:
     num_rows = (potential.size + scales.size - 1) // scales.size
-    fire_columns(
+    encode_columns(
         *(potential, spike_time, thresholds[0], scales),
         *(num_steps, signed, searched, 0, num_rows),
     )

@@ -32,7 +32,7 @@ ROWS = 8  # Rows that share them before the next columns are read.
 
 
 @compiled
-def fire_runs(
+def encode_runs(
     potential: np.ndarray,
     spike_time: np.ndarray,
     thresholds: np.ndarray,
@@ -69,10 +69,10 @@ def fire_runs(
                 num = mark(value, out, last, num_steps, signed)
                 is_dense = num * FEW > value.size
             if is_dense:
-                fire_block(value, out, table, scale, num_steps, signed, searched)
+                encode_block(value, out, table, scale, num_steps, signed, searched)
             elif num > 0:
                 collect(value, out, num_steps, index, found)
-                fire_block(
+                encode_block(
                     found[:num], times, table, scale, num_steps, signed, searched
                 )
                 for k in range(num):
@@ -87,7 +87,7 @@ def _block_by_type(*arguments: Any) -> Any:
 
 
 @chosen_by_type(_block_by_type)
-def fire_block(
+def encode_block(
     value: np.ndarray,
     out: np.ndarray,
     table: np.ndarray,
@@ -228,7 +228,7 @@ def select(
 
 
 @compiled
-def fire_columns(
+def encode_columns(
     potential: np.ndarray,
     spike_time: np.ndarray,
     thresholds: np.ndarray,
@@ -248,11 +248,11 @@ def fire_columns(
             high, column = min(low + BLOCK, end), low - row * scales.size
             value, out = potential[low:high], spike_time[low:high]
             scale = scales[column : column + value.size]
-            fire_block(value, out, thresholds, scale, num_steps, signed, searched)
+            encode_block(value, out, thresholds, scale, num_steps, signed, searched)
 
 
 @compiled
-def fire_table(
+def encode_table(
     potential: np.ndarray,
     spike_time: np.ndarray,
     thresholds: np.ndarray,

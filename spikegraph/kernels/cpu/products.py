@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled, intrinsic, part
-from spikegraph.kernels.cpu.graph import aggregate, fire_rows
+from spikegraph.kernels.cpu.graph import aggregate, encode_rows
 from spikegraph.kernels.cpu.vectors import LANES, access, load, spread, store
 
 # Rows and vectors of columns whose products are held in registers.
@@ -170,7 +170,7 @@ def product(
 
 
 @compiled
-def product_fire(
+def product_encode(
     rowptr: np.ndarray,
     col: np.ndarray,
     coefficient: np.ndarray,
@@ -196,7 +196,7 @@ def product_fire(
     stop: int,
 ) -> None:
     """Fires what :func:`product` would write, see
-    :func:`~spikegraph.kernels.cpu.graph.fire_rows`.
+    :func:`~spikegraph.kernels.cpu.graph.encode_rows`.
     """
     sums = np.zeros(CHUNK * depth, table.dtype)
     found = np.empty(CHUNK * bias.size, table.dtype)
@@ -212,7 +212,7 @@ def product_fire(
             _narrow(found, high - low, bias.size, width, potential)
         num = (high - low) * width
         out = spike_time[low * width : high * width]
-        fire_rows(
+        encode_rows(
             *(potential[:num], out, thresholds, scales),
             *(num_steps, signed, searched, by_column),
         )
