@@ -2,15 +2,17 @@
 
 from spikegraph.kernels.adjacency import Adjacency, own_adjacency
 from spikegraph.kernels.aggregation import (
-    Messages,
     aggregate,
+    earliest,
     propagate,
+    send,
     sent_size,
 )
-from spikegraph.kernels.backend import info
+from spikegraph.kernels.csr import CSR
+from spikegraph.kernels.dispatch import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
-from spikegraph.kernels.maxima import earliest
 from spikegraph.kernels.memory import empty_cache
+from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import (
     decode_spikes,
     encode_spikes,
@@ -26,6 +28,7 @@ from spikegraph.kernels.preparation import (
 from spikegraph.kernels.weights import Weights
 
 __all__ = [
+    'CSR',
     'Adjacency',
     'Messages',
     'Weights',
@@ -45,6 +48,7 @@ __all__ = [
     'own_adjacency',
     'propagate',
     'row_peaks',
+    'send',
     'sent_size',
     'transform_spikes',
 ]

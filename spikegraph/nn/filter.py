@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Adjacency, Messages, propagate, sent_size
+from spikegraph.kernels import Adjacency, propagate, send, sent_size
 from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
 from spikegraph.nn.order import Choice, Order, choose
@@ -109,7 +109,7 @@ class GraphFilter(SpikingLayer):
             if self.num_hops > 1:
                 seen = self._features(adjacency, values_of(given))
                 return transform(seen, weight, bias)
-            messages = Messages(adjacency, given)
+            messages = send(adjacency, given)
             if is_plain:
                 return Product(messages, weight, bias)
             return Mixture(given, messages, self.coefficients, weight, bias)
@@ -119,7 +119,7 @@ class GraphFilter(SpikingLayer):
             weights = torch.cat(weight.chunk(num_terms, dim=1))
             terms = transform(x, weights).whole().chunk(num_terms, dim=1)
         if is_plain:
-            return Sums(Messages(adjacency, terms[0]), bias)
+            return Sums(send(adjacency, terms[0]), bias)
         out = self._combine(adjacency, [values_of(term) for term in terms])
         return Given(out if bias is None else out + bias)
 

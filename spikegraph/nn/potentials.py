@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Messages, Weights, own_adjacency, transform_spikes
+from spikegraph.kernels import Messages, Weights, own_adjacency, send, transform_spikes
 from spikegraph.kernels.memory import empty
 from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import values_of
@@ -201,7 +201,7 @@ def transform(
         return Mixture(x, None, ((1.0,),), weight, bias)
     if not is_sparse(x):
         given = encoded(x)
-        messages = Messages(own_adjacency(x.shape[0], given.device), given)
+        messages = send(own_adjacency(x.shape[0], given.device), given)
         return Product(messages, weight, bias)
     if isinstance(x, Encoding):
         return Given(x.transform(weight, bias))

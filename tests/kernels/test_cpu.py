@@ -11,8 +11,8 @@ from torch import nn
 
 from spikegraph.coding import PhaseCode, decode, encode
 from spikegraph.kernels import (
-    backend,
     decode_spikes,
+    dispatch,
     encode_spikes,
     first_spike,
     info,
@@ -265,12 +265,12 @@ def test_without_compilation(monkeypatch):
     """As with NUMBA_DISABLE_JIT=1, for debuggers and measures of coverage."""
     numba = pytest.importorskip('numba')
     monkeypatch.setattr(numba.config, 'DISABLE_JIT', 1)
-    backend.cpu_kernels.cache_clear()
+    dispatch.backends.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match=r'\(NUMBA_DISABLE_JIT is set\)'):
-            assert backend.info()['path'] == 'torch'
+            assert info()['path'] == 'torch'
     finally:
-        backend.cpu_kernels.cache_clear()
+        dispatch.backends.cache_clear()
 
 
 def test_without_numba(without_numba):
@@ -296,7 +296,7 @@ def test_without_numba(without_numba):
 def test_cache_folder_that_cannot_be_written(monkeypatch):
     numba, cpu = (
         importlib.import_module(n)
-        for n in ('numba', 'spikegraph.kernels.cpu.compilation')
+        for n in ('numba', 'spikegraph.kernels.cpu.compiled.compilation')
     )
     njit = numba.njit
 
