@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from records import RESULTS, origin, time_in_turn, write
 
 from spikegraph import PhaseCode, decode, encode
-from spikegraph.kernels import decode_spikes, fire_spikes, info
+from spikegraph.kernels import decode_spikes, encode_spikes, info
 
 SIZES = {
     'images': ((128, 16, 32, 32), PhaseCode(16, 1.4), (16, 1, 1)),
@@ -45,7 +45,7 @@ def inputs_of(name):
 
 def operations_of(x, code, scale):
     spike_time = encode(x, code, scale)
-    assert torch.equal(fire_spikes(x, code, scale), spike_time)
+    assert torch.equal(encode_spikes(x, code, scale), spike_time)
     assert torch.equal(
         decode_spikes(spike_time, code, scale), decode(spike_time, code, scale)
     )
@@ -53,7 +53,7 @@ def operations_of(x, code, scale):
     mean, variance = torch.zeros(channels), torch.ones(channels)
     weight, bias = torch.ones(channels), torch.zeros(channels)
     return {
-        'fire_spikes': lambda: fire_spikes(x, code, scale),
+        'encode_spikes': lambda: encode_spikes(x, code, scale),
         'decode_spikes': lambda: decode_spikes(spike_time, code, scale),
         'encode': lambda: encode(x, code, scale),
         'decode': lambda: decode(spike_time, code, scale),
@@ -75,7 +75,7 @@ def measure(operations, num_values, repeats):
 
 def first_call(x, code, scale):
     start = time.perf_counter()
-    decode_spikes(fire_spikes(x, code, scale), code, scale)
+    decode_spikes(encode_spikes(x, code, scale), code, scale)
     return time.perf_counter() - start
 
 
@@ -97,11 +97,11 @@ def main():
             torch.set_num_threads(num_threads)
             found = measure(operations_of(x, code, scale), x.numel(), arguments.repeats)
             low = {key: value['min_ns_per_value'] for key, value in found.items()}
-            both = low['fire_spikes'] + low['decode_spikes']
+            both = low['encode_spikes'] + low['decode_spikes']
             ratios = {
                 'fire_and_decode_to_relu_and_batch_norm': both
                 / (low['relu'] + low['batch_norm']),
-                'encode_to_fire': low['encode'] / low['fire_spikes'],
+                'encode_to_fire': low['encode'] / low['encode_spikes'],
                 'decode_to_decode': low['decode'] / low['decode_spikes'],
             }
             rows.append(

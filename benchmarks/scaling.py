@@ -34,7 +34,7 @@ from records import RESULTS, measure_in_turn, write_speed
 
 import spikegraph
 from spikegraph import ConversionConfig, PhaseCode, Spikes
-from spikegraph.kernels import fire_spikes, gcn_adjacency, propagate
+from spikegraph.kernels import encode_spikes, gcn_adjacency, propagate
 from spikegraph.zoo.datasets import power_law_graph
 
 SIZES = (100, 256, 256, 47)
@@ -68,7 +68,7 @@ def steps_of(snn, num_steps, x, edge_index):
     """The spikes of the features, and what is measured."""
     scale = x.max()
     code = PhaseCode.nearest(num_steps, 2**0.5)
-    spikes = Spikes(fire_spikes(x, code, scale), code, scale)
+    spikes = Spikes(encode_spikes(x, code, scale), code, scale)
 
     def adjacency():
         return gcn_adjacency(edge_index, None, len(x), x.dtype)

@@ -2,20 +2,22 @@
 
 from spikegraph.kernels.adjacency import Adjacency, own_adjacency
 from spikegraph.kernels.aggregation import (
-    Messages,
     aggregate,
+    earliest,
     propagate,
+    send,
     sent_size,
 )
-from spikegraph.kernels.backend import info
+from spikegraph.kernels.csr import CSR
+from spikegraph.kernels.dispatch import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
-from spikegraph.kernels.maxima import earliest
 from spikegraph.kernels.memory import empty_cache
+from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import (
-    decode,
     decode_spikes,
-    fire,
-    fire_spikes,
+    encode_spikes,
+    first_spike,
+    look_up,
 )
 from spikegraph.kernels.preparation import (
     gcn_adjacency,
@@ -26,25 +28,27 @@ from spikegraph.kernels.preparation import (
 from spikegraph.kernels.weights import Weights
 
 __all__ = [
+    'CSR',
     'Adjacency',
     'Messages',
     'Weights',
     'aggregate',
-    'decode',
     'decode_spikes',
     'earliest',
     'empty_cache',
+    'encode_spikes',
     'encode_transform',
-    'fire',
-    'fire_spikes',
+    'first_spike',
     'gcn_adjacency',
     'info',
+    'look_up',
     'matrix_adjacency',
     'member_adjacency',
     'neighbor_adjacency',
     'own_adjacency',
     'propagate',
     'row_peaks',
+    'send',
     'sent_size',
     'transform_spikes',
 ]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.kernels.contents import digest, is_trusted, once_per_pass, trust
+from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.graph import check_index
 from spikegraph.kernels.sorting import sort_edges
 
@@ -107,6 +108,12 @@ class Adjacency:
 
     def _read(self) -> tuple[Tensor, Hashable]:
         return self.rowptr, (digest(self.rowptr), digest(self.col))
+
+    @property
+    def csr(self) -> CSR:
+        """What kernels read of the graph."""
+        factors = self.source_factor, self.target_factor
+        return CSR(self.rowptr, self.col, self.weight, *factors)
 
     @property
     def num_targets(self) -> int:

@@ -5,29 +5,20 @@ made through NumPy or ``.data``, and none at all in inference mode.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from spikegraph.kernels.backend import cpu_kernels
+from spikegraph.kernels.dispatch import call
 from spikegraph.kernels.forms import is_foreign, parts_of, plain
 from spikegraph.kernels.memory import dense, is_plain
-from spikegraph.kernels.threads import MIN_SIZE, share
 
 _Value = TypeVar('_Value')
 _WORD = 8  # Bytes that are read at once.
-_BLOCK = 1 << 20  # Words that PyTorch mixes at once.
-_PLACE, _FIRST, _SECOND = (
-    value - (1 << 64)  # As PyTorch's signed integers.
-    for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
-_LOW = (1 << 32) - 1
 
 
 class Pass:
@@ -121,32 +112,11 @@ def digest(x: Tensor) -> Hashable:
     kind = (x.dtype, x.shape, x.stride(), x.device)
     num_bytes = x.numel() * x.element_size()
     num_words = num_bytes // _WORD
-    cpu = cpu_kernels()
-    if cpu is None or not x.is_cpu:
-        return *kind, *_mixed(x, num_words)
-    address, rest = x.data_ptr(), b''
-    if num_words < MIN_SIZE:
-        total = cpu.contents.digest(address, 0, num_words)
-    else:
-        work = partial(cpu.contents.digest, address)
-        total = sum(share(work, num_words, num_words, _WORD)) % (1 << 64)
-    if num_bytes % _WORD:
-        rest = ctypes.string_at(address + _WORD * num_words, num_bytes % _WORD)
-    return *kind, total, rest
-
-
-def _mixed(x: Tensor, num_words: int) -> tuple[int, bytes]:
-    """What the kernel computes, and the last bytes, by PyTorch."""
-    octets = x.as_strided((x.numel(),), (1,)).view(torch.uint8)
-    words, total = octets[: _WORD * num_words].view(torch.int64), 0
-    for start in range(0, num_words, _BLOCK):
-        part = words[start : start + _BLOCK]
-        place = torch.arange(start, start + part.numel(), device=x.device) * _PLACE
-        mixed = (part ^ place) * _FIRST
-        mixed = (mixed ^ ((mixed >> 32) & _LOW)) * _SECOND
-        total += int((mixed ^ ((mixed >> 32) & _LOW)).sum())
-    rest = octets[_WORD * num_words :].tolist()
-    return total % (1 << 64), bytes(rest)
+    total = call('digest', x, num_words) if num_words > 0 else 0
+    if num_bytes % _WORD == 0:
+        return *kind, total, b''
+    last = x.as_strided((x.numel(),), (1,)).view(torch.uint8)[_WORD * num_words :]
+    return *kind, total, bytes(last.tolist())
 
 
 def _readable(x: Tensor) -> Tensor:
@@ -162,20 +132,9 @@ def _readable(x: Tensor) -> Tensor:
 def are_finite(x: Tensor) -> bool:
     """Whether all values of a tensor are finite, in one pass over it."""
     x = _readable(x)
-    cpu = None if torch.compiler.is_compiling() else cpu_kernels()
-    num_bytes = x.numel() * x.element_size()
     if x.numel() == 0 or not x.is_floating_point():
         return True
-    masks = None if cpu is None else cpu.contents.MASKS.get(str(x.dtype))
-    if cpu is None or masks is None or x.device.type != 'cpu':
-        return bool(torch.stack(x.aminmax()).isfinite().all())
-    num_words = num_bytes // _WORD
-    work = partial(cpu.contents.is_finite, x.data_ptr(), *masks)
-    if num_words > 0 and not all(share(work, num_words, num_words, _WORD)):
-        return False
-    num_left = num_bytes % _WORD // x.element_size()
-    last = x.as_strided((num_left,), (1,), x.storage_offset() + x.numel() - num_left)
-    return num_left == 0 or bool(last.isfinite().all())
+    return bool(call('is_finite', x))
 
 
 def note_finite(x: Tensor) -> None:

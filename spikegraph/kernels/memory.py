@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+FLOATS = (torch.float32, torch.float64)  # What kernels compute with.
+NUM_BYTES = 256
 _MOST_KEPT = 1 << 29  # Bytes of memory for tensors to come.
 _LINE = 64  # Bytes of a line of the cache, where tensors begin.
 _HUGE = 1 << 23  # Bytes; smaller tensors are as fast in small pages.
@@ -29,6 +31,20 @@ def is_plain(x: Tensor) -> bool:
         and not x.is_neg()
         and not torch.compiler.is_compiling()
     )
+
+
+def needs_gradient(*values: Any) -> bool:
+    """Whether PyTorch has to record what is done to one of some tensors."""
+    return torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in values
+    )
+
+
+def padded_table(table: Tensor) -> Tensor:
+    """The value of every byte as a spike time, 0 for those that are none."""
+    padded = table.new_zeros(NUM_BYTES)
+    padded[: len(table)] = table
+    return padded
 
 
 def dense(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikegraph.kernels import fire
+from spikegraph.kernels import first_spike
 
 
 class Formula(nn.Module):
@@ -85,12 +85,12 @@ class PreActivationThresholds:
         :func:`spikegraph.coding.encode` gives them for :math:`f(v)`.
         """
         num_steps = len(self.on)
-        spike_time = fire(potential, _finite_only(self.on))
+        spike_time = first_spike(potential, _finite_only(self.on))
         if self.off_high is None:
             return spike_time
-        num_off = num_steps - fire(-potential, _finite_only(-self.off_high))
+        num_off = num_steps - first_spike(-potential, _finite_only(-self.off_high))
         if self.off_low is not None:  # Each window holds the one before it.
-            num_low = num_steps - fire(potential, _finite_only(self.off_low))
+            num_low = num_steps - first_spike(potential, _finite_only(self.off_low))
             num_off = torch.minimum(num_off, num_low)
         off_time = 2 * num_steps + 1 - num_off
         return torch.where(num_off > 0, off_time, spike_time)

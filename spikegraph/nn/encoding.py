@@ -69,6 +69,6 @@ class Encoding:
         )
 
 
-def fired(x: Spikes | Encoding | Tensor) -> Spikes | Tensor:
+def encoded(x: Spikes | Encoding | Tensor) -> Spikes | Tensor:
     """The input as it is, or the spikes of an encoding."""
     return x.spikes() if isinstance(x, Encoding) else x

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Adjacency, Messages, propagate, sent_size
-from spikegraph.nn.encoding import Encoding, fired
+from spikegraph.kernels import Adjacency, propagate, send, sent_size
+from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
 from spikegraph.nn.order import Choice, Order, choose
 from spikegraph.nn.potentials import (
-    Charge,
+    Given,
     Mixture,
-    Potential,
+    Potentials,
     Product,
     Sums,
     density_of,
@@ -98,32 +98,32 @@ class GraphFilter(SpikingLayer):
             self._check(x)
             out = self._combine(self.adjacency(x, graph), [values_of(x)])
             return out if self.bias is None else out + self.bias
-        return self.charge(x, *graph).potential()
+        return self.potentials(x, *graph).whole()
 
-    def charge(self, x: Spikes | Encoding | Tensor, *graph: Any) -> Charge:
+    def potentials(self, x: Spikes | Encoding | Tensor, *graph: Any) -> Potentials:
         """The same, in rows."""
         self._check(x)
         adjacency = self.adjacency(x, graph)
         weight, bias, num_terms = self.weight, self.bias, len(self.coefficients)
         is_plain = self.coefficients == [[0.0, 1.0]]
         if weight is not None and self._choose(x, adjacency).order == 'aggregate':
-            given = fired(x)
+            given = encoded(x)
             if self.num_hops > 1:
                 seen = self._features(adjacency, values_of(given))
                 return transform(seen, weight, bias)
-            messages = Messages(adjacency, given)
+            messages = send(adjacency, given)
             if is_plain:
                 return Product(messages, weight, bias)
             return Mixture(given, messages, self.coefficients, weight, bias)
         if weight is None:
-            terms: Any = [fired(x)]
+            terms: Any = [encoded(x)]
         else:
             weights = torch.cat(weight.chunk(num_terms, dim=1))
-            terms = transform(x, weights).potential().chunk(num_terms, dim=1)
+            terms = transform(x, weights).whole().chunk(num_terms, dim=1)
         if is_plain:
-            return Sums(Messages(adjacency, terms[0]), bias)
+            return Sums(send(adjacency, terms[0]), bias)
         out = self._combine(adjacency, [values_of(term) for term in terms])
-        return Potential(out if bias is None else out + bias)
+        return Given(out if bias is None else out + bias)
 
     def choice(
         self, x: Spikes | Encoding | Tensor, *graph: Any, **named: Any

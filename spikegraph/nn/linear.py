@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikegraph.coding import Spikes
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
-from spikegraph.nn.potentials import Charge, transform
+from spikegraph.nn.potentials import Potentials, transform
 
 
 class SpikingLinear(SpikingLayer):
@@ -72,9 +72,9 @@ class SpikingLinear(SpikingLayer):
         check_width(x, self.in_channels, self)
         if isinstance(x, Tensor) or len(x.shape) != 2:
             return F.linear(values_of(x), self.weight, self.bias)
-        return self.charge(x).potential()
+        return self.potentials(x).whole()
 
-    def charge(self, x: Spikes | Encoding | Tensor) -> Charge:
+    def potentials(self, x: Spikes | Encoding | Tensor) -> Potentials:
         """The same, in rows."""
         check_width(x, self.in_channels, self)
         return transform(x, self.weight, self.bias)

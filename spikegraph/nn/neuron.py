@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
-from spikegraph.kernels import fire_spikes, row_peaks
+from spikegraph.kernels import encode_spikes, row_peaks
 from spikegraph.nn.activation import (
     PreActivationThresholds,
     bracket_of,
@@ -253,7 +253,7 @@ class PhaseNeuron(nn.Module):
         scale = self.scale_for(potential, factor)
         tables = self.thresholds_for(potential)
         if tables is None:
-            spike_time = fire_spikes(potential, self.code, scale)
+            spike_time = encode_spikes(potential, self.code, scale)
             return Spikes(spike_time, self.code, scale.to(potential), self.density)
         if factor is not None:
             raise ValueError(

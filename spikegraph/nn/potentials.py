@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Messages, Weights, own_adjacency, transform_spikes
+from spikegraph.kernels import Messages, Weights, own_adjacency, send, transform_spikes
 from spikegraph.kernels.memory import empty
-from spikegraph.nn.encoding import Encoding, fired
+from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import PhaseNeuron
 
@@ -25,7 +25,7 @@ BLOCK_SIZE = 1 << 20  # Values of a block: they stay in the last cache.
 MAX_DENSITY = 0.4  # Up to which events are sooner than dense products.
 
 
-class Charge:
+class Potentials:
     """The potentials :math:`(N, F)` of all neurons of a population, in rows.
 
     Args:
@@ -48,7 +48,7 @@ class Charge:
         ones are asked for.
         """
 
-    def fire(self, neuron: PhaseNeuron) -> Spikes | None:
+    def spikes(self, neuron: PhaseNeuron) -> Spikes | None:
         """The spikes of a population, without its potentials; None where that
         cannot be done.
         """
@@ -67,7 +67,7 @@ class Charge:
             self._memory[name] = empty((size,), self.dtype)
         return self._memory[name][:size].view(num_rows, width)
 
-    def potential(self) -> Tensor:
+    def whole(self) -> Tensor:
         """All potentials."""
         blocks = self.blocks()
         if len(blocks) == 1:
@@ -78,7 +78,7 @@ class Charge:
         return out
 
 
-class Potential(Charge):
+class Given(Potentials):
     """Potentials that are there already."""
 
     def __init__(self, value: Tensor) -> None:
@@ -88,11 +88,11 @@ class Potential(Charge):
     def rows(self, start: int, stop: int) -> Tensor:
         return self.value[start:stop].clone()
 
-    def potential(self) -> Tensor:
+    def whole(self) -> Tensor:
         return self.value
 
 
-class Sums(Charge):
+class Sums(Potentials):
     """Sums over neighbours, plus a bias."""
 
     def __init__(self, messages: Messages, bias: Tensor | None) -> None:
@@ -104,15 +104,15 @@ class Sums(Charge):
         out = self.messages.sums((start, stop), out)
         return out if self.bias is None else out.add_(self.bias)
 
-    def potential(self) -> Tensor:
+    def whole(self) -> Tensor:
         out = self.messages.sums()
         return out if self.bias is None else out.add_(self.bias)
 
-    def fire(self, neuron: PhaseNeuron) -> Spikes | None:
-        return _fire_at_once(neuron, self.messages, self.bias)
+    def spikes(self, neuron: PhaseNeuron) -> Spikes | None:
+        return _spikes_at_once(neuron, self.messages, self.bias)
 
 
-class Product(Charge):
+class Product(Potentials):
     """Weights times the sums over neighbours, plus a bias."""
 
     def __init__(self, messages: Messages, weight: Tensor, bias: Tensor | None) -> None:
@@ -124,15 +124,15 @@ class Product(Charge):
         out = self.memory('product', stop - start, self.shape[1])
         return self.messages.products(self.weights, (start, stop), out)
 
-    def potential(self) -> Tensor:
+    def whole(self) -> Tensor:
         out = empty(self.shape, self.dtype)
         return self.messages.products(self.weights, (0, self.shape[0]), out)
 
-    def fire(self, neuron: PhaseNeuron) -> Spikes | None:
-        return _fire_at_once(neuron, self.messages, None, self.weights)
+    def spikes(self, neuron: PhaseNeuron) -> Spikes | None:
+        return _spikes_at_once(neuron, self.messages, None, self.weights)
 
 
-class Mixture(Charge):
+class Mixture(Potentials):
     r"""Weights times what they see in each row: :math:`h_0` times its own values
     plus :math:`h_1` times the sums over its neighbours, for each of the weights.
     """
@@ -167,21 +167,21 @@ class Mixture(Charge):
         return out if self.bias is None else out.add_(self.bias)
 
 
-class Decoded(Charge):
+class Decoded(Potentials):
     """What spikes stand for."""
 
     def __init__(self, spikes: Spikes) -> None:
         super().__init__((spikes.shape[0], spikes.shape[1]), spikes.dtype)
-        self.spikes = spikes
+        self.sent = spikes
 
     def rows(self, start: int, stop: int) -> Tensor:
-        return values_of(self.spikes[start:stop])
+        return values_of(self.sent[start:stop])
 
 
-class Total(Charge):
+class Total(Potentials):
     """The potentials of several layers, added up."""
 
-    def __init__(self, parts: Sequence[Charge]) -> None:
+    def __init__(self, parts: Sequence[Potentials]) -> None:
         super().__init__(
             parts[0].shape, parts[0].dtype, sum(part.width for part in parts)
         )
@@ -193,19 +193,19 @@ class Total(Charge):
 
 def transform(
     x: Spikes | Encoding | Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Charge:
+) -> Potentials:
     """Weights times values :math:`(N, F_{out})`, event by event where few neurons
     fire.
     """
     if isinstance(x, Tensor):
         return Mixture(x, None, ((1.0,),), weight, bias)
     if not is_sparse(x):
-        given = fired(x)
-        messages = Messages(own_adjacency(x.shape[0], given.device), given)
+        given = encoded(x)
+        messages = send(own_adjacency(x.shape[0], given.device), given)
         return Product(messages, weight, bias)
     if isinstance(x, Encoding):
-        return Potential(x.transform(weight, bias))
-    return Potential(transform_spikes(x, weight, bias))
+        return Given(x.transform(weight, bias))
+    return Given(transform_spikes(x, weight, bias))
 
 
 def is_sparse(x: Spikes | Encoding | Tensor) -> bool:
@@ -219,25 +219,25 @@ def density_of(x: Spikes | Encoding | Tensor) -> float:
     return 1.0 if density is None else density
 
 
-def fire(neuron: PhaseNeuron, charge: Charge) -> Spikes:
+def spikes_of(neuron: PhaseNeuron, potentials: Potentials) -> Spikes:
     """Lets a population fire, block by block."""
-    spikes = charge.fire(neuron)
+    spikes = potentials.spikes(neuron)
     if spikes is not None:
         return spikes
-    blocks = charge.blocks()
+    blocks = potentials.blocks()
     if len(blocks) == 1:
-        return neuron(charge.rows(*blocks[0]))
-    spike_time = empty(charge.shape, torch.uint8)
+        return neuron(potentials.rows(*blocks[0]))
+    spike_time = empty(potentials.shape, torch.uint8)
     scales = []
     for start, stop in blocks:
-        part: Spikes = neuron(charge.rows(start, stop))
+        part: Spikes = neuron(potentials.rows(start, stop))
         spike_time[start:stop] = part.spike_time
         scales.append(part.scale)
     scale = torch.cat(scales) if neuron.node_scale else scales[0]
     return replace(part, spike_time=spike_time, scale=scale)
 
 
-def _fire_at_once(
+def _spikes_at_once(
     neuron: PhaseNeuron,
     messages: Messages,
     bias: Tensor | None,
@@ -248,7 +248,7 @@ def _fire_at_once(
     if neuron.activation == 'relu' and neuron.code.signed:
         return None
     scale = neuron.scale.to(messages.dtype)
-    spike_time = messages.fire_at_once(bias, neuron.code, scale, weights)
+    spike_time = messages.encode(bias, neuron.code, scale, weights)
     if spike_time is None:
         return None
     return Spikes(spike_time, neuron.code, scale, neuron.density)

@@ -20,10 +20,10 @@ from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.potentials import Charge, Decoded, Total, fire
+from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
 from spikegraph.running.keeping import GraphValues
 
-_CHARGING = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
+_IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
 
 
 class Flow:
@@ -53,7 +53,7 @@ class Flow:
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
-        is_known = type(self.network.operation(node)) in _CHARGING
+        is_known = type(self.network.operation(node)) in _IN_ROWS
         return is_known or node.role is Role.DECODE or is_sum(node)
 
     def _fires_on(self, user: Node, node: Node) -> bool:
@@ -69,7 +69,7 @@ class Flow:
         user = next(iter(node.users))
         if user.args[:1] != (node,) or node in user.args[1:]:
             return False
-        return type(self.network.operation(user)) in _CHARGING
+        return type(self.network.operation(user)) in _IN_ROWS
 
 
 class ClosedForm(Interpreter):
@@ -107,10 +107,10 @@ class ClosedForm(Interpreter):
             reader: Any = self.network.operation(next(iter(node.users)))
             if is_flat and not is_changed(neuron) and not is_changed(reader):
                 return Encoding(neuron, value)
-        if isinstance(value, Charge):
+        if isinstance(value, Potentials):
             if type(neuron) is PhaseNeuron and not is_changed(neuron):
-                return fire(neuron, value)
-            return neuron(value.potential())
+                return spikes_of(neuron, value)
+            return neuron(value.whole())
         return self.call(node)
 
     def layer(self, node: Node) -> Any:
@@ -118,12 +118,12 @@ class ClosedForm(Interpreter):
             return self.call(node)
         args, kwargs = arguments(node, self.env)
         layer: Any = self.network.operation(node)
-        x, is_known = (args[0] if args else None), type(layer) in _CHARGING
+        x, is_known = (args[0] if args else None), type(layer) in _IN_ROWS
         if not is_known or is_changed(layer) or x is None or len(x.shape) != 2:
             return self.call(node)  # May have been put in its place.
         if kwargs:
             args = inspect.signature(layer.forward).bind(*args, **kwargs).args
-        return layer.charge(*args)
+        return layer.potentials(*args)
 
     def decode(self, node: Node) -> Any:
         x = self.env[node.all_input_nodes[0]]
@@ -134,10 +134,10 @@ class ClosedForm(Interpreter):
         if node not in self.flow.in_rows:
             return self.call(node)
         args, _ = arguments(node, self.env)
-        parts = [p for p in args if isinstance(p, Charge)]
+        parts = [p for p in args if isinstance(p, Potentials)]
         if len(parts) == 2 and parts[0].shape == parts[1].shape:
             return Total(parts)
-        values = (p.potential() if isinstance(p, Charge) else p for p in args)
+        values = (p.whole() if isinstance(p, Potentials) else p for p in args)
         return torch.add(*values)
 
 

@@ -119,7 +119,7 @@ class _Run(Interpreter):
         self.feeds: dict[Node, set[Node]] = {}  # Sources of a segment.
         self.result = Simulation(output=None)
         self.window: dict[Node, int] = {}
-        self.charged: dict[Node, Tensor] = {}
+        self.potentials: dict[Node, Tensor] = {}
 
     def run(self, inputs: Any) -> Simulation:
         self.inputs = inputs
@@ -242,11 +242,11 @@ class _Run(Interpreter):
             return self.static[node]
         if node in self.spiking:
             return self.spiking[node].decode()
-        if node not in self.charged:
-            self.charged[node] = self._charge(node)
-        return self.charged[node]
+        if node not in self.potentials:
+            self.potentials[node] = self._charge_windows(node)
+        return self.potentials[node]
 
-    def _charge(self, node: Node) -> Tensor:
+    def _charge_windows(self, node: Node) -> Tensor:
         """Steps through the charge windows of a segment, one per source."""
         sources = sorted(self.feeds[node], key=self.nodes.index)
         segment = self._segment(node)

@@ -7,8 +7,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
 from spikegraph.coding import PhaseCode
-from spikegraph.kernels import triton as ops
-from spikegraph.kernels import triton_kernels
+from spikegraph.kernels import CSR
+from spikegraph.kernels.triton import kernels
+from spikegraph.kernels.triton import operations as ops
 
 TARGET = GPUTarget('cuda', 75, 32)
 TYPES = {
@@ -35,7 +36,7 @@ def compile_only(kernel, grid, out, *args, **options):
         else:
             signature[param.name] = 'i32' if value < 1 << 31 else 'i64'
     source = ASTSource(kernel, signature, constants)
-    compiled = compile(source, TARGET, {**options, **triton_kernels.OPTIONS})
+    compiled = compile(source, TARGET, {**options, **kernels.OPTIONS})
     assert compiled.asm['cubin'] and 'fma' not in compiled.asm['ptx']
     print(kernel.__name__)
 
@@ -45,24 +46,23 @@ def launch_all(dtype, index_dtype, code, width):
     x, weight = torch.rand(6, width, dtype=dtype), torch.rand(7, dtype=dtype)
     signed = code.signed
     table, spike_time = code.table().to(dtype), torch.zeros(6, width, dtype=torch.uint8)
-    factors, bias = (weight[:6], torch.rand(9, dtype=dtype)), x[0]
-    ops.aggregate(rowptr, col, weight, x, *factors)
-    ops.aggregate_spikes(rowptr, col, None, spike_time, table)
-    neuron = (bias, code.thresholds, bias, signed)
-    ops.aggregate_fire(rowptr, col, weight, spike_time, table, None, None, *neuron)
-    per_channel = code.thresholds.view(-1, 1).expand(-1, width)
-    neuron = (None, per_channel, 1.0, signed)
-    ops.aggregate_fire(rowptr, col, None, x, None, *factors, *neuron)
-    ops.earliest(rowptr, col, spike_time, code.num_steps, latest=signed)
-    ops.transform(spike_time, table, torch.rand(width, width, dtype=dtype), x[0])
-    ops.fire(x, bias, code.thresholds, bias, signed)
-    ops.fire(x, None, per_channel, 1.0, signed)
-    ops.decode(spike_time, table, bias)
-    ops.decode(spike_time, table)
+    csr, scale = CSR(rowptr, col, weight, weight[:6], torch.rand(9)), x[0]
+    one, thresholds = torch.ones(1, dtype=dtype), code.thresholds.to(dtype)
+    ops.aggregate(x, csr)
+    ops.aggregate_spikes(spike_time, CSR(rowptr, col), table)
+    neuron = (x[0], thresholds, scale, signed)
+    ops.aggregate_encode(spike_time, CSR(rowptr, col, weight), table, *neuron)
+    per_channel = thresholds.view(-1, 1).expand(-1, width)
+    ops.aggregate_encode(x, csr, None, None, per_channel, one, signed)
+    ops.earliest(spike_time, csr, code.num_steps, signed)
+    ops.encode(x, code, scale)
+    ops.first_spike(x, per_channel, signed)
+    ops.look_up(spike_time, table, scale)
+    ops.look_up(spike_time, table, 1.0)
 
 
 if __name__ == '__main__':
-    triton_kernels._launch = compile_only
+    kernels._launch = compile_only
     for case in [
         (torch.float32, torch.int64, PhaseCode(15, 1.5), 300),
         (torch.float64, torch.int32, PhaseCode(15, 1.5, signed=True), 17),
@@ -75,7 +75,7 @@ if __name__ == '__main__':
         torch.zeros(1, dtype=torch.uint8),
         torch.rand(9),
     )
-    neuron = (None, table, x, 7, 3, 9)
+    neuron = (table, x, 7, 3, 9)
     options = dict(PER_CHANNEL=False, SIGNED=True, **large)
-    compile_only(triton_kernels.fire, None, spike_time, x, *neuron, **options)
-    compile_only(triton_kernels.decode, None, x, spike_time, table, x, 7, 3, 9, **large)
+    compile_only(kernels.first_spike, None, spike_time, x, *neuron, **options)
+    compile_only(kernels.look_up, None, x, spike_time, table, x, 7, 3, 9, **large)

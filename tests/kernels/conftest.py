@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from spikegraph.kernels import backend
+from spikegraph.kernels import dispatch
 from spikegraph.kernels import threads as threads_module
 
 
@@ -23,6 +23,6 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, 'numba', None)
     for name in [n for n in sys.modules if n.startswith('spikegraph.kernels.cpu')]:
         monkeypatch.delitem(sys.modules, name)
-    backend.cpu_kernels.cache_clear()
+    dispatch.backends.cache_clear()
     yield
-    backend.cpu_kernels.cache_clear()
+    dispatch.backends.cache_clear()

@@ -10,16 +10,16 @@ import torch
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import (
-    Messages,
     Weights,
-    aggregation,
     earliest,
+    encode_spikes,
     encode_transform,
-    fire_spikes,
     info,
     neighbor_adjacency,
     propagate,
+    send,
 )
+from spikegraph.kernels.cpu import sums
 
 CODES = PhaseCode(15, 1.5), PhaseCode(15, 1.5, signed=True), PhaseCode(63, 1.1)
 M, N, WIDTH = 31, 23, 41
@@ -50,14 +50,14 @@ def run(inputs):
         spikes = Spikes(inputs[f'times_{i}'], sent, one)
         found[f'sums_{i}'] = propagate(adjacency, spikes)
     spikes = Spikes(inputs['times_0'], CODES[0], one)
-    messages = Messages(adjacency, spikes)
-    found['fired'] = messages.fire(bias, code, inputs['scale'])
+    messages = send(adjacency, spikes)
+    found['fired'] = messages.encode(bias, code, inputs['scale'])
     found['values'] = propagate(adjacency, inputs['x'])
     found['earliest'] = earliest(adjacency, spikes.spike_time, 15)
-    found['encoded'] = fire_spikes(inputs['x'], code, one)
+    found['encoded'] = encode_spikes(inputs['x'], code, one)
     found['decoded'] = spikes.decode()
     found['transformed'] = encode_transform(inputs['x'], code, one, inputs['weight'])
-    with patch.object(aggregation, '_saves_time', lambda *_: True):
+    with patch.object(sums, '_saves_time', lambda *_: True):
         found['packed'] = propagate(adjacency, spikes)
     weights, out = Weights(inputs['weight'], None), torch.empty(N, 17)
     found['product'] = messages.products(weights, (0, N), out)

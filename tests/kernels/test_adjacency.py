@@ -62,7 +62,7 @@ def test_aggregate_matches_reference(num_nodes, num_edges, width, weighted):
     weight = torch.rand(num_edges, dtype=torch.float64) if weighted else None
     found = gcn_adjacency(edges, weight, num_nodes, torch.float64, normalize=False)
     x = torch.randn(width, num_nodes, dtype=torch.float64).t()  # Not contiguous.
-    expected = reference.aggregate(found.rowptr, found.col, found.weight, x)
+    expected = reference.aggregate(x, found.csr)
     assert torch.allclose(aggregate(found, x), expected, atol=1e-13)
 
 

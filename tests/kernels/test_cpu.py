@@ -11,14 +11,14 @@ from torch import nn
 
 from spikegraph.coding import PhaseCode, decode, encode
 from spikegraph.kernels import (
-    backend,
     decode_spikes,
-    fire,
-    fire_spikes,
+    dispatch,
+    encode_spikes,
+    first_spike,
     info,
+    look_up,
     reference,
 )
-from spikegraph.kernels import decode as look_up
 
 CODES = [
     PhaseCode(num_steps, base, signed=signed)
@@ -44,7 +44,7 @@ def values(shape, code, scale=1.0, dtype=torch.float32):
 
 def assert_equals_coding(x, code, scale=1.0):
     spike_time = encode(x, code, scale)
-    fired = fire_spikes(x, code, scale)
+    fired = encode_spikes(x, code, scale)
     assert fired.dtype == torch.uint8 and torch.equal(fired, spike_time)
     found, expected = decode_spikes(fired, code, scale), decode(spike_time, code, scale)
     assert found.dtype == expected.dtype and torch.equal(found, expected)
@@ -85,7 +85,7 @@ def test_scale_along_every_dim(code, shape):
         thresholds = code.thresholds.float().view(-1, *[1] * scale.dim()) * scale
         x = values(shape, code, scale)
         expected = encode(x, code, scale)
-        assert torch.equal(fire(x, thresholds, code.signed), expected)
+        assert torch.equal(first_spike(x, thresholds, code.signed), expected)
 
 
 @pytest.mark.parametrize('channels', [1, 3, 16, 255, 300, 1433])
@@ -95,7 +95,7 @@ def test_features_last(channels):
     assert_equals_coding(values((67, channels), code, scale), code, scale)
     thresholds = code.thresholds.float().view(-1, 1) * scale
     x = values((67, channels), code, scale)
-    assert torch.equal(fire(x, thresholds, signed=True), encode(x, code, scale))
+    assert torch.equal(first_spike(x, thresholds, signed=True), encode(x, code, scale))
 
 
 @pytest.mark.parametrize('width', [1, 8, 47, 48, 100, 127, 128])
@@ -156,14 +156,16 @@ def test_calls_from_several_threads(num_threads):
     scale = torch.rand(50) + 0.5
     with ThreadPoolExecutor(4) as pool:
         for x, spike_time in zip(
-            inputs, pool.map(lambda x: fire_spikes(x, code, scale), inputs), strict=True
+            inputs,
+            pool.map(lambda x: encode_spikes(x, code, scale), inputs),
+            strict=True,
         ):
             assert torch.equal(spike_time, encode(x, code, scale))
 
 
 def _fire_in_child(queue):
     x = torch.linspace(-1, 3, 5000)
-    queue.put(fire_spikes(x, PhaseCode(8, 1.5)).tolist())
+    queue.put(encode_spikes(x, PhaseCode(8, 1.5)).tolist())
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='needs fork')
@@ -171,7 +173,7 @@ def _fire_in_child(queue):
 def test_forked_child_has_threads_of_its_own(num_threads):
     num_threads(2)
     x = torch.linspace(-1, 3, 5000)
-    expected = fire_spikes(x, PhaseCode(8, 1.5))
+    expected = encode_spikes(x, PhaseCode(8, 1.5))
     context = multiprocessing.get_context('fork')
     queue = context.Queue()
     child = context.Process(target=_fire_in_child, args=(queue,))
@@ -210,9 +212,9 @@ def test_thresholds_that_are_never_reached():
         thresholds = torch.tensor(thresholds)
         expected = len(thresholds) - (x >= thresholds.view(-1, 1)).sum(dim=0)
         for like in (x, x.half()):  # The kernels, and PyTorch.
-            assert torch.equal(fire(like, thresholds), expected.to(torch.uint8))
+            assert torch.equal(first_spike(like, thresholds), expected.to(torch.uint8))
             columns = thresholds.view(-1, 1).expand(-1, 6)
-            assert torch.equal(fire(like, columns), expected.to(torch.uint8))
+            assert torch.equal(first_spike(like, columns), expected.to(torch.uint8))
 
 
 def test_what_the_kernels_leave_to_pytorch():
@@ -220,7 +222,7 @@ def test_what_the_kernels_leave_to_pytorch():
     assert_equals_coding(values((40, 3), code).half(), code, torch.rand(3).half() + 0.5)
     assert_equals_coding(values((40, 3), code).bfloat16(), code, 0.5)
     scale = nn.Parameter(torch.rand(3) + 0.5)
-    spike_time = fire_spikes(nn.Parameter(torch.randn(4, 3)), code, scale)
+    spike_time = encode_spikes(nn.Parameter(torch.randn(4, 3)), code, scale)
     decode_spikes(spike_time, code, scale).sum().backward()
     assert torch.equal(scale.grad, decode(spike_time, code).sum(dim=0))
     complex_values = (
@@ -233,17 +235,20 @@ def test_what_the_kernels_leave_to_pytorch():
     'call, match',
     [
         (
-            lambda c: fire_spikes(torch.arange(3), c),
+            lambda c: encode_spikes(torch.arange(3), c),
             r'floating point \(got torch.int64\)',
         ),
-        (lambda c: fire_spikes(torch.rand(3), c, -1.0), r'finite \(got -1\)'),
-        (lambda c: fire_spikes(torch.rand(3), c, torch.ones(2)), r'\(got \(2,\)\)'),
+        (lambda c: encode_spikes(torch.rand(3), c, -1.0), r'finite \(got -1\)'),
+        (lambda c: encode_spikes(torch.rand(3), c, torch.ones(2)), r'\(got \(2,\)\)'),
         (lambda c: decode_spikes(torch.arange(3), c), r'uint8 \(got torch.int64\)'),
         (
-            lambda c: fire(torch.rand(3), torch.rand(127)),
+            lambda c: first_spike(torch.rand(3), torch.rand(127)),
             r'126 steps \(got shape \[127\]',
         ),
-        (lambda c: fire(torch.rand(3), torch.rand(())), r'steps \(got shape \[\]\)'),
+        (
+            lambda c: first_spike(torch.rand(3), torch.rand(())),
+            r'steps \(got shape \[\]\)',
+        ),
         (lambda c: look_up(torch.arange(3), c.table()), r'uint8 \(got torch.int64\)'),
         (
             lambda c: look_up(torch.zeros(3, dtype=torch.uint8), torch.rand(2, 3)),
@@ -260,12 +265,12 @@ def test_without_compilation(monkeypatch):
     """As with NUMBA_DISABLE_JIT=1, for debuggers and measures of coverage."""
     numba = pytest.importorskip('numba')
     monkeypatch.setattr(numba.config, 'DISABLE_JIT', 1)
-    backend.cpu_kernels.cache_clear()
+    dispatch.backends.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match=r'\(NUMBA_DISABLE_JIT is set\)'):
-            assert backend.info()['path'] == 'torch'
+            assert info()['path'] == 'torch'
     finally:
-        backend.cpu_kernels.cache_clear()
+        dispatch.backends.cache_clear()
 
 
 def test_without_numba(without_numba):
@@ -273,14 +278,14 @@ def test_without_numba(without_numba):
     scale = torch.rand(7) + 0.5
     x = values((40, 7), code, scale)
     with pytest.warns(RuntimeWarning, match='Numba cannot be used') as found:
-        spike_time = fire_spikes(x, code, scale)
+        spike_time = encode_spikes(x, code, scale)
     assert len(found) == 1 and found[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert torch.equal(spike_time, encode(x, code, scale))
         assert_equals_coding(x, code, scale)
         thresholds = code.thresholds.float()
-        assert torch.equal(fire(x, thresholds, signed=True), encode(x, code))
+        assert torch.equal(first_spike(x, thresholds, signed=True), encode(x, code))
         assert torch.equal(
             look_up(spike_time, code.table().float(), scale),
             decode(spike_time, code, scale),
@@ -291,7 +296,7 @@ def test_without_numba(without_numba):
 def test_cache_folder_that_cannot_be_written(monkeypatch):
     numba, cpu = (
         importlib.import_module(n)
-        for n in ('numba', 'spikegraph.kernels.cpu.compilation')
+        for n in ('numba', 'spikegraph.kernels.cpu.compiled.compilation')
     )
     njit = numba.njit
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.kernels import Messages, earliest, neighbor_adjacency, propagate, triton
+from spikegraph.kernels import dispatch, earliest, neighbor_adjacency, propagate, send
 
 pytest.importorskip('triton', reason='Triton is not installed')
 
@@ -13,9 +13,13 @@ pytest.importorskip('triton', reason='Triton is not installed')
 def on_cuda(monkeypatch):
     """Returns a function that runs another as on CUDA, and what it returned."""
 
+    on_triton = [each for each in dispatch.backends() if each.name != 'cpu']
+    for each in on_triton:
+        monkeypatch.setattr(each, 'takes', lambda tensor: tensor.numel() > 0)
+
     def run(function):
         with monkeypatch.context() as patch:
-            patch.setattr(triton, 'is_available', lambda tensor: True)
+            patch.setattr(dispatch, 'backends', lambda: on_triton)
             return function()
 
     if torch.cuda.is_available():
@@ -40,10 +44,10 @@ def test_sums_and_spikes_equal_those_of_the_cpu(
     for x in (spikes, spikes.decode()):
         expected = propagate(adjacency, x)
         assert torch.equal(on_cuda(lambda x=x: propagate(adjacency, x)), expected)
-        rows = on_cuda(lambda x=x: Messages(adjacency, x).sums((2, 5)))
+        rows = on_cuda(lambda x=x: send(adjacency, x).sums((2, 5)))
         assert torch.equal(rows, expected[2:5])
-        fired = Messages(adjacency, x).fire(bias, code, threshold)
-        found = on_cuda(lambda x=x: Messages(adjacency, x).fire(bias, code, threshold))
+        fired = send(adjacency, x).encode(bias, code, threshold)
+        found = on_cuda(lambda x=x: send(adjacency, x).encode(bias, code, threshold))
         assert torch.equal(found, fired)
 
 

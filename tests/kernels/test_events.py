@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from spikegraph.coding import PhaseCode, Spikes, encode
 from spikegraph.kernels import (
-    backend,
     encode_transform,
+    info,
     reference,
     row_peaks,
     transform_spikes,
@@ -50,14 +50,8 @@ def values_of(num_inputs, density, dtype=torch.float32, num_rows=ROWS):
 
 
 def expected_transform(spikes, weight, bias):
-    """A scale for each channel belongs to the weights."""
-    scale, weight = spikes.scale, weight.t()
-    table = spikes.code.table().to(weight)
-    if scale.numel() == 1:
-        table = table * scale.view(-1)
-    else:
-        weight = weight * scale.view(-1, 1)
-    return reference.transform(spikes.spike_time, table, weight, bias)
+    given = spikes.spike_time, spikes.code, spikes.scale
+    return reference.transform(*given, weight, bias)
 
 
 def expected_encode_transform(x, code, scale, weight, bias, is_relative=False):
@@ -320,4 +314,4 @@ def test_without_numba(without_numba):
         x[0] = math.nan
         peaks = [max(v for v in [0, *row] if v == v) or 1.0 for row in x.abs().tolist()]
         assert row_peaks(x).view(-1).tolist() == peaks
-    assert backend.info()['path'] == 'torch'
+    assert info()['path'] == 'torch'

@@ -31,7 +31,7 @@ def test_charge_window_leaves_the_decoded_values(code):
 def test_fire_window_is_the_encoder(code, scale):
     potential = torch.randn(200, 3, dtype=torch.float64) * 2
     spikes = PhaseNeuron(code, scale, activation='identity')(potential)
-    raster, num_compared = reference.fire(potential, code, scale)
+    raster, num_compared = reference.fire_window(potential, code, scale)
     assert raster.abs().sum(dim=0).max() == 1
     assert torch.equal(raster.bool(), spikes.raster())
     assert torch.equal(raster.sum(dim=0).to(torch.int8), spikes.polarity())

@@ -7,15 +7,15 @@ from torch import nn
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
 from spikegraph.nn import potentials as potentials_module
-from spikegraph.nn.encoding import Encoding, fired
+from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import (
     Decoded,
-    Potential,
+    Given,
     Total,
     density_of,
-    fire,
     is_sparse,
+    spikes_of,
 )
 from spikegraph.nn.shift import GCNShift, MemberShift, NeighborShift
 
@@ -96,28 +96,28 @@ def assert_same_spikes(found, expected, may_round=False):
 @pytest.mark.parametrize('name', LAYERS)
 def test_blocks_are_one(name, kind, monkeypatch):
     layer, x, graph = LAYERS[name](), input_of(kind), graph_of(name)
-    expected = layer.charge(x, *graph).potential()
-    spikes = fired(x)
+    expected = layer.potentials(x, *graph).whole()
+    spikes = encoded(x)
     assert torch.allclose(layer(spikes, *graph), expected, rtol=1e-5, atol=1e-5)
     given = spikes.decode() if isinstance(spikes, Spikes) else spikes
     assert torch.allclose(layer(given, *graph), expected, rtol=1e-4, atol=1e-4)
     neurons = neurons_of(expected.size(1))
     for neuron in neurons.values():
         neuron.density = 0.3
-        charge = layer.charge(x, *graph)
-        assert_same_spikes(fire(neuron, charge), neuron(expected))
+        potentials = layer.potentials(x, *graph)
+        assert_same_spikes(spikes_of(neuron, potentials), neuron(expected))
     for size in (1, 40, 177, N * INPUTS - 1):
         monkeypatch.setattr(potentials_module, 'BLOCK_SIZE', size)
-        charge = layer.charge(x, *graph)
-        blocks = charge.blocks()
+        potentials = layer.potentials(x, *graph)
+        blocks = potentials.blocks()
         assert len(blocks) > 1 or size > 40
-        assert blocks[0][0] == 0 and blocks[-1][1] == charge.shape[0]
+        assert blocks[0][0] == 0 and blocks[-1][1] == potentials.shape[0]
         assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
-        rows = [charge.rows(*block).clone() for block in blocks]
+        rows = [potentials.rows(*block).clone() for block in blocks]
         assert torch.allclose(torch.cat(rows), expected, rtol=1e-5, atol=1e-5)
-        assert torch.allclose(charge.potential(), expected, rtol=1e-5, atol=1e-5)
+        assert torch.allclose(potentials.whole(), expected, rtol=1e-5, atol=1e-5)
         for neuron in neurons.values():
-            found = fire(neuron, layer.charge(x, *graph))
+            found = spikes_of(neuron, layer.potentials(x, *graph))
             assert_same_spikes(found, neuron(expected), may_round=True)
 
 
@@ -132,10 +132,10 @@ def test_totals(size, monkeypatch):
 
     def parts():
         return [
-            first.charge(x, EDGES),
-            second.charge(x),
+            first.potentials(x, EDGES),
+            second.potentials(x),
             Decoded(values),
-            Potential(real),
+            Given(real),
         ]
 
     expected = first(x, EDGES) + second(x) + values.decode() + real
@@ -147,14 +147,14 @@ def test_totals(size, monkeypatch):
             Total([Total(chosen[:2]), Total(chosen[2:])]),
             Total([chosen[0], Total(chosen[1:])]),
         ):
-            assert torch.allclose(total.potential(), expected, atol=1e-5)
+            assert torch.allclose(total.whole(), expected, atol=1e-5)
             for neuron in neurons_of(OUTPUTS).values():
-                found = fire(neuron, total)
+                found = spikes_of(neuron, total)
                 assert_same_spikes(found, neuron(expected), may_round=True)
     assert torch.equal(real, before)  # Read, not added to.
-    twice = first.charge(x, EDGES)
+    twice = first.potentials(x, EDGES)
     expected = 2 * first(x, EDGES)
-    assert torch.allclose(Total([twice, twice]).potential(), expected, atol=1e-5)
+    assert torch.allclose(Total([twice, twice]).whole(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', LAYERS)
@@ -203,11 +203,11 @@ def test_no_edges(name, num_nodes):
     for kind in INPUT_KINDS:
         x = input_of(kind)[:num_nodes]
         with torch.no_grad():
-            charge = layer.charge(x, *graph)
-            expected = layer(values_of(fired(x)), *graph)
-            assert charge.shape == expected.shape
-            assert torch.allclose(charge.potential(), expected, atol=1e-5)
-            found = fire(neuron, layer.charge(x, *graph))
+            potentials = layer.potentials(x, *graph)
+            expected = layer(values_of(encoded(x)), *graph)
+            assert potentials.shape == expected.shape
+            assert torch.allclose(potentials.whole(), expected, atol=1e-5)
+            found = spikes_of(neuron, layer.potentials(x, *graph))
             assert torch.equal(found.spike_time, neuron(expected).spike_time)
 
 
@@ -234,8 +234,8 @@ def test_encodings():
     assert encoding.density == spikes.density == 0.25
     part = encoding[3:9].spikes()
     assert torch.equal(part.spike_time, spikes.spike_time[3:9])
-    assert torch.equal(fired(encoding).spike_time, spikes.spike_time)
-    assert fired(spikes) is spikes and fired(value) is value
+    assert torch.equal(encoded(encoding).spike_time, spikes.spike_time)
+    assert encoded(spikes) is spikes and encoded(value) is value
     weight, bias = torch.randn(OUTPUTS, INPUTS).double(), torch.randn(OUTPUTS).double()
     expected = nn.functional.linear(spikes.decode(), weight, bias)
     assert torch.allclose(encoding.transform(weight, bias), expected)

@@ -214,11 +214,11 @@ def seen(monkeypatch):
     """What is called in rows, by name."""
     calls = []
     for owner, name in (
-        (closed, 'fire'),
+        (closed, 'spikes_of'),
         (closed, 'Encoding'),
-        (SpikingGCNConv, 'charge'),
+        (SpikingGCNConv, 'potentials'),
         (SpikingGCNConv, 'forward'),
-        (SpikingLinear, 'charge'),
+        (SpikingLinear, 'potentials'),
     ):
         monkeypatch.setattr(owner, name, noted(calls, name, getattr(owner, name)))
     return calls
@@ -236,9 +236,9 @@ def test_hidden_layers_are_never_real_values(graph, seen):
     snn, graph = converted('keywords', graph)
     seen.clear()
     snn(graph)
-    assert seen.count('fire') == 2 and seen.count('Encoding') == 1
-    assert seen.count('forward') == 1  # The last one; it calls the third 'charge'.
-    assert seen.count('charge') == 3
+    assert seen.count('spikes_of') == 2 and seen.count('Encoding') == 1
+    assert seen.count('forward') == 1  # The last one; it calls the third 'potentials'.
+    assert seen.count('potentials') == 3
 
 
 HOOKED = ['conv1', 'conv2', 'conv3', 'neurons.input_x']

@@ -1,25 +1,13 @@
-"""The kernels of a CPU, compiled by Numba."""
+"""Tensors of a CPU, by what Numba compiles."""
 
-from spikegraph.kernels.cpu import (
-    compilation,
-    contents,
-    decoding,
-    edges,
-    events,
-    graph,
-    neurons,
-    products,
-    registers,
-)
+from torch import Tensor
 
-__all__ = [
-    'compilation',
-    'contents',
-    'decoding',
-    'edges',
-    'events',
-    'graph',
-    'neurons',
-    'products',
-    'registers',
-]
+from spikegraph.kernels.memory import is_plain
+
+RANK = 0
+NEEDS = 'Numba'
+
+
+def takes(x: Tensor) -> bool:
+    """Whether kernels can read a tensor."""
+    return x.device.type == 'cpu' and is_plain(x) and x.numel() > 0

@@ -1,120 +1,104 @@
-"""Transforms that only look at the weights of neurons that fire."""
+"""Transforms driven by events."""
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
 
-from spikegraph.kernels.cpu.compilation import compiled, part
-from spikegraph.kernels.cpu.contents import are_finite
-from spikegraph.kernels.cpu.neurons import collect, fire_block, peaks, select
-from spikegraph.kernels.cpu.registers import NEAR, look_up
-from spikegraph.kernels.cpu.sums import sum_rows
-from spikegraph.kernels.cpu.vectors import LANES
+import torch
+from torch import Tensor
 
-ROWS = 16  # Rows added up together: one goes on while the last one waits.
+from spikegraph.coding import PhaseCode
+from spikegraph.kernels.contents import note_finite
+from spikegraph.kernels.cpu import takes
+from spikegraph.kernels.cpu.compiled import events, neurons
+from spikegraph.kernels.cpu.neurons import limits_of
+from spikegraph.kernels.memory import (
+    FLOATS,
+    empty,
+    flat,
+    needs_gradient,
+    padded_table,
+)
+from spikegraph.kernels.threads import share
 
 
-@compiled
 def transform(
-    spike_time: np.ndarray,
-    num_inputs: int,
-    silent: int,
-    table: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    start: int,
-    stop: int,
-) -> None:
-    """Writes the sums of the rows of weights ``[num_inputs, width]`` of all inputs
-    that fire, times their levels, plus the bias.
-    """
-    size = ROWS * num_inputs + LANES
-    index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
-    rowptr = np.zeros(ROWS + 1, np.int64)
-    for low in range(start, stop, ROWS):
-        high, total = min(low + ROWS, stop), 0
-        for i in range(low, high):
-            times = spike_time[i * num_inputs : (i + 1) * num_inputs]
-            where = index[total:]
-            num = collect(times, times, silent, where, level[total:])
-            for e in range(num):
-                level[total + e] = table[times[where[e]]]
-            total += num
-            rowptr[i - low + 1] = total
-        _add_up(rowptr, index, level, weight, bias, out, width, low, high)
-
-
-@compiled
-def encode_transform(
-    x: np.ndarray,
-    num_inputs: int,
-    is_relative: bool,
-    scales: np.ndarray,
-    thresholds: np.ndarray,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-    table: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    start: int,
-    stop: int,
-) -> bool:
-    """:func:`transform` of values, encoded row by row with one scale, relative to
-    the largest of the row or not; spike times are kept for a few rows only. Returns
-    whether all values are finite.
-    """
-    size, num_times = ROWS * num_inputs + LANES, num_steps * (1 + signed) + 1
-    index, level = np.empty(size, np.int32), np.empty(size, table.dtype)
-    times, rowptr = np.empty(num_inputs, np.uint8), np.zeros(ROWS + 1, np.int64)
-    scale, finite = scales.copy(), True
-    for low in range(start, stop, ROWS):
-        high, total = min(low + ROWS, stop), 0
-        for i in range(low, high):
-            finite &= are_finite(x, i * num_inputs, (i + 1) * num_inputs)
-            row = x[i * num_inputs : (i + 1) * num_inputs]
-            if is_relative:
-                peaks(row, num_inputs, scales[0], scale, 0, 1)
-            last = thresholds[0, num_steps - 1] * scale[0]
-            num = select(
-                row, times, last, num_steps, signed, index[total:], level[total:]
-            )
-            found, fired = level[total : total + num], times[:num]
-            fire_block(
-                found, times, thresholds[0], scale[0], num_steps, signed, searched
-            )
-            look_up(fired, found, table, num_times)
-            for e in range(num):
-                found[e] *= scale[0]
-            total += num
-            rowptr[i - low + 1] = total
-        _add_up(rowptr, index, level, weight, bias, out, width, low, high)
-    return finite
-
-
-@part
-def _add_up(
-    rowptr: np.ndarray,
-    index: np.ndarray,
-    level: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    low: int,
-    high: int,
-) -> None:
-    end = rowptr[high - low]
-    sum_rows(
-        *(weight, width, rowptr, index, level, -1, 0, 0, high - low, end, level, out),
-        *(low * width, width, NEAR),
+    spike_time: Tensor,
+    code: PhaseCode,
+    scale: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> Tensor:
+    """See :func:`spikegraph.kernels.transform_spikes`."""
+    is_one, shape = scale.numel() == 1, spike_time.shape
+    fits = spike_time.dtype == torch.uint8 and len(shape) == 2
+    fits &= is_one or scale.shape == shape[1:]
+    if not fits or not _fit(scale, weight, bias):
+        return NotImplemented
+    given, table = weight.detach().t(), code.table().to(scale)
+    if is_one:
+        table = scale.view(-1) * table
+    else:
+        given = given * scale.view(-1, 1)
+    times, out = (
+        flat(spike_time.contiguous()),
+        empty((shape[0], len(weight)), weight.dtype),
     )
-    if bias.size > 0:
-        for i in range(low, high):
-            row = out[i * width : (i + 1) * width]
-            for j in range(width):
-                row[j] += bias[j]
+    how = (shape[1], code.num_steps, flat(padded_table(table)))
+    to = (flat(given.contiguous()), _flat_bias(bias, weight), flat(out), len(weight))
+    share(partial(events.transform, times, *how, *to), shape[0], shape.numel(), 1)
+    return out
+
+
+def encode_transform(
+    x: Tensor,
+    code: PhaseCode,
+    scale: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    is_relative: bool,
+) -> Tensor:
+    """See :func:`spikegraph.kernels.encode_transform`."""
+    fits = x.dtype in FLOATS and x.dim() == 2 and scale.numel() == 1
+    if not fits or not _fit(scale, weight, bias):
+        return NotImplemented
+    given, out = weight.detach().t().contiguous(), empty((len(x), len(weight)), x.dtype)
+    work = partial(
+        events.encode_transform,
+        *(flat(x.detach().contiguous()), x.size(1), is_relative, flat(scale)),
+        *(limits_of(code, x.dtype), flat(padded_table(code.table().to(scale)))),
+        *(flat(given), _flat_bias(bias, weight), flat(out), len(weight)),
+    )
+    if all(share(work, len(x), x.numel(), 1)):
+        note_finite(x)
+    return out
+
+
+def row_peaks(x: Tensor) -> Tensor:
+    """See :func:`spikegraph.kernels.row_peaks`."""
+    if x.dtype not in FLOATS or x.dim() != 2:
+        return NotImplemented
+    peak, values = x.new_empty(x.size(0), 1), x.detach().contiguous()
+    work = partial(neurons.peaks, flat(values), x.size(1), 1.0, flat(peak))
+    share(work, x.size(0), x.numel(), 1)
+    return peak
+
+
+def are_fixed(weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether kernels can read weights and a bias for each output, which need no
+    gradient.
+    """
+    if bias is not None:
+        if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
+            return False
+    fixed = not needs_gradient(weight, bias) and takes(weight)
+    return fixed and weight.dtype in FLOATS
+
+
+def _fit(scale: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    is_fixed = scale.dtype == weight.dtype and not needs_gradient(scale)
+    return is_fixed and are_fixed(weight, bias)
+
+
+def _flat_bias(bias: Tensor | None, weight: Tensor) -> object:
+    return flat(weight.new_empty(0) if bias is None else bias.contiguous())

@@ -1,365 +1,157 @@
-"""Firing and decoding a range of a dense block of memory. Channels either come in
-runs of equal ones (images) or repeat with a period (features last).
-"""
+"""Encoding and decoding a dense block of memory."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import math
+from functools import partial
 
-import numpy as np
-from numba.core import types
+import torch
+from torch import Tensor
 
-from spikegraph.kernels.cpu.compilation import chosen_by_type, compiled, part
-from spikegraph.kernels.cpu.registers import (
-    LANES,
-    WORD,
-    can_select,
-    differing,
-    largest,
-    lowest,
-    search,
-    select_lanes,
+from spikegraph.coding import PhaseCode
+from spikegraph.kernels.cpu.compiled import decoding, neurons
+from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512
+from spikegraph.kernels.cpu.compiled.operands import LANES, Limits
+from spikegraph.kernels.memory import (
+    FLOATS,
+    columns_of,
+    dense,
+    empty_like,
+    flat,
+    needs_gradient,
+    padded_table,
+    runs_of,
 )
+from spikegraph.kernels.threads import share
 
-GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it, or with
-# minus infinity to 16 or 32 for a search.
-BLOCK = 2048  # Values that stay in the first cache over several passes.
-COLUMNS = 256  # Columns whose thresholds stay in the first cache.
-STRIDES = tuple(np.uintp(k * COLUMNS) for k in range(GROUP))
-FEW = 4  # One of so many,
-PROBE = 256  # as told by the first ones.
-ROWS = 8  # Rows that share them before the next columns are read.
+_MIN_RUN = 128  # Shorter runs of a channel are read by columns,
+_MIN_ONLY_RUN = 48  # or those of a channel that has no other.
+_MIN_ROWS = 32  # What rows have to share for a table of their columns.
 
 
-@compiled
-def fire_runs(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    thresholds: np.ndarray,
-    scales: np.ndarray,
-    num_channels: int,
-    length: int,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-    start: int,
-    stop: int,
-) -> None:
-    """Fires values ``start`` to ``stop``, where ``length`` neighbours share a
-    channel: thresholds ``[C or 1, K]`` times scales ``[C or 1]``, searched in
-    registers, or compared one by one where ``searched`` is None.
-    """
-    size = min(BLOCK, stop - start)
-    index, found = np.empty(size, np.int64), np.empty(size, potential.dtype)
-    times = np.empty(size, np.uint8)
-    run = start // length
-    while start < stop:
-        channel = run % num_channels
-        table = thresholds[channel if thresholds.shape[0] > 1 else 0]
-        scale = scales[channel if scales.shape[0] > 1 else 0]
-        run += 1
-        end = min(run * length, stop)
-        for low in range(start, end, BLOCK):
-            high = min(low + BLOCK, end)
-            value, out = potential[low:high], spike_time[low:high]
-            last = table[num_steps - 1] * scale
-            num = mark(value[:PROBE], out[:PROBE], last, num_steps, signed)
-            is_dense = num * FEW > min(PROBE, value.size)
-            if not is_dense:
-                num = mark(value, out, last, num_steps, signed)
-                is_dense = num * FEW > value.size
-            if is_dense:
-                fire_block(value, out, table, scale, num_steps, signed, searched)
-            elif num > 0:
-                collect(value, out, num_steps, index, found)
-                fire_block(
-                    found[:num], times, table, scale, num_steps, signed, searched
-                )
-                for k in range(num):
-                    out[index[k]] = times[k]
-        start = end
+def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
+    """See :func:`spikegraph.kernels.encode_spikes`."""
+    if x.dtype not in FLOATS:
+        return NotImplemented
+    x = dense(x)
+    runs = runs_of(scale.shape, x)
+    if runs is None:
+        return NotImplemented
+    return _encode(x, limits_of(code, x.dtype), scale, *runs)
 
 
-def _block_by_type(*arguments: Any) -> Any:
-    if not isinstance(arguments[-1], types.NoneType):
-        return _search
-    return _compare_scaled if isinstance(arguments[3], types.Array) else _compare
+def first_spike(potential: Tensor, thresholds: Tensor, signed: bool) -> Tensor:
+    """See :func:`spikegraph.kernels.first_spike`."""
+    if potential.dtype not in FLOATS:
+        return NotImplemented
+    x, thresholds = dense(potential), thresholds.detach()
+    runs = runs_of(thresholds.shape[1:], x)
+    if runs is None:
+        return NotImplemented
+    (num_channels, length), size, num_steps = runs, x.numel(), len(thresholds)
+    per_channel = thresholds.reshape(num_steps, -1)
+    is_table = thresholds.dim() > 1 and _is_short(num_channels, length, size)
+    if not is_table or size < _MIN_ROWS * length * num_channels:
+        limits = _limits(per_channel.t(), signed)
+        return _encode(x, limits, thresholds.new_ones(()), num_channels, length)
+    out, rows = empty_like(x, torch.uint8), columns_of(per_channel, length, size)
+    period, num_padded = rows.size(1), _padded_size(num_steps)
+    num_blocks = -(-period // neurons.COLUMNS)
+    padded = rows.new_full((num_padded, num_blocks * neurons.COLUMNS), math.nan)
+    padded[:num_steps, :period] = rows
+    padded = padded.view(num_padded, num_blocks, neurons.COLUMNS).transpose(0, 1)
+    blocks = padded.reshape(num_blocks, -1).numpy()
+    how = (blocks, period, num_steps, signed)
+    work = partial(neurons.encode_table, flat(x), flat(out), *how)
+    share(work, -(-size // period), size, neurons.ROWS)
+    return out
 
 
-@chosen_by_type(_block_by_type)
-def fire_block(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-) -> None:
-    """Fires values by thresholds ``[K]`` times one scale or one for each value."""
-    raise NotImplementedError
-
-
-def _search(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-) -> None:
-    search(value, out, table, scale, num_steps, signed)
-
-
-def _compare(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: float,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-) -> None:
-    out[:] = num_steps
-    for first in range(0, table.size, GROUP):
-        near = _take(table, first, scale)
-        if signed:
-            for j in range(value.size):
-                out[j] -= _reached(abs(value[j]), near)
-        else:
-            for j in range(value.size):
-                out[j] -= _reached(value[j], near)
-    if signed:
-        _turn_off(value, out, num_steps)
-
-
-def _compare_scaled(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: np.ndarray,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-) -> None:
-    one = scale.dtype.type(1)
-    out[:] = num_steps
-    for first in range(0, table.size, GROUP):
-        near = _take(table, first, one)
-        if signed:
-            for j in range(value.size):
-                out[j] -= _reached_scaled(abs(value[j]), near, scale[j])
-        else:
-            for j in range(value.size):
-                out[j] -= _reached_scaled(value[j], near, scale[j])
-    if signed:
-        _turn_off(value, out, num_steps)
-
-
-@part
-def mark(
-    value: np.ndarray, out: np.ndarray, last: float, num_steps: int, signed: bool
-) -> int:
-    """Writes ``num_steps`` for what stays silent, another time for what reaches the
-    last threshold, and returns how many do.
-    """
-    num, silent = 0, np.uint8(num_steps)
-    if signed:
-        for j in range(value.size):
-            out[j] = silent - np.uint8(abs(value[j]) >= last)
+def _encode(
+    x: Tensor, limits: Limits, scale: Tensor, num_channels: int, length: int
+) -> Tensor:
+    out, size = empty_like(x, torch.uint8), x.numel()
+    factors, to = scale.detach().reshape(1, -1), (flat(x), flat(out), limits)
+    is_one = len(limits.thresholds) == 1
+    if is_one and _is_short(num_channels, length, size):
+        scales = columns_of(factors, length, size).view(-1).numpy()
+        work = partial(neurons.encode_columns, *to, scales)
+        share(work, -(-size // len(scales)), size, 1)
     else:
-        for j in range(value.size):
-            out[j] = silent - np.uint8(value[j] >= last)
-    for j in range(value.size):
-        num += out[j] != silent
-    return num
+        scales = factors.view(-1).numpy()
+        work = partial(neurons.encode_runs, *to, scales, num_channels, length)
+        share(work, size, size, 64)
+    return out
 
 
-@part
-def collect(
-    value: np.ndarray,
-    times: np.ndarray,
-    num_steps: int,
-    index: np.ndarray,
-    found: np.ndarray,
-) -> int:
-    """Lists the positions and values of all that fire, and returns their number."""
-    num, silent = 0, np.uint8(num_steps)
-    whole = times.size - times.size % WORD
-    for first in range(0, whole, WORD):
-        bits = differing(times, first, silent)
-        while bits != 0:
-            j = first + lowest(bits)
-            index[num], found[num] = j, value[j]
-            num += 1
-            bits &= bits - np.uint64(1)
-    for j in range(whole, times.size):
-        if times[j] != silent:
-            index[num], found[num] = j, value[j]
-            num += 1
-    return num
+def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor:
+    """See :func:`spikegraph.kernels.look_up`."""
+    if spike_time.dtype != torch.uint8 or table.device != spike_time.device:
+        return NotImplemented
+    if table.dtype not in FLOATS or needs_gradient(table, scale):
+        return NotImplemented
+    x, table, factors = dense(spike_time), table.detach(), table.new_ones(1)
+    if not isinstance(scale, Tensor):
+        table = scale * table
+    elif scale.numel() == 1:
+        table = scale.detach().to(table).view(-1) * table
+    else:
+        factors = scale.detach().to(table)
+    runs = runs_of(factors.shape, x)
+    if runs is None:
+        return NotImplemented
+    (num_channels, length), size = runs, x.numel()
+    out, factors = empty_like(x, table.dtype), factors.reshape(1, -1)
+    to = (flat(x), flat(out), padded_table(table).numpy(), len(table))
+    if _is_short(num_channels, length, size):
+        scales = columns_of(factors, length, size).view(-1).numpy()
+        work = partial(decoding.decode_columns, *to, scales)
+        largest = share(work, -(-size // len(scales)), size, 1)
+    else:
+        scales = factors.view(-1).numpy()
+        work = partial(decoding.decode_runs, *to, scales, num_channels, length)
+        largest = share(work, size, size, 64)
+    return out if max(largest) < len(table) else NotImplemented
 
 
-@part
-def select(
-    value: np.ndarray,
-    times: np.ndarray,
-    last: float,
-    num_steps: int,
-    signed: bool,
-    index: np.ndarray,
-    found: np.ndarray,
-) -> int:
-    """Lists the positions and values of all that reach the last threshold, in lists
-    with room for some more, and returns their number.
+def decode(
+    spike_time: Tensor, code: PhaseCode, scale: float | Tensor, dtype: torch.dtype
+) -> Tensor:
+    """See :func:`spikegraph.kernels.decode_spikes`."""
+    return look_up(spike_time, code.table().to(dtype), scale)
+
+
+@functools.lru_cache(maxsize=256)
+def limits_of(code: PhaseCode, dtype: torch.dtype) -> Limits:
+    """The thresholds of a code as kernels read them."""
+    return _limits(code.thresholds.to(dtype).view(1, -1), code.signed)
+
+
+def _limits(thresholds: Tensor, signed: bool) -> Limits:
+    """Thresholds :math:`(C, T)`, followed by minus infinity where they can be
+    searched in registers, else by some that are never reached. Whether they are
+    searched is True or None, as these are types to a compiler.
     """
-    if not can_select(value):
-        mark(value, times, last, num_steps, signed)
-        return collect(value, times, num_steps, index, found)
-    num, whole = 0, value.size - value.size % LANES
-    for j in range(0, whole, LANES):
-        num = select_lanes(value, j, last, signed, index, found, num)
-    for j in range(whole, value.size):
-        if (abs(value[j]) if signed else value[j]) >= last:
-            index[num], found[num] = j, value[j]
-            num += 1
-    return num
+    num_steps = thresholds.size(1)
+    before, after = thresholds[:, :-1], thresholds[:, 1:]
+    decreases = bool(((before >= after) | before.isnan()).all())
+    fits = num_steps < 2 * LANES and thresholds.dtype == torch.float32
+    searched = True if HAS_AVX512 and fits and decreases else None
+    if searched:
+        size, value = LANES * (1 + num_steps // LANES), -math.inf
+    else:
+        size, value = _padded_size(num_steps), math.nan
+    padded = thresholds.new_full((len(thresholds), size), value)
+    padded[:, :num_steps] = thresholds
+    return Limits(padded.numpy(), num_steps, signed, searched)
 
 
-@compiled
-def fire_columns(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    thresholds: np.ndarray,
-    scales: np.ndarray,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-    start: int,
-    stop: int,
-) -> None:
-    """Fires rows ``start`` to ``stop`` of as many values as there are scales, by
-    thresholds ``[K]`` times the scale of the column. The last row may be shorter.
-    """
-    for row in range(start, stop):
-        end = min((row + 1) * scales.size, potential.size)
-        for low in range(row * scales.size, end, BLOCK):
-            high, column = min(low + BLOCK, end), low - row * scales.size
-            value, out = potential[low:high], spike_time[low:high]
-            scale = scales[column : column + value.size]
-            fire_block(value, out, thresholds, scale, num_steps, signed, searched)
+def _padded_size(num_steps: int) -> int:
+    return -(-num_steps // neurons.GROUP) * neurons.GROUP
 
 
-@compiled
-def fire_table(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    thresholds: np.ndarray,
-    period: int,
-    num_steps: int,
-    signed: bool,
-    start: int,
-    stop: int,
-) -> None:
-    """Fires rows ``start`` to ``stop`` of ``period`` values, each column with
-    thresholds of its own: ``[period / COLUMNS, K * COLUMNS]``. The last row may
-    be shorter.
-    """
-    for first_row in range(start, stop, ROWS):
-        for block in range(thresholds.shape[0]):
-            table = thresholds[block]
-            for row in range(first_row, min(first_row + ROWS, stop)):
-                low = row * period + block * COLUMNS
-                high = min(low + COLUMNS, (row + 1) * period, potential.size)
-                value, out = potential[low:high], spike_time[low:high]
-                out[:] = num_steps
-                for first in range(0, table.size, GROUP * COLUMNS):
-                    near = table[first : first + GROUP * COLUMNS]
-                    if signed:
-                        for j in range(value.size):
-                            out[j] -= _reached_at(abs(value[j]), near, np.uintp(j))
-                    else:
-                        for j in range(value.size):
-                            out[j] -= _reached_at(value[j], near, np.uintp(j))
-                if signed:
-                    _turn_off(value, out, num_steps)
-
-
-@compiled
-def peaks(
-    x: np.ndarray, width: int, scale: float, out: np.ndarray, start: int, stop: int
-) -> None:
-    """Writes the largest size in each row, 1 for zeros, times a scale."""
-    for i in range(start, stop):
-        first, last = i * width, (i + 1) * width
-        whole = last - width % WORD
-        size = largest(x, first, whole)
-        for j in range(whole, last):
-            size = abs(x[j]) if abs(x[j]) > size else size
-        out[i] = scale * (size if size > 0 else x.dtype.type(1))
-
-
-@part
-def _take(t: np.ndarray, k: int, scale: float) -> tuple[float, ...]:
-    # A tuple stays in registers; an array may share memory with the output.
-    return (
-        t[k] * scale,
-        t[k + 1] * scale,
-        t[k + 2] * scale,
-        t[k + 3] * scale,
-        t[k + 4] * scale,
-        t[k + 5] * scale,
-        t[k + 6] * scale,
-        t[k + 7] * scale,
-    )
-
-
-@part
-def _reached(x: float, t: tuple[float, ...]) -> int:
-    return np.uint8(
-        np.uint8(x >= t[0])
-        + np.uint8(x >= t[1])
-        + np.uint8(x >= t[2])
-        + np.uint8(x >= t[3])
-        + np.uint8(x >= t[4])
-        + np.uint8(x >= t[5])
-        + np.uint8(x >= t[6])
-        + np.uint8(x >= t[7])
-    )
-
-
-@part
-def _reached_scaled(x: float, t: tuple[float, ...], scale: float) -> int:
-    return np.uint8(
-        np.uint8(x >= t[0] * scale)
-        + np.uint8(x >= t[1] * scale)
-        + np.uint8(x >= t[2] * scale)
-        + np.uint8(x >= t[3] * scale)
-        + np.uint8(x >= t[4] * scale)
-        + np.uint8(x >= t[5] * scale)
-        + np.uint8(x >= t[6] * scale)
-        + np.uint8(x >= t[7] * scale)
-    )
-
-
-@part
-def _reached_at(x: float, t: np.ndarray, k: int) -> int:
-    return np.uint8(
-        np.uint8(x >= t[k])
-        + np.uint8(x >= t[k + STRIDES[1]])
-        + np.uint8(x >= t[k + STRIDES[2]])
-        + np.uint8(x >= t[k + STRIDES[3]])
-        + np.uint8(x >= t[k + STRIDES[4]])
-        + np.uint8(x >= t[k + STRIDES[5]])
-        + np.uint8(x >= t[k + STRIDES[6]])
-        + np.uint8(x >= t[k + STRIDES[7]])
-    )
-
-
-@part
-def _turn_off(value: np.ndarray, out: np.ndarray, num_steps: int) -> None:
-    silent, shift = np.uint8(num_steps), np.uint8(num_steps + 1)
-    for j in range(value.size):
-        is_off = (value[j] < 0) & (out[j] != silent)
-        out[j] += shift if is_off else np.uint8(0)
+def _is_short(num_channels: int, length: int, size: int) -> bool:
+    """Whether scales are laid out in columns rather than read once for each run."""
+    is_only = num_channels * length == size
+    return num_channels > 1 and length < (_MIN_ONLY_RUN if is_only else _MIN_RUN)

@@ -1,175 +1,241 @@
-"""Weighted sums of rows of values or spike times, in registers."""
+"""Sums and maxima over neighbours."""
 
 from __future__ import annotations
 
+import functools
+from functools import partial
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils, types
+import torch
+from torch import Tensor
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX512, intrinsic
-from spikegraph.kernels.cpu.registers import NEAR, PACKED, VALUES, Levels
-from spikegraph.kernels.cpu.vectors import (
-    I64,
-    INTEGERS,
+from spikegraph.coding import PhaseCode
+from spikegraph.coding.encoding import check_scale
+from spikegraph.kernels.adjacency import Adjacency
+from spikegraph.kernels.aggregation import are_summed_by_kernels
+from spikegraph.kernels.cpu.compiled import graph, products
+from spikegraph.kernels.cpu.compiled.operands import (
     LANES,
-    OCTETS,
-    access,
-    fetch,
-    lanes_before,
-    load,
-    splat,
-    spread,
-    store,
+    ONE,
+    PACKED,
+    TABLE,
+    VALUES,
+    Panels,
+    Sent,
+    way_of,
 )
+from spikegraph.kernels.cpu.events import are_fixed
+from spikegraph.kernels.cpu.neurons import limits_of
+from spikegraph.kernels.csr import CSR
+from spikegraph.kernels.memory import (
+    columns_of,
+    empty,
+    flat,
+    needs_gradient,
+    padded_table,
+)
+from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.threads import share, share_rows
+from spikegraph.kernels.weights import Weights
 
-LOADS = 8 if HAS_AVX512 else 2  # Vectors of a row read at once.
-_FETCHED = 4096  # Bytes of rows to come, with their factors, that are fetched ahead.
-
-
-class _Sums:
-    """Adds up the rows of ``x`` that the edges of each row come from."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any):
-        self.builder = builder
-        data = access(context, builder, signature, arguments)
-        self.x, self.rowptr, self.col, self.factors = (data(k) for k in (0, 2, 3, 4))
-        self.out = data(11)
-        self.stride, self.by_edge, self.by_source = (arguments[k] for k in (1, 5, 6))
-        self.first, self.last, end, self.position, self.width = (
-            arguments[k] for k in (7, 8, 9, 12, 13)
-        )
-        self.final = builder.sub(end, I64(1))
-        way, real = (0,) * len(signature.args[14]), signature.args[11].dtype
-        self.way, self.is_far = (VALUES if way == NEAR else way), way != NEAR
-        self.vector = ir.VectorType(context.get_value_type(real), LANES)
-        self.load_size = LANES * real.bitwidth // 8 if self.way == VALUES else LANES
-        self.per_load = 2 if self.way == PACKED else 1
-        self.levels: Any = None
-        if self.way != VALUES:
-            self.levels = Levels(context, builder, data(10), real, len(self.way))
-
-    def columns(self, column: Any, rest: Any, num_loads: int) -> None:
-        """Writes ``rest`` columns from one on, read by so many vectors."""
-        builder, num_sums = self.builder, self.per_load * num_loads
-        start = builder.udiv(column, I64(self.per_load))
-        masks = [lanes_before(builder, rest, k * LANES) for k in range(num_sums)]
-        zero = ir.Constant(self.vector, [0.0] * LANES)
-        sums = [cgutils.alloca_once(builder, self.vector) for _ in range(num_sums)]
-        rows = cgutils.for_range_slice(builder, self.first, self.last, I64(1), inc=True)
-        with rows as (i, _):
-            for total in sums:
-                builder.store(zero, total)
-            first = self._integer(self.rowptr, i)
-            last = self._integer(self.rowptr, builder.add(i, I64(1)))
-            edges = cgutils.for_range_slice(builder, first, last, I64(1), inc=True)
-            with edges as (e, _):
-                if self.is_far:
-                    self._fetch(e, start, num_loads)
-                self._add(e, start, num_loads, sums, masks)
-            row = builder.mul(builder.sub(i, self.first), self.width)
-            begin = builder.add(builder.add(self.position, column), row)
-            for k, total in enumerate(sums):
-                at = builder.gep(self.out, [builder.add(begin, I64(k * LANES))])
-                mask = masks[k] if k >= num_sums - self.per_load else None
-                store(builder, builder.load(total), at, mask)
-
-    def _add(
-        self, edge: Any, start: Any, num_loads: int, sums: list[Any], masks: list[Any]
-    ) -> None:
-        builder, source = self.builder, self._integer(self.col, edge)
-        factor = builder.load(self._factor(edge, source))
-        weight, begin = spread(builder, factor, self.vector), self._row(source, start)
-        for k in range(num_loads):
-            at = builder.gep(begin, [I64(k * LANES)])
-            # Packed rows are padded.
-            mask = None if k < num_loads - 1 or self.way == PACKED else masks[k]
-            if self.levels is None:
-                found = [load(builder, at, self.vector, mask)]
-            else:
-                times = builder.zext(load(builder, at, OCTETS, mask), INTEGERS)
-                found = [self.levels(times)]
-                if self.way == PACKED:  # The lowest four bits count.
-                    high = builder.lshr(times, splat(INTEGERS, 4))
-                    found.append(self.levels(high))
-            for total, value in zip(sums[self.per_load * k :], found, strict=False):
-                term = builder.fmul(value, weight)
-                builder.store(builder.fadd(builder.load(total), term), total)
-
-    def _fetch(self, edge: Any, start: Any, num_loads: int) -> None:
-        builder, size = self.builder, num_loads * self.load_size
-        later = builder.add(edge, I64(max(4, _FETCHED // size)))
-        is_there = builder.icmp_signed('<', later, self.final)
-        later = builder.select(is_there, later, self.final)
-        source = self._integer(self.col, later)
-        fetch(builder, self._row(source, start), size)
-        fetch(builder, self._factor(later, source), 1)
-
-    def _factor(self, edge: Any, source: Any) -> Any:
-        builder = self.builder
-        chosen = builder.or_(
-            builder.and_(edge, self.by_edge), builder.and_(source, self.by_source)
-        )
-        return builder.gep(self.factors, [chosen])
-
-    def _row(self, source: Any, start: Any) -> Any:
-        at = self.builder.add(self.builder.mul(source, self.stride), start)
-        return self.builder.gep(self.x, [at])
-
-    def _integer(self, array: Any, index: Any) -> Any:
-        value = self.builder.load(self.builder.gep(array, [index]))
-        return value if value.type == I64 else self.builder.sext(value, I64)
+_LINE = 64  # Bytes of a line of the cache.
+_CACHE = 1 << 22  # Bytes that a processor holds close to its cores.
+_MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 
 
-@intrinsic
-def sum_rows(
-    typing: Any,
-    x: Any,
-    stride: Any,
-    rowptr: Any,
-    col: Any,
-    coefficient: Any,
-    by_edge: Any,
-    by_source: Any,
-    first_row: Any,
-    last_row: Any,
-    end: Any,
-    table: Any,
-    out: Any,
-    position: Any,
-    width: Any,
-    way: Any,
-) -> Any:
-    """Writes the weighted sums of the rows of ``x``, one every ``stride``, that the
-    edges of some rows come from: ``width`` values each, from ``position`` on. While
-    it adds, it fetches the rows of edges to come, up to ``end``.
-
-    The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``.
+def send_spikes(
+    spike_time: Tensor, adjacency: Adjacency, code: PhaseCode, scale: Tensor
+) -> Messages:
+    """See :func:`spikegraph.kernels.send`: spikes with one scale, or one for each
+    node or channel.
     """
-    signature = types.void(
-        *(x, types.int64, rowptr, col, coefficient, types.int64, types.int64),
-        *(types.int64, types.int64, types.int64, table, out, types.int64, types.int64),
-        way,
+    if spike_time.dtype != torch.uint8:
+        return NotImplemented
+    (num_rows, width), is_one = spike_time.shape, scale.numel() == 1
+    per_node = not is_one and scale.shape == (num_rows, 1)
+    table = code.table().to(scale)
+    table = flat(padded_table(scale.view(-1) * table if is_one else table))
+    times = flat(spike_time.contiguous())
+    sent = Sent(times, width, table, way_of(code.num_times))
+    if scale.dtype != torch.float32:
+        sent = sent._replace(way=TABLE)
+    elif _is_packed(code, adjacency, width):
+        stride = _aligned(-(-width // (2 * LANES)) * LANES)
+        packed = flat(empty((num_rows * stride,), torch.uint8))
+        work = partial(graph.pack, times, width, packed, stride)
+        share(work, num_rows, times.size, 1)
+        sent = Sent(packed, stride, table, PACKED)
+    last = None if is_one or per_node else scale
+    csr = _csr(adjacency, scale.dtype, scale if per_node else None)
+    return _Messages(adjacency, spike_time.shape, scale.dtype, csr, sent, last)
+
+
+def send(x: Tensor, adjacency: Adjacency) -> Messages:
+    """See :func:`spikegraph.kernels.send`: real values."""
+    if needs_gradient(x) or not are_summed_by_kernels(adjacency, x.dtype):
+        return NotImplemented
+    width = x.shape[1:].numel()
+    values = x.detach().reshape(x.shape[0], width).contiguous()
+    sent = Sent(flat(values), width, flat(values.new_empty(1)), VALUES)
+    csr = _csr(adjacency, x.dtype, None)
+    return _Messages(adjacency, x.shape, x.dtype, csr, sent, None)
+
+
+def _csr(adjacency: Adjacency, dtype: torch.dtype, scale: Tensor | None) -> CSR:
+    """The graph in arrays; the weights of edges include the factors of sources, or
+    sources have one of their own, or there is a single one.
+    """
+    weight, factor = adjacency.edge_factor, adjacency.source_factor
+    if weight is not None and scale is not None:
+        weight = weight * scale.view(-1)[adjacency.col]
+    factors = [f.view(-1) for f in (factor, scale) if f is not None]
+    source = (
+        functools.reduce(torch.mul, factors) if weight is None and factors else None
     )
+    none = adjacency.rowptr.new_ones(1, dtype=dtype)
+    given = (
+        none[:0] if weight is None else weight,
+        none if source is None else source,
+        none[:0] if adjacency.target_factor is None else adjacency.target_factor,
+    )
+    edges = flat(adjacency.rowptr), flat(adjacency.col)
+    return CSR(*edges, *(flat(f.contiguous()) for f in given))
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums, width = _Sums(context, builder, signature, arguments), arguments[13]
-        unit = LANES * sums.per_load
-        most = I64(LOADS * unit)
-        rest = builder.srem(width, most)
-        full = builder.sub(width, rest)
-        with cgutils.for_range_slice(builder, I64(0), full, most, inc=True) as (at, _):
-            sums.columns(at, most, LOADS)
-        num_loads = builder.udiv(builder.add(rest, I64(unit - 1)), I64(unit))
-        done = builder.append_basic_block('done')
-        ways = builder.switch(num_loads, done)
-        for num in range(1, LOADS + 1):
-            block = builder.append_basic_block(f'loads_{num}')
-            ways.add_case(I64(num), block)
-            with builder.goto_block(block):
-                sums.columns(full, rest, num)
-                builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
 
-    return signature, generate
+class _Messages(Messages):
+    """Sums by kernels, and a scale of channels that is multiplied last."""
+
+    def __init__(
+        self,
+        adjacency: Adjacency,
+        shape: torch.Size,
+        dtype: torch.dtype,
+        csr: CSR,
+        sent: Sent,
+        scale: Tensor | None,
+    ) -> None:
+        super().__init__(adjacency, shape, dtype)
+        self.csr, self.sent, self.scale = csr, sent, scale
+
+    def sums(
+        self, rows: tuple[int, int] | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        start, stop = rows = rows or (0, self.shape[0])
+        shape = (stop - start, *self.shape[1:])
+        if out is None:
+            out = empty(shape, self.dtype)
+        assert out.is_contiguous() and out.shape == shape
+        if stop > start and self.width > 0:
+            to = (flat(out), start, self.width)
+            work = partial(graph.aggregate, self.csr, self.sent, *to)
+            share_rows(work, self.adjacency.rowptr, rows, self.width)
+        return out if self.scale is None else out.mul_(self.scale)
+
+    def products(self, weights: Weights, rows: tuple[int, int], out: Tensor) -> Tensor:
+        panels = self._panels(weights)
+        if panels is None:
+            return super().products(weights, rows, out)
+        to = (flat(out), rows[0], weights.num_outputs)
+        work = partial(products.product, self.csr, self.sent, panels, *to)
+        share_rows(work, self.adjacency.rowptr, rows, weights.num_outputs)
+        return out
+
+    def encode(
+        self,
+        bias: Tensor | None,
+        code: PhaseCode,
+        scale: Tensor,
+        weights: Weights | None = None,
+    ) -> Tensor | None:
+        width = self.width if weights is None else weights.num_outputs
+        if not self.can_encode(bias, scale, width):
+            return None
+        given: Any
+        if weights is not None:
+            kernel, given = products.product_encode, self._panels(weights)
+            if given is None:
+                return None
+        elif self.scale is not None:
+            return None
+        else:
+            kernel, given = graph.aggregate_encode, self.sent.table[:0]
+            given = given if bias is None else flat(bias.contiguous())
+        limits = limits_of(code, self.dtype)
+        like = torch.empty(width, dtype=self.dtype)
+        scales = check_scale(scale, like).detach().reshape(1, -1)
+        by_column = True if limits.searched or scale.numel() > 1 else None
+        if by_column:  # Sooner compiled, and as fast.
+            scales = columns_of(scales.expand(1, width), 1, graph.ROWS * width)
+        out = empty((self.shape[0], width), torch.uint8)
+        how = (limits, flat(scales), by_column, flat(out), width)
+        work = partial(kernel, self.csr, self.sent, given, *how)
+        share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), width)
+        return out
+
+    def _panels(self, weights: Weights) -> Panels | None:
+        """The weights, times the scale of each input, in panels of columns, and the
+        bias, padded alike; None if kernels cannot read them.
+        """
+        weight = weights.weight
+        if weight.dtype != self.dtype or weight.size(1) != self.width:
+            return None
+        if len(self.shape) != 2 or self.width > _MAX_DEPTH:
+            return None
+        if weights.prepared is None or weights.prepared[0] is not self.scale:
+            weights.prepared = self.scale, self._make_panels(weights)
+        panels: Panels | None = weights.prepared[1]
+        return panels
+
+    def _make_panels(self, weights: Weights) -> Panels | None:
+        weight, bias = weights.weight, weights.bias
+        if not are_fixed(weight, bias):
+            return None
+        unit, (num_outputs, depth) = products.TILE_VECTORS * LANES, weight.shape
+        padded = -(-num_outputs // LANES) * LANES
+        columns = weight.new_zeros(depth, padded)
+        columns[:, :num_outputs] = weight.detach().t()
+        if self.scale is not None:
+            columns *= self.scale.view(-1, 1)
+        offset = weight.new_zeros(padded)
+        if bias is not None:
+            offset[:num_outputs] = bias.detach()
+        panels = torch.cat([panel.flatten() for panel in columns.split(unit, dim=1)])
+        return Panels(flat(panels), flat(offset), depth)
+
+
+def earliest(rank: Tensor, csr: CSR, silent: int, latest: bool) -> Tensor:
+    """See :func:`spikegraph.kernels.earliest`."""
+    num_rows, width = len(csr.rowptr) - 1, rank.size(1)
+    if rank.dtype != torch.uint8 or num_rows == 0:
+        return NotImplemented
+    out, times = empty((num_rows, width), torch.uint8), flat(rank.contiguous())
+    edges = CSR(flat(csr.rowptr), flat(csr.col))
+    work = partial(graph.earliest, edges, times, width, silent, latest, flat(out))
+    share_rows(work, csr.rowptr, (0, num_rows), width)
+    return out
+
+
+def sent_size(rowptr: Tensor, x: Any, adjacency: Adjacency) -> float:
+    """See :func:`spikegraph.kernels.sent_size`."""
+    if x.dtype != torch.float32 or not _is_packed(x.code, adjacency, x.shape[-1]):
+        return 1.0
+    return 0.5
+
+
+def _aligned(size: int) -> int:
+    """The bytes of a row such that it lies in as few lines of the cache as can be."""
+    if size >= _LINE:
+        return -(-size // _LINE) * _LINE
+    return 1 << (size - 1).bit_length()
+
+
+def _is_packed(code: PhaseCode, adjacency: Adjacency, width: int) -> bool:
+    return way_of(code.num_times) is ONE and _saves_time(adjacency, width)
+
+
+def _saves_time(adjacency: Adjacency, width: int) -> bool:
+    """Whether rows of half the bytes are sent sooner, packing included: if they are
+    fewer lines of the cache, are read often enough, and do not lie in it anyway.
+    """
+    num = adjacency.num_sources
+    return width > _LINE and adjacency.num_edges >= 3 * num and num * width > _CACHE

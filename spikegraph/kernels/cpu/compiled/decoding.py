@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegraph.kernels.cpu.compilation import compiled
-from spikegraph.kernels.cpu.neurons import BLOCK
-from spikegraph.kernels.cpu.registers import look_up
+from spikegraph.kernels.cpu.compiled.compilation import compiled
+from spikegraph.kernels.cpu.compiled.neurons import BLOCK
+from spikegraph.kernels.cpu.compiled.registers import look_up
 
 
 @compiled

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegraph.kernels.cpu.compilation import compiled
+from spikegraph.kernels.cpu.compiled.compilation import compiled
 
 
 @compiled

@@ -7,42 +7,43 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from spikegraph.kernels.cpu.compilation import chosen_by_type, compiled
-from spikegraph.kernels.cpu.neurons import fire_columns, fire_runs
-from spikegraph.kernels.cpu.registers import pack_lanes
-from spikegraph.kernels.cpu.sums import sum_rows
-from spikegraph.kernels.cpu.vectors import LANES
+from spikegraph.kernels.cpu.compiled.compilation import chosen_by_type, compiled
+from spikegraph.kernels.cpu.compiled.neurons import encode_columns, encode_runs
+from spikegraph.kernels.cpu.compiled.operands import Limits, Sent
+from spikegraph.kernels.cpu.compiled.registers import pack_lanes
+from spikegraph.kernels.cpu.compiled.sums import sum_rows
+from spikegraph.kernels.cpu.compiled.vectors import LANES
+from spikegraph.kernels.csr import CSR
 
 ROWS = 32  # Rows whose sums stay in the first cache.
 
 
 @compiled
 def aggregate(
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    coefficient: np.ndarray,
-    by_edge: int,
-    by_source: int,
-    target_factor: np.ndarray,
-    x: np.ndarray,
-    stride: int,
-    table: np.ndarray,
+    csr: CSR,
+    sent: Sent,
     out: np.ndarray,
     offset: int,
     width: int,
-    way: tuple[int, ...],
     start: int,
     stop: int,
 ) -> None:
     """Writes the sums of rows ``start`` to ``stop``, times the factor of each if
-    there are any; the first row of ``out`` is row ``offset``.
+    there are any; the first row of ``out`` is row ``offset``. Edges have weights,
+    sources have factors, or all share the only one.
     """
-    end = rowptr[stop]
-    edges = (rowptr, col, coefficient, by_edge, by_source)
+    end, target_factor = csr.rowptr[stop], csr.target_factor
+    by_edge = -1 if csr.weight.size > 0 else 0
+    by_source = -1 if by_edge == 0 and csr.source_factor.size > 1 else 0
+    coefficient = csr.weight if csr.weight.size > 0 else csr.source_factor
+    edges = (csr.rowptr, csr.col, coefficient, by_edge, by_source)
     for low in range(start, stop, ROWS):
         high = min(low + ROWS, stop)
         position = (low - offset) * width
-        sum_rows(*(x, stride, *edges, low, high, end, table, out, position, width, way))
+        sum_rows(
+            *(sent.x, sent.stride, *edges, low, high, end, sent.table),
+            *(out, position, width, sent.way),
+        )
         if target_factor.size > 0:
             for i in range(low, high):
                 factor, position = target_factor[i], (i - offset) * width
@@ -78,37 +79,23 @@ def pack(
 
 
 @compiled
-def aggregate_fire(
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    coefficient: np.ndarray,
-    by_edge: int,
-    by_source: int,
-    target_factor: np.ndarray,
-    x: np.ndarray,
-    stride: int,
-    table: np.ndarray,
+def aggregate_encode(
+    csr: CSR,
+    sent: Sent,
     bias: np.ndarray,
-    thresholds: np.ndarray,
+    limits: Limits,
     scales: np.ndarray,
+    by_column: bool | None,
     spike_time: np.ndarray,
     width: int,
-    way: tuple[int, ...],
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-    by_column: bool | None,
     start: int,
     stop: int,
 ) -> None:
-    """Fires the sums of :func:`aggregate` plus a bias, see :func:`fire_rows`."""
-    potential = np.empty(ROWS * width, table.dtype)
+    """Fires the sums of :func:`aggregate` plus a bias, see :func:`encode_rows`."""
+    potential = np.empty(ROWS * width, sent.table.dtype)
     for low in range(start, stop, ROWS):
         high = min(low + ROWS, stop)
-        aggregate(
-            *(rowptr, col, coefficient, by_edge, by_source, target_factor),
-            *(x, stride, table, potential, low, width, way, low, high),
-        )
+        aggregate(csr, sent, potential, low, width, low, high)
         num = (high - low) * width
         if bias.size > 0:
             for i in range(0, num, width):
@@ -116,10 +103,7 @@ def aggregate_fire(
                 for j in range(width):
                     row[j] += bias[j]
         out = spike_time[low * width : high * width]
-        fire_rows(
-            *(potential[:num], out, thresholds, scales),
-            *(num_steps, signed, searched, by_column),
-        )
+        encode_rows(potential[:num], out, limits, scales, by_column)
 
 
 def _rows_by_type(*arguments: Any) -> Any:
@@ -127,14 +111,11 @@ def _rows_by_type(*arguments: Any) -> Any:
 
 
 @chosen_by_type(_rows_by_type)
-def fire_rows(
+def encode_rows(
     potential: np.ndarray,
     spike_time: np.ndarray,
-    thresholds: np.ndarray,
+    limits: Limits,
     scales: np.ndarray,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
     by_column: bool | None,
 ) -> None:
     """Fires whole rows, by thresholds ``[1, K]`` times one scale where ``by_column``
@@ -146,41 +127,28 @@ def fire_rows(
 def _by_run(
     potential: np.ndarray,
     spike_time: np.ndarray,
-    thresholds: np.ndarray,
+    limits: Limits,
     scales: np.ndarray,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
     by_column: bool | None,
 ) -> None:
     num = potential.size
-    fire_runs(
-        *(potential, spike_time, thresholds, scales, 1, num),
-        *(num_steps, signed, searched, 0, num),
-    )
+    encode_runs(potential, spike_time, limits, scales, 1, num, 0, num)
 
 
 def _by_column(
     potential: np.ndarray,
     spike_time: np.ndarray,
-    thresholds: np.ndarray,
+    limits: Limits,
     scales: np.ndarray,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
     by_column: bool | None,
 ) -> None:
     num_rows = (potential.size + scales.size - 1) // scales.size
-    fire_columns(
-        *(potential, spike_time, thresholds[0], scales),
-        *(num_steps, signed, searched, 0, num_rows),
-    )
+    encode_columns(potential, spike_time, limits, scales, 0, num_rows)
 
 
 @compiled
 def earliest(
-    rowptr: np.ndarray,
-    col: np.ndarray,
+    csr: CSR,
     rank: np.ndarray,
     width: int,
     silent: int,
@@ -190,6 +158,7 @@ def earliest(
     stop: int,
 ) -> None:
     """Writes the smallest (largest) rank among in-neighbours, by columns."""
+    rowptr, col = csr.rowptr, csr.col
     for i in range(start, stop):
         best = out[i * width : (i + 1) * width]
         first, last = rowptr[i], rowptr[i + 1]

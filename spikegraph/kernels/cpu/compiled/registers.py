@@ -11,8 +11,16 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX2, HAS_AVX512, intrinsic, part
-from spikegraph.kernels.cpu.vectors import (
+from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic, part
+from spikegraph.kernels.cpu.compiled.operands import (
+    FOUR,
+    NUM_TABLES,
+    ONE,
+    PERMUTED,
+    TWO,
+    num_registers,
+)
+from spikegraph.kernels.cpu.compiled.vectors import (
     FLOATS,
     HALF,
     I32,
@@ -31,42 +39,19 @@ from spikegraph.kernels.cpu.vectors import (
 )
 
 WORD = 64  # Values compared at once.
-PERMUTED = 64  # Levels that fit into registers.
-# How rows are read, told by the length of a tuple, so that it is known when compiling:
-VALUES = (0,)  # as real values,
-PACKED = (0, 0)  # as two spike times of at most 16 levels a byte,
-ONE, TWO, FOUR = (0,) * 3, (0,) * 4, (0,) * 5  # by a table in so many registers,
-TABLE = (0,) * 6  # or by one in memory; or as
-NEAR = (0,) * 7  # real values that are in the caches already.
-_NUM_TABLES = {PACKED: 1, ONE: 1, TWO: 2, FOUR: 4}
-
 _PAIR = I64(0), I64(LANES)
-
-
-def way_of(num_levels: int) -> tuple[int, ...]:
-    """How rows of spike times with so many levels are read."""
-    for way, limit in ((ONE, LANES), (TWO, 2 * LANES), (FOUR, PERMUTED)):
-        if num_levels <= limit and _has_permute(types.float32, len(way)):
-            return way
-    return TABLE
-
-
-def _has_permute(real: Any, way: int) -> bool:
-    if real != types.float32:
-        return False
-    return HAS_AVX512 or (HAS_AVX2 and _NUM_TABLES.get((0,) * way, 4) == 1)
 
 
 class Levels:
     """Looks sixteen spike times up."""
 
-    def __init__(self, context: Any, builder: Any, table: Any, real: Any, way: int):
+    def __init__(self, context: Any, builder: Any, table: Any, real: Any, way: Any):
         self.builder, self.table = builder, table
         self.real = context.get_value_type(real)
         self.registers: list[Any] = []
-        if _has_permute(real, way) and way != len(TABLE):
+        if real == types.float32 and num_registers(way) > 0:
             kind = FLOATS if HAS_AVX512 else HALF
-            num = _NUM_TABLES[(0,) * way] * (LANES // kind.count)
+            num = num_registers(way) * (LANES // kind.count)
             for k in range(num):
                 start = builder.gep(table, [I64(k * kind.count)])
                 self.registers.append(load(builder, start, kind))
@@ -121,7 +106,8 @@ def _look_up_lanes(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
-        levels = Levels(context, builder, data(2), signature.args[1].dtype, len(way))
+        real, kind = signature.args[1].dtype, way.instance_class
+        levels = Levels(context, builder, data(2), real, kind)
         octets = load(builder, builder.gep(data(0), [arguments[3]]), OCTETS)
         found = levels(builder.zext(octets, INTEGERS))
         store(builder, found, builder.gep(data(1), [arguments[3]]))
@@ -183,12 +169,12 @@ def _search_lanes(
     """Fires values ``j`` to ``j + 15``, or the first few of them, by bisection of a
     table of decreasing thresholds, times one scale or one for each value.
     """
-    num_levels = LANES * _NUM_TABLES[(0,) * len(way)]
+    num_levels = LANES * NUM_TABLES[way.instance_class]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
         j, real = arguments[6], signature.args[0].dtype
-        levels = Levels(context, builder, data(2), real, len(way))
+        levels = Levels(context, builder, data(2), real, way.instance_class)
         vector = ir.VectorType(context.get_value_type(real), LANES)
         mask = None
         if not isinstance(signature.args[7], types.NoneType):

@@ -1,5 +1,4 @@
-"""Triton kernels, imported when :mod:`spikegraph.kernels.triton` first needs
-them. A program sums one row of a graph, or works on one block of memory.
+"""What Triton compiles. A program sums one row of a graph, or works on one block of memory.
 
 An argument that is None costs nothing: Triton compiles one kernel for each
 combination. Rows of a graph are summed edge by edge, in the order of the edges.
@@ -15,22 +14,20 @@ from torch import Tensor
 
 _UNROLL = 4  # Edges whose rows are on their way before the first is added.
 _MAX_COLUMNS = 256  # Of a row, per program.
-_NUM_INPUTS = 64  # Whose spikes are looked at before their weights are read.
-_MAX_OUTPUTS = 64  # Of a transform, per program.
 _BLOCK = 1024  # Of memory, per program.
 _LARGE = 1 << 31  # Places from here on take 64 bits.
 OPTIONS = {'enable_fp_fusion': False}  # Products are rounded before they are added.
 
 
 @triton.jit
-def _look_up(table, time, num_levels):
+def _level(table, time, num_levels):
     """The level of each spike time, not-a-number where the table has none."""
     time = time.to(tl.int32)
     return tl.load(table + time, mask=time < num_levels, other=float('nan'))
 
 
 @triton.jit
-def _fire(
+def _spike_times(
     value,
     thresholds,
     scale,
@@ -104,7 +101,7 @@ def aggregate(
             is_read = column < tl.where(is_edge, width, 0)
             value = tl.load(x + source * stride + column, mask=is_read, other=0)
             if table is not None:
-                value = tl.where(is_read, _look_up(table, value, num_levels), 0)
+                value = tl.where(is_read, _level(table, value, num_levels), 0)
             if source_factor is not None:
                 factor = tl.load(source_factor + source, mask=is_edge, other=0)
                 if weight is not None:
@@ -121,7 +118,7 @@ def aggregate(
     if thresholds is None:
         tl.store(out + place, total, mask=inside)
     else:
-        time = _fire(
+        time = _spike_times(
             total,
             thresholds,
             scale,
@@ -170,46 +167,6 @@ def earliest(
 
 
 @triton.jit
-def transform(
-    out,
-    spike_time,
-    table,
-    weight,
-    bias,
-    num_inputs,
-    width,
-    time_stride,
-    weight_stride,
-    num_levels,
-    INPUTS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Adds up the weights of the inputs of one row that fire, a block of outputs;
-    blocks of silent inputs are passed over.
-    """
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
-    total = tl.zeros([INPUTS, BLOCK], weight.dtype.element_ty)
-    for first in range(0, num_inputs, INPUTS):
-        source = first + tl.arange(0, INPUTS)
-        is_input = source < num_inputs
-        address = spike_time + row * time_stride + source
-        time = tl.load(address, mask=is_input, other=0)
-        level = tl.where(is_input, _look_up(table, time, num_levels), 0)
-        fires = level != 0
-        if tl.max(fires.to(tl.int32), axis=0) > 0:
-            rows = weight + source.to(tl.int64)[:, None] * weight_stride
-            is_read = fires[:, None] & inside[None, :]
-            near = tl.load(rows + column[None, :], mask=is_read, other=0)
-            total += level[:, None] * near
-    result = tl.sum(total, axis=0)
-    if bias is not None:
-        result += tl.load(bias + column, mask=inside, other=0)
-    tl.store(out + row * width + column, result, mask=inside)
-
-
-@triton.jit
 def _places(size, num_channels, length, LARGE: tl.constexpr, BLOCK: tl.constexpr):
     """Where a block of memory lies, and the channel of each of its values."""
     block = tl.program_id(0)
@@ -220,10 +177,9 @@ def _places(size, num_channels, length, LARGE: tl.constexpr, BLOCK: tl.constexpr
 
 
 @triton.jit
-def fire(
+def first_spike(
     out,
     potential,
-    bias,
     thresholds,
     scale,
     num_channels,
@@ -238,9 +194,7 @@ def fire(
     """Fires a block of memory in which ``length`` neighbours share a channel."""
     place, inside, channel = _places(size, num_channels, length, LARGE, BLOCK)
     value = tl.load(potential + place, mask=inside, other=0)
-    if bias is not None:
-        value += tl.load(bias + channel, mask=inside, other=0)
-    time = _fire(
+    time = _spike_times(
         value,
         thresholds,
         scale,
@@ -255,7 +209,7 @@ def fire(
 
 
 @triton.jit
-def decode(
+def look_up(
     out,
     spike_time,
     table,
@@ -270,7 +224,7 @@ def decode(
     """Looks a block of memory up, in which ``length`` neighbours share a channel."""
     place, inside, channel = _places(size, num_channels, length, LARGE, BLOCK)
     time = tl.load(spike_time + place, mask=inside, other=0)
-    value = _look_up(table, time, num_levels)
+    value = _level(table, time, num_levels)
     if scale is not None:
         value *= tl.load(scale + channel, mask=inside, other=0)
     tl.store(out + place, value, mask=inside)
@@ -281,13 +235,6 @@ def launch_rows(kernel: Any, out: Tensor, *args: Any, **flags: Any) -> None:
     block = _power_of_two(out.size(1), 32, _MAX_COLUMNS)
     flags.update(UNROLL=_UNROLL, BLOCK=block, num_warps=max(1, block // 128))
     _launch(kernel, (out.size(0), -(-out.size(1) // block)), out, *args, **flags)
-
-
-def launch_transform(out: Tensor, *args: Any) -> None:
-    """Runs :func:`transform` for each row and block of outputs."""
-    block = _power_of_two(out.size(1), 16, _MAX_OUTPUTS)
-    grid = (out.size(0), -(-out.size(1) // block))
-    _launch(transform, grid, out, *args, INPUTS=_NUM_INPUTS, BLOCK=block)
 
 
 def launch_places(kernel: Any, out: Tensor, *args: Any, **flags: Any) -> None:

@@ -10,9 +10,16 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from spikegraph.kernels.cpu.compilation import HAS_AVX512, compiled, intrinsic, part
-from spikegraph.kernels.cpu.graph import aggregate, fire_rows
-from spikegraph.kernels.cpu.vectors import LANES, access, load, spread, store
+from spikegraph.kernels.cpu.compiled.compilation import (
+    HAS_AVX512,
+    compiled,
+    intrinsic,
+    part,
+)
+from spikegraph.kernels.cpu.compiled.graph import aggregate, encode_rows
+from spikegraph.kernels.cpu.compiled.operands import Limits, Panels, Sent
+from spikegraph.kernels.cpu.compiled.vectors import LANES, access, load, spread, store
+from spikegraph.kernels.csr import CSR
 
 # Rows and vectors of columns whose products are held in registers.
 TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
@@ -134,85 +141,53 @@ def _narrow(
 
 @compiled
 def product(
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    coefficient: np.ndarray,
-    by_edge: int,
-    by_source: int,
-    target_factor: np.ndarray,
-    x: np.ndarray,
-    stride: int,
-    table: np.ndarray,
-    depth: int,
-    way: tuple[int, ...],
-    panels: np.ndarray,
-    bias: np.ndarray,
+    csr: CSR,
+    sent: Sent,
+    panels: Panels,
     out: np.ndarray,
     offset: int,
     width: int,
     start: int,
     stop: int,
 ) -> None:
-    """Writes the sums of :func:`~spikegraph.kernels.cpu.graph.aggregate`, ``depth``
-    wide, times weights plus a bias; the first row of ``out`` is row ``offset``.
+    """Writes the sums of :func:`~spikegraph.kernels.cpu.compiled.graph.aggregate`, times
+    weights plus a bias; the first row of ``out`` is row ``offset``.
     """
-    sums = np.zeros(CHUNK * depth, table.dtype)
-    found = np.empty(CHUNK * bias.size, table.dtype)
+    depth, bias, dtype = panels.depth, panels.bias, sent.table.dtype
+    sums, found = np.zeros(CHUNK * depth, dtype), np.empty(CHUNK * bias.size, dtype)
     for low in range(start, stop, CHUNK):
         high = min(low + CHUNK, stop)
-        aggregate(
-            *(rowptr, col, coefficient, by_edge, by_source, target_factor),
-            *(x, stride, table, sums, low, depth, way, low, high),
-        )
-        _multiply(sums, high - low, depth, panels, bias, found)
+        aggregate(csr, sent, sums, low, depth, low, high)
+        _multiply(sums, high - low, depth, panels.weight, bias, found)
         to = out[(low - offset) * width : (high - offset) * width]
         _narrow(found, high - low, bias.size, width, to)
 
 
 @compiled
-def product_fire(
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    coefficient: np.ndarray,
-    by_edge: int,
-    by_source: int,
-    target_factor: np.ndarray,
-    x: np.ndarray,
-    stride: int,
-    table: np.ndarray,
-    depth: int,
-    way: tuple[int, ...],
-    panels: np.ndarray,
-    bias: np.ndarray,
-    thresholds: np.ndarray,
+def product_encode(
+    csr: CSR,
+    sent: Sent,
+    panels: Panels,
+    limits: Limits,
     scales: np.ndarray,
+    by_column: bool | None,
     spike_time: np.ndarray,
     width: int,
-    num_steps: int,
-    signed: bool,
-    searched: bool | None,
-    by_column: bool | None,
     start: int,
     stop: int,
 ) -> None:
     """Fires what :func:`product` would write, see
-    :func:`~spikegraph.kernels.cpu.graph.fire_rows`.
+    :func:`~spikegraph.kernels.cpu.compiled.graph.encode_rows`.
     """
-    sums = np.zeros(CHUNK * depth, table.dtype)
-    found = np.empty(CHUNK * bias.size, table.dtype)
-    potential = found if bias.size == width else np.empty(CHUNK * width, table.dtype)
+    depth, bias, dtype = panels.depth, panels.bias, sent.table.dtype
+    sums, found = np.zeros(CHUNK * depth, dtype), np.empty(CHUNK * bias.size, dtype)
+    potential = found if bias.size == width else np.empty(CHUNK * width, dtype)
     for low in range(start, stop, CHUNK):
         high = min(low + CHUNK, stop)
-        aggregate(
-            *(rowptr, col, coefficient, by_edge, by_source, target_factor),
-            *(x, stride, table, sums, low, depth, way, low, high),
-        )
-        _multiply(sums, high - low, depth, panels, bias, found)
+        aggregate(csr, sent, sums, low, depth, low, high)
+        _multiply(sums, high - low, depth, panels.weight, bias, found)
         if bias.size != width:
             _narrow(found, high - low, bias.size, width, potential)
         num = (high - low) * width
         out = spike_time[low * width : high * width]
-        fire_rows(
-            *(potential[:num], out, thresholds, scales),
-            *(num_steps, signed, searched, by_column),
-        )
+        encode_rows(potential[:num], out, limits, scales, by_column)

@@ -1,6 +1,4 @@
-"""Every operation as an obvious loop: the definition the fast code is tested
-against.
-"""
+"""Every operation as an obvious loop."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode
+from spikegraph.kernels.csr import CSR
 
 
 def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
@@ -48,7 +47,7 @@ def decode(
     return out.view(spike_time.shape)
 
 
-def fire(
+def fire_window(
     potential: Tensor, code: PhaseCode, scale: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
     r"""The fire window of DESIGN's neuron, step by step.
@@ -72,15 +71,9 @@ def fire(
     return raster, num_compared
 
 
-def aggregate(
-    rowptr: Tensor,
-    col: Tensor,
-    weight: Tensor | None,
-    x: Tensor,
-    source_factor: Tensor | None = None,
-    target_factor: Tensor | None = None,
-) -> Tensor:
+def aggregate(x: Tensor, csr: CSR) -> Tensor:
     """Sums rows of values; see :func:`spikegraph.kernels.propagate`."""
+    rowptr, col, weight, source_factor, target_factor = csr
     num_rows = rowptr.numel() - 1
     out = torch.zeros(num_rows, x.size(1), dtype=x.dtype)
     for i in range(num_rows):
@@ -95,27 +88,18 @@ def aggregate(
     return out
 
 
-def aggregate_spikes(
-    rowptr: Tensor,
-    col: Tensor,
-    weight: Tensor | None,
-    spike_time: Tensor,
-    table: Tensor,
-    source_factor: Tensor | None = None,
-    target_factor: Tensor | None = None,
-) -> Tensor:
+def aggregate_spikes(spike_time: Tensor, csr: CSR, table: Tensor) -> Tensor:
     """Sums the levels :obj:`table` holds for rows of spike times."""
     x = torch.empty(spike_time.shape, dtype=table.dtype)
     for i, times in enumerate(spike_time.tolist()):
         for f, time in enumerate(times):
             x[i, f] = table[time]
-    return aggregate(rowptr, col, weight, x, source_factor, target_factor)
+    return aggregate(x, csr)
 
 
-def earliest(
-    rowptr: Tensor, col: Tensor, rank: Tensor, silent: int, latest: bool = False
-) -> Tensor:
+def earliest(rank: Tensor, csr: CSR, silent: int, latest: bool = False) -> Tensor:
     """The smallest (largest) rank among in-neighbours; ``silent`` without any."""
+    rowptr, col = csr.rowptr, csr.col
     out = torch.full((rowptr.numel() - 1, rank.size(1)), silent, dtype=rank.dtype)
     for i in range(rowptr.numel() - 1):
         neighbors = [int(col[e]) for e in range(int(rowptr[i]), int(rowptr[i + 1]))]
@@ -127,16 +111,25 @@ def earliest(
 
 
 def transform(
-    spike_time: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None = None
+    spike_time: Tensor,
+    code: PhaseCode,
+    scale: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Adds up the rows of weights :math:`(F_{in}, F_{out})` of all neurons that
-    fire, times the level of their spike.
+    """Adds up the columns of weights :math:`(F_{out}, F_{in})` of all neurons that
+    fire, times the level of their spike; a scale of each channel is part of them.
     """
-    out = torch.zeros(spike_time.size(0), weight.size(1), dtype=weight.dtype)
+    rows, table = weight.t(), code.table().to(weight)
+    if scale.numel() == 1:
+        table = scale.view(-1) * table
+    else:
+        rows = rows * scale.view(-1, 1)
+    out = torch.zeros(spike_time.size(0), len(weight), dtype=weight.dtype)
     for i, times in enumerate(spike_time.tolist()):
         for f, time in enumerate(times):
             if table[time] != 0:
-                out[i] += table[time] * weight[f]
+                out[i] += table[time] * rows[f]
         if bias is not None:
             out[i] += bias
     return out

@@ -7,7 +7,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-LANES = 16
+from spikegraph.kernels.cpu.compiled.operands import LANES
+
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 OCTETS, INTEGERS = ir.VectorType(I8, LANES), ir.VectorType(I32, LANES)
 FLOATS = ir.VectorType(ir.FloatType(), LANES)

@@ -14,8 +14,12 @@ from numba.core.registry import cpu_target
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(',')
 HAS_AVX512 = '+avx512f' in FEATURES and '+avx512bw' in FEATURES
 HAS_AVX2 = '+avx2' in FEATURES
+_FOLDER = Path(__file__).parent
 _SOURCES = hashlib.sha256(
-    b''.join(file.read_bytes() for file in sorted(Path(__file__).parent.glob('*.py')))
+    b''.join(
+        file.read_bytes()
+        for file in [*sorted(_FOLDER.glob('*.py')), _FOLDER.parents[1] / 'csr.py']
+    )
 ).hexdigest()
 
 
@@ -29,8 +33,8 @@ def compiled(function: Callable[..., Any]) -> Any:
     except RuntimeError:  # No folder for the cache.
         return numba.njit(nogil=True)(function)
     file = getattr(getattr(kernel, '_cache', None), '_cache_file', None)
-    if file is not None:  # Numba itself looks at the file of the function only.
-        file._source_stamp = _SOURCES
+    if file is not None:  # Numba looks at the file of the function only, and that
+        file._version += _SOURCES  # after it has read the types of arguments.
     return kernel
 
 

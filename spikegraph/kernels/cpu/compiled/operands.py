@@ -1,0 +1,107 @@
+"""What kernels are given, and how rows are read: as types, so that it is known when
+kernels are compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512
+
+LANES = 16
+PERMUTED = 64  # Levels that fit into registers.
+
+
+class Values(NamedTuple):
+    """Real values."""
+
+
+class Near(NamedTuple):
+    """Real values that are in the caches already."""
+
+
+class Packed(NamedTuple):
+    """Two spike times of at most 16 levels a byte, looked up in one register."""
+
+
+class One(NamedTuple):
+    """Spike times, looked up in one register,"""
+
+
+class Two(NamedTuple):
+    """in two,"""
+
+
+class Four(NamedTuple):
+    """in four,"""
+
+
+class Table(NamedTuple):
+    """or in memory."""
+
+
+VALUES, NEAR, PACKED, TABLE = Values(), Near(), Packed(), Table()
+ONE, TWO, FOUR = One(), Two(), Four()
+NUM_TABLES: dict[type, int] = {Packed: 1, One: 1, Two: 2, Four: 4}
+
+
+class Sent(NamedTuple):
+    """What the sources of edges send, in rows.
+
+    Args:
+        x (numpy.ndarray): Values or spike times.
+        stride (int): How far a row is behind the one before.
+        table (numpy.ndarray): What each byte stands for.
+        way (NamedTuple): How rows are read.
+    """
+
+    x: Any
+    stride: int
+    table: Any
+    way: Any
+
+
+class Limits(NamedTuple):
+    """When neurons fire.
+
+    Args:
+        thresholds (numpy.ndarray): The thresholds ``[C or 1, K]``, padded.
+        num_steps (int): How many there are.
+        signed (bool): Whether negative values fire, too.
+        searched (bool, optional): Whether they are searched in registers; None where
+            they are compared one by one.
+    """
+
+    thresholds: Any
+    num_steps: int
+    signed: bool
+    searched: bool | None
+
+
+class Panels(NamedTuple):
+    """Weights as they are read, in panels of columns.
+
+    Args:
+        weight (numpy.ndarray): The panels.
+        bias (numpy.ndarray): The bias, padded as the columns are.
+        depth (int): The number of inputs.
+    """
+
+    weight: Any
+    bias: Any
+    depth: int
+
+
+def num_registers(way: type) -> int:
+    """How many tables float32 levels are looked up in, in registers; 0 if in memory."""
+    num_tables = NUM_TABLES.get(way, 0)
+    return num_tables if HAS_AVX512 or (HAS_AVX2 and num_tables == 1) else 0
+
+
+def way_of(num_levels: int) -> Any:
+    """How rows of spike times with so many float32 levels are read."""
+    ways: Any = ((ONE, LANES), (TWO, 2 * LANES), (FOUR, PERMUTED))
+    for way, limit in ways:
+        if num_levels <= limit and num_registers(type(way)) > 0:
+            return way
+    return TABLE
