@@ -76,6 +76,14 @@ def call(name: str, x: Tensor, *args: Any) -> Any:
     return NotImplemented
 
 
+def find(name: str, x: Tensor) -> Any:
+    """The function of that name of the first backend that takes ``x`` and has it."""
+    for backend in backends():
+        if backend.takes(x) and hasattr(backend.operations, name):
+            return getattr(backend.operations, name)
+    return None
+
+
 def info() -> dict[str, Any]:
     """How spikes are encoded, sent and decoded on this CPU: ``'path'`` (``'numba'``
     or ``'torch'``), ``'reason'``, ``'num_threads'`` and, with Numba, ``'numba'``

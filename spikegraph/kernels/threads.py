@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.kernels import openmp
+from spikegraph.kernels.tape import current_tape
 
 MIN_SIZE = 1 << 16  # Fewer values are not worth waking a thread.
 _PIECES_PER_THREAD = 4  # Evens out threads that do not get a core at once.
@@ -71,6 +72,13 @@ def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any
     """Calls ``work`` on the range between each two bounds, in as many threads as
     PyTorch uses, and returns what the calls return.
     """
+    tape = current_tape()
+    if tape is not None:
+        return tape.launch(work, bounds, _run)
+    return _run(work, bounds)
+
+
+def _run(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:
     num_threads = min(torch.get_num_threads(), len(bounds) - 1)
     if num_threads <= 1:
         return [work(*piece) for piece in itertools.pairwise(bounds)]

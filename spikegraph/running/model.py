@@ -18,6 +18,7 @@ from spikegraph.network.report import ConversionReport
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
 from spikegraph.running.closed import ClosedForm, Flow, is_changed
+from spikegraph.running.plan import MISS, Plan
 
 
 class SpikingModel(nn.Module):
@@ -47,12 +48,13 @@ class SpikingModel(nn.Module):
         self.config = config
         self.report = report
         self._flow: Flow | None = None  # Made when it runs.
+        self._plan: Plan | None = None
+        self._is_plain = network.form.kind == 'value'
         self._has_images = any(isinstance(m, nn.Conv2d) for m in network.modules())
         for population in report.populations:
             self.neurons[population.name].density = population.spikes_per_neuron
         self.eval()
 
-    @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the spiking network; arguments and result as the ANN's, but PyG data
         that the ANN changes and returns is a copy. Spike times need full precision,
@@ -61,7 +63,10 @@ class SpikingModel(nn.Module):
         Raises:
             ValueError: If features are not finite or inputs do not fit.
         """
-        return self.returned(self.values(*args, **kwargs), args, kwargs)
+        found = self.plan.replay(self.spec.names, args, kwargs)
+        if found is MISS:
+            return self.returned(self.values(*args, **kwargs), args, kwargs)
+        return found if self._is_plain else self.returned(found, args, kwargs)
 
     @torch.no_grad()
     def values(self, *args: Any, **kwargs: Any) -> Any:
@@ -71,9 +76,12 @@ class SpikingModel(nn.Module):
         device = tensors[0].device.type if tensors else 'cpu'
         checked = FiniteFeatures(self.spec.spelled_features(inputs))
         with torch.autocast(device, enabled=False), checked:
-            if is_changed(self.network):
-                return self.network(**inputs)
-            return ClosedForm(self._known_flow()).run(inputs)
+            return self.plan.run(self.spec.names, args, kwargs, inputs, self._pass)
+
+    def _pass(self, inputs: Any) -> Any:
+        if is_changed(self.network):
+            return self.network(**inputs)
+        return ClosedForm(self._known_flow()).run(inputs)
 
     def returned(self, values: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Values in the structure that the ANN returns for the arguments."""
@@ -90,7 +98,16 @@ class SpikingModel(nn.Module):
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_flow': None}
+        return {**self.__dict__, '_flow': None, '_plan': None}
+
+    @property
+    def plan(self) -> Plan:
+        """How the last pass was run, and why: as a recorded list of bound calls, or node
+        by node.
+        """
+        if self._plan is None or self._plan.network is not self.network:
+            self._plan = Plan(self.network, self.report.currents)
+        return self._plan
 
     def _known_flow(self) -> Flow:
         if self._flow is None or self._flow.network is not self.network:

@@ -10,6 +10,7 @@ from spikegraph.kernels.cpu.compiled.compilation import (
     HAS_AVX512,
     cpu_target,
 )
+from spikegraph.kernels.cpu.compiled.contents import digest_all
 from spikegraph.kernels.cpu.contents import digest, is_finite
 from spikegraph.kernels.cpu.events import encode_transform, row_peaks, transform
 from spikegraph.kernels.cpu.neurons import decode, encode, first_spike, look_up
@@ -19,6 +20,7 @@ from spikegraph.kernels.cpu.sums import earliest, send, send_spikes, sent_size
 __all__ = [
     'decode',
     'digest',
+    'digest_all',
     'earliest',
     'encode',
     'encode_transform',

@@ -10,7 +10,7 @@ import numpy as np
 from numba.core import types
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled, intrinsic, part
-from spikegraph.kernels.cpu.compiled.vectors import I64, access
+from spikegraph.kernels.cpu.compiled.vectors import I8, I64, access
 
 # Odd, without a pattern: they number words, and mix them.
 PLACE = np.uint64(0x9E3779B97F4A7C15)
@@ -41,6 +41,17 @@ def _word(typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
+def _byte(typing: Any, address: Any, index: Any) -> Any:
+    """Byte ``index`` after an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        octets = builder.inttoptr(arguments[0], I8.as_pointer())
+        return builder.load(builder.gep(octets, [arguments[1]]))
+
+    return types.uint8(types.int64, types.int64), generate
+
+
+@intrinsic
 def _address(typing: Any, x: Any) -> Any:
     """Where the memory of an array starts."""
 
@@ -62,6 +73,19 @@ def digest(address: int, start: int, stop: int) -> int:
         mixed = (_word(address, i) ^ (np.uint64(i) * PLACE)) * FIRST
         mixed = (mixed ^ (mixed >> HALF)) * SECOND
         total += mixed ^ (mixed >> HALF)
+    return total
+
+
+@compiled
+def digest_all(addresses: np.ndarray, sizes: np.ndarray) -> int:
+    """What :func:`digest` gives for the bytes of several tensors, one after another."""
+    total = np.uint64(0)
+    for k in range(len(addresses)):
+        address, num = addresses[k], sizes[k] // 8
+        found = digest(address, 0, num)
+        for i in range(8 * num, sizes[k]):
+            found = (found ^ np.uint64(_byte(address, i))) * FIRST
+        total = (total ^ (found >> HALF) ^ found) * SECOND + np.uint64(k)
     return total
 
 

@@ -1,0 +1,259 @@
+"""What one pass through a network does to its features, as a flat list of bound calls
+that are made again for other features.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
+# What makes as many values as the features say.
+_OF_VALUES = ('nonzero', 'masked_select', 'unique', '_unique', '_unique2', 'unique_dim')
+
+
+class Untapeable(Exception):
+    """A pass does more than what a list of calls can repeat."""
+
+
+class Tape(TorchDispatchMode):
+    """Records, while it is entered, the operations and kernels that read what features
+    are made of. All else, such as the preparation of graphs and weights, is a constant.
+
+    Args:
+        features (Sequence[torch.Tensor]): The features, dense and without gaps. The
+            tape keeps them: values that are to be run are copied there.
+
+    Attributes:
+        calls (List[Tuple]): What is done, in order: where a result is copied to, or None,
+            what is called, and its arguments.
+    """
+
+    def __init__(self, features: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.calls: list[tuple[Tensor | None, Callable[..., Any], tuple[Any, ...]]] = []
+        self.features = features
+        self._held: list[Any] = []  # So that no memory is used twice.
+        self._starts: list[int] = []  # Of the memory that is known, in order.
+        self._blocks: list[_Block] = []
+        self.failed = ''
+        for value in features:
+            self._block_of(value).state = _MOVING
+
+    def __enter__(self) -> Tape:
+        _RECORDING.tape = self
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _RECORDING.tape = None
+        super().__exit__(*error)
+
+    def is_moving(self, value: Tensor) -> bool:
+        """Whether a value is made of features."""
+        return self._block_of(value).state is _MOVING
+
+    # Operations of PyTorch.
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name.partition('::')[2]
+        tensors = _tensors((args, kwargs))
+        blocks = [self._block_of(value) for value in tensors]
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self._fail(f'{name} draws random numbers')
+        written = self._written(func, args, kwargs)
+        reads = [b for v, b in zip(tensors, blocks, strict=True) if v not in written]
+        is_moving = any(block.state is _MOVING for block in reads)
+        moves_on = any(b.state is _MOVING for b in blocks)
+        for value in written:
+            self._prepare(value, is_moving)
+        out = func(*args, **kwargs)
+        self._held.append(out)
+        if written:
+            if is_moving or moves_on:
+                self._add(func, args, kwargs)
+            return out
+        for value in _tensors(out):
+            block = self._block_of(value)
+            if block in blocks:  # A view.
+                continue
+            block.state = _EMPTY_MEMORY if name in _EMPTY else _FIXED
+            if is_moving and name not in _EMPTY:
+                block.state = _MOVING
+        if is_moving and name not in _EMPTY:
+            self._repeat(func, name, args, kwargs, out, blocks)
+        return out
+
+    def _repeat(
+        self, func: Any, name: str, args: Any, kwargs: Any, out: Any, blocks: Any
+    ) -> None:
+        if name in _OF_VALUES or (name == 'index' and _is_masked(args)):
+            self._fail(f'{name} makes as many values as the features say')
+        if name in ('_local_scalar_dense', 'item', 'equal', 'is_nonzero'):
+            if not isinstance(out, bool):
+                self._fail(f'{name} reads a number')
+            self._add(_same, (func, out, *args), kwargs)
+            return
+        made = _tensors(out)
+        if any(isinstance(v, (int, float)) for v in pytree.tree_leaves(out)):
+            self._fail(f'{name} returns a number')
+        if made and all(self._block_of(value) in blocks for value in made):
+            return  # A view of memory that stays where it is.
+        if isinstance(out, Tensor):
+            self._add(func, args, kwargs, out)
+        else:
+            self._add(_copy_all, (made, func, *args), kwargs)
+
+    def _prepare(self, value: Tensor, is_moving: bool) -> None:
+        """Before something is written into memory: what was there comes back first."""
+        block = self._block_of(value)
+        if block.state is _FIXED and is_moving:
+            self._add(value.copy_, (value.clone(),), {})
+            block.state = _MOVING
+        elif block.state is _EMPTY_MEMORY:
+            block.state = _MOVING if is_moving else _FIXED
+
+    def _written(self, func: Any, args: Any, kwargs: Any) -> _Identities:
+        found = _Identities()
+        for argument, value in zip(func._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                found.extend(_tensors(value))
+        for argument in func._schema.arguments:
+            if argument.name in kwargs and argument.alias_info is not None:
+                if argument.alias_info.is_write:
+                    found.extend(_tensors(kwargs[argument.name]))
+        return found
+
+    def _add(self, func: Any, args: Any, kwargs: Any, to: Tensor | None = None) -> None:
+        func = getattr(func, '_op', func)  # What PyTorch's own call leads to.
+        if kwargs:
+            func = partial(func, **kwargs)
+        self.calls.append((to, func, tuple(args)))
+
+    # Kernels.
+
+    def launch(
+        self, work: Any, bounds: list[int], run: Callable[..., Any]
+    ) -> list[Any]:
+        """Runs a kernel on pieces of its work, and records that."""
+        arrays = [
+            leaf
+            for leaf in pytree.tree_leaves((work.args, work.keywords))
+            if isinstance(leaf, np.ndarray) and leaf.size > 0
+        ]
+        blocks = [
+            self._block_at(leaf.__array_interface__['data'][0]) for leaf in arrays
+        ]
+        known = [block for block in blocks if block is not None]
+        found: list[Any] = run(work, bounds)
+        given: tuple[Any, ...]
+        is_moving = any(block.state is _MOVING for block in known)
+        filled = [block for block in known if block.state is _EMPTY_MEMORY]
+        for block in filled:
+            block.state = _MOVING if is_moving else _FIXED
+        if is_moving:
+            if not filled and len(known) < len(blocks):
+                self._fail('a kernel writes to memory of its own')
+            self._held.append(work)
+            call, given = run, (work, bounds)
+            if len(bounds) == 2:
+                call, given = work, tuple(bounds)
+            if any(value is True for value in found):
+                self.calls.append((None, _holds, (call, *given)))
+            else:
+                self.calls.append((None, call, given))
+        return found
+
+    # Memory.
+
+    def _block_of(self, value: Tensor) -> _Block:
+        if value.layout != torch.strided:
+            return _Block(_FIXED)  # Of the graph.
+        storage = value.untyped_storage()
+        if storage.nbytes() == 0:
+            return _Block(_FIXED)
+        address = storage.data_ptr()
+        found = self._block_at(address)
+        if found is None:
+            found = _Block(_FIXED, address + storage.nbytes())
+            place = bisect_right(self._starts, address)
+            self._starts.insert(place, address)
+            self._blocks.insert(place, found)
+            self._held.append(value)
+        return found
+
+    def _block_at(self, address: int) -> _Block | None:
+        place = bisect_right(self._starts, address) - 1
+        if place < 0 or address >= self._blocks[place].end:
+            return None
+        return self._blocks[place]
+
+    def _fail(self, reason: str) -> None:
+        self.failed = self.failed or reason
+
+
+_FIXED, _MOVING, _EMPTY_MEMORY = object(), object(), object()
+
+
+class _Block:
+    """A piece of memory, and what is in it."""
+
+    __slots__ = ('end', 'state')
+
+    def __init__(self, state: object, end: int = 0) -> None:
+        self.state, self.end = state, end
+
+
+class _Identities(list[Tensor]):
+    """Tensors, told apart by identity."""
+
+    def __contains__(self, value: object) -> bool:
+        return any(value is each for each in self)
+
+
+class _Recording(threading.local):
+    tape: Tape | None = None
+
+
+_RECORDING = _Recording()
+
+
+def current_tape() -> Tape | None:
+    """What records the kernels of this thread, if anything does."""
+    return _RECORDING.tape
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [v for v in pytree.tree_leaves(value) if isinstance(v, Tensor)]
+
+
+def _is_masked(args: Any) -> bool:
+    return any(v.dtype in (torch.bool, torch.uint8) for v in _tensors(args[1:]))
+
+
+def _copy_all(to: list[Tensor], func: Any, *args: Any, **kwargs: Any) -> None:
+    for value, made in zip(to, _tensors(func(*args, **kwargs)), strict=True):
+        value.copy_(made)
+
+
+def _same(func: Any, expected: Any, *args: Any, **kwargs: Any) -> None:
+    if func(*args, **kwargs) != expected:
+        raise Untapeable('a condition on features turned out otherwise')
+
+
+def _holds(work: Any, *args: Any) -> None:
+    found = work(*args)
+    if found is not True and not (isinstance(found, list) and all(found)):
+        raise Untapeable('a kernel found what it did not expect')

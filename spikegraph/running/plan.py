@@ -1,0 +1,370 @@
+"""A flat list of bound calls for passes that are made again and again."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules import module as hooks
+from torch.utils import _pytree as pytree
+from torch_geometric.data import Data
+
+from spikegraph.kernels import dispatch
+from spikegraph.kernels.memory import dense
+from spikegraph.kernels.tape import Tape, Untapeable
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
+
+_MOST_SEEN = 8  # Kinds of calls that are remembered until they come again.
+_MOST_KEPT = 4  # Tapes.
+MISS = object()
+_PLAIN = (int, float, str, bool, type(None))
+
+
+class Plan:
+    """How a network runs: the passes over the same graphs and shapes as before are
+    *recorded*, and made again as a flat list of bound calls, in which graphs, tables,
+    thresholds and weights are constants; all others run *node by node*.
+
+    A recorded pass is made again only while everything that it took for constant is the
+    same, bit by bit: graphs, parameters, attributes of modules. Hooks, other modules in
+    the place of ours, and modes of PyTorch that watch operations are run node by node.
+
+    Args:
+        network (Network): What is run.
+        currents (Iterable[str], optional): Inputs that enter as currents.
+            (default: :obj:`()`)
+
+    Attributes:
+        reason (str): Why the last pass ran node by node, empty if it did not.
+        num_calls (int): Of how many bound calls the last recorded pass consisted.
+    """
+
+    def __init__(self, network: Network, currents: Iterable[str] = ()) -> None:
+        self.network = network
+        self.features = _behind_populations(network) | set(currents)
+        self.reason = 'nothing has run yet'
+        self.num_calls = 0
+        self._seen: dict[Any, None] = {}
+        self._tapes: dict[Any, _Recorded] = {}
+        self._refused: dict[Any, str] = {}
+        self._state: _State | None = None
+        self._waits = 0  # Calls that are not looked at, if none comes again.
+        self._lock = threading.Lock()
+
+    @property
+    def way(self) -> str:
+        """How the last pass ran: :obj:`"recorded"` or :obj:`"node by node"`."""
+        return 'node by node' if self.reason else 'recorded'
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f'node by node ({self.reason})'
+        return f'recorded, {self.num_calls} calls'
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self})'
+
+    def replay(self, names: tuple[str, ...], args: Any, kwargs: Any) -> Any:
+        """What a recorded pass returns for the arguments of a call; :obj:`MISS` if there
+        is none.
+
+        Args:
+            names (Tuple[str, ...]): The parameters of ``forward``.
+            args (Tuple[Any, ...]): Positional arguments.
+            kwargs (Dict[str, Any]): Keyword arguments.
+        """
+        if not self._tapes:
+            return MISS
+        given = _given(names, args, kwargs)
+        if given is None:
+            return MISS
+        kind = _kind_of(given)
+        tape = self._tapes.get(kind)
+        if tape is None or _is_watched() or not tape.state.is_same():
+            return MISS
+        fixed = [given[name] for name in tape.fixed]
+        if tape.state.digest(fixed) != tape.digest:
+            return MISS
+        for name in tape.features:
+            total = float(given[name].sum())
+            if total - total != 0:  # Perhaps not finite: whoever checks that says so.
+                return MISS
+        if not self._lock.acquire(blocking=False):
+            return MISS
+        grad = torch.is_grad_enabled()
+        try:
+            torch._C._set_grad_enabled(False)  # The context manager is ten calls more.
+            for name, value in tape.features.items():
+                value.copy_(given[name])
+            for to, call, arguments in tape.calls:
+                if to is None:
+                    call(*arguments)
+                else:
+                    to.copy_(call(*arguments))
+            self.reason, self.num_calls = '', len(tape.calls)
+            return tape.output()
+        except Untapeable:
+            return MISS
+        finally:
+            torch._C._set_grad_enabled(grad)
+            self._lock.release()
+
+    def run(
+        self,
+        names: tuple[str, ...],
+        args: Any,
+        kwargs: Any,
+        inputs: Mapping[str, Any],
+        passes: Callable[[Mapping[str, Any]], Any],
+    ) -> Any:
+        """What a pass returns that is run node by node, and perhaps recorded.
+
+        Args:
+            names (Tuple[str, ...]): The parameters of ``forward``.
+            args (Tuple[Any, ...]): Positional arguments.
+            kwargs (Dict[str, Any]): Keyword arguments.
+            inputs (Dict[str, Any]): The inputs of the network by name.
+            passes (Callable): Runs a pass.
+        """
+        given = _given(names, args, kwargs)
+        self.reason = 'its arguments hold more than tensors and numbers'
+        if given is None or not _are_arguments(inputs, given):
+            return passes(inputs)
+        self.reason = 'operations are watched'
+        if _is_watched() or torch.compiler.is_compiling():
+            return passes(inputs)
+        self.reason = 'no graph came again lately'
+        if self._waits > 0:
+            self._waits -= 1
+            return passes(inputs)
+        state = self._state
+        if state is None or not state.is_same():
+            state = self._state = _State.of(self.network)
+        self.reason = 'there is no kernel that tells whether it has changed'
+        if state is None:
+            return passes(inputs)
+        self.reason = 'modules have hooks, or forward methods of their own'
+        if not state.is_same():
+            return passes(inputs)
+        kind = _kind_of(given)
+        self.reason = self._refused.get(kind, '')
+        if self.reason:
+            return passes(inputs)
+        tensors = [name for name in inputs if isinstance(inputs[name], Tensor)]
+        features = [name for name in tensors if name in self.features]
+        fixed = [name for name in tensors if name not in features]
+        if not all(map(_is_dense, (inputs[name] for name in tensors))):
+            self.reason = 'inputs have gaps'
+            return passes(inputs)
+        key = kind, state.digest([inputs[name] for name in fixed])
+        self.reason = 'this graph, or shape, is seen for the first time'
+        if key not in self._seen:
+            self._seen[key] = None
+            if len(self._seen) > _MOST_SEEN:
+                self._seen.clear()
+                self._waits = _MOST_SEEN
+            return passes(inputs)
+        self.reason = 'another thread records it'
+        if not self._lock.acquire(blocking=False):
+            return passes(inputs)
+        try:
+            return self._record(key, state, features, fixed, inputs, passes)
+        finally:
+            self._lock.release()
+
+    def _record(
+        self,
+        key: Any,
+        state: _State,
+        features: list[str],
+        fixed: list[str],
+        inputs: Mapping[str, Any],
+        passes: Callable[[Mapping[str, Any]], Any],
+    ) -> Any:
+        own = {name: inputs[name].detach().clone() for name in features}
+        tape = Tape(list(own.values()))
+        with tape:
+            out = passes({**inputs, **own})
+        leaves, spec = pytree.tree_flatten(out)
+        if not all(isinstance(leaf, (Tensor, *_PLAIN)) for leaf in leaves):
+            tape.failed = tape.failed or 'it returns more than tensors and numbers'
+        self.reason = tape.failed or 'it has just been recorded'
+        if tape.failed:
+            self._refused[key[0]] = tape.failed
+            return out
+        found = _Recorded(tape, own, fixed, leaves, spec, state, key[1])
+        self._tapes[key[0]] = found
+        while len(self._tapes) > _MOST_KEPT:
+            self._tapes.pop(next(iter(self._tapes)))
+        self._seen.clear()
+        return found.output()
+
+
+class _Recorded:
+    """One pass that can be made again."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        features: dict[str, Tensor],
+        fixed: list[str],
+        leaves: list[Any],
+        spec: Any,
+        state: _State,
+        digest: int,
+    ) -> None:
+        self.state, self.digest = state, digest
+        self.calls, self.features, self.fixed = tape.calls, features, fixed
+        self._held, self._leaves, self._spec = tape, leaves, spec
+
+    def output(self) -> Any:
+        """A copy of what the pass has returned."""
+        if len(self._leaves) == 1 and self._spec.is_leaf():
+            return self._leaves[0].clone()
+        leaves = [v.clone() if isinstance(v, Tensor) else v for v in self._leaves]
+        return pytree.tree_unflatten(leaves, self._spec)
+
+
+class _State:
+    """All that a network is apart from its inputs: modules, tensors, attributes."""
+
+    def __init__(self, network: Network, digest: Callable[..., int]) -> None:
+        self._digest = digest
+        self._modules: list[Any] = []
+        self._tensors: list[Tensor] = []
+        self._lists: list[Any] = []
+        for module in network.modules():
+            held = dict(vars(module))
+            parts = (module._parameters, module._buffers, module._modules)
+            own = (module._forward_hooks, module._forward_pre_hooks)
+            known = [dict(part) for part in parts]
+            self._modules.append((vars(module), held, *parts, *known, *own))
+            tensors = (*module._parameters.values(), *module._buffers.values())
+            self._tensors += [t for t in tensors if t is not None]
+            self._tensors += [v for v in held.values() if isinstance(v, Tensor)]
+            lists = (v for v in held.values() if type(v) is list)
+            self._lists += [v for v in lists if not _has_tensors(v)]
+        self._known_lists = copy.deepcopy(self._lists)
+        self.is_dense = all(map(_is_dense, self._tensors))
+
+    @classmethod
+    def of(cls, network: Network) -> _State | None:
+        """The state of a network; None where no kernel digests it."""
+        first = next(network.parameters(), None)
+        digest = dispatch.find('digest_all', torch.empty(1) if first is None else first)
+        state = None if digest is None else cls(network, digest)
+        return state if state is not None and state.is_dense else None
+
+    def is_same(self) -> bool:
+        """Whether modules hold the same objects as before, and have no hooks."""
+        for now, held, a, b, c, known_a, known_b, known_c, hook, other in self._modules:
+            if hook or other or 'forward' in now or len(now) != len(held):
+                return False
+            if (
+                len(a) != len(known_a)
+                or len(b) != len(known_b)
+                or len(c) != len(known_c)
+            ):
+                return False
+            for name, value in held.items():
+                if now.get(name, MISS) is not value:
+                    return False
+            for parts, known in ((a, known_a), (b, known_b), (c, known_c)):
+                for name, value in known.items():
+                    if parts.get(name, MISS) is not value:
+                        return False
+        return all(map(operator.eq, self._lists, self._known_lists))
+
+    def digest(self, values: list[Tensor]) -> int:
+        """What tells the bits of parameters, buffers and some inputs from others."""
+        addresses, sizes = [], []
+        for value in self._tensors:
+            addresses.append(value.data_ptr())
+            sizes.append(value.nbytes)
+        for value in values:
+            addresses.append(value.data_ptr())
+            sizes.append(value.nbytes)
+        return self._digest(np.array(addresses), np.array(sizes))
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Whether the values lie in memory without gaps, in whatever order."""
+    if value.layout != torch.strided or value.is_neg() or not value.is_cpu:
+        return False
+    return value.numel() == 0 or dense(value).data_ptr() == value.data_ptr()
+
+
+def _has_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value))
+
+
+def _behind_populations(network: Network) -> set[str]:
+    """The inputs that populations encode, as they are or preprocessed."""
+    found: set[str] = set()
+    queue = [node for node in network.nodes if node.record.encodes]
+    seen = set(queue)
+    while queue:
+        node = queue.pop()
+        if node.role is Role.INPUT:
+            found.add(node.target)
+        new = [n for n in node.all_input_nodes if n not in seen]
+        seen.update(new)
+        queue += new
+    return found
+
+
+def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | None:
+    """The arguments of a call by name, or the attributes of data; None if they hold more
+    than tensors and numbers.
+    """
+    if len(args) == 1 and not kwargs and type(args[0]) is Data:
+        held = args[0].__dict__['_store'].__dict__['_mapping']
+        given = {name: held[name] for name in names if name in held}
+        if 'adj_t' in held:
+            return None
+    else:
+        given = dict(zip(names, args, strict=False))
+        given.update(kwargs)
+    for value in given.values():
+        is_tensor = type(value) is Tensor and value.layout is torch.strided
+        if not is_tensor and type(value) not in _PLAIN:
+            return None
+    return given
+
+
+def _kind_of(given: dict[str, Any]) -> Any:
+    """What arguments have in common that one recorded pass fits."""
+    found: list[Any] = []
+    for name, value in given.items():
+        if type(value) is Tensor:
+            device = value.device.type
+            order = value.stride(), value.storage_offset(), value.is_neg(), device
+            found.append((name, value.dtype, value.shape, *order))
+        else:
+            found.append((name, type(value), value))
+    return tuple(found)
+
+
+def _are_arguments(inputs: Mapping[str, Any], given: dict[str, Any]) -> bool:
+    """Whether every input of the network is an argument of its own."""
+    for name, value in inputs.items():
+        argument = given.get(name, MISS)
+        is_number = type(value) in _PLAIN and argument == value
+        is_tensor = isinstance(value, Tensor) and isinstance(argument, Tensor)
+        if not is_number and not (is_tensor and value.shape == argument.shape):
+            return False
+    return True
+
+
+def _is_watched() -> bool:
+    """Whether somebody looks at modules or operations while they run."""
+    modules = hooks._global_forward_hooks or hooks._global_forward_pre_hooks
+    modes = torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack()
+    return bool(modules or modes)

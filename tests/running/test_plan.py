@@ -1,0 +1,315 @@
+"""Recorded passes are those that would be run, or are not made again."""
+
+import copy
+import sys
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.nn import GAT, GCN, GIN, GraphSAGE
+
+from spikegraph import ConversionConfig, convert
+from spikegraph.kernels import dispatch
+from spikegraph.network.interpreter import Interpreter
+from tests.conversion.zoo import MODELS, make, randomize
+
+NEEDS_KERNELS = pytest.mark.skipif(
+    dispatch.find('digest_all', torch.empty(1)) is None, reason='no kernels'
+)
+pytestmark = NEEDS_KERNELS
+
+
+def call(seed, num_nodes=30, num_edges=90):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(num_nodes, 5, generator=generator, dtype=torch.float64)
+    edge_index = torch.randint(num_nodes, (2, num_edges), generator=generator)
+    return x, edge_index
+
+
+def converted(kind=GCN, **options):
+    torch.manual_seed(0)
+    model = randomize(kind(5, 16, 2, 3, **options).double())
+    return convert(model, call(0), ConversionConfig(num_steps=8))
+
+
+def expected(snn, *args):
+    """Of a copy that has recorded nothing."""
+    fresh = copy.deepcopy(snn)
+    out = fresh(*args)
+    assert fresh.plan.way == 'node by node'
+    return out
+
+
+def recorded(snn, *args):
+    for _ in range(3):
+        snn(*args)
+    assert snn.plan.way == 'recorded' and snn.plan.num_calls > 0, snn.plan
+    return snn
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize('kind', [GCN, GIN, GraphSAGE])
+def test_equals_node_by_node(kind, dtype):
+    snn = converted(kind).to(dtype)
+    x, edge_index = call(1)
+    x = x.to(dtype)
+    recorded(snn, x, edge_index)
+    for seed in (2, 3, 4):
+        other = call(seed)[0].to(dtype)
+        found = snn(other, edge_index)
+        assert snn.plan.way == 'recorded'
+        assert torch.equal(found, expected(snn, other, edge_index))
+        assert torch.equal(snn(other, edge_index.clone()), found)
+        assert snn.plan.way == 'recorded'  # The same edges in other memory.
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_models_of_the_zoo(name):
+    torch.manual_seed(0)
+    model = make(name)
+    x, edge_index = call(0)
+    data = Data(
+        x=x,
+        edge_index=edge_index,
+        edge_weight=torch.rand(90, dtype=torch.float64),
+        edge_attr=torch.rand(90, 4, dtype=torch.float64),
+        batch=torch.arange(30) // 10,
+    )
+    snn = convert(model, data)
+    for seed in (1, 1, 1, 2, 3):
+        data = data.clone()
+        data.x = call(seed)[0]
+        for a, b in zip(leaves(snn(data)), leaves(expected(snn, data)), strict=True):
+            assert torch.equal(a, b), snn.plan
+
+
+def leaves(value):
+    return [v for v in torch.utils._pytree.tree_leaves(value) if torch.is_tensor(v)]
+
+
+def test_outputs_belong_to_the_caller():
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    first = snn(x, edge_index)
+    kept = first.clone()
+    second = snn(-x, edge_index)
+    assert torch.equal(first, kept) and not torch.equal(first, second)
+    first.zero_()
+    assert torch.equal(snn(x, edge_index), kept)
+
+
+def edges(snn, x, edge_index):
+    edge_index[0, 0] = (edge_index[0, 0] + 1) % 30
+
+
+def edges_unseen(snn, x, edge_index):
+    edge_index.numpy()[1, 5] = (edge_index[1, 5] + 1) % 30
+
+
+def weights(snn, x, edge_index):
+    snn.network.get_submodule('convs.0').weight.data.mul_(1.5)
+
+
+def weights_unseen(snn, x, edge_index):
+    snn.network.get_submodule('convs.1').weight.detach().numpy()[:] *= 0.5
+
+
+def replaced_weights(snn, x, edge_index):
+    layer = snn.network.get_submodule('convs.0')
+    layer.weight = nn.Parameter(layer.weight * 2)
+
+
+def moved_weights(snn, x, edge_index):
+    layer = snn.network.get_submodule('convs.0')
+    layer.weight.data = layer.weight.data * 2
+
+
+def no_bias(snn, x, edge_index):
+    snn.network.get_submodule('convs.1').bias = None
+
+
+def scale(snn, x, edge_index):
+    next(reversed(snn.neurons.values())).scale.mul_(2)
+
+
+def code(snn, x, edge_index):
+    neuron = next(reversed(snn.neurons.values()))
+    neuron.code = type(neuron.code)(8, 2.0)
+
+
+def loaded(snn, x, edge_index):
+    state = {k: 2 * v if v.is_floating_point() else v for k, v in own(snn).items()}
+    snn.load_state_dict({**snn.state_dict(), **state})
+
+
+def own(snn):
+    return {k: v for k, v in snn.state_dict().items() if k.endswith('.weight')}
+
+
+def precision(snn, x, edge_index):
+    snn.double()
+
+
+def coefficients(snn, x, edge_index):
+    layer = snn.network.get_submodule('convs.0')
+    layer.coefficients[0][-1] *= 2
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        *(edges, edges_unseen, weights, weights_unseen, replaced_weights),
+        *(moved_weights, no_bias, scale, code, loaded, precision, coefficients),
+    ],
+)
+def test_changes_are_noticed(change):
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    before = snn(x, edge_index)
+    change(snn, x, edge_index)
+    found = snn(x, edge_index)
+    assert torch.equal(found, expected(snn, x, edge_index))
+    assert change is precision or not torch.equal(found, before)
+
+
+def test_hooks_are_called():
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    seen = []
+    layer = snn.network.get_submodule('convs.0')
+    handle = layer.register_forward_hook(lambda *args: seen.append(args))
+    for n in (1, 2, 3):
+        snn(x, edge_index)
+        assert len(seen) == n and 'hooks' in str(snn.plan)
+    handle.remove()
+    handle = snn.network.register_forward_hook(lambda module, args, out: 0 * out)
+    assert not snn(x, edge_index).any()
+    handle.remove()
+    layer.forward = lambda *args: torch.zeros(30, 16, dtype=torch.float64)
+    assert 'forward methods' in str(snn.plan)
+    del layer.forward
+    recorded(snn, x, edge_index)
+
+
+def test_modes_see_operations():
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        num = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.num += 1
+            return func(*args, **(kwargs or {}))
+
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    with Watch() as watch:
+        snn(x, edge_index)
+    assert watch.num > 20 and 'watched' in str(snn.plan)
+
+
+def test_bad_features_raise_as_ever():
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    x[3, 2] = float('nan')
+    with pytest.raises(ValueError, match=r"'x' to be finite \(got nan in 1 places\)"):
+        snn(x, edge_index)
+    with pytest.raises(ValueError, match='features per row'):
+        snn(torch.rand(30, 4).double(), edge_index)
+
+
+def test_large_features_are_finite():
+    snn, (x, edge_index) = converted(), call(1)
+    snn, x = snn.float(), torch.full_like(x, 3e38).float()
+    for _ in range(3):
+        assert torch.equal(snn(x, edge_index), expected(snn, x, edge_index))
+
+
+def test_other_shapes_and_graphs():
+    snn = converted()
+    for _ in range(3):
+        for seed, size in ((1, (30, 90)), (2, (31, 90)), (3, (30, 91)), (4, (30, 90))):
+            args = call(seed, *size)
+            assert torch.equal(snn(*args), expected(snn, *args))
+
+
+def test_data_is_recorded():
+    snn, (x, edge_index) = converted(), call(1)
+    data = Data(x=x, edge_index=edge_index, y=torch.zeros(30))
+    recorded(snn, data)
+    assert torch.equal(snn(data), expected(snn, x, edge_index))
+    data.x = -x
+    assert torch.equal(snn(data), expected(snn, -x, edge_index))
+    assert snn.plan.way == 'recorded'
+
+
+def test_what_depends_on_values_is_not_recorded():
+    class Picks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.b(self.a(x).relu())[x[:, 0] > 0]
+
+    snn, (x, _) = convert(Picks().double(), (call(0)[0],)), call(1)
+    for _ in range(3):
+        assert len(snn(x)) == int((x[:, 0] > 0).sum())
+    assert 'as many values as' in str(snn.plan)
+    assert len(snn(-x)) == int((x[:, 0] < 0).sum())
+
+
+def test_threads():
+    snn, (x, edge_index) = converted(), call(1)
+    inputs = [call(seed)[0] for seed in range(8)]
+    wanted = [expected(snn, each, edge_index) for each in inputs]
+    recorded(snn, x, edge_index)
+    wrong = []
+
+    def work(k):
+        for _ in range(50):
+            if not torch.equal(snn(inputs[k], edge_index), wanted[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize('kind, most', [(GCN, 40), (GIN, 60), (GraphSAGE, 60)])
+def test_few_frames(kind, most):
+    snn, (x, edge_index) = converted(kind), call(1)
+    recorded(snn, x, edge_index)
+    frames = []
+    sys.setprofile(lambda frame, event, arg: frames.append(event == 'call'))
+    try:
+        snn(x, edge_index)
+    finally:
+        sys.setprofile(None)
+    assert sum(frames) <= most
+
+
+def test_attention_stays_right():
+    torch.manual_seed(0)
+    config = ConversionConfig(allow_analog=True)
+    snn = convert(GAT(5, 8, 2, 3, heads=2).double().eval(), call(0), config)
+    x, edge_index = call(1)
+    for seed in (1, 1, 1, 2, 3):
+        x = call(seed)[0]
+        assert torch.equal(snn(x, edge_index), expected(snn, x, edge_index)), snn.plan
+
+
+def test_says_how_it_ran():
+    snn, (x, edge_index) = converted(), call(1)
+    assert 'nothing has run yet' in str(copy.deepcopy(snn).plan)
+    snn(x, edge_index)
+    assert 'seen for the first time' in str(snn.plan)
+    snn(x, edge_index)
+    assert 'just been recorded' in str(snn.plan)
+    snn(x, edge_index)
+    assert str(snn.plan) == f'recorded, {snn.plan.num_calls} calls'
+    found = Interpreter(snn.network).run(snn.bind(x, edge_index))
+    assert torch.allclose(found, snn(x, edge_index), rtol=1e-9, atol=1e-9)
