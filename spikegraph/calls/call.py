@@ -26,7 +26,7 @@ from spikegraph.calls.inputs import (
     is_value,
     spell,
 )
-from spikegraph.calls.wrappers import unwrap
+from spikegraph.calls.wrappers import own_modules, unwrap
 
 # Features that enter as currents beside those of the nodes.
 CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
@@ -196,7 +196,8 @@ def split_arguments(
 def run_copy(model: nn.Module, call: Mapping[str, Any]) -> Any:
     """What a model returns for copies of arguments by name."""
     first, rest = split_arguments(model, copy_of(dict(call)))
-    return model(*first, **rest)
+    with own_modules(model):
+        return model(*first, **rest)
 
 
 def check_readable(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikegraph.calls.call import copy_of, split_arguments
-from spikegraph.calls.wrappers import plain_copy
+from spikegraph.calls.wrappers import own_modules, plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
 from spikegraph.measurement.operations import OperationCounter
@@ -116,7 +116,7 @@ def count_ann(
     watch = _Watch(model, finder)
     counter = OperationCounter(marks, watch.counts)
     try:
-        with counter:
+        with counter, own_modules(model):
             first, rest = split_arguments(model, call)
             model(*first, **rest)
     finally:
