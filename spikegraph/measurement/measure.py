@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from spikegraph.calls.deprecation import takes_old_order
 from spikegraph.calls.samples import as_calls
 from spikegraph.calls.wrappers import full_precision, unwrap
 from spikegraph.conversion.passes.structure import build_structure
@@ -146,12 +147,13 @@ class Measurement:
         return '\n'.join(lines)
 
 
+@takes_old_order(SpikingModel, 'model', 'snn', 'data', 'energy_table', 'per')
 @torch.no_grad()
 @full_precision()
 def measure(
-    model: nn.Module,
     snn: SpikingModel,
     data: Any,
+    model: nn.Module | None = None,
     energy_table: EnergyTable = HOROWITZ_45NM_FP32,
     per: Unit | None = None,
 ) -> Measurement:
@@ -162,10 +164,10 @@ def measure(
     population has no charge window.
 
     Args:
-        model (torch.nn.Module): The ANN that was converted.
         snn (SpikingModel): The converted network.
         data (Any): PyG data, a tuple of forward arguments, or an iterable of
             either, whose counts are added up.
+        model (torch.nn.Module): The ANN that was converted.
         energy_table (EnergyTable, optional): The energies of single
             operations. (default: :obj:`HOROWITZ_45NM_FP32`)
         per (str, optional): What energies are divided by: :obj:`"node"`,
@@ -179,13 +181,15 @@ def measure(
         ValueError: If model and spiking network do not belong together, or there is
             nothing of what :obj:`per` names.
     """
-    if not isinstance(snn, SpikingModel) or isinstance(model, SpikingModel):
-        found = f'{type(model).__name__} and {type(snn).__name__}'
-        raise ValueError(
-            "Expected 'model' to be the ANN and 'snn' the SpikingModel converted from it "
-            f"(got {found}); call 'measure(model, snn, data)'"
-        )
     model = unwrap(model)
+    is_ann = isinstance(model, nn.Module) and not isinstance(model, SpikingModel)
+    if not isinstance(snn, SpikingModel) or not is_ann:
+        found = f'{type(snn).__name__} and {type(model).__name__}'
+        raise ValueError(
+            "Expected 'snn' to be a SpikingModel and 'model' the ANN that it was converted "
+            f"from (got {found}); call 'measure(snn, data, model)'"
+        )
+    assert model is not None
     calls = as_calls(model, data)
     bound = [snn.bind(**_known(snn, call)) for call in calls]
     structure = build_structure(model, snn.spec, snn.config, snn.report.affine)

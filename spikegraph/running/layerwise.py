@@ -50,7 +50,7 @@ def layerwise(
     snn: SpikingModel,
     *args: Any,
     block_size: int = 4096,
-    progress: bool = True,
+    progress: bool = False,
     **kwargs: Any,
 ) -> Any:
     r"""Runs a converted node-level network population by population, in blocks
@@ -63,7 +63,7 @@ def layerwise(
         *args (Any): The arguments of its :meth:`forward`, or PyG data.
         block_size (int, optional): Nodes per block. (default: :obj:`4096`)
         progress (bool, optional): Whether a bar is shown.
-            (default: :obj:`True`)
+            (default: :obj:`False`)
         **kwargs (Any): Keyword arguments of its :meth:`forward`.
 
     Returns:

@@ -20,7 +20,7 @@ from spikegraph.running.model import SpikingModel
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Any:
+def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> Any:
     r"""Runs a network over a loader and collects the outputs.
 
     Args:
@@ -32,7 +32,7 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
             :class:`~torch_geometric.loader.NeighborLoader`, the outputs of the
             seed nodes are kept.
         progress (bool, optional): Whether a bar is shown.
-            (default: :obj:`True`)
+            (default: :obj:`False`)
 
     Returns:
         torch.Tensor: The outputs, in the order of the loader, in the structure that

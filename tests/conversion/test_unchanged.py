@@ -156,7 +156,7 @@ def test_nothing_changes_the_model_or_the_data(kind, tmp_path):
     before = {k: v.clone() for k, v in snn.state_dict().items()}
     found = load(tmp_path / 'snn', model)
     assert same(snapshot(model), kept), 'load'
-    measure(model, snn, data)
+    measure(snn, data, model)
     assert same(snapshot(model), kept), 'measure'
     out = predict(model, [data, data], progress=False)
     assert same(snapshot(model), kept), 'predict'
