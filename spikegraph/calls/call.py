@@ -29,7 +29,7 @@ from spikegraph.calls.inputs import (
 from spikegraph.calls.wrappers import own_modules, unwrap
 
 # Features that enter as currents beside those of the nodes.
-CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
+_CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 # Sizes differ from batch to batch: inputs, however they are given.
@@ -82,6 +82,12 @@ class CallSpec:
             and leaf.example['layout'] == 'strided'
             and not {leaf.name, leaf.argument} & set(self.static)
         )
+
+    def holds_currents(self, name: str) -> bool:
+        """Whether an input is what PyG keeps of edges or places, by the argument or the
+        attribute of PyG data that it is read from.
+        """
+        return any(v.field in _CURRENT_NAMES for v in self.leaves if v.name == name)
 
     @property
     def read_leaves(self) -> tuple[Leaf, ...]:

@@ -15,7 +15,6 @@ from spikegraph.measurement.marks import Mark, Marks
 from spikegraph.measurement.operations import OperationCounter
 from spikegraph.measurement.roles import PRODUCTS
 
-_OURS = ('products', 'pools', 'neurons', 'gates', 'factors', 'relays')
 _FIELDS = (
     *('ann_macs', 'ann_macs_nonzero', 'ann_aggregation_macs'),
     'ann_multiplications',
@@ -49,8 +48,7 @@ class RowFinder:
             stack = list(node.meta.get('nn_module_stack', {}).values())
             around = str(stack[-1][0]) if stack else ''
             target = str(node.target)
-            first, _, rest = target.partition('.')
-            if node.op == 'call_module' and first not in _OURS:
+            if node.op == 'call_module' and 'made' not in node.meta:
                 self.at.setdefault(target, []).append(name)
                 self.paths.append((target, name))
             elif name in rows and rows[name].role == 'layer':

@@ -15,7 +15,6 @@ from torch_geometric.nn.models.linkx import SparseLinear
 from spikegraph.coding import Spikes
 from spikegraph.conversion.features.sources import inputs_behind
 from spikegraph.conversion.operations.rules import rule_for
-from spikegraph.conversion.passes.distribution import SUM
 from spikegraph.kernels import propagate
 from spikegraph.measurement.arrivals import are_many
 from spikegraph.measurement.counts import Counts, LayerCounts
@@ -27,7 +26,7 @@ from spikegraph.network.interpretation import (
     is_population,
     run_node,
 )
-from spikegraph.network.naming import operation_of
+from spikegraph.network.naming import called, operation_of, own_name
 from spikegraph.nn import (
     Analog,
     GraphFilter,
@@ -101,7 +100,7 @@ class Counter:
         elif is_layer and not kept:
             value = run_node(self.network, node, self.env)
             self._count_layer(node, operation)
-        elif node.target is values_of:
+        elif called(node) is values_of:
             value = values_of(self.env[node.all_input_nodes[0]])
         elif isinstance(operation, Analog):
             value = run_node(self.network, node, self.env)
@@ -120,7 +119,7 @@ class Counter:
             fired = value.spike_time != value.code.num_steps
             self.arrivals[node] = fired.to(torch.float64)
             return
-        if node.target is values_of:
+        if called(node) is values_of:
             spikes = self.arrivals.get(node.all_input_nodes[0])
         elif _sums_rows(operation):
             spikes = self._summed(node, operation)
@@ -185,7 +184,7 @@ class Counter:
             self.uncounted += [
                 f'{node.name} ({name})' for name in dict.fromkeys(counter.uncounted)
             ]
-        if row and node.name.startswith(f'{SUM}_'):  # In one membrane.
+        if row and node.meta.get('made') == 'charge':  # In one membrane.
             row[0].accumulates, row[0].adds = row[0].adds, 0
         if row and row[0] == Counts():
             del self.rows[row_name(node)]
@@ -264,7 +263,7 @@ class Counter:
             if not isinstance(value, Tensor):
                 continue
             feeds = sources[out]
-            if out.target is values_of or not feeds:
+            if called(out) is values_of or not feeds:
                 continue
             counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
             steps = sum(self.env[n].code.num_steps for n in feeds)
@@ -309,7 +308,7 @@ class Counter:
         """Whether a node's own scale is a multiplication of its own, and not
         one with a factor that its sums are multiplied by anyway, such as a degree's.
         """
-        while source.target in (gather_rows, trim_rows, operator.getitem):
+        while called(source) in (gather_rows, trim_rows, operator.getitem):
             source = source.all_input_nodes[0]  # Rows keep their scale.
         if source.op != 'call_module':
             return False
@@ -373,10 +372,8 @@ def _num_met(marks: Tensor, item: Operation) -> int:
 
 
 def row_name(node: fx.Node) -> str:
-    name = node.name
-    for prefix in ('neurons_', 'gates_', 'pools_', 'products_'):
-        name = name.removeprefix(prefix)
-    return name
+    """The name of a node's row."""
+    return own_name(node, node.name)
 
 
 def _sums_rows(operation: Any) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch_geometric.nn.aggr import Aggregation
 
+from spikegraph.network.naming import called, own_name
 from spikegraph.nn import PhaseNeuron, SpikeGate
 
 
@@ -75,32 +76,15 @@ def population_name(node: fx.Node) -> str:
     """The name of a population, or of a gate that is a layer by its path; with
     a number from the second call of a gate on.
     """
-    target = str(node.target)
-    first, _, rest = target.partition('.')
-    name = rest if first in ('neurons', 'gates', 'pools') else target
+    name = own_name(node, str(node.target))
     before = itertools.takewhile(lambda n: n is not node, node.graph.nodes)
-    calls = sum(n.op == 'call_module' and n.target == target for n in before)
+    calls = sum(n.op == 'call_module' and n.target == node.target for n in before)
     return f'{name}_{calls}' if calls else name
 
 
 def is_input(node: fx.Node) -> bool:
     """Whether a population encodes an input of the model."""
-    source = node.args[0] if node.args else None
-    if not str(node.target).startswith('neurons.input_'):
-        return False
-    return isinstance(source, fx.Node) and not _has_spikes_behind(source)
-
-
-def _has_spikes_behind(node: fx.Node) -> bool:
-    """Whether a value is made of populations."""
-    queue, seen = [node], {node}
-    while queue:
-        value = queue.pop()
-        if value.op == 'call_module' and str(value.target).startswith('neurons.'):
-            return True
-        queue += [n for n in value.all_input_nodes if n not in seen]
-        seen.update(value.all_input_nodes)
-    return False
+    return node.meta.get('made') == 'input'
 
 
 class AnalogInterpreter(fx.Interpreter):
@@ -137,5 +121,5 @@ def run_network_as_ann(
 
 def is_sum(node: fx.Node) -> bool:
     """Whether a node adds two others up, as they are."""
-    is_add = node.target in (operator.add, torch.add, 'add')
+    is_add = called(node) in (operator.add, torch.add, 'add')
     return is_add and not node.kwargs and len(node.all_input_nodes) == 2

@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import fx, nn
 
-_KEPT = ('population', 'role', 'ann_type', 'example')  # Of what is noted on operations.
+_KEPT = (
+    'population',
+    'made',
+    'role',
+    'ann_type',
+    'example',
+)  # Of what is noted on operations.
 
 
 class Network(fx.GraphModule):

@@ -19,7 +19,7 @@ from spikegraph.network.interpretation import (
     is_sum,
     run_node,
 )
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import called, module_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
@@ -118,7 +118,7 @@ def _charge(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> 
         if kwargs:
             args = inspect.signature(layer.forward).bind(*args, **kwargs).args
         return layer.charge(*args)
-    if node.target is values_of:
+    if called(node) is values_of:
         x = args[0]
         is_flat = isinstance(x, Spikes) and len(x.shape) == 2
         return Decoded(x) if is_flat else values_of(x)
@@ -132,7 +132,7 @@ def _charge(network: fx.GraphModule, node: fx.Node, env: dict[fx.Node, Any]) -> 
 def _may_be_rows(network: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == 'call_module':
         return type(_module(network, node)) in _CHARGING
-    return node.target is values_of or is_sum(node)
+    return called(node) is values_of or is_sum(node)
 
 
 def _fires_on(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:

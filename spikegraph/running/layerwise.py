@@ -11,7 +11,6 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
-from spikegraph.calls.call import CURRENT_NAMES
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency, propagate
 from spikegraph.network.interpretation import is_input, is_population, run_node
@@ -100,7 +99,7 @@ class _Layerwise:
 
     def _find_features(self, snn: SpikingModel) -> list[fx.Node]:
         """What holds a row of features for each node of the data."""
-        currents = set(snn.report.currents).difference(CURRENT_NAMES)
+        currents = [v for v in snn.report.currents if not snn.spec.holds_currents(v)]
         found = []
         for node in self.nodes:
             if node.op == 'placeholder' and node.target in currents:

@@ -19,6 +19,7 @@ from spikegraph.network.interpretation import (
     population_name,
     run_node,
 )
+from spikegraph.network.naming import called
 from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
 from spikegraph.running.model import SpikingModel
 
@@ -143,7 +144,7 @@ class _Run:
                 self.result.output = found
                 last = max(self.window.values(), default=-1)
                 self.result.num_steps = (last + 2) * self.num_steps
-            elif node.target is check_answer and feeds:
+            elif called(node) is check_answer and feeds:
                 self._ask(node)
             elif not feeds:
                 self.static[node] = run_node(self.network, node, self.static)

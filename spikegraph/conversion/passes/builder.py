@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
-from spikegraph.calls.call import CURRENT_NAMES, CallSpec, no_features
+from spikegraph.calls.call import CallSpec, no_features
 from spikegraph.coding import PhaseCode
 from spikegraph.conversion.features.finder import find_sources
 from spikegraph.conversion.features.sources import (
@@ -45,9 +45,11 @@ from spikegraph.conversion.tracing.entering import Seen
 from spikegraph.conversion.tracing.tracer import drop_unread_inputs
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.naming import (
+    called,
     describe,
     module_of,
     operation_of,
+    place,
 )
 from spikegraph.nn import (
     Analog,
@@ -157,12 +159,19 @@ class Builder(CallRules):
         self.structure.preprocessed += found.preprocessed
         self.early = found.early
         self.readers = found.readers
+        behind = {node: inputs_behind(node) for node in found.names}
+        self.beside = {  # Made of what PyG keeps of edges or places alone.
+            node
+            for node, names in behind.items()
+            if len(names) == 1 and spec.holds_currents(names[0])
+        }
         makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
         if not found.names and not any(makes_currents):
             raise no_features(spec)
         return found.names
 
     def _enter_source(self, source: fx.Node, name: str) -> None:
+        is_current = source in self.beside and len(self.beside) < len(self.sources)
         seen = source.meta.get('example')
         if isinstance(seen, Seen) and seen.layout != torch.strided:
             with self.graph.inserting_after(source):
@@ -173,11 +182,7 @@ class Builder(CallRules):
             source = made
         readers = self.readers.get(source)
         self.signals.add(source)
-        is_current = name.split('__')[0] in CURRENT_NAMES
-        beside = any(
-            n.split('__')[0] not in CURRENT_NAMES for n in self.sources.values()
-        )
-        if is_current and beside:
+        if is_current:
             self.fixed.add(source)
             self.structure.currents.append(name)
             return
@@ -190,7 +195,9 @@ class Builder(CallRules):
             behind = self.last_input or placeholders[-1]
         with self.graph.inserting_after(behind):
             what = f"input '{name}'"
-            node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
+            node = self._add_neuron(
+                f'input_{name}', (source,), what, 'identity', 'input'
+            )
         self.last_input = node if source.op == 'placeholder' else self.last_input
         if readers is not None:  # Others read it as weights.
             self.signals.discard(source)
@@ -272,7 +279,7 @@ class Builder(CallRules):
         a mask, which no signal changes.
         """
         seen = node.meta.get('example')
-        is_part = node.target is operator.getitem and node.args[0] in self.probed
+        is_part = called(node) is operator.getitem and node.args[0] in self.probed
         return is_part and isinstance(seen, Seen) and not seen.dtype.is_floating_point
 
     def _is_open(self, node: fx.Node) -> bool:
@@ -309,14 +316,17 @@ class Builder(CallRules):
         node.replace_all_uses_with(neuron)
 
     def _add_neuron(
-        self, name: str, args: tuple[Any, ...], what: str, activation: Activation
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        what: str,
+        activation: Activation,
+        made: str = 'population',
     ) -> fx.Node:
-        name = f'{name}_' if hasattr(nn.Module, name) else name  # Such as 'double'.
-        target = f'neurons.{name}'
         neuron = PhaseNeuron(_UNFITTED, activation=activation)
-        self.network.add_submodule(target, neuron)
+        target = place(self.network, f'neurons.{name}', neuron)
         node = self.graph.call_module(target, args)
-        node.meta['population'] = True
+        node.meta.update(population=True, made=made)
         if 'example' in args[0].meta:
             node.meta['example'] = args[0].meta['example']
         self.signals.add(node)
@@ -328,4 +338,4 @@ class Builder(CallRules):
         name = f'relay_{value.name}'
         what = f'potentials compared by {describe(self.network, gate)}'
         with self.graph.inserting_after(value):
-            return self._add_neuron(name, (value,), what, 'identity')
+            return self._add_neuron(name, (value,), what, 'identity', 'relay')

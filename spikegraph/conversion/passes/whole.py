@@ -16,8 +16,10 @@ from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.network.functions import check_answer
 from spikegraph.network.interpretation import is_input, is_sum
 from spikegraph.network.naming import (
+    called,
     module_of,
     operation_of,
+    place,
 )
 from spikegraph.nn import (
     DegreeFactor,
@@ -75,7 +77,7 @@ def ask_for_sizes(network: fx.GraphModule) -> None:
     values: indices that are expanded as features are, above all, stay indices.
     """
     for node in list(network.graph.nodes):
-        name = getattr(node.target, '__name__', node.target)
+        name = getattr(called(node), '__name__', called(node))
         if name not in _SHAPED_AS or len(node.args) != 2 or node.kwargs:
             continue
         x, like = node.args
@@ -90,7 +92,7 @@ def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
     network, graph = structure.network, structure.network.graph
     for node in list(graph.nodes):
         if node.op == 'call_method' and node in signals:  # May not be contiguous.
-            node.target = 'reshape' if node.target == 'view' else node.target
+            node.target = 'reshape' if called(node) == 'view' else node.target
         rule = rule_for(operation_of(network, node)) if node in signals else None
         if rule is not None and rule.kind == 'identity':
             node.replace_all_uses_with(node.all_input_nodes[0])
@@ -242,7 +244,7 @@ def _after_moves(node: fx.Node) -> fx.Node:
     """The value once its rows are elsewhere, and its channels where they were."""
     while len(node.users) == 1:
         user = next(iter(node.users))
-        if user.target is not torch.movedim or user.args[1:] not in _ROW_MOVES:
+        if called(user) is not torch.movedim or user.args[1:] not in _ROW_MOVES:
             break
         node = user
     return node
@@ -306,19 +308,19 @@ def _is_conv(network: fx.GraphModule, user: fx.Node) -> bool:
 
 def moves_rows(user: fx.Node, node: fx.Node) -> bool:
     """Whether an operation takes some rows of a population."""
-    if user.target in (gather_rows, trim_rows):
+    if called(user) in (gather_rows, trim_rows):
         return user.args[0] is node
-    if user.target is not operator.getitem or user.args[0] is not node:
+    if called(user) is not operator.getitem or user.args[0] is not node:
         return False
     return isinstance(user.args[1], (slice, fx.Node)) and user.args[1] is not node
 
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
     if user.op != 'call_module':
-        if user.target is getattr:
+        if called(user) is getattr:
             return user.args[1] in ('dtype', 'device')
-        asks = user.target is check_answer and user.args[1] == 'length'
-        return asks or (user.op == 'call_method' and user.target == 'size')
+        asks = called(user) is check_answer and user.args[1] == 'length'
+        return asks or called(user) == 'size'
     module = module_of(network, user)
     return isinstance(module, (SpikingLayer, SpikeGate))
 
@@ -341,7 +343,7 @@ def fold_degree(structure: Structure) -> None:
                 _fold_source(network, node, convs)
     for node in graph.nodes:
         conv = _folding_conv(network, node)
-        readers = [u for u in node.users if not str(u.target).startswith('factors.')]
+        readers = [u for u in node.users if u.meta.get('made') != 'factor']
         if conv is not None and readers:
             conv.fold_target = all(u.meta.get('population') for u in readers)
 
@@ -361,12 +363,12 @@ def _fold_source(network: fx.GraphModule, node: fx.Node, convs: list[Any]) -> No
     before = set(itertools.takewhile(lambda n: n is not node, graph.nodes))
     if not before.issuperset(set(user.all_input_nodes) - {node}):
         return  # The graph is only known once the population has fired.
-    name = f'factors.{node.name}'
-    network.add_submodule(name, DegreeFactor(conv))
+    name = place(network, f'factors.{node.name}', DegreeFactor(conv))
     potential = node.args[0]
     with graph.inserting_before(node):
         arguments = (potential, *user.args[1:])
         factor = graph.call_module(name, arguments, dict(user.kwargs))
+    factor.meta['made'] = 'factor'
     node.args = (potential, factor)
     for _, each in convs:
         each.fold_source = True
