@@ -23,8 +23,8 @@ from spikegraph.conversion.fitting.calibration import (
     output_errors,
 )
 from spikegraph.conversion.operations.affinity import find_affine
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.structure import build_structure
-from spikegraph.conversion.passes.whole import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.report import ConversionReport, PopulationReport
 from spikegraph.nn import (

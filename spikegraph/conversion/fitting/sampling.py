@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from spikegraph.conversion.passes.whole import Structure
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.interpretation import run_analog
 

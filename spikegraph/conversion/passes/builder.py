@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import fx
 
 from spikegraph.calls.call import CallSpec, no_features
-from spikegraph.coding import PhaseCode
 from spikegraph.conversion.features.finder import find_sources
 from spikegraph.conversion.features.sources import (
     activations_on_weights,
@@ -28,19 +26,12 @@ from spikegraph.conversion.operations.probing import find_formula, is_affine_fun
 from spikegraph.conversion.operations.reasons import never_affine
 from spikegraph.conversion.operations.rules import Rule, rule_for
 from spikegraph.conversion.passes.channels import set_channel_dims
-from spikegraph.conversion.passes.gates import insert_gates
+from spikegraph.conversion.passes.graph import Structure
+from spikegraph.conversion.passes.identities import ask_for_sizes
+from spikegraph.conversion.passes.order import run_passes
 from spikegraph.conversion.passes.pools import replace_pool
+from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.reductions import refusal_of
-from spikegraph.conversion.passes.simplification import simplify
-from spikegraph.conversion.passes.whole import (
-    Structure,
-    ask_for_sizes,
-    fold_degree,
-    fold_norms,
-    fuse_linear,
-    insert_decoders,
-    remove_identities,
-)
 from spikegraph.conversion.tracing.entering import Seen
 from spikegraph.conversion.tracing.tracer import drop_unread_inputs
 from spikegraph.network.config import ConversionConfig
@@ -49,15 +40,12 @@ from spikegraph.network.naming import (
     describe,
     module_of,
     operation_of,
-    place,
 )
 from spikegraph.nn import (
     Analog,
     GraphFilter,
     PhaseNeuron,
 )
-
-_UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 
 
 class Builder(CallRules):
@@ -105,14 +93,7 @@ class Builder(CallRules):
         self.structure.currents += activations_on_weights(
             self.network, self.features, self.signals | self.early
         )
-        remove_identities(self.structure, self.signals)
-        simplify(self.structure, self.signals)
-        fold_norms(self.structure, self.signals)
-        insert_gates(self.structure, self.signals, self._add_relay)
-        insert_decoders(self.structure)
-        fuse_linear(self.structure)
-        if self.config.fold_degree:
-            fold_degree(self.structure)
+        run_passes(self.structure, self.signals, self.config)
         self.graph.eliminate_dead_code()
         drop_unread_inputs(self.graph)  # They need not be finite, nor be there.
         names = [str(n.target) for n in self.graph.nodes if n.op == 'placeholder']
@@ -195,9 +176,10 @@ class Builder(CallRules):
             behind = self.last_input or placeholders[-1]
         with self.graph.inserting_after(behind):
             what = f"input '{name}'"
-            node = self._add_neuron(
-                f'input_{name}', (source,), what, 'identity', 'input'
+            node = add_population(
+                self.structure, f'input_{name}', (source,), what, 'identity', 'input'
             )
+        self.signals.add(node)
         self.last_input = node if source.op == 'placeholder' else self.last_input
         if readers is not None:  # Others read it as weights.
             self.signals.discard(source)
@@ -311,31 +293,9 @@ class Builder(CallRules):
         """Lets whoever reads an operation read a population in its place."""
         what = describe(self.network, node)
         with self.graph.inserting_after(node):
-            neuron = self._add_neuron(node.name, (source,), what, activation)
+            neuron = add_population(
+                self.structure, node.name, (source,), what, activation
+            )
+        self.signals.add(neuron)
         neuron.meta['where'] = node.meta.get('where', '')
         node.replace_all_uses_with(neuron)
-
-    def _add_neuron(
-        self,
-        name: str,
-        args: tuple[Any, ...],
-        what: str,
-        activation: Activation,
-        made: str = 'population',
-    ) -> fx.Node:
-        neuron = PhaseNeuron(_UNFITTED, activation=activation)
-        target = place(self.network, f'neurons.{name}', neuron)
-        node = self.graph.call_module(target, args)
-        node.meta.update(population=True, made=made)
-        if 'example' in args[0].meta:
-            node.meta['example'] = args[0].meta['example']
-        self.signals.add(node)
-        self.structure.populations[target] = what
-        return node
-
-    def _add_relay(self, value: fx.Node, gate: fx.Node) -> fx.Node:
-        """A population that passes potentials of either sign on as spikes."""
-        name = f'relay_{value.name}'
-        what = f'potentials compared by {describe(self.network, gate)}'
-        with self.graph.inserting_after(value):
-            return self._add_neuron(name, (value,), what, 'identity', 'relay')

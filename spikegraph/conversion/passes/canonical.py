@@ -14,12 +14,12 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.passes.constants import Constants
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import (
     Contraction,
     contraction_of,
     rank_of,
 )
-from spikegraph.conversion.passes.whole import Structure
 from spikegraph.network.interpretation import is_input
 from spikegraph.network.naming import called, place
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from spikegraph.conversion.passes.products import rank_of, shape_of
-from spikegraph.conversion.passes.whole import (
+from spikegraph.conversion.passes.graph import (
     Structure,
     count_calls,
     is_plain_filter,
 )
+from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.network.interpretation import is_sum
 from spikegraph.network.naming import called, keep_value, module_of, place_beside
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear

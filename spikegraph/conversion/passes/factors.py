@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from spikegraph.conversion.passes.constants import Constants, as_tensor
-from spikegraph.conversion.passes.whole import (
+from spikegraph.conversion.passes.graph import (
     Structure,
     count_calls,
 )

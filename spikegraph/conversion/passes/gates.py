@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-from spikegraph.conversion.passes.whole import Structure, moves_rows
+from spikegraph.conversion.passes.graph import Structure, moves_rows
+from spikegraph.conversion.passes.populations import add_relay
 from spikegraph.kernels.copying import deepcopy
 from spikegraph.network.naming import (
     called,
@@ -28,12 +28,8 @@ from spikegraph.nn import (
 
 _PAIRS = (torch.maximum, torch.minimum, 'maximum', 'minimum')
 
-AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
-
-def insert_gates(
-    structure: Structure, signals: set[fx.Node], add_relay: AddRelay
-) -> None:
+def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
     """Gives every maximum spikes to compare, and ties what it compares.
 
     Where a maximum compares potentials and only one activation reads it, the
@@ -60,7 +56,8 @@ def insert_gates(
         for value in _compared(gate):
             if not _holds_spikes(value):
                 if value not in relays:
-                    relays[value] = add_relay(value, gate)
+                    relays[value] = add_relay(structure, value, gate)
+                    signals.add(relays[value])
                 gate.replace_input_with(value, relays[value])
         _tie(structure, _compared(gate))
 

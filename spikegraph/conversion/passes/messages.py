@@ -11,8 +11,8 @@ import torch
 from torch import fx
 
 from spikegraph.conversion.passes.canonical import ask_before_layers
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import rank_of
-from spikegraph.conversion.passes.whole import Structure
 from spikegraph.network.naming import called, module_of, place
 from spikegraph.nn import GraphFilter
 from spikegraph.nn.routing import gather_rows
