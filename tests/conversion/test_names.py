@@ -48,7 +48,8 @@ def linears(*sizes):
 def degree_read_twice():
     """A degree that a layer beside the convolution reads, too, is not folded."""
     a, b = GCNConv(F, H), GCNConv(H, H)
-    parts = {'a': a, 'b': b, 'act': nn.ReLU(), 'side': nn.Linear(H, 3)}
+    parts = {'a': a, 'b': b, 'act': nn.ReLU()}
+    parts['side'] = nn.Sequential(nn.Linear(H, 3))
     parts['last'] = nn.Linear(H, 3)
 
     def compute(m, x, edge_index):
@@ -115,10 +116,10 @@ def parameters():
 def positions():
     """A table of numbers for each node, learned, beside features."""
     parts = {'table': nn.Parameter(torch.randn(N, F)), 'a': nn.Linear(F, H)}
-    parts.update(act=nn.ReLU(), last=nn.Linear(H, 3))
+    parts.update(act=nn.ReLU(), last=nn.Linear(H, 3), b=nn.Linear(F, H))
 
     def compute(m, x, edge_index):
-        return m['last'](m['act'](m['a'](x + m['table'])))
+        return m['last'](m['act'](m['a'](x) + m['b'](m['table'])))
 
     return parts, compute
 
@@ -243,6 +244,6 @@ def test_a_reader_by_any_name_is_a_reader(key, plain):
 
 @pytest.mark.parametrize('key', ['pos', 'edge_attr', 'edge_weight__x'])
 def test_what_a_parameter_is_called_is_nothing_to_currents(key, plain):
-    model, call = build('positions', [key, 'a', 'act', 'last'])
+    model, call = build('positions', [key, 'a', 'act', 'last', 'b'])
     found = convert(model, call, ConversionConfig(num_steps=8))
     assert found.report.currents == []
