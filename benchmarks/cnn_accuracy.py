@@ -63,7 +63,7 @@ def run_cell(model, dataset, num_steps, options):
     seconds = time.perf_counter() - start
     populations = snn.report.populations
     return {
-        **evaluate_images(model, snn, dataset),
+        **evaluate_images(snn, dataset, model),
         'calibration_logit_error': snn.report.logit_relative_error,
         'mean_coding_error': statistics.fmean(p.coding_error for p in populations),
         'conversion_seconds': seconds,

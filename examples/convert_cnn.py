@@ -70,7 +70,7 @@ print(
 )
 
 # Count operations and joules.
-print(f'\n{spikegraph.measure(model, snn, images)}')
+print(f'\n{spikegraph.measure(snn, images, model)}')
 
 # Save and load: tensors and JSON, no code.
 with TemporaryDirectory() as folder:

@@ -71,7 +71,7 @@ print(
 )
 
 # Count operations and joules.
-print(f'\n{spikegraph.measure(model, snn, data)}')
+print(f'\n{spikegraph.measure(snn, data, model)}')
 
 # Save and load: tensors and JSON, no code.
 with TemporaryDirectory() as folder:

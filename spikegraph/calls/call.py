@@ -27,10 +27,10 @@ from spikegraph.calls.inputs import (
     is_value,
     spell,
 )
-from spikegraph.calls.wrappers import unwrap
+from spikegraph.calls.wrappers import own_modules, unwrap
 
 # Features that enter as currents beside those of the nodes.
-CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
+_CURRENT_NAMES = ('edge_attr', 'edge_weight', 'edge_feat', 'pos', 'normal')
 KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 # Sizes differ from batch to batch: inputs, however they are given.
@@ -84,6 +84,12 @@ class CallSpec:
             and not {leaf.name, leaf.argument} & set(self.static)
         )
 
+    def holds_currents(self, name: str) -> bool:
+        """Whether an input is what PyG keeps of edges or places, by the argument or the
+        attribute of PyG data that it is read from.
+        """
+        return any(v.field in _CURRENT_NAMES for v in self.leaves if v.name == name)
+
     @property
     def read_leaves(self) -> tuple[Leaf, ...]:
         """The leaves that the network reads."""
@@ -121,6 +127,22 @@ class CallSpec:
         for question in self.asked:
             question.check(given)
         return {leaf.name: leaf.value_in(given) for leaf in self.read_leaves}
+
+    def known(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call without those that were left out when the model was
+        converted.
+        """
+        unused = {name for name, value in self.constants.items() if value is None}
+        return {k: v for k, v in call.items() if k not in unused}
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters of ``forward``, as :func:`parameters_of` tells them."""
+        empty = inspect.Parameter.empty
+        return {
+            name: inspect.Parameter(name, KIND, default=self.defaults.get(name, empty))
+            for name in self.names
+        }
 
     def spelled_features(self, bound: dict[str, Any]) -> dict[str, Any]:
         """The features, which have to be finite, by where they were given."""
@@ -163,12 +185,14 @@ class CallSpec:
         return given
 
 
-def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
+def parameters_of(model: Any) -> dict[str, inspect.Parameter]:
     """The parameters of ``forward``, variadic ones left out.
 
     Raises:
         ValueError: If they are not known.
     """
+    if isinstance(model, CallSpec):
+        return model.parameters
     model = unwrap(model)
     check_readable(model)
     if isinstance(model, PyGSequential):  # Its forward may be generic.
@@ -206,7 +230,8 @@ def split_arguments(
 def run_copy(model: nn.Module, call: Mapping[str, Any]) -> Any:
     """What a model returns for copies of arguments by name."""
     first, rest = split_arguments(model, copy_of(dict(call)))
-    return model(*first, **rest)
+    with own_modules(model):
+        return model(*first, **rest)
 
 
 def check_readable(model: nn.Module) -> None:
@@ -240,7 +265,7 @@ def check_readable(model: nn.Module) -> None:
         )
 
 
-def defaults_of(model: nn.Module) -> dict[str, Any]:
+def defaults_of(model: Any) -> dict[str, Any]:
     """The default values of the parameters of ``forward``."""
     return {
         name: parameter.default

@@ -76,6 +76,13 @@ class Leaf:
     path: Path
     example: dict[str, Any]
 
+    @property
+    def field(self) -> str:
+        """The attribute of PyG data, or else the argument, that holds it."""
+        attributes = [str(key) for kind, key in self.path if kind == 'attr']
+        name = (attributes or [self.argument])[0]
+        return name.removesuffix('_dict') if self.path else name
+
     def value_in(self, given: Mapping[str, Any]) -> Any:
         """The value in the arguments of a call.
 

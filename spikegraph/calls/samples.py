@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data.data import BaseData
 
 from spikegraph.calls.call import (
+    CallSpec,
     arguments_of,
     defaults_of,
     parameters_of,
@@ -26,12 +27,12 @@ from spikegraph.calls.inputs import is_value
 
 
 def as_calls(
-    model: nn.Module, data: Any, max_batches: int | None = None
+    model: nn.Module | CallSpec, data: Any, max_batches: int | None = None
 ) -> list[dict[str, Any]]:
     r"""Turns calibration data into calls of ``forward``, by argument name.
 
     Args:
-        model (torch.nn.Module): The model.
+        model (torch.nn.Module or CallSpec): The model, or how it is called.
         data (Any): A PyG data object, a tensor, a tuple of forward arguments,
             a dictionary of them, or an iterable (list, loader, dataset) of
             any of these. A tuple always holds the arguments of one call.
@@ -63,7 +64,7 @@ def as_calls(
     return calls
 
 
-def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
+def as_call(model: nn.Module | CallSpec, sample: Any) -> dict[str, Any]:
     """Turns one sample into the arguments of ``forward``, by name."""
     parameters = parameters_of(model)
     if isinstance(sample, BaseData):
@@ -95,7 +96,9 @@ def as_call(model: nn.Module, sample: Any) -> dict[str, Any]:
 
 
 def _from_data(
-    model: nn.Module, data: BaseData, parameters: dict[str, inspect.Parameter]
+    model: nn.Module | CallSpec,
+    data: BaseData,
+    parameters: dict[str, inspect.Parameter],
 ) -> dict[str, Any]:
     required = [
         name

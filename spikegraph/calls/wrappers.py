@@ -14,12 +14,12 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from torch_geometric.nn.models.rev_gnn import InvertibleModule
 
+from spikegraph.calls.swapping import Swaps
 from spikegraph.kernels.copying import deepcopy
 
+# Held by whoever swaps what calls a module: the tracer of PyTorch does, for all threads.
+MODULE_CALLS = threading.RLock()
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-_ENTER = torch.autocast.__enter__
-_IGNORING: list[int] = []  # Threads that ignore it, as often as they asked to.
-_LOCK = threading.Lock()
 
 
 def unwrap(model: Any) -> Any:
@@ -38,32 +38,50 @@ def full_precision() -> Iterator[None]:
     """Lets this thread ignore :obj:`torch.autocast`, outside and inside of models, as
     spiking networks do.
     """
-    thread = threading.get_ident()
-    with _LOCK:
-        if not _IGNORING:
-            torch.autocast.__enter__ = _enter  # type: ignore[method-assign]
-        _IGNORING.append(thread)
-    try:
-        with (
-            torch.autocast('cpu', enabled=False),
-            torch.autocast('cuda', enabled=False),
-        ):
-            yield
-    finally:
-        with _LOCK:
-            _IGNORING.remove(thread)
-            if not _IGNORING:
-                torch.autocast.__enter__ = _ENTER  # type: ignore[method-assign]
+    with (
+        torch.autocast('cpu', enabled=False),
+        torch.autocast('cuda', enabled=False),
+        Swaps() as swaps,
+    ):
+        swaps.put(torch.autocast, '__enter__', _disabled)
+        yield
 
 
-def _enter(self: Any) -> Any:
-    if threading.get_ident() not in _IGNORING:
-        return _ENTER(self)
-    enabled, self._enabled = self._enabled, False
-    try:
-        return _ENTER(self)
-    finally:
-        self._enabled = enabled
+def _disabled(enter: Any) -> Any:
+    def entered(self: Any) -> Any:
+        enabled, self._enabled = self._enabled, False
+        try:
+            return enter(self)
+        finally:
+            self._enabled = enabled
+
+    return entered
+
+
+@contextmanager
+def own_modules(model: nn.Module) -> Iterator[None]:
+    """Lets this thread call copies in place of the modules that a model calls and does
+    not hold, such as those in a list or in a closure, which are the user's own.
+
+    Args:
+        model (torch.nn.Module): A plain copy of a model.
+    """
+    known = {id(module): module for module in model.modules()}
+    others = []  # Kept, so that each has its own id.
+
+    def make(call: Any) -> Any:
+        def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if id(module) not in known:
+                others.append(module)
+                known[id(module)] = own = plain_copy(module)
+                known.update({id(part): part for part in own.modules()})
+            return call(known[id(module)], *args, **kwargs)
+
+        return called
+
+    with MODULE_CALLS, Swaps() as swaps:
+        swaps.put(nn.Module, '__call__', make)
+        yield
 
 
 def _remove_parametrizations(module: Any) -> None:
@@ -82,7 +100,17 @@ def plain_copy(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, with weights that are plain parameters: what
     parametrizations, weight norm, spectral norm and pruning make of them.
     """
-    model = deepcopy(model).eval()
+    given = {id(module) for module in model.modules()}
+    model = deepcopy(model)
+    for path, module in model.named_modules():
+        if id(module) in given:
+            where = f"'{path}' of it" if path else "'model'"
+            raise ValueError(
+                f"Expected 'copy.deepcopy' to copy {where} (got the same "
+                f"{type(module).__name__}); correct its '__deepcopy__', or leave that "
+                'out: it would be changed'
+            )
+    model.eval()
     for module in list(model.modules()):
         for name, part in list(module._modules.items()):
             if unwrap(part) is not part:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from tqdm import tqdm
 
 from spikegraph.calls.call import call_spec, copy_of, fingerprint, run_copy
 from spikegraph.calls.checks import check_finite, check_static
+from spikegraph.calls.deprecation import warn_of
 from spikegraph.calls.inputs import spell
 from spikegraph.calls.outputs import Form
 from spikegraph.calls.samples import as_calls
@@ -20,8 +23,8 @@ from spikegraph.conversion.fitting.calibration import (
     output_errors,
 )
 from spikegraph.conversion.operations.affinity import find_affine
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.structure import build_structure
-from spikegraph.conversion.passes.whole import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.report import ConversionReport, PopulationReport
 from spikegraph.nn import (
@@ -44,7 +47,7 @@ def convert(
     model: nn.Module,
     calibration_data: Any,
     config: ConversionConfig | None = None,
-    progress: Callable[[Any], Any] = iter,
+    progress: bool | Callable[[Any], Any] = False,
     max_batches: int | None = None,
 ) -> SpikingModel:
     r"""Converts a trained network into one in which every neuron fires at
@@ -61,8 +64,8 @@ def convert(
         config (ConversionConfig, optional): Time steps, bases, scales. What is left
             open there depends on the network; the :obj:`config` of the result holds
             what it was. (default: :obj:`ConversionConfig()`)
-        progress (Callable, optional): Wraps the list of operations while
-            calibrating, such as :obj:`tqdm.tqdm`. (default: :obj:`iter`)
+        progress (bool, optional): Whether a bar is shown while calibrating.
+            (default: :obj:`False`)
         max_batches (int, optional): How many batches of an iterable or loader
             are used, the first ones; the memory they take grows with their
             number. (default: :obj:`None`, all)
@@ -93,6 +96,12 @@ def convert(
         raise ValueError(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
+    wrap: Callable[[Any], Any] = partial(
+        tqdm, desc='Converting', leave=False, disable=not progress
+    )
+    if callable(progress):
+        warn_of("A callable 'progress'", "pass 'progress=True' for a bar")
+        wrap = progress
     calls = as_calls(model, calibration_data, max_batches)
     spec = call_spec(model, calls[0], config.static_inputs)
     affine = find_affine(model, calls)
@@ -104,7 +113,7 @@ def convert(
     for values in inputs:
         for leaf in spec.read_leaves:
             check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
-    calibration = calibrate(structure, inputs, config, progress)
+    calibration = calibrate(structure, inputs, config, wrap)
     _verify(model, calls, calibration, structure.network.form)
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):

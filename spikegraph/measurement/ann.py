@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.calls.call import copy_of, split_arguments
-from spikegraph.calls.wrappers import plain_copy
+from spikegraph.calls.wrappers import own_modules, plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks, tensors_in
 from spikegraph.measurement.operations import OperationCounter
@@ -25,7 +25,6 @@ _FIELDS = (
     *('ann_macs', 'ann_macs_nonzero', 'ann_aggregation_macs'),
     'ann_multiplications',
 )
-Inputs = Callable[[dict[str, Any]], Iterable[tuple[str, Tensor]]]
 
 
 class RowFinder:
@@ -80,47 +79,64 @@ def _nth(names: list[str], index: int) -> str:
     return names[min(index, len(names) - 1)]
 
 
-@torch.no_grad()
-def count_ann(
-    model: nn.Module,
-    call: dict[str, Any],
-    inputs: Inputs,
-    signals: set[str],
-    finder: RowFinder,
-    rows: dict[str, LayerCounts],
-) -> list[str]:
-    """Runs a model and adds what it does to the rows of an account.
+class ModelCounter:
+    """One inference of the ANN, as its author wrote it: a copy of the model is run.
 
     Args:
         model (torch.nn.Module): The ANN; it is not changed.
         call (Dict[str, Any]): The arguments of ``forward``.
-        inputs (Callable): Finds the tensors in the arguments, by name.
-        signals (Set[str]): The names of those that are features.
-        finder (RowFinder): Tells which row an operation belongs to.
-        rows (Dict[str, LayerCounts]): The account.
+        snn (SpikingModel): The network that was converted from it.
+        signals (Set[str]): The names of the inputs that are features.
+        rows (Dict[str, LayerCounts]): The rows of the spiking network.
 
-    Returns:
-        List[str]: What could not be counted.
+    Attributes:
+        found (Dict[str, Counts]): What was counted, by row.
+        uncounted (List[str]): What could not be.
     """
-    model, call = plain_copy(model), copy_of(call)
-    marks = Marks()
-    for parameter in model.parameters():
-        marks[parameter] = Mark('weight')
-    for name, value in inputs(call):
-        marks[value] = Mark('signal' if name in signals else 'fixed')
-    watch = _Watch(model, finder)
-    counter = OperationCounter(marks, watch.counts)
-    try:
-        with counter:
-            first, rest = split_arguments(model, call)
-            model(*first, **rest)
-    finally:
-        watch.remove()
-    for name, counts in watch.found.items():
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        model: nn.Module,
+        call: dict[str, Any],
+        snn: SpikingModel,
+        signals: set[str],
+        rows: dict[str, LayerCounts],
+    ) -> None:
+        model, call = plain_copy(model), copy_of(call)
+        marks = marks_of(model, snn.spec.bind(**snn.spec.known(call)), signals)
+        watch = _Watch(model, RowFinder(snn.network, rows))
+        counter = OperationCounter(marks, watch.counts)
+        try:
+            with own_modules(model), counter:
+                first, rest = split_arguments(model, call)
+                model(*first, **rest)
+        finally:
+            watch.remove()
+        self.found, self.uncounted = watch.found, unknown(counter)
+
+
+def add_counts(rows: dict[str, LayerCounts], found: dict[str, Counts]) -> None:
+    """Adds what the ANN does to the rows of an account."""
+    for name, counts in found.items():
         if any(getattr(counts, field) for field in _FIELDS):
             total = rows.setdefault(name, LayerCounts(name, 'layer')).counts
             for field in _FIELDS:
                 setattr(total, field, getattr(total, field) + getattr(counts, field))
+
+
+def marks_of(model: nn.Module, inputs: dict[str, Any], signals: set[str]) -> Marks:
+    """What parameters and inputs are before anything is run."""
+    marks = Marks()
+    for parameter in model.parameters():
+        marks[parameter] = Mark('weight')
+    for name, value in tensors_in(inputs):
+        marks[value] = Mark('signal' if name in signals else 'fixed')
+    return marks
+
+
+def unknown(counter: OperationCounter) -> list[str]:
+    """The operations that a counter could not count."""
     return [f'{name} of the ANN' for name in dict.fromkeys(counter.uncounted)]
 
 
@@ -187,15 +203,10 @@ class AnalogCounter(AnalogReading):
     ) -> None:
         super().__init__(snn.network)
         self.found: dict[str, Counts] = {}
-        self.marks = Marks()
-        for parameter in self.network.parameters():
-            self.marks[parameter] = Mark('weight')
-        for name, value in tensors_in(inputs):
-            self.marks[value] = Mark('signal' if name in signals else 'fixed')
+        self.marks = marks_of(self.network, inputs, signals)
         self.counter = OperationCounter(self.marks, self._counts)
         self.run(inputs)
-        unknown = dict.fromkeys(self.counter.uncounted)
-        self.uncounted = [f'{name} of the ANN' for name in unknown]
+        self.uncounted = unknown(self.counter)
 
     def _counts(self, _: str) -> Counts:
         return self.found.setdefault(self.row, Counts())

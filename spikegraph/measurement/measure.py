@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from spikegraph.calls.call import fingerprint
+from spikegraph.calls.deprecation import takes_old_order
 from spikegraph.calls.samples import as_calls
 from spikegraph.calls.wrappers import full_precision, unwrap
-from spikegraph.measurement.ann import RowFinder, count_ann
+from spikegraph.measurement.ann import AnalogCounter, ModelCounter, add_counts
 from spikegraph.measurement.counter import Counter, signal_names
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
-from spikegraph.measurement.marks import tensors_in
 from spikegraph.measurement.units import Samples, Unit, units_of
 from spikegraph.running.model import SpikingModel
 
@@ -147,12 +147,13 @@ class Measurement:
         return '\n'.join(lines)
 
 
+@takes_old_order(SpikingModel, 'model', 'snn', 'data', 'energy_table', 'per')
 @torch.no_grad()
 @full_precision()
 def measure(
-    model: nn.Module,
     snn: SpikingModel,
     data: Any,
+    model: nn.Module | None = None,
     energy_table: EnergyTable = HOROWITZ_45NM_FP32,
     per: Unit | None = None,
 ) -> Measurement:
@@ -163,10 +164,12 @@ def measure(
     population has no charge window.
 
     Args:
-        model (torch.nn.Module): The ANN that was converted.
         snn (SpikingModel): The converted network.
         data (Any): PyG data, a tuple of forward arguments, or an iterable of
             either, whose counts are added up.
+        model (torch.nn.Module, optional): The ANN that was converted, which is counted
+            as its author wrote it. (default: :obj:`None`, the ANN is counted as the
+            network holds it, layer by layer, with batch norms folded)
         energy_table (EnergyTable, optional): The energies of single
             operations. (default: :obj:`HOROWITZ_45NM_FP32`)
         per (str, optional): What energies are divided by: :obj:`"node"`,
@@ -180,36 +183,36 @@ def measure(
         ValueError: If model and spiking network do not belong together, or there is
             nothing of what :obj:`per` names.
     """
-    if not isinstance(snn, SpikingModel) or isinstance(model, SpikingModel):
-        found = f'{type(model).__name__} and {type(snn).__name__}'
-        raise ValueError(
-            "Expected 'model' to be the ANN and 'snn' the SpikingModel converted from it "
-            f"(got {found}); call 'measure(model, snn, data)'"
-        )
     model = unwrap(model)
-    calls = as_calls(model, data)
-    bound = [snn.bind(**_known(snn, call)) for call in calls]
-    if fingerprint(model) != snn.report.fingerprint:
+    is_ann = isinstance(model, nn.Module) and not isinstance(model, SpikingModel)
+    if not isinstance(snn, SpikingModel) or not (model is None or is_ann):
+        found = f'{type(snn).__name__} and {type(model).__name__}'
+        raise ValueError(
+            "Expected 'snn' to be a SpikingModel and 'model' the ANN that it was converted "
+            f"from (got {found}); call 'measure(snn, data)', or 'measure(snn, data, model)'"
+        )
+    if model is not None and fingerprint(model) != snn.report.fingerprint:
         raise ValueError(
             "Expected 'model' to be the network that 'snn' was converted from "
             f'(got another structure, {type(model).__name__})'
         )
     signals = signal_names(snn)
-
-    def inputs(call: dict[str, Any]) -> Any:
-        return tensors_in(snn.spec.bind(**_known(snn, call)))
-
     rows: dict[str, LayerCounts] = {}
     uncounted: dict[str, None] = {}
     samples: list[Samples] = []
-    for call, values in zip(calls, bound, strict=True):
+    for call in as_calls(snn.spec if model is None else model, data):
+        values = snn.bind(**snn.spec.known(call))
         counter = Counter(snn, values)
         for name, row in counter.rows.items():
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
-        finder = RowFinder(snn.network, counter.rows)
-        missing = count_ann(model, call, inputs, signals, finder, rows)
-        uncounted.update(dict.fromkeys([*counter.uncounted, *missing]))
+        ann = (
+            AnalogCounter(snn, values, signals)
+            if model is None
+            else ModelCounter(model, call, snn, signals, counter.rows)
+        )
+        add_counts(rows, ann.found)
+        uncounted.update(dict.fromkeys([*counter.uncounted, *ann.uncounted]))
         samples.append(Samples(snn.network, counter.env))
     unit, num_units = units_of(samples, per)
     return Measurement(
@@ -223,8 +226,3 @@ def _short(value: int) -> str:
         if value >= 0.9995 * size:
             return f'{value / size:.3g} {unit}'
     return str(value)
-
-
-def _known(snn: SpikingModel, call: dict[str, Any]) -> dict[str, Any]:
-    unused = {name for name, value in snn.spec.constants.items() if value is None}
-    return {k: v for k, v in call.items() if k not in unused}

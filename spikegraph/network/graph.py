@@ -159,7 +159,14 @@ def arguments(
     return found
 
 
+def called(node: Any) -> Any:
+    """The function that a node calls, or the name of the method: of modules, inputs and
+    attributes nothing, as their names are the user's.
+    """
+    return node.target if node.op in ('call_function', 'call_method') else None
+
+
 def is_sum(node: Any) -> bool:
     """Whether a node adds two others up, as they are."""
-    is_add = node.target in (operator.add, torch.add, 'add')
+    is_add = called(node) in (operator.add, torch.add, 'add')
     return is_add and not node.kwargs and len(node.all_input_nodes) == 2

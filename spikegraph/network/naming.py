@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
+from spikegraph.network.graph import called
 from spikegraph.nn import SpikingTwin
 
 
@@ -17,7 +18,65 @@ def module_of(network: fx.GraphModule, node: fx.Node) -> nn.Module:
 
 def operation_of(network: fx.GraphModule, node: fx.Node) -> Any:
     """What a node calls: a module, a function or the name of a method."""
-    return module_of(network, node) if node.op == 'call_module' else node.target
+    return module_of(network, node) if node.op == 'call_module' else called(node)
+
+
+def is_input(node: fx.Node) -> bool:
+    """Whether a population encodes an input of the model."""
+    return node.meta.get('made') == 'input'
+
+
+class Folder(nn.Module):
+    """Holds modules that conversion makes, apart from those of the user's."""
+
+
+def place(network: fx.GraphModule, path: str, module: nn.Module) -> str:
+    """Adds a module of ours to a network, in folders of ours.
+
+    Returns:
+        str: Its path: the one that is asked for, unless that is the user's.
+    """
+    *folders, name = path.split('.')
+    holder: nn.Module = network
+    for i, folder in enumerate(folders):
+        while hasattr(holder, folder) and type(getattr(holder, folder)) is not Folder:
+            folder += '_'
+        if not hasattr(holder, folder):
+            holder.add_module(folder, Folder())
+        holder, folders[i] = getattr(holder, folder), folder
+    name = _unused(holder, name)
+    holder.add_module(name, module)
+    return '.'.join([*folders, name])
+
+
+def place_beside(network: fx.GraphModule, path: str, module: nn.Module) -> str:
+    """Adds a module that is made of another one at a path like that one's."""
+    around, _, name = path.rpartition('.')
+    holder = network.get_submodule(around)
+    name = _unused(holder, name)
+    holder.add_module(name, module)
+    return f'{around}.{name}'.removeprefix('.')
+
+
+def keep_value(network: fx.GraphModule, name: str, value: Tensor) -> str:
+    """Adds a parameter to a network, under a name that nothing has yet."""
+    name = _unused(network, name)
+    network.register_parameter(name, nn.Parameter(value.detach().clone(), False))
+    return name
+
+
+def _unused(holder: nn.Module, name: str) -> str:
+    while hasattr(holder, name):
+        name += '_'
+    return name
+
+
+def own_name(node: fx.Node, name: str) -> str:
+    """The name of a node, or a path, without the folder of ours that it is in."""
+    if node.op != 'call_module' or 'made' not in node.meta:
+        return name
+    folder = str(node.target).partition('.')[0]
+    return name.removeprefix(f'{folder}.').removeprefix(f'{folder}_')
 
 
 def describe(network: fx.GraphModule, node: fx.Node) -> str:

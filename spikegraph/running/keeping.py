@@ -18,7 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from spikegraph.kernels.contents import state_of
 from spikegraph.kernels.forms import is_foreign, parts_of
 from spikegraph.network.functions import check_answer
-from spikegraph.network.graph import Node
+from spikegraph.network.graph import Node, called
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.network import Network
 
@@ -61,7 +61,7 @@ class GraphValues:
             if node not in fixed:
                 continue
             served = bool(users) and all(u in self.kept | self.idle for u in users)
-            if served and node.target is not check_answer:
+            if served and called(node) is not check_answer:
                 self.idle.add(node)
             elif node in costly:
                 self.kept.add(node)
@@ -178,13 +178,13 @@ def _asks(node: Node) -> bool:
     if not node.args or not isinstance(node.args[0], Node):
         return False
     if node.op == 'call_method':
-        return node.target in _SIZES
-    return node.target is getattr and node.args[1] in _ATTRIBUTES
+        return called(node) in _SIZES
+    return called(node) is getattr and node.args[1] in _ATTRIBUTES
 
 
 def _is_view(node: Node) -> bool:
     """Whether a node takes no time: it asks, or takes a part."""
-    return _asks(node) or node.target in (operator.getitem, getattr, check_answer)
+    return _asks(node) or called(node) in (operator.getitem, getattr, check_answer)
 
 
 def _is_known(node: Node) -> bool:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
-from spikegraph.calls.call import CURRENT_NAMES
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency, propagate
 from spikegraph.network.graph import Node
@@ -47,7 +46,7 @@ def layerwise(
     snn: SpikingModel,
     *args: Any,
     block_size: int = 4096,
-    progress: bool = True,
+    progress: bool = False,
     **kwargs: Any,
 ) -> Any:
     r"""Runs a converted node-level network population by population, in blocks
@@ -60,7 +59,7 @@ def layerwise(
         *args (Any): The arguments of its :meth:`forward`, or PyG data.
         block_size (int, optional): Nodes per block. (default: :obj:`4096`)
         progress (bool, optional): Whether a bar is shown.
-            (default: :obj:`True`)
+            (default: :obj:`False`)
         **kwargs (Any): Keyword arguments of its :meth:`forward`.
 
     Returns:
@@ -97,7 +96,7 @@ class _Layerwise:
 
     def _find_features(self, snn: SpikingModel) -> list[Node]:
         """What holds a row of features for each node of the data."""
-        currents = set(snn.report.currents).difference(CURRENT_NAMES)
+        currents = [v for v in snn.report.currents if not snn.spec.holds_currents(v)]
         found = []
         for node in self.nodes:
             if node.op == 'placeholder' and node.target in currents:

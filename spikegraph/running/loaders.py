@@ -12,25 +12,27 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
 from tqdm import tqdm
 
+from spikegraph.calls.call import run_copy
 from spikegraph.calls.outputs import join, take_apart
 from spikegraph.calls.samples import as_call
-from spikegraph.calls.wrappers import full_precision, unwrap
+from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.running.model import SpikingModel
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> Any:
+def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> Any:
     r"""Runs a network over a loader and collects the outputs.
 
     Args:
-        model (torch.nn.Module): A converted network, or the ANN.
+        model (torch.nn.Module): A converted network, or the ANN, of which a copy in
+            evaluation mode is run.
         loader (Iterable): PyG batches, or tuples of forward arguments, of which
             labels at the end are dropped; a tensor or PyG data is one batch.
             Of the mini-batches of a
             :class:`~torch_geometric.loader.NeighborLoader`, the outputs of the
             seed nodes are kept.
         progress (bool, optional): Whether a bar is shown.
-            (default: :obj:`True`)
+            (default: :obj:`False`)
 
     Returns:
         torch.Tensor: The outputs, in the order of the loader, in the structure that
@@ -43,13 +45,15 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = True) -> A
     """
     loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
     model, outputs = unwrap(model), []
+    if not isinstance(model, SpikingModel):
+        model = plain_copy(model)
     for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
         if isinstance(model, SpikingModel):
             is_data = isinstance(batch, (BaseData, Tensor))
             out = model(batch) if is_data else model(*model.spec.arguments(batch))
         else:
             with full_precision():
-                out = model(**as_call(model, batch))
+                out = run_copy(model, as_call(model, batch))
         outputs.append(_of_seeds(out, batch))
     if not outputs:
         raise ValueError("Expected 'loader' to hold at least one batch (got none)")

@@ -160,7 +160,7 @@ def _memory() -> int | None:
 
 
 def train(
-    dataset: Dataset, recipe: Recipe, seed: int, progress: bool = True
+    dataset: Dataset, recipe: Recipe, seed: int, progress: bool = False
 ) -> TrainedModel:
     """Builds and trains the network of a recipe."""
     model = build(dataset, recipe)

@@ -242,7 +242,7 @@ def test_named_tuples_and_arguments_without_names(model_type, tmp_path):
         expected = model(*call).detach()
         assert (snn(*call) - expected).norm() < 0.2 * expected.norm()
         assert torch.allclose(simulate(snn, *call).output, snn(*call), rtol=1e-9)
-        assert measure(model, snn, call).uncounted == []
+        assert measure(snn, call, model).uncounted == []
 
 
 def test_other_objects_are_named():

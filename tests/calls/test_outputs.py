@@ -170,7 +170,7 @@ def test_structure_is_that_of_the_model(answer, tmp_path):
                 assert (a - b).norm() < 0.2 * a.norm()
         for a, b in zip(tensors_of(found), tensors_of(results[2]), strict=True):
             assert torch.equal(a, b)
-    total = measure(model, snn, x)
+    total = measure(snn, x, model)
     assert total.uncounted == [] and total.num_nodes == 30
 
 
@@ -301,7 +301,7 @@ def test_main_output():
     assert main_output([2]) is None
     model = Loss().eval()
     snn = convert(model, torch.rand(20, 6))
-    assert measure(model, snn, torch.rand(9, 6)).num_nodes == 9
+    assert measure(snn, torch.rand(9, 6), model).num_nodes == 9
 
 
 def returning(make):

@@ -54,7 +54,7 @@ def test_weights_that_are_computed(name, tmp_path):
         expected = model(x)
     assert (snn(x) - expected).norm() < 0.1 * expected.norm()
     assert snn.report.num_activations == 2 and snn.report.folded_norms == 1
-    assert measure(model, snn, x[:2]).total.synops > 0
+    assert measure(snn, x[:2], model).total.synops > 0
     save(snn, tmp_path / 'snn.safetensors')
     assert torch.equal(load(tmp_path / 'snn.safetensors', model)(x), snn(x))
     (model(x).sum() + model[0].weight.sum()).backward()  # It can still be trained.
@@ -236,7 +236,7 @@ def test_autocast_is_ignored(decorated):
             assert model.first(x).dtype == torch.bfloat16  # It is as it was.
     assert (snn(x) - expected).norm() < 0.05 * expected.norm()
     assert snn.report.logit_relative_error < 0.05
-    assert measure(model, snn, x).uncounted == []
+    assert measure(snn, x, model).uncounted == []
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -250,7 +250,7 @@ def test_wrappers_inside_and_outside(wrap, outside, tmp_path):
     snn, expected = convert(wrapped, x, FINE), convert(plain, x, FINE)
     assert torch.equal(snn(x), expected(x))
     assert snn.report.layers == expected.report.layers
-    total, found = measure(wrapped, snn, x), measure(plain, expected, x)
+    total, found = measure(snn, x, wrapped), measure(expected, x, plain)
     assert total.layers == found.layers and total.uncounted == []
     assert torch.equal(predict(wrapped, x, False), predict(plain, x, False))
     assert torch.equal(predict(snn, x, False), snn(x))
@@ -292,7 +292,7 @@ def test_parts_that_jit_compiled(compiler, tmp_path):
     assert 'parts.0' in str(analog.report.analog)
     save(analog, tmp_path / 'snn')
     assert torch.equal(load(tmp_path / 'snn', model)(x), analog(x))
-    found, expected = measure(model, analog, x), measure(again, snn, x)
+    found, expected = measure(analog, x, model), measure(snn, x, again)
     assert found.uncounted == []  # PyTorch shows what runs inside.
     assert found.total.ann_macs == expected.total.ann_macs == 40 * (6 * 8 + 8 * 3)
     assert found.total.snn_macs >= 40 * 6 * 8
@@ -350,7 +350,7 @@ def test_averages_name_the_part_everywhere(tmp_path):
     save(snn, tmp_path / 'snn')
     calls = (
         lambda: convert(average, x, FINE),
-        lambda: measure(average, snn, x),
+        lambda: measure(snn, x, average),
         lambda: predict(average, x),
         lambda: load(tmp_path / 'snn', average),
     )

@@ -232,7 +232,7 @@ def test_norms_without_statistics(name, tmp_path):
     assert error(model, snn, call) < 0.1
     save(snn, tmp_path / 'snn')
     assert torch.equal(load(tmp_path / 'snn', model)(*call), snn(*call))
-    assert measure(model, snn, call).uncounted == []
+    assert measure(snn, call, model).uncounted == []
 
 
 class Images(nn.Module):

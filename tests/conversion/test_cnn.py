@@ -115,7 +115,7 @@ def test_analog_first_layer_is_billed_as_macs():
     config = ConversionConfig(per_channel=True, encode_input=False)
     snn = convert(model, x, config)
     assert snn.report.currents == ['x'] and 'input_x' not in snn.neurons
-    rows = {row.name: row.counts for row in measure(model, snn, x[:2]).layers}
+    rows = {row.name: row.counts for row in measure(snn, x[:2], model).layers}
     assert rows['conv1'].snn_macs == rows['conv1'].ann_macs == 2 * 16 * 16 * 27 * 8
     assert rows['conv1'].synops == 0 and rows['layer1_0_conv1'].snn_macs == 0
 

@@ -206,11 +206,11 @@ def test_energy_is_that_of_an_image():
     one = Net(lambda s, x: s.conv(x).relu().mean((2, 3)))
     two = Net(lambda s, x: (s.conv(x).relu().mean((2, 3)), x.mean((2, 3))))
     x = images(12)
-    found = [measure(m, convert(m, x, FINE), x) for m in (one, two)]
+    found = [measure(convert(m, x, FINE), x, m) for m in (one, two)]
     assert [m.num_nodes for m in found] == [12, 12]
     calls = [(image,) for image in x]
     plane = Net(lambda s, x: s.conv(x).relu().mean((1, 2)))
-    unbatched = measure(plane, convert(plane, calls, FINE), calls)
+    unbatched = measure(convert(plane, calls, FINE), calls, plane)
     assert unbatched.num_nodes == 12
     assert unbatched.total.ann_macs == found[0].total.ann_macs
 
@@ -220,7 +220,7 @@ def test_spikes_are_followed_through_splits():
         lambda s, x: s.part(s.conv(x).relu().chunk(2, 1)[1]), part=nn.Conv2d(2, 4, 1)
     )
     snn = convert(model, images(12), FINE)
-    rows = {row.name: row.counts for row in measure(model, snn, images(2)).layers}
+    rows = {row.name: row.counts for row in measure(snn, images(2), model).layers}
     fired = snn.spikes(images(2))['relu'].spike_time[:, 2:] != 100
     assert rows['part'].synops == 4 * int(fired.sum())
     assert rows['part'].snn_macs == 0

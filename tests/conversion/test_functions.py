@@ -117,7 +117,7 @@ def test_activations(name, tmp_path):
     assert error(model, snn, rows(23)) < 0.1
     save(snn, tmp_path / 'snn')
     assert torch.equal(load(tmp_path / 'snn', model)(x), snn(x))
-    assert measure(model, snn, x).uncounted == []
+    assert measure(snn, x, model).uncounted == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_products_with_sparse_matrices():
     snn = convert(model, call, FINE)
     assert snn.report.num_activations == 1 and snn.report.analog == {}
     assert error(model, snn, *call) < 0.1
-    assert measure(model, snn, call).uncounted == []
+    assert measure(snn, call, model).uncounted == []
 
 
 class Block(nn.Module):

@@ -157,7 +157,7 @@ def test_convert(name, data, tmp_path):
     save(snn, path)
     assert_equal(load(path, model)(data), out)
 
-    measurement = measure(model, snn, data)
+    measurement = measure(snn, data, model)
     assert measurement.total.synops > 0 and not measurement.uncounted
 
 

@@ -167,7 +167,7 @@ def test_layers_that_are_lent_other_weights(lent_first):
     expected = model(*inputs).detach()
     assert len(snn.neurons) == 4
     assert (snn(*inputs) - expected).norm() < 0.2 * expected.norm()
-    cost = measure(model, snn, inputs)
+    cost = measure(snn, inputs, model)
     assert cost.uncounted == [] and cost.total.snn_macs == 0
     assert cost.total.ann_macs == 60 * (20 * 16 + 2 * 16 * 16 + 16 * 3)
 
@@ -176,7 +176,7 @@ def test_layers_that_are_lent_other_weights(lent_first):
 def test_every_use_of_a_layer_is_counted(model_type):
     inputs = inputs_of(model_type)
     model = model_type().double().eval()
-    cost = measure(model, convert(model, inputs), inputs)
+    cost = measure(convert(model, inputs), inputs, model)
     assert cost.uncounted == []
 
 

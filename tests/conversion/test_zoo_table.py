@@ -83,7 +83,7 @@ def test_analog_parts_are_listed_follow_the_layer_and_are_billed(outcomes):
     for name, outcome in all_of(outcomes, zoo.ANALOG):
         assert outcome.snn.report.analog, name
         assert outcome.error < 0.1, (name, outcome.error)
-        counted = measure(outcome.model, outcome.snn, copy.deepcopy(outcome.inputs))
+        counted = measure(outcome.snn, copy.deepcopy(outcome.inputs), outcome.model)
         assert counted.total.snn_macs > 0, name
 
 

@@ -303,7 +303,7 @@ def signals_of(call):
 @pytest.mark.parametrize('name', UNAIDED)
 def test_everything_is_counted(name):
     model, call = trained(name, torch.float64)
-    measurement = spikegraph.measure(model, convert(name), call)
+    measurement = spikegraph.measure(convert(name), call, model)
     assert measurement.uncounted == []
     assert measurement.total.spikes > 0 or not convert(name).neurons
 
@@ -311,7 +311,7 @@ def test_everything_is_counted(name):
 @pytest.mark.parametrize('name', MACS)
 def test_operations_of_the_ann_equal_brute_force(name):
     model, call = trained(name, torch.float64)
-    total = spikegraph.measure(model, convert(name), call).total
+    total = spikegraph.measure(convert(name), call, model).total
     with torch.no_grad():
         expected = count_macs(lambda: invoke(model, call), signals_of(call))
     assert total.ann_macs + total.ann_aggregation_macs == expected
@@ -327,7 +327,7 @@ def test_operations_of_spikes_equal_brute_force(name):
         (times[name].spike_time != times[name].code.num_steps).double()
         for name in snn.neurons
     ]
-    total = spikegraph.measure(model, snn, call).total
+    total = spikegraph.measure(snn, call, model).total
     assert total.synops == MODELS[name].synops(model, fired)
     assert total.snn_macs == 0
 
@@ -405,7 +405,7 @@ def test_cora_by_hand(build, layout, load_data, monkeypatch):
         expected, found = run(model, (data.x, adj)), run(snn, (data.x, adj))
         assert relative_error(expected, found) < 0.1
         assert (expected[0].argmax(1) == found[0].argmax(1)).double().mean() > 0.97
-        measurement = spikegraph.measure(model, snn, (data.x, adj))
+        measurement = spikegraph.measure(snn, (data.x, adj), model)
         with torch.no_grad():
             macs = count_macs(lambda: model(data.x, adj), [data.x])
     assert measurement.uncounted == []

@@ -221,7 +221,7 @@ def test_distances_are_multiply_accumulates(x):
     randomize(model)
     config = ConversionConfig(num_steps=8, compensate=None, allow_analog=True)
     snn = convert(model, (x,), config)
-    measurement = measure(model, snn, (x,))
+    measurement = measure(snn, (x,), model)
     assert measurement.total.ann_macs == NUM_NODES * (6 * 8 + 8 * 5)
     assert measurement.total.snn_macs == NUM_NODES * 8 * 5
     assert measurement.uncounted == [] and measurement.energy_ratios()

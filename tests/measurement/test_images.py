@@ -33,7 +33,7 @@ def macs_by_hooks(model, x):
 def test_counts(name):
     model, x = make_cnn(name), images(4, seed=3)
     snn = convert(model, images(24), ConversionConfig(per_channel=True))
-    measurement = measure(model, snn, list(x.split(2)))
+    measurement = measure(snn, list(x.split(2)), model)
     total = measurement.total
     interpolated = 4 * 6 * 16 * 16 * 4 if name == 'unet' else 0
     assert total.ann_macs == macs_by_hooks(model, x) + interpolated
@@ -48,7 +48,7 @@ def test_synops_are_weights_times_spikes():
     model, x = make_cnn('resnet-b'), images(3, seed=3)
     snn = convert(model, images(24), ConversionConfig(num_steps=6))
     spikes = snn.spikes(x)
-    rows = {row.name: row.counts for row in measure(model, snn, x).layers}
+    rows = {row.name: row.counts for row in measure(snn, x, model).layers}
     sources = {
         'conv1': 'input_x',
         'layer1_0_conv2': 'layer1_0_relu',
@@ -73,7 +73,7 @@ def test_average_pools_add_what_they_average():
         nn.Linear(4 * 36, 2),
     ).double()
     snn = convert(model, images(24))
-    rows = {row.name: row.counts for row in measure(model, snn, images(2)).layers}
+    rows = {row.name: row.counts for row in measure(snn, images(2), model).layers}
     assert rows['_2'].adds == 2 * 4 * 36 * 9
     assert rows['_4'].snn_macs == 2 * 4 * 36 * 2  # Reads averages, not spikes.
     assert rows['_4'].synops == 0
@@ -87,7 +87,7 @@ def test_gates_are_no_neurons():
     ).double()
     snn = convert(model, images(24))
     x = images(2)
-    measurement, spikes = measure(model, snn, x), snn.spikes(x)
+    measurement, spikes = measure(snn, x, model), snn.spikes(x)
     rows = {row.name: row for row in measurement.layers}
     gate = rows['_2']
     assert gate.role == 'gate' and gate.counts.neurons == 0

@@ -39,7 +39,7 @@ def test_counts_by_brute_force(encode_input, graph):
         num_steps=6, encode_input=encode_input, input_scale='layer', compensate=None
     )
     snn = convert(model, graph, config)
-    rows = rows_of(measure(model, snn, graph))
+    rows = rows_of(measure(snn, graph, model))
     simulation = simulate(snn, graph)
     edges, _ = add_remaining_self_loops(graph.edge_index, num_nodes=60)
     with torch.no_grad():
@@ -74,15 +74,15 @@ def test_counts_by_brute_force(encode_input, graph):
 def test_node_scale_and_folding_are_billed(graph):
     model = make('F.relu')
     config = ConversionConfig(num_steps=6, input_scale='node')
-    rows = rows_of(measure(model, convert(model, graph, config), graph))
+    rows = rows_of(measure(convert(model, graph, config), graph, model))
     assert rows['input_x'].scalings == 60 * 6
     assert rows['conv1'].scalings == 2 * 60 * 8  # Peak and degree in one.
     config = ConversionConfig(num_steps=6, input_scale='node', fold_degree=True)
-    rows = rows_of(measure(model, convert(model, graph, config), graph))
+    rows = rows_of(measure(convert(model, graph, config), graph, model))
     assert rows['conv1'].scalings == 60 * 8  # Only the node's own peak.
     assert rows['conv2'].scalings == 60 * 3  # Only the destination factor.
     config = ConversionConfig(num_steps=6, input_scale='layer', fold_degree=True)
-    rows = rows_of(measure(model, convert(model, graph, config), graph))
+    rows = rows_of(measure(convert(model, graph, config), graph, model))
     assert rows['conv1'].scalings == 0
 
 
@@ -91,7 +91,7 @@ def test_weighted_edges_are_macs(graph):
     weight = torch.rand(200, dtype=torch.float64)
     arguments = (graph.x, graph.edge_index, weight)
     snn = convert(model, arguments)
-    rows = rows_of(measure(model, snn, arguments))
+    rows = rows_of(measure(snn, arguments, model))
     assert rows['convs_0'].accumulates == 0
     assert rows['convs_0'].snn_macs == rows['convs_0'].ann_aggregation_macs > 0
 
@@ -99,7 +99,7 @@ def test_weighted_edges_are_macs(graph):
 def test_residual_adds_and_compartments(graph):
     model = make('residual')
     snn = convert(model, graph, ConversionConfig(num_steps=5))
-    rows = rows_of(measure(model, snn, graph))
+    rows = rows_of(measure(snn, graph, model))
     assert rows['add'].adds == 60 * 8
     spikes = snn.spikes(graph)
     name = list(spikes)[-1]
@@ -111,7 +111,7 @@ def test_values_do_not_decide_roles(graph):
     """0/1 features do not make an ANN free, nor spikes a MAC."""
     model = make('F.relu')
     graph.x = (graph.x > 0.5).double()
-    measurement = measure(model, convert(model, graph), graph)
+    measurement = measure(convert(model, graph), graph, model)
     rows = rows_of(measurement)
     assert rows['conv1'].ann_macs == 60 * 5 * 8
     assert measurement.total.snn_macs == 0
@@ -120,7 +120,7 @@ def test_values_do_not_decide_roles(graph):
 @pytest.mark.parametrize('name', MODELS)
 def test_every_model_is_counted(name, graph):
     model = make(name)
-    measurement = measure(model, convert(model, graph), graph)
+    measurement = measure(convert(model, graph), graph, model)
     assert measurement.uncounted == []
     assert 0 < measurement.spikes_per_neuron <= 1
     assert measurement.num_nodes == 60
@@ -133,7 +133,7 @@ def test_every_model_is_counted(name, graph):
 def test_sums_over_a_loader(graph):
     model = make('F.relu')
     snn = convert(model, graph)
-    once, twice = measure(model, snn, graph), measure(model, snn, [graph, graph])
+    once, twice = measure(snn, graph, model), measure(snn, [graph, graph], model)
     assert twice.total == once.total + once.total
     assert twice.energy_pj() == pytest.approx(once.energy_pj())
 
@@ -141,7 +141,7 @@ def test_sums_over_a_loader(graph):
 def test_analog_leftovers_are_billed_and_named(graph):
     model = randomize(Sine())
     snn = convert(model, graph, ConversionConfig(allow_analog=True))
-    measurement = measure(model, snn, graph)
+    measurement = measure(snn, graph, model)
     assert 'estimated' in measurement.uncounted[0]
     assert measurement.total.snn_macs > 0
     assert 'NOT COUNTED' in str(measurement)
@@ -181,7 +181,7 @@ def test_tables_are_data_with_a_source(graph):
     for table in (HOROWITZ_45NM_FP32, HOROWITZ_45NM_INT32, HOROWITZ_45NM_INT8):
         assert 'ISSCC 2014' in table.source
     free = EnergyTable('free adds', 'made up', add=0.0, multiply=1.0, word=0.0)
-    measurement = measure(model, snn, graph, free)
+    measurement = measure(snn, graph, model, free)
     total = measurement.total
     assert (
         measurement.energy_pj()['snn_compute'] * 60 == total.scalings + total.snn_macs
@@ -196,20 +196,37 @@ def test_tables_are_data_with_a_source(graph):
 def test_another_model_is_refused(graph):
     snn = convert(make('F.relu'), graph)
     with pytest.raises(ValueError, match=r'converted from \(got another structure'):
-        measure(make('residual'), snn, graph)
+        measure(snn, graph, make('residual'))
 
 
 def test_swapped_networks_are_refused(graph):
     model = make('F.relu')
     snn = convert(model, graph)
     for args, found in (
-        ((snn, model), f'SpikingModel and {type(model).__name__}'),
         ((snn, snn), 'SpikingModel and SpikingModel'),
         ((model, model), f'{type(model).__name__} and {type(model).__name__}'),
+        ((snn, graph), 'SpikingModel and Data'),
     ):
-        match = rf"'model' to be the ANN .*\(got {found}\).*measure\(model, snn, data\)"
+        match = rf"'model' the ANN .*\(got {found}\).*measure\(snn, data, model\)"
         with pytest.raises(ValueError, match=match):
-            measure(*args, graph)
+            measure(args[0], graph, args[1])
+
+
+def test_the_old_order_is_deprecated(graph):
+    model = make('F.relu')
+    snn, table = convert(model, graph), HOROWITZ_45NM_FP32
+    expected = measure(snn, graph, model).to_dict()
+    match = r'first, .measure\(snn, data, model\)'
+    for args, kwargs in (
+        ((model, snn, graph), {}),
+        ((model, snn, graph, table, 'node'), {}),
+        ((model,), {'snn': snn, 'data': graph}),
+        ((model, snn), {'data': graph, 'per': 'node'}),
+    ):
+        with pytest.warns(DeprecationWarning, match=match) as found:
+            assert measure(*args, **kwargs).to_dict() == expected
+        assert [warning.filename for warning in found] == [__file__]
+    assert measure(data=graph, model=model, snn=snn).to_dict() == expected
 
 
 def test_latency(graph):
@@ -233,7 +250,7 @@ def test_read_out_of_a_linear_model(graph):
 
     model = randomize(Linear())
     snn = convert(model, graph, ConversionConfig(num_steps=4))
-    rows = rows_of(measure(model, snn, graph))
+    rows = rows_of(measure(snn, graph, model))
     assert set(rows) == {'input_x', 'conv', 'output'}
     assert snn.latency_steps == 8
 
@@ -252,13 +269,13 @@ class Sliced(nn.Module):
 def test_inputs_that_are_sizes():
     call = (torch.randn(30, 6), torch.randint(30, (2, 90)), 7)
     model = Sliced()
-    assert measure(model, convert(model, call), call).num_nodes == 7
+    assert measure(convert(model, call), call, model).num_nodes == 7
 
 
 def test_an_edge_of_a_sparse_layer_adds_one_row():
     model = LINKX(30, 6, 8, 3, num_layers=2)
     call = (torch.randn(30, 6), torch.randint(30, (2, 90)))
-    rows = rows_of(measure(model, convert(model, call), call))
+    rows = rows_of(measure(convert(model, call), call, model))
     assert rows['edge_lin'].accumulates == 90 * 8
     assert rows['edge_lin'].ann_aggregation_macs == 90 * 8
 
@@ -281,7 +298,7 @@ class Centered(nn.Module):
 def test_affine_layers_without_weights_are_billed():
     call = (torch.randn(30, 6), torch.arange(3).repeat_interleave(10))
     model = Centered()
-    rows = rows_of(measure(model, convert(model, call), call))
+    rows = rows_of(measure(convert(model, call), call, model))
     assert rows['norm'].accumulates == rows['norm'].ann_aggregation_macs == 30 * 8
     assert rows['norm'].adds == 30 * 8  # The difference.
 
@@ -301,7 +318,7 @@ def test_affine_layers_on_bipartite_graphs_are_billed():
     edge_index = torch.stack([torch.randint(20, (50,)), torch.randint(9, (50,))])
     call = (torch.randn(20, 6), torch.randn(9, 4), edge_index)
     model = Bipartite()
-    measurement = measure(model, convert(model, call), call)
+    measurement = measure(convert(model, call), call, model)
     total = measurement.total
     assert total.ann_macs == (50 * 6 + 9 * 4) * 8 + 9 * 8 * 3  # At each edge
     assert total.ann_aggregation_macs == total.accumulates == 50 * 8
@@ -323,14 +340,14 @@ def test_rows_that_are_gathered_keep_the_scale_of_their_node():
     call = (torch.randn(30, 6), torch.randint(30, (50,)))
     model = Picked()
     snn = convert(model, call, ConversionConfig(input_scale='node'))
-    assert rows_of(measure(model, snn, call))['lin'].scalings == 50 * 8
+    assert rows_of(measure(snn, call, model))['lin'].scalings == 50 * 8
 
 
 def test_weights_read_spikes_that_were_only_moved():
     model = randomize(GCN(5, 8, 2, 3, jk='cat'))
     data = Data(x=torch.rand(30, 5).double(), edge_index=torch.randint(30, (2, 90)))
     snn = convert(model, data)
-    rows = {row.name: row.counts for row in measure(model, snn, data).layers}
+    rows = {row.name: row.counts for row in measure(snn, data, model).layers}
     num_spikes = rows['act'].spikes + rows['act_1'].spikes
     assert rows['lin'].synops == 3 * num_spikes
     assert rows['lin'].snn_macs == rows['lin'].analog_values == 0
@@ -352,6 +369,6 @@ def test_a_difference_of_spikes_is_two_spikes():
     snn = convert(model, data)
     fired = snn.spikes(data)['relu']
     fired = (fired.spike_time != fired.code.num_steps).sum(dim=1)
-    rows = {row.name: row.counts for row in measure(model, snn, data).layers}
+    rows = {row.name: row.counts for row in measure(snn, data, model).layers}
     assert rows['b'].synops == 3 * int(fired[data.edge_index].sum())
     assert rows['b'].snn_macs == 0

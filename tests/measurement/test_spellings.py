@@ -55,7 +55,7 @@ def account(model, args):
     """The network, its counts in total, its spikes in order, and the account."""
     randomize(model)
     snn = convert(model, args, CONFIG)
-    measurement = measure(model, snn, args)
+    measurement = measure(snn, args, model)
     assert measurement.uncounted == []
     return snn, measurement.total, list(snn.spikes(*args).values()), measurement
 

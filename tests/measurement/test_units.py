@@ -45,7 +45,7 @@ class Waves(nn.Module):
 def measured(model, *args, **options):
     randomize(model)
     args = [a.double() if a.is_floating_point() else a for a in args]
-    return measure(model, convert(model, tuple(args)), tuple(args), **options)
+    return measure(convert(model, tuple(args)), tuple(args), model, **options)
 
 
 GRAPH = torch.rand(30, 6), torch.randint(30, (2, 90))
@@ -111,7 +111,7 @@ def test_the_unit_can_be_chosen():
 def test_no_ratio_where_something_is_not_counted(graph):
     model = randomize(Sine())
     snn = convert(model, graph, ConversionConfig(allow_analog=True))
-    measurement = measure(model, snn, graph)
+    measurement = measure(snn, graph, model)
     assert len(measurement.uncounted) == 1
     assert measurement.energy_ratios() == {}
     assert not [key for key in measurement.to_dict() if 'ratio' in key]
@@ -119,4 +119,4 @@ def test_no_ratio_where_something_is_not_counted(graph):
     assert 'there is no ratio' in last and 'estimated' in last
     assert 'x  ' not in str(measurement).split('compute only')[1].splitlines()[0]
     model = make('F.relu')
-    assert measure(model, convert(model, graph), graph).energy_ratios()
+    assert measure(convert(model, graph), graph, model).energy_ratios()

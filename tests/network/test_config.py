@@ -76,7 +76,7 @@ def test_what_was_chosen_is_saved_and_measured(tmp_path):
     save(snn, tmp_path / 'snn')
     loaded = load(tmp_path / 'snn', model)
     assert loaded.config == snn.config and loaded.report == snn.report
-    assert measure(model, loaded, images(3)).unit == 'image'
+    assert measure(loaded, images(3), model).unit == 'image'
 
 
 @pytest.mark.parametrize('has_images', [True, False])

@@ -231,7 +231,7 @@ def test_time_steps_of_a_trimmed_network(data, name):
         assert torch.equal(times, spikes.spike_time), population
     # No population beside those of the whole network.
     assert list(simulation.spikes) == list(convert(model, data).spikes(data))
-    assert measure(model, snn, trimmed(batch)).total.synops > 0
+    assert measure(snn, trimmed(batch), model).total.synops > 0
 
 
 def test_trimmed_calibration_on_batches_of_several_sizes(data):

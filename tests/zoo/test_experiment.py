@@ -54,7 +54,7 @@ def test_results_are_those_of_the_networks(experiment):
         assert metrics['agreement'] == pytest.approx(100 * same)
         error = (snn - ann).norm() / ann.norm()
         assert metrics['logit_relative_error'] == pytest.approx(error.item(), rel=1e-5)
-        counted = measure(run.trained.model, run.snn, data)
+        counted = measure(run.snn, data, run.trained.model)
         assert metrics['spikes_per_neuron'] == counted.spikes_per_neuron <= 1
         for name, ratio in counted.energy_ratios().items():
             assert metrics[name] == ratio
@@ -155,4 +155,4 @@ def test_evaluate_needs_test_nodes(experiment):
     run, data = experiment.runs[0], experiment.dataset.data.clone()
     data.test_mask = torch.zeros_like(data.test_mask)
     with pytest.raises(ValueError, match=r"'data.test_mask' .*\(got 0\)"):
-        evaluate(run.trained.model, run.snn, data)
+        evaluate(run.snn, data, run.trained.model)

@@ -198,7 +198,7 @@ def test_calibration_and_measurement(calls, classification):
     batches = calls['calibration']
     assert [batch.num_graphs for batch in batches] == [128] * 8
     assert [batch.num_graphs for batch in calls['measured']] == [128, 128, 14]
-    assert calls['config'] is result.config and calls['progress'] is iter
+    assert calls['config'] is result.config and calls['progress'] is False
     kinds = torch.cat([batch.y.view(-1) for batch in batches])
     assert 0.4 < kinds.mean() < 0.6  # Drawn at random.
     again = calibration_batches(result.dataset)
@@ -237,7 +237,7 @@ def test_bars_are_shown_when_asked(calls, classification, capsys):
     result = run('ogbg-molbace')
     assert capsys.readouterr().err == ''
     model, snn = result.runs[0].trained.model, result.runs[0].snn
-    evaluate_graphs(model, snn, result.dataset, progress=True)
+    evaluate_graphs(snn, result.dataset, model, progress=True)
     err = capsys.readouterr().err
     assert 'Testing the ANN' in err and 'Testing the SNN' in err
 
@@ -246,7 +246,7 @@ def test_no_test_graphs(calls, classification):
     result = run('ogbg-molbace')
     empty = replace(result.dataset, test=[])
     with pytest.raises(ValueError, match=r"'dataset.test' .*\(got 0\)"):
-        evaluate_graphs(result.runs[0].trained.model, result.runs[0].snn, empty)
+        evaluate_graphs(result.runs[0].snn, empty, result.runs[0].trained.model)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_results_are_those_of_the_networks(mlp):
         assert metrics['agreement'] == pytest.approx(100 * same)
         error = (snn - ann).norm() / ann.norm()
         assert metrics['logit_relative_error'] == pytest.approx(error.item(), rel=1e-4)
-        counted = spikegraph.measure(one.trained.model, one.snn, x)  # All 500 of them.
+        counted = spikegraph.measure(one.snn, x, one.trained.model)  # All 500 of them.
         assert one.measurement.num_nodes == 500
         assert metrics['spikes_per_neuron'] == counted.spikes_per_neuron
         assert one.measurement.energy_pj() == pytest.approx(counted.energy_pj())
@@ -281,15 +281,15 @@ def test_default_config():
 def test_evaluation_shows_bars_and_needs_images(mlp, capsys):
     model = MLP((1, 28, 28), 10, 3).eval()
     dataset = random_images('mnist')
-    evaluate_images(model, model, dataset)
+    evaluate_images(model, dataset, model)
     assert capsys.readouterr().err == ''
-    metrics = evaluate_images(model, model, dataset, progress=True)
+    metrics = evaluate_images(model, dataset, model, progress=True)
     err = capsys.readouterr().err
     assert 'Testing the ANN' in err and 'Testing the SNN' in err
     assert metrics['agreement'] == 100 and metrics['logit_relative_error'] == 0
     empty = replace(dataset, test_x=dataset.test_x[:0])
     with pytest.raises(ValueError, match=r"'dataset.test_x' .*\(got 0\)"):
-        evaluate_images(model, model, empty)
+        evaluate_images(model, empty, model)
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])

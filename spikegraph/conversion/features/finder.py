@@ -19,6 +19,7 @@ from spikegraph.conversion.operations.rules import BILINEAR, is_affine_call, rul
 from spikegraph.conversion.passes.products import PRODUCTS, factors_of, shape_of
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
+    called,
     describe,
     module_of,
 )
@@ -127,14 +128,14 @@ class _Finder:
         if is_own and self.constant.issuperset(node.all_input_nodes):
             self.constant.add(node)
         elif is_weighted:  # Weights that are gathered are still weights.
-            multiplies = node.op == 'call_module' or node.target in PRODUCTS
+            multiplies = node.op == 'call_module' or called(node) in PRODUCTS
             if multiplies or features or any(n in self.made for n in before):
                 self.made.add(node)
 
     def _is_metadata(self, node: fx.Node) -> bool:
-        if node.target is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
+        if called(node) is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
             return False
-        rule = None if node.op == 'call_module' else rule_for(node.target)
+        rule = None if node.op == 'call_module' else rule_for(called(node))
         return rule is not None and rule.kind == 'metadata'
 
     def _is_parameter(self, node: fx.Node) -> bool:
@@ -172,7 +173,7 @@ class _Finder:
 
     def _multiplies(self, node: fx.Node, sent: frozenset[fx.Node]) -> bool:
         """Whether an operation multiplies two values of inputs that are sent."""
-        if node.target not in BILINEAR or node in self.weighted or self._ends(node):
+        if called(node) not in BILINEAR or node in self.weighted or self._ends(node):
             return False
         return sum(bool(self.behind[n] & sent) for n in factors_of(node)) > 1
 
@@ -218,9 +219,9 @@ class _Finder:
             return False
         if any(n in self.early and not self.is_number(n) for n in moving):
             return True  # Of such as a mask, or what sorts.
-        if node.target in _MAXIMA:
+        if called(node) in _MAXIMA:
             return False
-        rule = rule_for(node.target)
+        rule = rule_for(called(node))
         if rule is None:
             return not is_affine_function(node, lambda _: moving)
         if is_activation(self.network, node):
@@ -229,8 +230,8 @@ class _Finder:
             return True
         factors = [n for n in factors_of(node) if n in moving]
         same = [n for n in factors if self.behind[n] & self.behind[factors[0]]]
-        is_product = node.target in BILINEAR and len(same) > 1
-        below = node.args[1:2] if node.target in _QUOTIENTS else ()
+        is_product = called(node) in BILINEAR and len(same) > 1
+        below = node.args[1:2] if called(node) in _QUOTIENTS else ()
         is_product |= node in self.multiplied
         return is_product or any(n in moving for n in below)
 
@@ -296,9 +297,10 @@ class _Finder:
     def _is_beside(self, user: fx.Node, node: fx.Node, source: fx.Node) -> bool:
         """Whether a value only multiplies features."""
         factors = factors_of(user)
-        if user.target not in BILINEAR or node not in factors:
+        if called(user) not in BILINEAR or node not in factors:
             return False
-        if node is source and str(source.target) in GRAPH_NAMES:
+        is_argument = node is source and node.op == 'placeholder'
+        if is_argument and str(node.target) in GRAPH_NAMES:
             return True
         others = [n for n in factors if n is not node]
         if any(n in self.made for n in others):
@@ -311,7 +313,7 @@ class _Finder:
         shape, against = shape_of(node), shape_of(other)
         if shape is None or against is None:
             return False
-        if user.target in PRODUCTS:  # A square matrix times features.
+        if called(user) in PRODUCTS:  # A square matrix times features.
             is_square = len(shape) >= 2 and shape[-1] == shape[-2]
             first = factors_of(user)[0] is node
             return is_square and (first or against[-1:] != against[-2:-1])

@@ -11,7 +11,7 @@ import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 
 from spikegraph.network.graph import Seen
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import keep_value, module_of, place_beside
 
 # Their gains and offsets follow, one for each channel, which comes last.
 _NORMS = (nn.LayerNorm, pyg_nn.LayerNorm, pyg_nn.InstanceNorm)
@@ -62,8 +62,7 @@ def _take_apart(network: fx.GraphModule, node: fx.Node) -> None:
         norm._parameters[name] = None
         if value is None:
             continue
-        path = f'values_{node.name}_{name}'
-        network.register_parameter(path, value)
+        path = keep_value(network, f'values_{node.name}_{name}', value)
         with network.graph.inserting_after(last):
             constant = network.graph.get_attr(path)
         with network.graph.inserting_after(constant):
@@ -72,5 +71,4 @@ def _take_apart(network: fx.GraphModule, node: fx.Node) -> None:
         after.meta.update(node.meta)
         last.replace_all_uses_with(after, partial(operator.is_not, after))
         last = after
-    node.target = f'{node.name}_without_gain'
-    network.add_submodule(str(node.target), norm)
+    node.target = place_beside(network, f'{node.name}_without_gain', norm)

@@ -11,7 +11,7 @@ from torch_geometric.utils import scatter
 from spikegraph.conversion.features.sources import is_weight
 from spikegraph.conversion.operations.rules import BILINEAR, rule_for
 from spikegraph.conversion.passes.products import PRODUCTS, contraction_of, shape_of
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import called, module_of
 from spikegraph.nn import SpikingLayer
 
 GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
@@ -59,7 +59,7 @@ class Learned:
                 is_constant &= not any(True for _ in module.parameters())
         if is_constant and shape_of(node) is not None:
             self.constant.add(node)
-            if node.target not in PRODUCTS and self.plain.issuperset(tensors):
+            if called(node) not in PRODUCTS and self.plain.issuperset(tensors):
                 self.plain.add(node)
 
     def find(self) -> dict[fx.Node, set[fx.Node]]:
@@ -105,11 +105,11 @@ class Learned:
             return 'ends'
         others = [n for n in user.all_input_nodes if n is not node]
         others = [n for n in others if not _is_plain_number(n)]
-        if user.target not in PRODUCTS:
+        if called(user) not in PRODUCTS:
             others = [n for n in others if n not in self.constant]
             if not all(map(self._is_structure, others)):
                 return 'ends'
-            return 'features' if user.target in _SUMS else 'passes'
+            return 'features' if called(user) in _SUMS else 'passes'
         found = contraction_of(user)
         if found is None or found.added is node or len(others) != 1:
             return 'ends'
@@ -131,12 +131,13 @@ class Learned:
     def _is_structure(self, node: fx.Node) -> bool:
         if node in self.weighted:
             return False
-        return not self.behind.get(node) or str(node.target) in GRAPH_NAMES
+        is_graph = node.op == 'placeholder' and str(node.target) in GRAPH_NAMES
+        return is_graph or not self.behind.get(node)
 
     def _is_metadata(self, node: fx.Node) -> bool:
-        if node.target is getattr and node.args[1] in ('T', 'mT', 'data'):
+        if called(node) is getattr and node.args[1] in ('T', 'mT', 'data'):
             return False
-        rule = rule_for(node.target)
+        rule = rule_for(called(node))
         return rule is not None and rule.kind == 'metadata'
 
     def _takes_along(self, user: fx.Node) -> bool:
@@ -144,7 +145,7 @@ class Learned:
         a mean over layers does.
         """
         calls = user.op in ('call_function', 'call_method')
-        if not calls or user in self.plain or user.target in BILINEAR:
+        if not calls or user in self.plain or called(user) in BILINEAR:
             return False
         return not self._is_metadata(user)
 
@@ -173,7 +174,7 @@ def is_table(network: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _asks(user: fx.Node) -> bool:
-    rule = None if user.op == 'call_module' else rule_for(user.target)
+    rule = None if user.op == 'call_module' else rule_for(called(user))
     return rule is not None and rule.kind == 'metadata'
 
 
@@ -181,8 +182,8 @@ def _reads_table(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
     if user.op == 'call_module':
         is_layer = isinstance(module_of(network, user), SpikingLayer)
         return is_layer and user.args[:1] == (node,)
-    if user.target in ('to_dense', 'coalesce'):
-        return user.target == 'to_dense' or is_table(network, user)
+    if called(user) in ('to_dense', 'coalesce'):
+        return called(user) == 'to_dense' or is_table(network, user)
     found = contraction_of(user)
     if found is None or found.a is not node or not isinstance(found.b, fx.Node):
         return False

@@ -11,7 +11,9 @@ from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.rules import BILINEAR, rule_for
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
+    called,
     describe,
+    is_input,
     module_of,
 )
 from spikegraph.nn import PhaseNeuron, SpikeGate
@@ -26,7 +28,7 @@ def values_weighted(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
         module = module_of(network, node)
         has_weights = any(True for _ in module.parameters())
         return inputs[:1] if has_weights and rule_for(module) is not None else []
-    if node.target in BILINEAR and any(is_weight(network, n) for n in inputs):
+    if called(node) in BILINEAR and any(is_weight(network, n) for n in inputs):
         return inputs
     return []
 
@@ -61,8 +63,7 @@ def _fires(network: fx.GraphModule, node: fx.Node) -> bool:
     queue, seen = [node], {node}
     while queue:
         value = queue.pop()
-        is_input = str(value.target).startswith('neurons.input_')
-        if value.op == 'call_module' and not is_input:
+        if value.op == 'call_module' and not is_input(value):
             if isinstance(module_of(network, value), (PhaseNeuron, SpikeGate)):
                 return True
         queue += [n for n in value.all_input_nodes if n not in seen]
@@ -109,15 +110,15 @@ def activations_on_weights(
 
 
 def _reads_shape(node: fx.Node) -> bool:
-    rule = rule_for(node.target)
+    rule = rule_for(called(node))
     return rule is not None and rule.kind == 'metadata'
 
 
 def reads_out(node: fx.Node) -> bool:
     """Whether an operation may follow the last layer."""
-    rule = None if node.op == 'call_module' else rule_for(node.target)
+    rule = None if node.op == 'call_module' else rule_for(called(node))
     kinds = ('readout', 'metadata', 'identity')
-    return node.target is operator.getitem or (rule is not None and rule.kind in kinds)
+    return called(node) is operator.getitem or (rule is not None and rule.kind in kinds)
 
 
 def ends(node: fx.Node) -> bool:

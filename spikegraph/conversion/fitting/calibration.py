@@ -15,7 +15,7 @@ from spikegraph.conversion.fitting.codes import fit_code
 from spikegraph.conversion.fitting.compensation import SMALLEST, compensate_layers
 from spikegraph.conversion.fitting.sampling import as_rows, sample, tied_samples
 from spikegraph.conversion.operations.affinity import check_claim
-from spikegraph.conversion.passes.whole import (
+from spikegraph.conversion.passes.graph import (
     Structure,
     readout_weight,
     summed_layers,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegraph.conversion.passes.whole import Structure
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import AnalogReading

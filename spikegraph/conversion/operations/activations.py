@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from spikegraph.kernels.copying import deepcopy
+from spikegraph.network.naming import called
 from spikegraph.nn import ACTIVATIONS
 from spikegraph.nn.activation import check_activation
 
@@ -50,7 +51,7 @@ CLAMPS: dict[Any, tuple[str, ...]] = {
 def is_activation(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node with a rule can be a population."""
     if node.op != 'call_module':
-        return node.target in FUNCTIONS or node.target in CLAMPS
+        return called(node) in FUNCTIONS or called(node) in CLAMPS
     module = network.get_submodule(str(node.target))
     return isinstance(module, tuple(ACTIVATIONS))
 
@@ -67,7 +68,7 @@ def activation_of(network: fx.GraphModule, node: fx.Node) -> Activation:
         return _checked(deepcopy(module))
     arguments = node.args[1:]
     options = {name: v for name, v in node.kwargs.items() if name != 'input'}
-    if node.target in CLAMPS:
+    if called(node) in CLAMPS:
         bounds = dict(zip(CLAMPS[node.target], arguments, strict=False)) | options
         return _clamp(bounds.get('min'), bounds.get('max'))
     module_type = FUNCTIONS[node.target]

@@ -26,6 +26,7 @@ from spikegraph.conversion.passes.gates import values_compared
 from spikegraph.conversion.passes.products import factors_of
 from spikegraph.conversion.tracing.proxies import ATTRIBUTES
 from spikegraph.network.naming import (
+    called,
     module_of,
     name_of,
     place_of,
@@ -55,36 +56,36 @@ class CallRules:
         """The rule for this very call, or None where its arguments forbid it."""
         if node.op == 'call_module':
             return self._module_rule(node)
-        rule = rule_for(node.target)
+        rule = rule_for(called(node))
         if rule is None:
             return self._allow_max(node)
-        if node.target in FILLS and self._moving((node.args[1:], node.kwargs)):
+        if called(node) in FILLS and self._moving((node.args[1:], node.kwargs)):
             self.refusal = 'it fills a tensor with a signal'
             return None
         if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
             return Rule('affine')
         if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):
             return Rule('affine')  # Of a maximum, or the tensor itself.
-        if node.target is getattr and node.args[1] not in (*ATTRIBUTES, 'layout'):
+        if called(node) is getattr and node.args[1] not in (*ATTRIBUTES, 'layout'):
             return None
-        if node.target is scatter and self._moving((node.args, node.kwargs)):
+        if called(node) is scatter and self._moving((node.args, node.kwargs)):
             self.refusal = 'it scatters along another dimension, or by products'
             return None
-        if node.target is F.batch_norm:
+        if called(node) is F.batch_norm:
             bound = inspect.signature(F.batch_norm).bind(*node.args, **node.kwargs)
             given = bound.arguments
             if given['running_mean'] is None or given.get('training', False):
                 self.refusal = 'it normalises by the statistics of the batch'
                 return None
         factors = self._moving(factors_of(node))
-        if node.target in BILINEAR and len(factors) > 1:
+        if called(node) in BILINEAR and len(factors) > 1:
             way = way_to_declare(self.network, factors)
             self.refusal = f'it multiplies two signals{way}'
             return None
         if not is_affine_call(node.args, dict(node.kwargs)):
             self.refusal = 'it rounds'
             return None
-        if node.target in (operator.truediv, torch.div, 'div'):
+        if called(node) in (operator.truediv, torch.div, 'div'):
             if self._moving((node.args[1:], node.kwargs.get('other'))):
                 self.refusal = 'it divides by a signal, which is not affine'
                 return None
@@ -120,7 +121,7 @@ class CallRules:
         return self._allow_readout(node, rule)
 
     def _moves_index(self, node: fx.Node) -> bool:
-        is_index = node.target is operator.getitem or 'select' in str(node.target)
+        is_index = called(node) is operator.getitem or 'select' in str(node.target)
         return is_index and bool(self._moving(node.args[1:]))
 
     def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:

@@ -15,6 +15,7 @@ from spikegraph.conversion.operations.activations import Activation
 from spikegraph.conversion.passes.products import shape_of
 from spikegraph.conversion.tracing.proxies import map_values
 from spikegraph.network.interpreter import run_node
+from spikegraph.network.naming import is_input
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Formula
 
@@ -232,7 +233,7 @@ def _call(
     if not isinstance(module, PhaseNeuron) or len(n.args) != 1:
         raise ValueError('a layer takes part')
     x = done[n.all_input_nodes[0]]
-    if str(n.target).startswith('neurons.input_'):
+    if is_input(n):
         raise ValueError('an input takes part')
     if module.activation == 'identity':
         return x

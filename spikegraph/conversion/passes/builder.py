@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
-from spikegraph.calls.call import CURRENT_NAMES, CallSpec, no_features
-from spikegraph.coding import PhaseCode
+from spikegraph.calls.call import CallSpec, no_features
 from spikegraph.conversion.features.finder import find_sources
 from spikegraph.conversion.features.sources import (
     activations_on_weights,
@@ -28,24 +26,18 @@ from spikegraph.conversion.operations.probing import find_formula, is_affine_fun
 from spikegraph.conversion.operations.reasons import never_affine
 from spikegraph.conversion.operations.rules import Rule
 from spikegraph.conversion.passes.channels import set_channel_dims
-from spikegraph.conversion.passes.gates import insert_gates
+from spikegraph.conversion.passes.graph import Structure
+from spikegraph.conversion.passes.identities import ask_for_sizes
+from spikegraph.conversion.passes.order import run_passes
 from spikegraph.conversion.passes.pools import replace_pool
+from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.reductions import refusal_of
 from spikegraph.conversion.passes.sealing import seal
-from spikegraph.conversion.passes.simplification import simplify
-from spikegraph.conversion.passes.whole import (
-    Structure,
-    ask_for_sizes,
-    fold_degree,
-    fold_norms,
-    fuse_linear,
-    insert_decoders,
-    remove_identities,
-)
 from spikegraph.conversion.tracing.tracer import drop_unread_inputs
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
+    called,
     describe,
     module_of,
 )
@@ -54,8 +46,6 @@ from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
 )
-
-_UNFITTED = PhaseCode(1, 2)  # Every population is calibrated before use.
 
 
 class Builder(CallRules):
@@ -103,14 +93,7 @@ class Builder(CallRules):
         self.structure.currents += activations_on_weights(
             self.network, self.features, self.signals | self.early
         )
-        remove_identities(self.structure, self.signals)
-        simplify(self.structure, self.signals)
-        fold_norms(self.structure, self.signals)
-        insert_gates(self.structure, self.signals, self._add_relay)
-        insert_decoders(self.structure)
-        fuse_linear(self.structure)
-        if self.config.fold_degree:
-            fold_degree(self.structure)
+        run_passes(self.structure, self.signals, self.config)
         self.graph.eliminate_dead_code()
         drop_unread_inputs(self.graph)  # They need not be finite, nor be there.
         names = [str(n.target) for n in self.graph.nodes if n.op == 'placeholder']
@@ -150,12 +133,19 @@ class Builder(CallRules):
         self.structure.preprocessed += found.preprocessed
         self.early = found.early
         self.readers = found.readers
+        behind = {node: inputs_behind(node) for node in found.names}
+        self.beside = {  # Made of what PyG keeps of edges or places alone.
+            node
+            for node, names in behind.items()
+            if len(names) == 1 and spec.holds_currents(names[0])
+        }
         makes_currents = (makes_current(self.network, n) for n in self.graph.nodes)
         if not found.names and not any(makes_currents):
             raise no_features(spec)
         return found.names
 
     def _enter_source(self, source: fx.Node, name: str) -> None:
+        is_current = source in self.beside and len(self.beside) < len(self.sources)
         seen = source.meta.get('example')
         if isinstance(seen, Seen) and seen.layout != torch.strided:
             with self.graph.inserting_after(source):
@@ -166,11 +156,7 @@ class Builder(CallRules):
             source = made
         readers = self.readers.get(source)
         self.signals.add(source)
-        is_current = name.split('__')[0] in CURRENT_NAMES
-        beside = any(
-            n.split('__')[0] not in CURRENT_NAMES for n in self.sources.values()
-        )
-        if is_current and beside:
+        if is_current:
             self.fixed.add(source)
             self.structure.currents.append(name)
             return
@@ -183,7 +169,10 @@ class Builder(CallRules):
             behind = self.last_input or placeholders[-1]
         with self.graph.inserting_after(behind):
             what = f"input '{name}'"
-            node = self._add_neuron(f'input_{name}', (source,), what, 'identity')
+            node = add_population(
+                self.structure, f'input_{name}', (source,), what, 'identity', 'input'
+            )
+        self.signals.add(node)
         self.last_input = node if source.op == 'placeholder' else self.last_input
         if readers is not None:  # Others read it as weights.
             self.signals.discard(source)
@@ -265,7 +254,7 @@ class Builder(CallRules):
         a mask, which no signal changes.
         """
         seen = node.meta.get('example')
-        is_part = node.target is operator.getitem and node.args[0] in self.probed
+        is_part = called(node) is operator.getitem and node.args[0] in self.probed
         return is_part and isinstance(seen, Seen) and not seen.dtype.is_floating_point
 
     def _is_open(self, node: fx.Node) -> bool:
@@ -297,28 +286,9 @@ class Builder(CallRules):
         """Lets whoever reads an operation read a population in its place."""
         what = describe(self.network, node)
         with self.graph.inserting_after(node):
-            neuron = self._add_neuron(node.name, (source,), what, activation)
+            neuron = add_population(
+                self.structure, node.name, (source,), what, activation
+            )
+        self.signals.add(neuron)
         neuron.meta['where'] = node.meta.get('where', '')
         node.replace_all_uses_with(neuron)
-
-    def _add_neuron(
-        self, name: str, args: tuple[Any, ...], what: str, activation: Activation
-    ) -> fx.Node:
-        name = f'{name}_' if hasattr(nn.Module, name) else name  # Such as 'double'.
-        target = f'neurons.{name}'
-        neuron = PhaseNeuron(_UNFITTED, activation=activation)
-        self.network.add_submodule(target, neuron)
-        node = self.graph.call_module(target, args)
-        node.meta['population'] = True
-        if 'example' in args[0].meta:
-            node.meta['example'] = args[0].meta['example']
-        self.signals.add(node)
-        self.structure.populations[target] = what
-        return node
-
-    def _add_relay(self, value: fx.Node, gate: fx.Node) -> fx.Node:
-        """A population that passes potentials of either sign on as spikes."""
-        name = f'relay_{value.name}'
-        what = f'potentials compared by {describe(self.network, gate)}'
-        with self.graph.inserting_after(value):
-            return self._add_neuron(name, (value,), what, 'identity')

@@ -14,13 +14,13 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.passes.constants import Constants
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import (
     Contraction,
     contraction_of,
     rank_of,
 )
-from spikegraph.conversion.passes.whole import Structure
-from spikegraph.network.interpretation import is_input
+from spikegraph.network.naming import called, is_input, place
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 from spikegraph.nn.shift import MatrixShift
@@ -54,7 +54,7 @@ def canonicalise(structure: Structure, signals: set[fx.Node]) -> None:
         found = contraction_of(node)
         if found is not None:
             builder.replace_product(node, found)
-        elif node.target in _CONVOLUTIONS:
+        elif called(node) in _CONVOLUTIONS:
             builder.replace_convolution(node)
     structure.network.graph.eliminate_dead_code()
 
@@ -182,7 +182,7 @@ class _Layers:
             other = found.a
             if self._num_dims(other) == 1:
                 return out
-            if out.target is torch.movedim and out.args[1:] == ((0,), (-1,)):
+            if called(out) is torch.movedim and out.args[1:] == ((0,), (-1,)):
                 out.args = (out.args[0], (0,), (-2,))
                 return out
             return self._move(node, out, (-1,), (-2,))
@@ -229,10 +229,10 @@ class _Layers:
         self._replace(node, out)
 
     def _layer(self, node: fx.Node, layer: nn.Module, *args: fx.Node) -> fx.Node:
-        path = path_for(node, 'products')
-        self.network.add_submodule(path, layer)
-        out = self.graph.call_module(path, args)
-        return self._describe(node, out)
+        path = place(self.network, path_for(node, 'products'), layer)
+        out = self._describe(node, self.graph.call_module(path, args))
+        out.meta['made'] = 'product'
+        return out
 
     def _call(self, node: fx.Node, function: Any, *args: Any) -> fx.Node:
         return self._describe(node, self.graph.call_function(function, args))
@@ -284,12 +284,12 @@ def ask_before_layers(network: fx.GraphModule) -> None:
 
 
 def _asks_alike(network: fx.GraphModule, node: fx.Node, user: fx.Node) -> bool:
-    is_kind = user.target is getattr and user.args[1] in ('dtype', 'device')
+    is_kind = called(user) is getattr and user.args[1] in ('dtype', 'device')
     if node.meta.get('population') and is_input(node):
-        return is_kind or (user.op == 'call_method' and user.target == 'size')
+        return is_kind or called(user) == 'size'
     if type(network.get_submodule(str(node.target))) is not SpikingLinear:
         return False
-    is_rows = user.target == 'size' and user.args[1:] == (0,)
+    is_rows = called(user) == 'size' and user.args[1:] == (0,)
     return (is_kind or is_rows) and rank_of(node) in (None, 2)
 
 
@@ -306,11 +306,11 @@ def swapped_of(node: fx.Node) -> fx.Node | None:
     if node.op not in ('call_function', 'call_method') or node.kwargs:
         return None
     rest: Any = node.args[1:]
-    is_swap = node.target in ('t', torch.t) and not rest
-    is_swap |= node.target is getattr and rest in (('T',), ('mT',))
-    if node.target in ('transpose', torch.transpose, torch.swapaxes, 'swapaxes'):
+    is_swap = called(node) in ('t', torch.t) and not rest
+    is_swap |= called(node) is getattr and rest in (('T',), ('mT',))
+    if called(node) in ('transpose', torch.transpose, torch.swapaxes, 'swapaxes'):
         is_swap = len(rest) == 2 and set(rest) in _last_two(node.args[0])
-    if node.target in ('permute', torch.permute):
+    if called(node) in ('permute', torch.permute):
         is_swap = rest in ((1, 0), ((1, 0),), ([1, 0],))
     return node.args[0] if is_swap else None  # type: ignore[return-value]
 
@@ -324,7 +324,7 @@ def _last_two(value: Any) -> list[set[int]]:
 def _unchain(network: fx.GraphModule, signals: set[fx.Node]) -> None:
     """Takes products of several matrices one by one."""
     for node in list(network.graph.nodes):
-        if node.target not in _CHAINS or node not in signals or node.kwargs:
+        if called(node) not in _CHAINS or node not in signals or node.kwargs:
             continue
         factors = node.args[0] if len(node.args) == 1 else node.args
         if not isinstance(factors, (tuple, list)):

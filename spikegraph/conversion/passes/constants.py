@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.network.interpreter import run_node
+from spikegraph.network.naming import called
 
 # What makes a tensor of numbers, the same on every call.
 _FACTORIES = {torch.eye, torch.ones, torch.zeros, torch.full, torch.arange}
@@ -77,7 +78,7 @@ class Constants:
                 return False
         inputs = node.all_input_nodes
         if not inputs:
-            return node.target in _FACTORIES
+            return called(node) in _FACTORIES
         return all(self._is_constant(n) for n in inputs)
 
 

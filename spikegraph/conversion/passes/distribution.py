@@ -8,16 +8,16 @@ import operator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
-from spikegraph.conversion.passes.products import rank_of, shape_of
-from spikegraph.conversion.passes.whole import (
+from spikegraph.conversion.passes.graph import (
     Structure,
     count_calls,
     is_plain_filter,
 )
+from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.network.graph import is_sum
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import called, keep_value, module_of, place_beside
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 
@@ -55,9 +55,9 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
             continue
         out, join = None, torch.sub if _is_difference(joined[0]) else torch.add
         for i, (part, start, stop) in enumerate(parts):
-            path = f'{node.target}_part_{i}'
             weight, bias = layer.weight[:, start:stop], layer.bias if i == 0 else None
-            network.add_submodule(path, dense(weight, bias))
+            part_of = dense(weight, bias)
+            path = place_beside(network, f'{node.target}_part_{i}', part_of)
             with graph.inserting_before(node):
                 term = graph.call_module(path, (part,))
                 term.meta = dict(node.meta)
@@ -69,7 +69,8 @@ def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
                         (out, term),
                         name=f'charge_{node.name}',
                     )
-                    term.meta = {**node.meta, 'joins': True}
+                    # A sum that the ANN does not make.
+                    term.meta = {**node.meta, 'made': 'charge'}
                     signals.add(term)
             out = term
         assert out is not None
@@ -86,7 +87,7 @@ def _put_ahead(
     signals: set[fx.Node],
 ) -> bool:
     """Lets a layer read spikes where it read their running sums over rows."""
-    if before.target not in _RUNNING or not _is_over_rows(before):
+    if called(before) not in _RUNNING or not _is_over_rows(before):
         return False
     source = before.all_input_nodes[0]
     if not source.meta.get('population'):
@@ -99,8 +100,7 @@ def _put_ahead(
     before.replace_input_with(source, first)
     out = before
     if bias is not None:
-        name = f'values_{node.name}_bias'
-        network.register_parameter(name, nn.Parameter(bias.detach().clone()))
+        name = keep_value(network, f'values_{node.name}_bias', bias)
         with network.graph.inserting_before(node):
             out = network.graph.call_function(
                 torch.add, (before, network.graph.get_attr(name))
@@ -114,13 +114,13 @@ def _put_ahead(
 
 def _is_difference(node: fx.Node) -> bool:
     """Whether a node is another less a third one."""
-    is_known = node.target in _DIFFERENCES and not node.kwargs
+    is_known = called(node) in _DIFFERENCES and not node.kwargs
     return is_known and len(node.all_input_nodes) == len(node.args) == 2
 
 
 def _is_over_rows(node: fx.Node) -> bool:
     """Whether a node adds up the values of each channel by itself."""
-    if node.target not in _OVER_ROWS or not node.all_input_nodes:
+    if called(node) not in _OVER_ROWS or not node.all_input_nodes:
         return False
     rank = rank_of(node.args[0])
     dim: Any = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
@@ -138,7 +138,7 @@ def _parts(
         parts = [(n, 0, size) for n in node.all_input_nodes]
         same = all(_width(network, n) in (None, size) for n, _, _ in parts)
         return parts if same and _spike(network, node.all_input_nodes) else None
-    if node.target not in _JOINS or not isinstance(node.args[0], (list, tuple)):
+    if called(node) not in _JOINS or not isinstance(node.args[0], (list, tuple)):
         return None
     dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else 0)
     given: list[Any] = list(node.args[0])

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, fx
 
 from spikegraph.conversion.passes.constants import Constants, as_tensor
-from spikegraph.conversion.passes.whole import (
+from spikegraph.conversion.passes.graph import (
     Structure,
     count_calls,
 )
 from spikegraph.network.graph import is_sum
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import called, module_of
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.shift import MemberShift
 
@@ -79,11 +79,11 @@ class _Folder:
         if len(node.args) != 2 or node.kwargs:
             return False
         (a, b), sign = node.args, 1.0
-        if node.target in _SUMS and b in self.signals:
+        if called(node) in _SUMS and b in self.signals:
             a, b = b, a
-        elif node.target in _DIFFERENCES and a in self.signals:
+        elif called(node) in _DIFFERENCES and a in self.signals:
             sign = -1.0
-        elif node.target not in _SUMS:
+        elif called(node) not in _SUMS:
             return False
         if a not in self.signals or not self.constants.knows(b):
             return False
@@ -122,19 +122,19 @@ class _Folder:
         """A signal and the constant that it is multiplied by."""
         if node.kwargs or node.op not in ('call_function', 'call_method'):
             return None
-        if node.target in _NEGATIVES and len(node.args) == 1:
+        if called(node) in _NEGATIVES and len(node.args) == 1:
             return node.args[0], -1.0  # type: ignore[return-value]
         if len(node.args) != 2:
             return None
         a, b = node.args
-        if node.target in _PRODUCTS and b in self.signals:
+        if called(node) in _PRODUCTS and b in self.signals:
             a, b = b, a
-        elif node.target in _QUOTIENTS and a in self.signals:
+        elif called(node) in _QUOTIENTS and a in self.signals:
             b = self.constants.value(b) if self.constants.knows(b) else None
             if b is not None:
                 dtype = None if isinstance(b, Tensor) else torch.float64
                 b = 1 / torch.as_tensor(b, dtype=dtype)
-        elif node.target not in _PRODUCTS:
+        elif called(node) not in _PRODUCTS:
             return None
         if b is None or a not in self.signals or not self.constants.knows(b):
             return None
@@ -190,7 +190,7 @@ class _Folder:
 
     def _merge_own_value(self, node: fx.Node) -> bool:
         """``c * x + filter(x)`` is a filter with another first coefficient."""
-        if node.target not in _SUMS or node.kwargs or len(node.args) != 2:
+        if called(node) not in _SUMS or node.kwargs or len(node.args) != 2:
             return False
         for own, summed in (node.args, node.args[::-1]):
             layer = self._layer_before(summed)
@@ -218,7 +218,7 @@ def _is_square(node: Any) -> bool:
     if len(node.args) != 4 or not isinstance(num, fx.Node):
         return False
     same = [source, *(source.args[:1] if source.meta.get('population') else ())]
-    return num.target == 'size' and num.args[1:] == (0,) and num.args[0] in same
+    return called(num) == 'size' and num.args[1:] == (0,) and num.args[0] in same
 
 
 def _number(value: Any) -> float | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-from spikegraph.conversion.passes.whole import Structure, moves_rows
+from spikegraph.conversion.passes.graph import Structure, moves_rows
+from spikegraph.conversion.passes.populations import add_relay
 from spikegraph.kernels.copying import deepcopy
 from spikegraph.network.naming import (
+    called,
     module_of,
+    place,
+    place_beside,
     place_of,
 )
 from spikegraph.nn import (
@@ -25,12 +28,8 @@ from spikegraph.nn import (
 
 _PAIRS = (torch.maximum, torch.minimum, 'maximum', 'minimum')
 
-AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
-
-def insert_gates(
-    structure: Structure, signals: set[fx.Node], add_relay: AddRelay
-) -> None:
+def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
     """Gives every maximum spikes to compare, and ties what it compares.
 
     Where a maximum compares potentials and only one activation reads it, the
@@ -57,7 +56,8 @@ def insert_gates(
         for value in _compared(gate):
             if not _holds_spikes(value):
                 if value not in relays:
-                    relays[value] = add_relay(value, gate)
+                    relays[value] = add_relay(structure, value, gate)
+                    signals.add(relays[value])
                 gate.replace_input_with(value, relays[value])
         _tie(structure, _compared(gate))
 
@@ -77,7 +77,7 @@ def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
         if not isinstance(gate, EarliestInWindow):
             continue
         joined: Any = node.args[0]
-        if joined.target not in (torch.cat, torch.concat, torch.concatenate):
+        if called(joined) not in (torch.cat, torch.concat, torch.concatenate):
             continue
         given: dict[str, Any] = dict(zip(('tensors', 'dim'), joined.args, strict=False))
         given.update(joined.kwargs)
@@ -92,8 +92,7 @@ def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
         parts = []
         with network.graph.inserting_before(node):
             for i, part in enumerate(given['tensors']):
-                path = f'{node.target}_{i}'
-                network.add_submodule(path, deepcopy(gate))
+                path = place_beside(network, f'{node.target}_{i}', deepcopy(gate))
                 parts.append(network.graph.call_module(path, (part, *node.args[1:])))
                 parts[-1].meta.update(node.meta)
             whole = network.graph.call_function(torch.cat, (parts, given['dim']))
@@ -107,9 +106,9 @@ def values_compared(node: fx.Node) -> list[Any]:
     """The values that ``node`` takes the maximum (minimum) of, place by place:
     two, or a stack of any number, along its new dimension.
     """
-    is_pair = node.target in (torch.max, torch.min, 'max', 'min')
+    is_pair = called(node) in (torch.max, torch.min, 'max', 'min')
     is_pair = is_pair and isinstance((*node.args, 0, 0)[1], fx.Node)
-    if is_pair or node.target in _PAIRS:
+    if is_pair or called(node) in _PAIRS:
         return list(node.args)
     stack = _stack_of(node)
     values: Any = [] if stack is None else stack.args[0]
@@ -118,10 +117,10 @@ def values_compared(node: fx.Node) -> list[Any]:
 
 def _stack_of(node: fx.Node) -> fx.Node | None:
     targets = ('max', 'amax', torch.max, torch.amax)
-    if node.target not in (*targets, 'min', 'amin', torch.min, torch.amin):
+    if called(node) not in (*targets, 'min', 'amin', torch.min, torch.amin):
         return None
     stack = node.args[0] if node.args else None
-    if not isinstance(stack, fx.Node) or stack.target is not torch.stack:
+    if not isinstance(stack, fx.Node) or called(stack) is not torch.stack:
         return None
     dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
     over = stack.kwargs.get('dim', stack.args[1] if len(stack.args) > 1 else 0)
@@ -131,11 +130,12 @@ def _stack_of(node: fx.Node) -> fx.Node | None:
 def _replace_maximum(structure: Structure, node: fx.Node) -> fx.Node:
     network, graph = structure.network, structure.network.graph
     stack = _stack_of(node)
-    name = f'gates.{node.name}'
-    smallest = 'min' in str(getattr(node.target, '__name__', node.target))
-    network.add_submodule(name, EarliestSpike(smallest=smallest))
+    smallest = 'min' in str(getattr(called(node), '__name__', called(node)))
+    made = EarliestSpike(smallest=smallest)
+    name = place(network, f'gates.{node.name}', made)
     with graph.inserting_after(node):
         gate = graph.call_module(name, (values_compared(node),))
+    gate.meta['made'] = 'gate'
     if stack is None:
         node.replace_all_uses_with(gate)
     else:
@@ -148,15 +148,15 @@ def _replace_maximum(structure: Structure, node: fx.Node) -> fx.Node:
 
 def replace_values(node: fx.Node, gate: fx.Node) -> None:
     """Lets the readers of a maximum read the gate, which may be the same node."""
-    if str(getattr(node.target, '__name__', node.target))[0] == 'a':  # amax, amin
+    if str(getattr(called(node), '__name__', called(node)))[0] == 'a':  # amax, amin
         if gate is not node:
             node.replace_all_uses_with(gate)
         return
     for user in list(node.users):
-        picks = user.target is operator.getitem and user.args[1] == 0
-        if not picks and not (user.target is getattr and user.args[1] == 'values'):
+        picks = called(user) is operator.getitem and user.args[1] == 0
+        if not picks and not (called(user) is getattr and user.args[1] == 'values'):
             raise NotImplementedError(
-                f"Cannot convert '{getattr(node.target, '__name__', node.target)}': its "
+                f"Cannot convert '{getattr(called(node), '__name__', called(node))}': its "
                 'indices are read, and spike times do not tell them. Read only the '
                 f'values{place_of(node)}'
             )
@@ -195,14 +195,14 @@ def _move_activation(structure: Structure, gate: fx.Node) -> None:
     target = str(user.target)
     what = structure.populations.pop(target)
     for i, value in enumerate(dict.fromkeys(values)):
-        name = target if i == 0 else f'{target}_{i}'
-        structure.populations[name] = what
+        name = target
         if i > 0:
             twin = PhaseNeuron(neuron.code, activation=neuron.activation)
-            network.add_submodule(name, twin)
+            name = place_beside(network, f'{target}_{i}', twin)
+        structure.populations[name] = what
         with graph.inserting_after(value):
             moved = graph.call_module(name, (value,))
-        moved.meta['population'] = True
+        moved.meta.update(population=True, made=user.meta['made'])
         gate.replace_input_with(value, moved)
     user.replace_all_uses_with(gate)
     graph.erase_node(user)

@@ -11,9 +11,9 @@ import torch
 from torch import fx
 
 from spikegraph.conversion.passes.canonical import ask_before_layers
+from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import rank_of
-from spikegraph.conversion.passes.whole import Structure
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import called, module_of, place
 from spikegraph.nn import GraphFilter
 from spikegraph.nn.routing import gather_rows
 from spikegraph.nn.shift import MemberShift, NeighborShift
@@ -37,7 +37,7 @@ def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
     """
     network = structure.network
     for node in list(network.graph.nodes):
-        if node in signals and node.target in _ADDS | _REDUCES:
+        if node in signals and called(node) in _ADDS | _REDUCES:
             _sum_members(network, node, signals)
     ask_before_layers(network)
     for node in list(network.graph.nodes):
@@ -50,7 +50,7 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     """``zeros.index_add(0, index, src)``, ``scatter_add`` and ``scatter_reduce`` alike."""
     names: tuple[str, ...] = ('base', 'dim', 'index', 'src')
     is_mean = False
-    if node.target in _REDUCES:
+    if called(node) in _REDUCES:
         names = (*names, 'reduce', 'include_self')
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     base, src = given.get('base', given.get('input')), given.get('src')
@@ -60,7 +60,7 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
         return
     if set(given) - {*names, 'input', 'source'} or len(node.args) > len(names):
         return
-    if node.target in _REDUCES:
+    if called(node) in _REDUCES:
         is_mean = given['reduce'] == 'mean' and given.get('include_self') is False
         if given['reduce'] != 'sum' and not is_mean:
             return  # Another one, or with the zeros among what is averaged.
@@ -69,14 +69,13 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
         index = before_expansion(index, src)
     if index is None or index in signals:
         return
-    path = f'pools.{node.name}'
-    network.add_submodule(path, GraphFilter(MemberShift(is_mean)))
+    path = place(network, f'pools.{node.name}', GraphFilter(MemberShift(is_mean)))
     with network.graph.inserting_before(node):
         rows, is_asked = zeros
         if is_asked:
             rows = network.graph.call_method('size', (rows, 0))
         out = network.graph.call_module(path, (src, index, rows))
-    out.meta = dict(node.meta)
+    out.meta = {**node.meta, 'made': 'pool'}
     signals.add(out)
     node.replace_all_uses_with(out)
     network.graph.erase_node(node)
@@ -86,11 +85,11 @@ def zero_rows(base: Any) -> tuple[Any, bool] | None:
     """How many rows of zeros a value has, or a value that has as many and whether it
     is one; None if the value may be anything else.
     """
-    if not isinstance(base, fx.Node) or base.target not in _ZEROS:
+    if not isinstance(base, fx.Node) or called(base) not in _ZEROS:
         return None
-    if base.target is torch.zeros_like:
+    if called(base) is torch.zeros_like:
         return base.args[0], True
-    sizes: Any = base.args if base.target is torch.zeros else base.args[1:]
+    sizes: Any = base.args if called(base) is torch.zeros else base.args[1:]
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = sizes[0]
     return (sizes[0], False) if len(sizes) > 1 else (base, True)
@@ -106,7 +105,7 @@ def before_expansion(index: Any, src: Any) -> Any:
     """The entry for each row that was repeated for all of its columns."""
     repeated = False
     while isinstance(index, fx.Node):
-        if index.target in _EXPANDS:
+        if called(index) in _EXPANDS:
             index, repeated = index.args[0], True
             continue
         before = _before_column(index)
@@ -124,12 +123,12 @@ def _before_column(value: Any) -> Any:
         return None
     rest: Any = value.args[1:]
     rest = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest
-    is_column = value.target in _VIEWS and tuple(rest) == (-1, 1)
-    is_column |= value.target in ('unsqueeze', torch.unsqueeze) and rest in (
+    is_column = called(value) in _VIEWS and tuple(rest) == (-1, 1)
+    is_column |= called(value) in ('unsqueeze', torch.unsqueeze) and rest in (
         (1,),
         (-1,),
     )
-    if value.target is operator.getitem:
+    if called(value) is operator.getitem:
         is_column = tuple(rest) == (slice(None), None)
     return value.args[0] if is_column else None
 
@@ -161,16 +160,14 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
     shift = NeighborShift(mean=layer.shift.mean, flow=flow)
     if weight is not None and layer.shift.mean:
         return
-    path = f'products.{node.name}'
-    network.add_submodule(
-        path, GraphFilter(shift, weight=layer.weight, bias=layer.bias)
-    )
+    made = GraphFilter(shift, weight=layer.weight, bias=layer.bias)
     with network.graph.inserting_before(node):
         if edge_index is None:
             ends = [source, target]
             edge_index = network.graph.call_function(torch.stack, (ends,))
         node.args = (x, edge_index, weight, num_targets)
-    node.target = path
+    node.target = place(network, f'products.{node.name}', made)
+    node.meta['made'] = 'product'
 
 
 def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
@@ -178,12 +175,12 @@ def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
     if not isinstance(value, fx.Node) or value.kwargs:
         return None
     x: Any = value.args[0] if value.args else None
-    if value.target is gather_rows:
+    if called(value) is gather_rows:
         return x, value.args[1]
-    if value.target in _SELECTS and value.args[1] in _ROWS:
+    if called(value) in _SELECTS and value.args[1] in _ROWS:
         is_row = value.args[1] == 0 or rank_of(x) == 2
         return (x, value.args[2]) if is_row else None
-    if value.target is operator.getitem and isinstance(value.args[1], fx.Node):
+    if called(value) is operator.getitem and isinstance(value.args[1], fx.Node):
         return (x, value.args[1]) if _is_vector(value.args[1]) else None
     return None
 
@@ -191,14 +188,14 @@ def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
 def _is_vector(index: fx.Node) -> bool:
     """Whether an index has one dimension, as a row of edges."""
     rank = rank_of(index)
-    if rank is None and index.target is operator.getitem:
+    if rank is None and called(index) is operator.getitem:
         return isinstance(index.args[1], int)
     return rank == 1
 
 
 def _weighted(value: Any) -> tuple[fx.Node, fx.Node] | None:
     """The weight of each edge, and what it multiplies."""
-    if not isinstance(value, fx.Node) or value.target not in _PRODUCTS or value.kwargs:
+    if not isinstance(value, fx.Node) or called(value) not in _PRODUCTS or value.kwargs:
         return None
     for factor, messages in (value.args, value.args[::-1]):
         if _gathered(messages) is None:
@@ -213,7 +210,7 @@ def _weighted(value: Any) -> tuple[fx.Node, fx.Node] | None:
 def _edges(source: Any, target: Any) -> tuple[Any, str]:
     """The edges that two ends belong to, and which way they point."""
     same = isinstance(source, fx.Node) and isinstance(target, fx.Node)
-    same = same and source.target is target.target is operator.getitem
+    same = same and called(source) is called(target) is operator.getitem
     both = source.args[0] if same else None
     is_tensor = rank_of(both) == 2
     if isinstance(both, fx.Node) and both.op == 'placeholder':

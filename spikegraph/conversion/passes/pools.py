@@ -23,7 +23,7 @@ from spikegraph.conversion.passes.reductions import (
     dense_batch_of,
     replace_reduction,
 )
-from spikegraph.network.naming import place_of
+from spikegraph.network.naming import called, place, place_of
 from spikegraph.nn import (
     EarliestAlong,
     EarliestInWindow,
@@ -70,20 +70,20 @@ def replace_pool(
             that depends on its input and other options.
     """
     keeps_dims = True
-    if node.target in REDUCTIONS:
+    if called(node) in REDUCTIONS:
         return replace_reduction(network, node, moving)
-    if node.target in _MAXIMA:
+    if called(node) in _MAXIMA:
         if values_compared(node) or not moving(node.args[:1]):
             return []
         options = {**dict(zip(('dim', 'keepdim'), node.args[1:], strict=False))}
         options.update(node.kwargs)
         keeps_dims = bool(options.get('keepdim', False))
-        dim, is_smallest = options.get('dim'), node.target in _MINIMA
+        dim, is_smallest = options.get('dim'), called(node) in _MINIMA
         found = None if is_smallest else _global_gate(network, node, dim)
         if found is None:
             found = _gate_along(network, node, dim, keeps_dims, is_smallest)
             keeps_dims = True  # Or not, as the gate has been told.
-    elif node.target in _MAX_POOLS:
+    elif called(node) in _MAX_POOLS:
         found = _window_gate(node)
     else:
         found = _group_pool(node, moving)
@@ -91,15 +91,16 @@ def replace_pool(
         return []
     module, args = found
     node.meta['ann_type'] = getattr(node.target, '__name__', str(node.target))
-    path = f'pools.{node.name}'
-    network.add_submodule(path, module)
-    if node.target in _MAXIMA:
+    path = place(network, f'pools.{node.name}', module)
+    if called(node) in _MAXIMA:
         replace_values(node, node)
     if keeps_dims:
         node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
+        node.meta['made'] = 'pool'
         return []
     with network.graph.inserting_before(node):
         gate = network.graph.call_module(path, args)
+    gate.meta['made'] = 'pool'
     node.op, node.target, node.args = 'call_function', torch.flatten, (gate, 1)
     node.kwargs = {}
     return [gate]

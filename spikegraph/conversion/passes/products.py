@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from spikegraph.network.naming import called
+
 
 @dataclass(frozen=True)
 class Contraction:
@@ -48,7 +50,7 @@ class Contraction:
 
 def contraction_of(node: fx.Node) -> Contraction | None:
     """How a node multiplies two operands, or None if it does not, or otherwise."""
-    if node.op not in ('call_function', 'call_method') or node.target not in _PARSERS:
+    if called(node) not in _PARSERS:
         return None
     names, parse = _PARSERS[node.target]
     given = _bound(names, node)
@@ -60,7 +62,7 @@ def factors_of(node: fx.Node) -> list[fx.Node]:
     that add something, all but that; of any other node, all that it takes.
     """
     given: tuple[Any, ...] = (node.args, node.kwargs)
-    if node.target in _ADDING:
+    if called(node) in _ADDING:
         kwargs = {k: v for k, v in node.kwargs.items() if k != 'input'}
         given = node.args[1:], kwargs
     return [n for n in pytree.tree_leaves(given) if isinstance(n, fx.Node)]

@@ -12,7 +12,7 @@ from torch_geometric.utils import to_dense_batch
 
 from spikegraph.conversion.passes.gates import origin_of
 from spikegraph.conversion.passes.messages import before_expansion, rows_of, zero_rows
-from spikegraph.network.naming import module_of
+from spikegraph.network.naming import called, module_of, place
 from spikegraph.nn import EarliestMember, PhaseNeuron, SpikeGate
 
 _SCATTERS = {'scatter_reduce', torch.scatter_reduce}
@@ -43,12 +43,12 @@ def replace_reduction(
     if given['reduce'] not in ('amax', 'amin'):
         return []
     index, src = given['index'], given['src']
-    if node.target in _SCATTERS:
+    if called(node) in _SCATTERS:
         index = before_expansion(index, src)
     zeros = zero_rows(given['input'])
     assert zeros is not None
-    path = f'pools.{node.name}'
-    network.add_submodule(path, EarliestMember(given['reduce'] == 'amin'))
+    module = EarliestMember(given['reduce'] == 'amin')
+    path = place(network, f'pools.{node.name}', module)
     node.meta['ann_type'] = getattr(node.target, '__name__', str(node.target))
     with network.graph.inserting_before(node):
         rows, is_asked = zeros
@@ -57,10 +57,11 @@ def replace_reduction(
         args = (src, index, rows)
         if not given['include_self'] or is_not_negative(network, src):
             node.op, node.target, node.args = 'call_module', path, args
-            node.kwargs = {}
+            node.kwargs, node.meta['made'] = {}, 'pool'
             return []
         gate = network.graph.call_module(path, args)
     gate.meta = {k: v for k, v in node.meta.items() if k != 'ann_type'}
+    gate.meta['made'] = 'pool'
     node.op, node.target, node.args = 'call_function', F.relu, (gate,)
     node.kwargs = {}
     return [gate]
@@ -68,7 +69,7 @@ def replace_reduction(
 
 def refusal_of(node: fx.Node, moving: Moving) -> str:
     """Why a reduction of rows is no gate; nothing if it is one, or something else."""
-    if node.target not in REDUCTIONS:
+    if called(node) not in REDUCTIONS:
         return ''
     given = _arguments(node)
     index, src = given.get('index'), given.get('src')
@@ -78,7 +79,7 @@ def refusal_of(node: fx.Node, moving: Moving) -> str:
         return 'it multiplies signals with each other'
     if given.get('dim') not in rows_of(src):
         return 'it takes the largest values along another dimension than the rows'
-    if node.target in _SCATTERS and before_expansion(index, src) is None:
+    if called(node) in _SCATTERS and before_expansion(index, src) is None:
         return 'its index is not known to be the same for all columns'
     if zero_rows(given.get('input')) is None:
         return (
@@ -122,12 +123,12 @@ def dense_batch_of(
     long as spikes are not.
     """
     number: Any = 0
-    if value.target in ('masked_fill', torch.masked_fill) and len(value.args) == 3:
+    if called(value) in ('masked_fill', torch.masked_fill) and len(value.args) == 3:
         number, value = value.args[2], value.args[0]  # type: ignore[assignment]
     if not isinstance(number, (int, float)) or number > 0 or dim != -2:
         return None
     made: Any = value.args[0] if value.args and value.args[1:] == (0,) else None
-    if not isinstance(made, fx.Node) or made.target is not to_dense_batch:
+    if not isinstance(made, fx.Node) or called(made) is not to_dense_batch:
         return None
     names = ('x', 'batch')
     given = {**dict(zip(names, made.args, strict=False)), **made.kwargs}

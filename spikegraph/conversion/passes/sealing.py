@@ -8,11 +8,10 @@ from torch import fx
 
 from spikegraph.calls.outputs import Form, form_of
 from spikegraph.conversion.operations.rules import rule_for
-from spikegraph.conversion.passes.whole import Structure, moves_rows
+from spikegraph.conversion.passes.graph import Structure, moves_rows
 from spikegraph.network.functions import check_answer
 from spikegraph.network.graph import Record, Ref, Seen
-from spikegraph.network.interpretation import is_input
-from spikegraph.network.naming import describe, operation_of
+from spikegraph.network.naming import describe, is_input, operation_of, own_name
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import (
@@ -24,9 +23,6 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 
-# Where conversion puts modules of its own.
-OWN = ('products', 'pools', 'neurons', 'gates', 'factors', 'relays')
-_LABELLED = ('neurons', 'gates', 'pools', 'products')
 _OF_PLACE = {
     'placeholder': Role.INPUT,
     'get_attr': Role.CONSTANT,
@@ -58,9 +54,8 @@ def seal(structure: Structure) -> Network:
         elif role is Role.AFFINE:
             role = roles[node] = Role.STRUCTURE
         target = str(node.target)
-        first, _, rest = target.partition('.')
         is_module = node.op == 'call_module'
-        label = rest if is_module and first in _LABELLED else target
+        label = own_name(node, target)
         if role.fires:
             calls = labels[target] = labels.get(target, -1) + 1
             label = f'{label}_{calls}' if calls else label
@@ -76,13 +71,13 @@ def seal(structure: Structure) -> Network:
                 args=tuple(args),
                 kwargs=dict(kwargs),
                 label=label,
-                row=_row_name(node),
-                joins=bool(node.meta.get('joins')),
+                row=own_name(node, node.name),
+                joins=node.meta.get('made') == 'charge',
                 origin=str(stack[-1][0]) if stack else '',
                 stands_for=_stands_for(structure, node),
                 where=str(node.meta.get('where') or ''),
                 encodes=role is Role.POPULATION and is_input(node),
-                is_own=is_module and first in OWN,
+                is_own=is_module and 'made' in node.meta,
                 seen=seen if isinstance(seen, Seen) else None,
             )
         )
@@ -173,10 +168,3 @@ def _stands_for(structure: Structure, node: fx.Node) -> str:
         return ''
     known = structure.populations.get(str(node.target))
     return describe(structure.network, node) if known is None else known
-
-
-def _row_name(node: fx.Node) -> str:
-    name = node.name
-    for prefix in _LABELLED:
-        name = name.removeprefix(f'{prefix}_')
-    return name

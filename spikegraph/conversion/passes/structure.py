@@ -10,7 +10,7 @@ from torch import nn
 
 from spikegraph.calls.call import CallSpec
 from spikegraph.conversion.passes.builder import Builder
-from spikegraph.conversion.passes.whole import (
+from spikegraph.conversion.passes.graph import (
     Structure,
 )
 from spikegraph.conversion.tracing.numbers import Numbers

@@ -33,7 +33,6 @@ from spikegraph.conversion.tracing.questions import (
     may_lose_dimensions,
 )
 from spikegraph.conversion.tracing.replacement import Layers
-from spikegraph.conversion.tracing.symbolic import GRAPH_FUNCTIONS
 from spikegraph.network.graph import Seen
 
 
@@ -55,7 +54,7 @@ class Entering(fx.Tracer):
         static: Sequence[str] = (),
     ) -> None:
         # No module is patched: Numba, which compiles on first use, reads 'math'.
-        super().__init__((), GRAPH_FUNCTIONS)  # type: ignore[arg-type]
+        super().__init__(())  # type: ignore[arg-type]
         self.layers = layers
         self.questions = questions
         self.numbers = numbers

@@ -8,14 +8,13 @@ import builtins
 import inspect
 import re
 import tokenize
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import StringIO
 from types import FrameType
 from typing import Any
 
 from torch import Tensor
 
+from spikegraph.calls.swapping import Swaps
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.conversion.tracing.questions import depends_on
 
@@ -63,21 +62,13 @@ class Numbers:
         if self._last is not None:
             raise self._last
 
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Gives the modules their functions, for as long as it lasts."""
-        given: list[tuple[dict[str, Any], str]] = []
+    def put_in_place(self, swaps: Swaps) -> None:
+        """Gives the modules their functions, for as long as these last."""
         self._last = None
-        try:
-            for names in self.modules:
-                for name in _NAMES:
-                    if name not in names:
-                        names[name] = _FUNCTIONS[name]
-                        given.append((names, name))
-            yield
-        finally:
-            for names, name in given:
-                del names[name]
+        for names in self.modules:
+            for name in _NAMES:
+                if name not in names:
+                    swaps.put_for_all(names, name, _FUNCTIONS[name])
 
 
 def _may_have(frame: FrameType) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from spikegraph.calls.errors import UserError, ValueAsked
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.network.functions import check_answer
+from spikegraph.network.naming import called
 
 # Methods and attributes that tell sizes and types, not values.
 _SIZES = {'size', 'numel', 'nelement', 'num_nodes', 'sparse_size', 'sparse_sizes'}
@@ -212,11 +213,9 @@ def depends_on(node: fx.Node) -> str:
 
 
 def _tells_size(node: fx.Node) -> bool:
-    if node.op == 'call_method':
-        return node.target in _SIZES
-    if node.target is getattr:
+    if called(node) is getattr:
         return node.args[1] in _ATTRIBUTES or node.args[1] in _SIZES
-    return node.op == 'call_function' and node.target in (torch.numel, len)
+    return called(node) in (*_SIZES, torch.numel, len)
 
 
 def may_lose_dimensions(node: fx.Node) -> bool:
@@ -224,7 +223,7 @@ def may_lose_dimensions(node: fx.Node) -> bool:
     queue, seen = [node], {node}
     while queue:
         value = queue.pop()
-        if getattr(value.target, '__name__', value.target) == 'squeeze':
+        if getattr(called(value), '__name__', called(value)) == 'squeeze':
             return True
         new = [n for n in value.all_input_nodes if n not in seen]
         seen.update(new)

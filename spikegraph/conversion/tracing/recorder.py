@@ -41,6 +41,7 @@ from spikegraph.network.functions import (
     write_through,
 )
 from spikegraph.network.interpreter import call_module
+from spikegraph.network.naming import called
 from spikegraph.nn import SpikeGate, SpikingLayer
 
 _CHANGES_VIEW = (
@@ -135,7 +136,7 @@ class Recorder(Entering):
         """A part of an input that is missing, such as the values of a matrix without
         any, has to be so on every call.
         """
-        if node.target is operator.getitem and depends_on(node) == 'structure':
+        if called(node) is operator.getitem and depends_on(node) == 'structure':
             found = Traced(node, self, None)
             bool(self.create_proxy('call_function', operator.is_, (found, None), {}))
 
@@ -297,7 +298,7 @@ class Recorder(Entering):
             shows_all = is_same(source._example, value._example)
         if shows_all:
             return value.node
-        is_part = view.target is operator.getitem
+        is_part = called(view) is operator.getitem
         if is_part and isinstance(source._example, (tuple, list)):
             parts = (source, view.args[1], value)
             return self.add('call_function', replace_part, parts, {})

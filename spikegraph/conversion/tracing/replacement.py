@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from spikegraph.calls.errors import UserError
+from spikegraph.calls.wrappers import plain_copy
 from spikegraph.conversion.operations.activations import check_hooks
 from spikegraph.conversion.operations.rules import Rule, rule_for
 from spikegraph.nn import SpikingAffine, SpikingLayer
@@ -28,6 +29,7 @@ class Layers:
         self.paths: dict[int, str] = {}
         self.modules: dict[str, nn.Module] = {}  # By path, twins as they are made.
         self._twins: dict[int, tuple[nn.Module, Rule | None]] = {}
+        self._copies: dict[int, nn.Module] = {}
         self._originals: list[nn.Module] = []  # Kept, so that each has its own id.
         self._tensors: dict[int, str] = {}
         self._memory: dict[int, str] = {}
@@ -40,14 +42,26 @@ class Layers:
             self.modules[name] = part
 
     def path_of(self, module: nn.Module) -> str:
-        """The path of a module. One that the model has not registered, such as a
-        layer in a plain list or made in ``forward``, gets one.
-        """
-        if id(module) not in self.paths:
-            path = f'unregistered_{len(self.modules)}'
-            self.root.add_module(path, module.eval())
-            self._add(module, path)
+        """The path of a module of the model."""
         return self.paths[id(module)]
+
+    def own(self, module: nn.Module) -> nn.Module:
+        """A module of the model itself. One that it has not registered, such as a layer
+        in a plain list, gets a path, or a copy does: it may be anybody's, unless it was
+        made in ``forward`` of what has no value yet.
+        """
+        if id(module) in self.paths:
+            return module
+        if id(module) not in self._copies:
+            values = [v for part in module.modules() for v in vars(part).values()]
+            is_made = any(isinstance(v, fx.Proxy) for v in values)
+            copy = module.eval() if is_made else plain_copy(module)
+            path = f'unregistered_{len(self.modules)}'
+            self.root.add_module(path, copy)
+            self._add(copy, path)
+            self._originals.append(module)
+            self._copies[id(module)] = copy
+        return self._copies[id(module)]
 
     def twin_of(self, module: nn.Module) -> tuple[nn.Module, Rule | None]:
         """What runs in place of a layer, itself if there is nothing else, and by

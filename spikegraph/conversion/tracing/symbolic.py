@@ -19,6 +19,7 @@ from torch.autograd.function import _SingleLevelFunction
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
+from spikegraph.calls.swapping import Swaps
 from spikegraph.conversion.tracing.objects import passes_for
 from spikegraph.conversion.tracing.proxies import find_traced
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
@@ -33,6 +34,8 @@ GRAPH_FUNCTIONS = tuple(
     )
     if callable(function) and not isinstance(function, type)
 ) + (*LEAF_FUNCTIONS, *SHAPE_FUNCTIONS)
+
+_BY_ID = {id(function): function for function in GRAPH_FUNCTIONS}
 
 # These take sizes, types and devices without asking whether they are symbolic.
 _FACTORIES = (
@@ -49,51 +52,37 @@ _METHODS = (
 
 
 @contextmanager
-def traceable_functions() -> Iterator[None]:
+def traceable_functions() -> Iterator[Swaps]:
     """Lets functions take symbolic values that do not dispatch on them: sizes in
     ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, wherever PyG's
-    own modules call them.
+    own modules call them. Other threads find them as they are.
     """
-    functions = {id(function): function for function in GRAPH_FUNCTIONS}
-    places = [(torch, name) for name in (*_FACTORIES, *_NUMBER_FIRST)]
-    for name, module in list(sys.modules.items()):
-        if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
-            places += [
-                (module, key)
-                for key, value in list(vars(module).items())
-                if id(value) in functions
-            ]
-    originals = [(place, name, getattr(place, name)) for place, name in places]
-    methods = {name: getattr(Tensor, name) for name in _METHODS}
-    is_of = builtins.isinstance
-    unwrap = functorch.unwrap_dead_wrappers
-    scripted = torch.jit.ScriptFunction.__call__
-    call = Aggregation.__call__  # Checks dimensions that are not known yet.
-    try:
-        for place, name, function in originals:
-            setattr(place, name, _traceable(function))
-        for name, method in methods.items():
-            setattr(Tensor, name, _traceable(method, 'call_method'))
-        Aggregation.__call__ = _unchecked(call)
+    with Swaps() as swaps, torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+        # Functions that torch.compile compiles are Python here.
+        for name in (*_FACTORIES, *_NUMBER_FIRST):
+            swaps.put(torch, name, _traceable)
+        swaps.put(torch, 'Size', lambda _: _Size)
+        for name, module in list(sys.modules.items()):
+            if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
+                wrap_functions(swaps, vars(module))
+        for name in _METHODS:
+            swaps.put(Tensor, name, _traceable_method)
+        # Checks dimensions that are not known yet.
+        swaps.put(Aggregation, '__call__', _unchecked)
         # What 'apply' calls: models keep 'apply' itself, as in 'spmm = SpMM.apply'.
-        functorch.unwrap_dead_wrappers = _unwrapped(unwrap)
-        _SingleLevelFunction.apply = classmethod(_look_into)  # type: ignore[attr-defined]
-        torch.jit.ScriptFunction.__call__ = _whole(scripted)  # type: ignore[method-assign]
-        torch.Size = _Size  # type: ignore[assignment,misc]
-        builtins.isinstance = passes_for
-        with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
-            yield  # Functions that torch.compile compiles are Python here.
-    finally:
-        builtins.isinstance = is_of
-        torch.Size = _SIZE  # type: ignore[misc]
-        torch.jit.ScriptFunction.__call__ = scripted  # type: ignore[method-assign]
-        del _SingleLevelFunction.apply  # type: ignore[attr-defined]
-        functorch.unwrap_dead_wrappers = unwrap
-        Aggregation.__call__ = call
-        for name in methods:
-            delattr(Tensor, name)  # Inherited.
-        for place, name, function in originals:
-            setattr(place, name, function)
+        swaps.put(vars(functorch), 'unwrap_dead_wrappers', _unwrapped)
+        swaps.put(_SingleLevelFunction, 'apply', _look_into, _apply, classmethod)
+        swaps.put(torch.jit.ScriptFunction, '__call__', _whole)
+        # Asks who calls it.
+        swaps.put_for_all(vars(builtins), 'isinstance', passes_for)
+        yield swaps
+
+
+def wrap_functions(swaps: Swaps, names: dict[str, Any]) -> None:
+    """Lets code with these global names record PyG's graph functions as a whole."""
+    for name, value in list(names.items()):
+        if id(value) in _BY_ID:
+            swaps.put(names, name, _traceable)
 
 
 _SIZE = torch.Size
@@ -124,15 +113,23 @@ class _Context:
     set_materialize_grads = save_for_backward
 
 
-def _look_into(cls: Any, *args: Any, **kwargs: Any) -> Any:
+def _apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    return super(_SingleLevelFunction, cls).apply(*args, **kwargs)
+
+
+def _look_into(apply: Any) -> Any:
     """Looks into functions with gradients of their own, which PyTorch would hand to
     code that takes tensors only, and crash.
     """
-    if not find_traced((args, kwargs)):
-        return super(_SingleLevelFunction, cls).apply(*args, **kwargs)
-    if cls.setup_context is not torch.autograd.Function.setup_context:
-        return cls.forward(*args, **kwargs)
-    return cls.forward(_Context(len(args)), *args, **kwargs)
+
+    def traced(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if not find_traced((args, kwargs)):
+            return apply(cls, *args, **kwargs)
+        if cls.setup_context is not torch.autograd.Function.setup_context:
+            return cls.forward(*args, **kwargs)
+        return cls.forward(_Context(len(args)), *args, **kwargs)
+
+    return traced
 
 
 def _unwrapped(unwrap: Any) -> Any:
@@ -176,16 +173,21 @@ def _unchecked(call: Any) -> Any:
     return traced
 
 
-def _traceable(function: Any, kind: str = 'call_function') -> Any:
+def _traceable(function: Any, target: Any = None) -> Any:
+    kind = 'call_function' if target is None else 'call_method'
+
     @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
         found = find_traced((args, kwargs))
         if not found:
             return function(*args, **kwargs)
-        target = function if kind == 'call_function' else function.__name__
-        return found[0].tracer.create_proxy(kind, target, args, kwargs)
+        return found[0].tracer.create_proxy(kind, target or function, args, kwargs)
 
     return traced
+
+
+def _traceable_method(method: Any) -> Any:
+    return _traceable(method, method.__name__)
 
 
 def with_type_of(

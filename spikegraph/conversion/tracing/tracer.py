@@ -22,7 +22,8 @@ from spikegraph.calls.call import (
 )
 from spikegraph.calls.errors import ExampleError, UserError, ValueAsked
 from spikegraph.calls.outputs import FORM, take_apart
-from spikegraph.calls.wrappers import full_precision, plain_copy
+from spikegraph.calls.swapping import Swaps
+from spikegraph.calls.wrappers import MODULE_CALLS, full_precision, plain_copy
 from spikegraph.conversion.operations.rules import is_leaf, rule_for
 from spikegraph.conversion.tracing.examples import example_call
 from spikegraph.conversion.tracing.message_passing import call_traced, can_trace
@@ -31,12 +32,15 @@ from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.conversion.tracing.questions import Questions
 from spikegraph.conversion.tracing.recorder import Recorder, Recording
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
-from spikegraph.conversion.tracing.symbolic import traceable_functions
+from spikegraph.conversion.tracing.symbolic import (
+    traceable_functions,
+    wrap_functions,
+)
 from spikegraph.network.naming import module_of
 from spikegraph.nn import SpikingTwin
 
-# Tracing replaces functions and methods of torch for all threads.
-_LOCK = threading.RLock()
+# What other threads find, while PyTorch's tracer replaces these for all.
+_MODULE = {name: vars(nn.Module)[name] for name in ('__call__', '__getattr__')}
 
 
 class _Tracer(Recorder):
@@ -64,6 +68,8 @@ class _Tracer(Recorder):
         self.call = call
         self.whole: dict[nn.Module, str] = {}  # Layers that cannot be looked into.
         self.inside: list[nn.Module] = []  # Layers whose twins are being traced.
+        self.swaps = Swaps()  # Entered by who traces.
+        self._wrapped: set[int] = set()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m) and (m in self.whole or not can_trace(m))
@@ -83,7 +89,11 @@ class _Tracer(Recorder):
             given[name] = self.argument(name, (), value)
 
         def forward() -> Any:
-            with Recording(self):
+            with Swaps() as swaps, Recording(self):
+                for name, ours in _MODULE.items():
+                    swaps.put(
+                        nn.Module, name, partial(_same, vars(nn.Module)[name]), ours
+                    )
                 first, rest = split_arguments(root, given)
                 out, self.form = take_apart(root_fn(root, *first, **rest))
             return out
@@ -98,6 +108,11 @@ class _Tracer(Recorder):
             return forward(*args, **kwargs)  # An example, or another network.
         if any(type(p) is Traced for p in m._parameters.values()):
             return forward(*args, **kwargs)  # With weights that were lent to it.
+        self.wrap_functions(m)
+        with self.on_examples():
+            given, m = m, self.layers.own(m)
+        if m is not given:
+            forward = partial(_MODULE['__call__'], m)
         try:
             with self.on_examples():  # Twins take parameters as they are.
                 twin, rule = self.layers.twin_of(m)
@@ -136,6 +151,13 @@ class _Tracer(Recorder):
             if twin in self.whole:
                 out.node.meta['why_whole'] = self.whole[twin]
         return out
+
+    def wrap_functions(self, module: nn.Module) -> None:
+        """Lets what a module calls record PyG's graph functions as a whole."""
+        names = getattr(module.forward, '__globals__', {})
+        if id(names) not in self._wrapped:
+            self._wrapped.add(id(names))
+            wrap_functions(self.swaps, names)
 
     def check_features(self) -> None:
         """Raises ``ValueError`` if there are no numbers that could be features."""
@@ -237,12 +259,13 @@ def _trace(
     tracer = _Tracer(layers, questions, numbers, spec, call)
     try:
         with (
-            _LOCK,
-            traceable_functions(),
+            MODULE_CALLS,
+            traceable_functions() as tracer.swaps,
             full_precision(),
-            numbers.in_place(),
             torch.no_grad(),
         ):
+            numbers.put_in_place(tracer.swaps)
+            tracer.wrap_functions(model)
             try:
                 graph = tracer.trace(model)
             finally:
@@ -279,6 +302,10 @@ def _trace(
     drop_unread_inputs(graph)
     network.recompile()
     return network, tracer.specification()
+
+
+def _same(value: Any, _: Any) -> Any:
+    return value
 
 
 def _place_of(error: Exception) -> str:

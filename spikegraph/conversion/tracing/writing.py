@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spikegraph.conversion.tracing.proxies import Traced, map_values
 from spikegraph.network.functions import set_items, write_copy
+from spikegraph.network.naming import called
 
 IN_PLACE = {
     operator.iadd: operator.add,
@@ -99,4 +100,4 @@ def may_be_a_copy(value: Traced) -> bool:
     while value._view is not None:
         nodes.append(value._view.node)
         value = value._view.source
-    return any(getattr(n.target, '__name__', n.target) in _COPIES for n in nodes)
+    return any(getattr(called(n), '__name__', called(n)) in _COPIES for n in nodes)

@@ -60,10 +60,9 @@ class CosineCoefficients(AttentionCoefficients):
 
     def score(self, x: Tensor, *, source: Tensor, target: Tensor) -> Tensor:
         """See AGNN."""
-        self.width = x.size(1)
         unit = F.normalize(x, p=2.0, dim=-1)
         return self.beta * (unit[target] * unit[source]).sum(-1, keepdim=True)
 
-    def macs_per_score(self) -> int:
+    def macs_per_score(self, *features: Any) -> int:
         """A dot product and two norms, at most once for each edge."""
-        return 3 * self.width
+        return 3 * features[0].size(1)

@@ -73,8 +73,8 @@ class AttentionCoefficients(Analog):
         """
         raise NotImplementedError
 
-    def macs_per_score(self) -> int:
-        """The multiply-accumulates of one score."""
+    def macs_per_score(self, *features: Any) -> int:
+        """The multiply-accumulates of one score of these features."""
         raise NotImplementedError
 
     def forward(
@@ -84,9 +84,10 @@ class AttentionCoefficients(Analog):
         scores = self.score(*features, source=source, target=target)
         return softmax(scores, target, num_nodes=num_targets)
 
-    def macs(self, *args: Any) -> int:
+    def macs(self, source: Tensor, target: Tensor, num: int, *features: Any) -> int:
         """Those of the scores, an exponential and a division for each."""
-        return self(*args).numel() * (self.macs_per_score() + 2)
+        scores = self.score(*features, source=source, target=target)
+        return scores.numel() * (self.macs_per_score(*features) + 2)
 
 
 def merge_heads(out: Tensor, heads: int, concat: bool) -> Tensor:

@@ -126,6 +126,6 @@ class GATCoefficients(AttentionCoefficients):
             score = score + (edge.view(shape) * self.att_edge).sum(-1)
         return F.leaky_relu(score, self.negative_slope)
 
-    def macs_per_score(self) -> int:
+    def macs_per_score(self, *features: Any) -> int:
         """Two dot products of a head's width, at most once for each edge."""
         return 2 * self.att_src.size(-1)

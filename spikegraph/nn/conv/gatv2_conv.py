@@ -65,6 +65,6 @@ class GATv2Coefficients(AttentionCoefficients):
         total = F.leaky_relu(total, self.negative_slope)
         return (total.view(-1, *self.att.shape[1:]) * self.att).sum(-1)
 
-    def macs_per_score(self) -> int:
+    def macs_per_score(self, *features: Any) -> int:
         """A dot product of a head's width, and its leaky ReLU."""
         return 2 * self.att.size(-1)

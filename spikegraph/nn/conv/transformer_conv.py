@@ -100,6 +100,6 @@ class TransformerCoefficients(AttentionCoefficients):
         product = (query[target] * keys).view(-1, self.heads, self.out_channels)
         return product.sum(dim=-1) / math.sqrt(self.out_channels)
 
-    def macs_per_score(self) -> int:
+    def macs_per_score(self, *features: Any) -> int:
         """A dot product of a head's width."""
         return self.out_channels

@@ -13,6 +13,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
+from spikegraph.calls.deprecation import takes_old_order
 from spikegraph.measurement import peak_memory
 from spikegraph.running.model import SpikingModel
 from spikegraph.zoo.datasets import GraphDataset, ImageDataset
@@ -27,15 +28,16 @@ BATCH_SIZE, CALIBRATION_BATCHES, MEASURED_BATCHES = 128, 8, 4
 CALIBRATION_IMAGES = 1020
 
 
+@takes_old_order(SpikingModel, 'model', 'snn', 'data')
 @torch.no_grad()
-def evaluate(model: nn.Module, snn: SpikingModel, data: Data) -> dict[str, float]:
+def evaluate(snn: SpikingModel, data: Data, model: nn.Module) -> dict[str, float]:
     r"""Compares a network with its spiking twin on the test nodes.
 
     Args:
-        model (torch.nn.Module): The ANN, in evaluation mode.
         snn (SpikingModel): The converted network.
         data (torch_geometric.data.Data): The graph, with :obj:`y` and
             :obj:`test_mask`.
+        model (torch.nn.Module): The ANN, in evaluation mode.
 
     Returns:
         Dict[str, float]: ``ann_accuracy``, ``snn_accuracy`` and ``agreement``
@@ -68,16 +70,17 @@ def _compare(ann_out: Tensor, snn_out: Tensor, y: Tensor) -> dict[str, float]:
     }
 
 
+@takes_old_order(SpikingModel, 'model', 'snn', 'dataset', 'progress')
 @torch.no_grad()
 def evaluate_images(
-    model: nn.Module, snn: nn.Module, dataset: ImageDataset, progress: bool = False
+    snn: nn.Module, dataset: ImageDataset, model: nn.Module, progress: bool = False
 ) -> dict[str, float]:
     r"""Compares a network with its spiking twin on the test images.
 
     Args:
-        model (torch.nn.Module): The ANN, in evaluation mode.
         snn (SpikingModel): The converted network.
         dataset (ImageDataset): The images.
+        model (torch.nn.Module): The ANN, in evaluation mode.
         progress (bool, optional): Whether a bar is shown.
             (default: :obj:`False`)
 
@@ -101,16 +104,17 @@ def evaluate_images(
     return _compare(outs[0], outs[1], dataset.test_y)
 
 
+@takes_old_order(SpikingModel, 'model', 'snn', 'dataset', 'progress')
 def evaluate_graphs(
-    model: nn.Module, snn: nn.Module, dataset: GraphDataset, progress: bool = False
+    snn: nn.Module, dataset: GraphDataset, model: nn.Module, progress: bool = False
 ) -> dict[str, float]:
     r"""Compares a network with its spiking twin on the test graphs, in the metric
     of the dataset.
 
     Args:
-        model (torch.nn.Module): The ANN, in evaluation mode.
         snn (SpikingModel): The converted network.
         dataset (GraphDataset): The graphs.
+        model (torch.nn.Module): The ANN, in evaluation mode.
         progress (bool, optional): Whether a bar is shown.
             (default: :obj:`False`)
 

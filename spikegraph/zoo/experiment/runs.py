@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -50,7 +49,7 @@ def run_experiment(
     mirror: bool | None = None,
     per: Unit | None = None,
     on_progress: Callable[[Experiment], object] | None = None,
-    progress: bool = True,
+    progress: bool = False,
 ) -> Experiment:
     """Trains networks on a dataset, converts them, and finds what that cost.
 
@@ -85,7 +84,7 @@ def run_experiment(
         on_progress (callable, optional): Called after every seed with the
             experiment so far, so that an interrupt loses no finished one.
             (default: :obj:`None`)
-        progress (bool, optional): Whether bars are shown. (default: :obj:`True`)
+        progress (bool, optional): Whether bars are shown. (default: :obj:`False`)
 
     Returns:
         Experiment: The runs.
@@ -125,7 +124,7 @@ def run_sweep(
     mirror: bool | None = None,
     per: Unit | None = None,
     on_progress: Callable[[Sweep], object] | None = None,
-    progress: bool = True,
+    progress: bool = False,
 ) -> Sweep:
     """Converts the same networks with every number of steps and every base.
 
@@ -258,7 +257,6 @@ def run_conversion(
     memory of a forward pass of each network is measured, too.
     """
     model = trained.model
-    bar = partial(tqdm, desc='Converting', leave=False) if progress else iter
     calibration: Any
     if isinstance(dataset, (GraphDataset, ImageDataset)):
         calibration = calibration_batches(dataset, mirror)
@@ -266,7 +264,7 @@ def run_conversion(
     else:
         calibration, measured = dataset.data, [dataset.data]
     start = time.perf_counter()
-    snn = convert(model, calibration, config, bar)
+    snn = convert(model, calibration, config, progress)
     seconds = {
         'training': trained.seconds,
         'conversion': time.perf_counter() - start,
@@ -279,13 +277,13 @@ def run_conversion(
             'ann_forward': forward_memory(model, measured[0]),
             'snn_forward': forward_memory(snn, measured[0]),
         }
-    measurement = measure(model, snn, measured, per=per)
+    measurement = measure(snn, measured, model, per=per)
     if isinstance(dataset, GraphDataset):
-        found = evaluate_graphs(model, snn, dataset, progress)
+        found = evaluate_graphs(snn, dataset, model, progress)
     elif isinstance(dataset, ImageDataset):
-        found = evaluate_images(model, snn, dataset, progress)
+        found = evaluate_images(snn, dataset, model, progress)
     else:
-        found = evaluate(model, snn, dataset.data)
+        found = evaluate(snn, dataset.data, model)
     metrics = {
         **found,
         'spikes_per_neuron': measurement.spikes_per_neuron,

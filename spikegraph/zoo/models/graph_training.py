@@ -27,7 +27,7 @@ def train_graph_model(
     task: str,
     score: Callable[[Tensor, Tensor], float],
     seed: int = 0,
-    progress: bool = True,
+    progress: bool = False,
 ) -> dict[str, float]:
     r"""Trains a model from scratch, in place, and leaves it in evaluation mode,
     with the parameters of the epoch that was best on the validation graphs.
@@ -48,8 +48,7 @@ def train_graph_model(
         score (callable): Takes true and predicted values of all graphs.
         seed (int, optional): The seed of parameters, order and dropout. The
             global random state is left as it was. (default: :obj:`0`)
-        progress (bool, optional): If set to :obj:`False`, shows no progress
-            bar. (default: :obj:`True`)
+        progress (bool, optional): Whether a bar is shown. (default: :obj:`False`)
 
     Returns:
         dict[str, float]: The validation score of the best epoch

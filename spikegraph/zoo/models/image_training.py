@@ -24,7 +24,7 @@ def train_image_classifier(
     *,
     normalize: Callable[[Tensor], Tensor] = torch.Tensor.float,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool = False,
 ) -> dict[str, float]:
     r"""Trains a model from scratch, in place, and leaves it in evaluation mode.
 
@@ -43,8 +43,7 @@ def train_image_classifier(
             of images. (default: :meth:`torch.Tensor.float`)
         seed (int, optional): The seed of parameters, order and shifts. The
             global random state is left as it was. (default: :obj:`0`)
-        progress (bool, optional): If set to :obj:`False`, shows no progress
-            bar. (default: :obj:`True`)
+        progress (bool, optional): Whether a bar is shown. (default: :obj:`False`)
 
     Returns:
         dict[str, float]: The accuracy of the best epoch on the last tenth in

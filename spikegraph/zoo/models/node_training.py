@@ -19,7 +19,7 @@ def train_node_classifier(
     recipe: TrainingRecipe,
     *,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool = False,
 ) -> dict[str, float]:
     r"""Trains a model from scratch, in place, and leaves it in evaluation mode.
 
@@ -40,8 +40,7 @@ def train_node_classifier(
             of :meth:`TrainingRecipe.build_model`; here the model's own hold.
         seed (int, optional): The seed of parameters and dropout. The global
             random state is left as it was. (default: :obj:`0`)
-        progress (bool, optional): If set to :obj:`False`, shows no progress
-            bar. (default: :obj:`True`)
+        progress (bool, optional): Whether a bar is shown. (default: :obj:`False`)
 
     Returns:
         dict[str, float]: The accuracies on validation and test nodes in

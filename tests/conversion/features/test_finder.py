@@ -95,7 +95,7 @@ def test_features_are_told_from_structure(name):
         assert torch.allclose(simulate(snn, *each).output, snn(*each))
         for copied in (copy.deepcopy(snn), pickle.loads(pickle.dumps(snn))):
             assert torch.equal(copied(*each), snn(*each))
-    assert measure(model, snn, given).uncounted == []
+    assert measure(snn, given, model).uncounted == []
 
 
 def test_what_is_computed_in_front_is_listed():
@@ -289,7 +289,7 @@ def test_what_is_added_to_a_product_is_no_factor(add):
     assert list(snn.neurons) == ['input_h', 'relu', 'relu_1']
     assert snn.report.analog == {} and snn.report.preprocessed == []
     assert snn.report.logit_relative_error < 0.15
-    total = measure(model, snn, given).total
+    total = measure(snn, given, model).total
     assert total.ann_aggregation_macs == (6 + 8) * int(matrix.sum())
     assert total.ann_macs == 30 * (6 * 8 + 8 * 3)
     exact = AnalogReading(snn.network).run(snn.bind(*given))
@@ -313,7 +313,7 @@ def test_spikes_that_are_added_to_a_product_arrive():
     torch.manual_seed(0)
     given, model = (features(), torch.eye(30).roll(1, 0).double()), Bag().double()
     snn = convert(model, given, ConversionConfig(compensate=None))
-    total = measure(model, snn, given).total
+    total = measure(snn, given, model).total
     spikes = snn.spikes(*given).values()
     sent, fired = (int((s.spike_time != s.code.num_steps).sum()) for s in spikes)
     assert total.snn_macs == 0

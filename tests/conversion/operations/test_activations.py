@@ -270,7 +270,7 @@ def test_windows_take_three_comparisons(graph):
     for act, expected in ((nn.GELU(), 3), (nn.ELU(), 2), (nn.Sigmoid(), 1)):
         model = make(act)
         snn = convert(model, graph)
-        row = {row.name: row for row in measure(model, snn, graph).layers}['act']
+        row = {row.name: row for row in measure(snn, graph, model).layers}['act']
         waited = snn.spikes(graph)['act'].phase().int().clamp(max=15) + 1
         assert row.counts.comparisons == expected * int(waited.sum())
 

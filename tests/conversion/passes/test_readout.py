@@ -9,7 +9,7 @@ from spikegraph import ConversionConfig, PhaseCode, convert
 from spikegraph.conversion.fitting import calibration
 from spikegraph.conversion.fitting.calibration import _fit_population, _importance
 from spikegraph.conversion.fitting.codes import SortedValues
-from spikegraph.conversion.passes.whole import readout_weight
+from spikegraph.conversion.passes.graph import readout_weight
 from spikegraph.nn import PhaseNeuron
 
 

@@ -73,7 +73,7 @@ def check(model, call, per_channel=False):
     for name, spikes in snn.spikes(*call).items():
         assert torch.equal(simulation.spike_time[name], spikes.spike_time)
     assert torch.allclose(simulation.output, snn(*call), rtol=1e-9, atol=1e-9)
-    assert measure(model, snn, call).uncounted == []
+    assert measure(snn, call, model).uncounted == []
     return list(snn.neurons)
 
 

@@ -145,7 +145,7 @@ def test_other_numbers_of_graphs(converted, tmp_path):
     spikegraph.save(snn, tmp_path / 'network')
     again = spikegraph.load(tmp_path / 'network', Readout(model.pool).double())
     assert torch.equal(again(*OTHERS[1]), snn(*OTHERS[1]))
-    assert spikegraph.measure(model, snn, OTHERS[1]).uncounted == []
+    assert spikegraph.measure(snn, OTHERS[1], model).uncounted == []
 
 
 @torch.no_grad()

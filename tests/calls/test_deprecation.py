@@ -1,0 +1,47 @@
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+import spikegraph
+from spikegraph import convert
+from spikegraph.zoo import experiment, models
+
+NETWORK = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+@pytest.mark.parametrize('wrap', [iter, list])
+def test_a_callable_progress(wrap):
+    x = torch.randn(20, 6)
+    given = []
+    expected = convert(NETWORK, x)(x)
+    with pytest.warns(DeprecationWarning, match="pass 'progress=True'") as found:
+        snn = convert(NETWORK, x, progress=lambda v: given.append(v) or wrap(v))
+    assert [warning.filename for warning in found] == [__file__]
+    assert len(given) == 1 and torch.equal(snn(x), expected)
+
+
+def test_bars(capfd):
+    x = torch.randn(20, 6)
+    snn = convert(NETWORK, x)
+    spikegraph.predict(snn, [x])
+    assert capfd.readouterr() == ('', '')
+    spikegraph.predict(convert(NETWORK, x, progress=True), [x], progress=True)
+    out, err = capfd.readouterr()
+    assert out == '' and 'Converting' in err and 'Inference' in err
+
+
+def test_options_are_the_same_everywhere():
+    """The same default, and the spiking network first."""
+    places = (spikegraph, experiment, models)
+    functions = [getattr(p, name) for p in places for name in p.__all__]
+    found = 0
+    for function in filter(inspect.isfunction, functions):
+        names = inspect.signature(function).parameters
+        if 'progress' in names:
+            found += 1
+            assert names['progress'].default is False, function
+        if 'snn' in names:
+            assert next(iter(names)) == 'snn', function
+    assert found >= 5
