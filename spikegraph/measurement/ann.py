@@ -13,7 +13,7 @@ from spikegraph.calls.wrappers import plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks
 from spikegraph.measurement.operations import OperationCounter
-from spikegraph.measurement.roles import PRODUCTS
+from spikegraph.network.ops import Count, count_of
 
 _OURS = ('products', 'pools', 'neurons', 'gates', 'factors', 'relays')
 _FIELDS = (
@@ -149,7 +149,7 @@ class _Watch:
         """Where an operation is counted that runs now."""
         place = self.stack[-1]
         number = self.numbers.get(place, 0)
-        if name in PRODUCTS:
+        if count_of(name) is Count.PRODUCT:
             self.numbers[place] = number + 1
         row = self.finder.find(*place, number)
         return self.found.setdefault(row, Counts())
