@@ -5,14 +5,13 @@ a time.
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch_geometric.nn.aggr import Aggregation
 
+from spikegraph.network.ops import is_call
 from spikegraph.nn import PhaseNeuron, SpikeGate
 
 
@@ -137,5 +136,4 @@ def run_network_as_ann(
 
 def is_sum(node: fx.Node) -> bool:
     """Whether a node adds two others up, as they are."""
-    is_add = node.target in (operator.add, torch.add, 'add')
-    return is_add and not node.kwargs and len(node.all_input_nodes) == 2
+    return is_call(node, 'add') and not node.kwargs and len(node.all_input_nodes) == 2

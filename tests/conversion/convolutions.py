@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph import ConversionConfig, SpikingModel, convert, simulate
-from spikegraph.conversion.operations.refusals import REFUSALS
+from spikegraph.conversion.operations.refusals import REASONS
 from spikegraph.network.interpretation import run_network_as_ann
+from spikegraph.network.ops import op_for
 from tests.conversion.zoo import randomize
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'convolutions.md'
@@ -481,7 +482,8 @@ def rows_of(
     for name in names:
         groups: dict[tuple[str, str], list[str]] = {}
         if name in NOT_TRIED:
-            reason = REFUSALS.get(getattr(pyg_nn, name, None))
+            op = op_for(getattr(pyg_nn, name, None))
+            reason = '' if op is None else REASONS[op.why]
             note = NOT_TRIED[name] + (f'; {reason}' if reason else '')
             lines.append(f'| `{name}` | | {REFUSED if reason else MISSING} | {note} |')
             continue

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikegraph.calls.call import CallSpec
+from spikegraph.conversion.operations.kinds import ReadOut
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.network.functions import check_answer
 from spikegraph.network.interpretation import is_input, is_sum
@@ -19,6 +20,7 @@ from spikegraph.network.naming import (
     module_of,
     operation_of,
 )
+from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import (
     DegreeFactor,
     GraphFilter,
@@ -75,7 +77,8 @@ def ask_for_sizes(network: fx.GraphModule) -> None:
     values: indices that are expanded as features are, above all, stay indices.
     """
     for node in list(network.graph.nodes):
-        name = getattr(node.target, '__name__', node.target)
+        op = op_of(node)
+        name = '' if op is None else op.name
         if name not in _SHAPED_AS or len(node.args) != 2 or node.kwargs:
             continue
         x, like = node.args
@@ -92,7 +95,7 @@ def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
         if node.op == 'call_method' and node in signals:  # May not be contiguous.
             node.target = 'reshape' if node.target == 'view' else node.target
         rule = rule_for(operation_of(network, node)) if node in signals else None
-        if rule is not None and rule.kind == 'identity':
+        if rule is not None and rule.is_removed:
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.erase_node(node)
 
@@ -183,7 +186,7 @@ def readout_weight(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
         if user.op == 'output':
             return layer.weight
         rule = rule_for(operation_of(network, user))
-        if rule is None or rule.kind != 'readout':
+        if not isinstance(rule, ReadOut):
             return None
     return None
 
@@ -315,10 +318,8 @@ def moves_rows(user: fx.Node, node: fx.Node) -> bool:
 
 def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
     if user.op != 'call_module':
-        if user.target is getattr:
-            return user.args[1] in ('dtype', 'device')
         asks = user.target is check_answer and user.args[1] == 'length'
-        return asks or (user.op == 'call_method' and user.target == 'size')
+        return asks or is_call(user, 'size', 'dtype', 'device')
     module = module_of(network, user)
     return isinstance(module, (SpikingLayer, SpikeGate))
 

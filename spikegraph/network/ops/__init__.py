@@ -5,6 +5,7 @@ import spikegraph.network.ops.table  # noqa: F401
 from spikegraph.network.ops.counting import MOVES, TAPS, Count
 from spikegraph.network.ops.op import (
     ARRANGED,
+    BILINEAR,
     Meaning,
     Op,
     add_ops,
@@ -12,6 +13,7 @@ from spikegraph.network.ops.op import (
     count_of,
     factors_of_product,
     is_call,
+    means,
     op_for,
     op_named,
     op_of,
@@ -20,6 +22,7 @@ from spikegraph.network.ops.op import (
 
 __all__ = [
     'ARRANGED',
+    'BILINEAR',
     'MOVES',
     'TAPS',
     'Count',
@@ -30,6 +33,7 @@ __all__ = [
     'count_of',
     'factors_of_product',
     'is_call',
+    'means',
     'op_for',
     'op_named',
     'op_of',

@@ -219,6 +219,12 @@ def factors_of_product(name: str) -> tuple[int, int]:
     return op.first_factor, op.first_factor + 1
 
 
+def means(node: Any, *meanings: Meaning) -> bool:
+    """Whether a node calls an operation of one of some meanings."""
+    op = op_of(node)
+    return op is not None and op.meaning in meanings
+
+
 def all_ops() -> Collection[Op]:
     """All rows, in order."""
     return dict.fromkeys(_OPS.values()).keys()
