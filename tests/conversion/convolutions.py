@@ -452,8 +452,9 @@ def reason_in(message: str) -> str:
     what, _, reason = (reason or message).partition(': ')
     name, _, kind = what.partition(' (')
     where = '' if name in ("'layer'",) else f'{what.replace("layer.", "")}: '
-    for remedy in ('. Add a rule', '. Replace it,', '. Control flow', '. Read only'):
-        reason = reason.split(remedy)[0]
+    remedies = ('Add a rule', 'Replace it,', 'Control flow', 'Read only', 'Choose an')
+    for remedy in remedies:
+        reason = reason.split(f'. {remedy}')[0]
     return f'{where}{reason}'.replace('|', r'\|').replace('\n', ' ').strip()
 
 

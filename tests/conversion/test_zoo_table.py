@@ -69,7 +69,7 @@ def test_refusals_name_path_type_reason_and_remedy(outcomes):
             if path in modules:
                 assert type(modules[path]).__name__ == kind, message
             remedies = (
-                f"Add a rule with '@register_rule({kind})' or pass 'ConversionConfig(allow_",
+                f"Add a rule with '@register_rule({kind})' or pass 'ConversionConfig(",
                 f'give a subclass of {kind} with it a rule of its own',
             )
             assert any(remedy in message for remedy in remedies)

@@ -43,7 +43,10 @@ MOVES = {
 # What tells where a tensor lies, and shows its values to whoever looks there.
 _MEMORY = {'data_ptr', 'storage', 'untyped_storage', 'const_data_ptr'}
 # What Python writes as 'x += 1'.
-AUGMENTED = ['add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'pow', 'and', 'or', 'xor', 'matmul']
+AUGMENTED = (
+    *('add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'pow', 'and', 'or', 'xor'),
+    'matmul',
+)
 _UNREAD = ('logging', 'warnings')  # What these write is for people.
 _isinstance = isinstance
 _OWN = (
