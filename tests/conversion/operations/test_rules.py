@@ -56,7 +56,6 @@ CONVERT = {
     'indices of its length': lambda h: h.index_select(
         0, torch.ones_like(h[:, 0], dtype=torch.long)
     ),
-    'method of a class': lambda h: Tensor.add(h, 1),
     'another name': lambda h: torch.true_divide(torch.multiply(h, 2), 3),
     'maximum of signals': lambda h: torch.maximum(h, h.roll(1, 0)),
     'maximum of a number': lambda h: torch.maximum(h, torch.zeros_like(h)),
@@ -64,7 +63,7 @@ CONVERT = {
 REFUSED = {
     'it divides by a signal': lambda h: 1 / (2 + h.relu()),
     'it fills a tensor with a signal': lambda h: torch.full_like(h, h.sum()),
-    'it rounds': lambda h: h.to(torch.int32).to(h.dtype),
+    'it rounds': lambda h: h + h.sum(0, True, dtype=torch.int64),
     'it multiplies two signals': lambda h: h.relu() * h.roll(1, 0),
     'by the statistics of the batch': lambda h: F.batch_norm(
         h, None, None, training=True
