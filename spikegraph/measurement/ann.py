@@ -14,10 +14,10 @@ from spikegraph.calls.wrappers import own_modules, plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, Marks, tensors_in
 from spikegraph.measurement.operations import OperationCounter
-from spikegraph.measurement.roles import PRODUCTS
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.network import Network
+from spikegraph.network.ops import Count, count_of
 from spikegraph.nn import Analog, Operation, SpikingAffine
 from spikegraph.running.model import SpikingModel
 
@@ -160,7 +160,7 @@ class _Watch:
         """Where an operation is counted that runs now."""
         place = self.stack[-1]
         number = self.numbers.get(place, 0)
-        if name in PRODUCTS:
+        if count_of(name) is Count.PRODUCT:
             self.numbers[place] = number + 1
         row = self.finder.find(*place, number)
         return self.found.setdefault(row, Counts())

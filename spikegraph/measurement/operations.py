@@ -24,21 +24,9 @@ from spikegraph.measurement.fan_out import (
     summed_rows,
 )
 from spikegraph.measurement.marks import Mark, Marks, strongest
-from spikegraph.measurement.roles import (
-    FREE,
-    GATHERS,
-    MEANS,
-    MIXES,
-    MOVES,
-    NORMS,
-    PAIRS,
-    PRODUCTS,
-    SCALINGS,
-    SHAPES,
-    SUMS_OF_ROWS,
-    TAPS,
-    TOTALS,
-)
+from spikegraph.network.ops import MOVES, TAPS, Count, count_of, factors_of_product
+
+_INDEXED = (Count.GATHER, Count.LOOKUP)
 
 
 class OperationCounter(TorchDispatchMode):
@@ -74,16 +62,17 @@ class OperationCounter(TorchDispatchMode):
         kind = strongest(marks)
         if changes and kind == 'signal':
             self._note_zeros(args[0])
-        picked = name in GATHERS and _takes_rows_of_weights(marks)
+        count = count_of(name)
+        picked = count in _INDEXED and _takes_rows_of_weights(marks)
         kind = 'signal' if picked else kind
         out = func(*args, **kwargs)
-        if name in SHAPES or not inputs:
+        if count is Count.SHAPE or not inputs:
             if self.follows and _is_tensor(out) and out.is_floating_point():
                 if out.layout == torch.strided:
                     self.marks[out] = Mark('constant', no_spikes(out))
             return out
         mark = Mark(kind)
-        if kind == 'constant' and name in MOVES and marks[0].arrivals is not None:
+        if kind == 'constant' and count in MOVES and marks[0].arrivals is not None:
             mark = Mark(kind, self.arrivals.moved(func, name, args, kwargs, changes))
         if kind == 'signal':
             mark = self._count(func, name, args, kwargs, out, marks, changes)
@@ -119,48 +108,49 @@ class OperationCounter(TorchDispatchMode):
         marks: list[Mark],
         changes: bool,
     ) -> Mark:
-        counts, mark = self.counts(name), Mark('signal')
-        if name in PRODUCTS:
-            found = self._count_product(counts, args, *PRODUCTS[name])
-            if PRODUCTS[name][0] == 1:
+        counts, mark, count = self.counts(name), Mark('signal'), count_of(name)
+        if count is Count.PRODUCT:
+            factors = factors_of_product(name)
+            found = self._count_product(counts, args, *factors)
+            if factors[0] == 1:
                 found = self._count_added(counts, args[0], kwargs, out, found)
             return replace(mark, arrivals=found)
-        elif name in PAIRS:
+        elif count is Count.PAIRS:
             self._count_pairs(counts, name, args)
-        elif name == 'convolution':
+        elif count is Count.CONVOLUTION:
             self._count_convolution(counts, args, out)
-        elif name in SUMS_OF_ROWS or (name == 'index_put' and _accumulates(args)):
+        elif count is Count.ROWS or (count is Count.WRITE and _accumulates(args)):
             return self._count_rows(counts, func, name, args, kwargs)
-        elif name in MIXES:
+        elif count is Count.MIX:
             counts.ann_multiplications += out.numel()
             counts.scalings += out.numel()
             counts.adds += out.numel()
             return replace(mark, arrivals=self.arrivals.mixed(name, args, kwargs))
-        elif name in SCALINGS or name == 'neg':
+        elif count in (Count.SCALING, Count.NEGATION):
             return self._count_scaling(counts, name, args, out)
-        elif name in ('add', 'sub', 'rsub'):
+        elif count is Count.SUM:
             return self._count_sum(counts, args, kwargs, out)
-        elif name in NORMS:
+        elif count is Count.NORM:
             counts.ann_multiplications += args[0].numel()
             counts.scalings += args[0].numel()
             counts.adds += args[0].numel()
-        elif name in TAPS:
+        elif count is Count.INTERPOLATION:
             self._count_interpolation(counts, func, args, kwargs, out, TAPS[name])
-        elif name in MEANS:
+        elif count is Count.MEAN:
             counts.adds += num_summed(name, args, kwargs, out)
             if name == 'mean':
                 found = self.arrivals.averaged(func, args, kwargs)
                 return replace(mark, arrivals=found)
-        elif name in TOTALS:
+        elif count is Count.TOTAL:
             if not self.marks[args[0]].met:
                 counts.adds += num_summed(name, args, kwargs, out)
             found = self.arrivals.moved(func, name, args, kwargs, changes)
             return replace(mark, arrivals=found)
-        elif name in ('masked_fill', 'index_fill', 'fill', 'zero', 'where'):
+        elif count is Count.MASK:
             return replace(mark, arrivals=self.arrivals.masked(name, args))
-        elif name in MOVES or name in GATHERS:
+        elif count in MOVES or count is Count.LOOKUP:
             return self._move(func, name, args, kwargs, changes)
-        elif name not in FREE and torch.Tag.pointwise not in func.tags:
+        elif count is not Count.FREE and torch.Tag.pointwise not in func.tags:
             if not self._count_probed(counts, func, args, kwargs):
                 self.uncounted.append(name)
         return mark
@@ -196,7 +186,7 @@ class OperationCounter(TorchDispatchMode):
     ) -> Mark:
         first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
         swaps = _swaps(name, args)
-        gathered = first.gathered or (name in GATHERS)
+        gathered = first.gathered or (count_of(name) in _INDEXED)
         arrivals = self.arrivals.moved(func, name, args, kwargs, changes)
         swapped = first.swapped ^ swaps
         return replace(
@@ -322,7 +312,7 @@ class OperationCounter(TorchDispatchMode):
         return Mark('signal', self.arrivals.summed(func, name, args, kwargs))
 
     def _count_scaling(self, counts: Counts, name: str, args: Any, out: Any) -> Mark:
-        if name == 'neg':
+        if count_of(name) is Count.NEGATION:
             return replace(self.marks[args[0]], scaled=None)
         marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
         if self._meets_weights(name, args, marks, out):

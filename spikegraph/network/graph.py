@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import fx
 
+from spikegraph.network.ops import is_call
 from spikegraph.network.roles import Role
 
 
@@ -168,5 +167,4 @@ def called(node: Any) -> Any:
 
 def is_sum(node: Any) -> bool:
     """Whether a node adds two others up, as they are."""
-    is_add = called(node) in (operator.add, torch.add, 'add')
-    return is_add and not node.kwargs and len(node.all_input_nodes) == 2
+    return is_call(node, 'add') and not node.kwargs and len(node.all_input_nodes) == 2

@@ -21,12 +21,11 @@ from spikegraph.network.functions import check_answer
 from spikegraph.network.graph import Node, called
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.network import Network
+from spikegraph.network.ops import Meaning, means
 
 _MOST_KEPT = 4  # Companions of a graph, such as edge weights.
 _KNOWN = ('torch', 'torch_geometric', 'spikegraph', '_operator', 'builtins')
 _RANDOM = ('rand', 'bernoulli', 'dropout', 'multinomial', 'normal_', 'sampling')
-_SIZES = ('size', 'dim', 'numel')
-_ATTRIBUTES = ('dtype', 'device', 'shape')
 _PLAIN = (int, float, str, torch.dtype, torch.device, type(None))
 
 
@@ -177,9 +176,7 @@ def _asks(node: Node) -> bool:
     """Whether a node reads a size or a type of another one only."""
     if not node.args or not isinstance(node.args[0], Node):
         return False
-    if node.op == 'call_method':
-        return called(node) in _SIZES
-    return called(node) is getattr and node.args[1] in _ATTRIBUTES
+    return means(node, Meaning.SIZE) and node.target is not check_answer
 
 
 def _is_view(node: Node) -> bool:

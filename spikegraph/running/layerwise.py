@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
@@ -15,6 +13,7 @@ from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency, propagate
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import run_node
+from spikegraph.network.ops import op_for
 from spikegraph.nn import (
     DegreeFactor,
     EarliestNeighbor,
@@ -27,17 +26,6 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel
 
-_ROW_WISE = {
-    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
-    *(torch.add, torch.sub, torch.mul, torch.div, 'add', 'sub', 'mul', 'div'),
-    *(torch.sigmoid, 'sigmoid', values_of),
-}
-# Row-wise along the columns only: where the dimension is given, and its default.
-_ALONG: dict[Any, tuple[int, int | None]] = {
-    **dict.fromkeys((F.log_softmax, F.softmax, 'log_softmax', 'softmax'), (1, None)),
-    **dict.fromkeys((torch.log_softmax, torch.softmax), (1, None)),
-    F.normalize: (2, 1),
-}
 _COLUMNS = (-1, 1, None)
 
 
@@ -144,14 +132,15 @@ class _Layerwise:
             return fixed and not member
         if isinstance(target, (nn.Softmax, nn.LogSoftmax)):
             return target.dim in _COLUMNS
+        op = op_for(target)
         if isinstance(target, nn.Module):
             known = (PhaseNeuron, EarliestSpike, SpikingLinear, nn.BatchNorm1d)
-            return isinstance(target, known)
-        if target in (torch.cat, *_ALONG):
-            position, default = _ALONG.get(target, (1, 0))
+            return isinstance(target, known) or (op is not None and op.by_rows)
+        if op is not None and op.along is not None:
+            position, default = op.along
             given = (*node.args, *[default] * 3)[position]
             return node.kwargs.get('dim', given) in _COLUMNS
-        return target in _ROW_WISE
+        return op is not None and op.by_rows
 
     def run(self, progress: bool) -> Any:
         goals = [n for n in self.nodes if n.role.fires]

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph import ConversionConfig, SpikingModel, convert, simulate
-from spikegraph.conversion.operations.refusals import REFUSALS
+from spikegraph.conversion.operations.refusals import REASONS
 from spikegraph.network.interpreter import AnalogReading
+from spikegraph.network.ops import op_for
 from tests.conversion.zoo import randomize
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'convolutions.md'
@@ -451,8 +452,9 @@ def reason_in(message: str) -> str:
     what, _, reason = (reason or message).partition(': ')
     name, _, kind = what.partition(' (')
     where = '' if name in ("'layer'",) else f'{what.replace("layer.", "")}: '
-    for remedy in ('. Add a rule', '. Replace it,', '. Control flow', '. Read only'):
-        reason = reason.split(remedy)[0]
+    remedies = ('Add a rule', 'Replace it,', 'Control flow', 'Read only', 'Choose an')
+    for remedy in remedies:
+        reason = reason.split(f'. {remedy}')[0]
     return f'{where}{reason}'.replace('|', r'\|').replace('\n', ' ').strip()
 
 
@@ -481,7 +483,8 @@ def rows_of(
     for name in names:
         groups: dict[tuple[str, str], list[str]] = {}
         if name in NOT_TRIED:
-            reason = REFUSALS.get(getattr(pyg_nn, name, None))
+            op = op_for(getattr(pyg_nn, name, None))
+            reason = '' if op is None else REASONS[op.why]
             note = NOT_TRIED[name] + (f'; {reason}' if reason else '')
             lines.append(f'| `{name}` | | {REFUSED if reason else MISSING} | {note} |')
             continue

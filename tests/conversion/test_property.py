@@ -11,7 +11,9 @@ import torch_geometric.nn as pyg_nn
 from torch import nn
 
 from spikegraph import ConversionConfig, convert, simulate
-from spikegraph.conversion.operations.activations import CLAMPS, FUNCTIONS
+from spikegraph.conversion.operations.activations import (
+    is_activation,
+)
 from spikegraph.network.interpreter import AnalogReading
 from spikegraph.nn import ACTIVATIONS, PhaseNeuron
 from tests.conversion.zoo import randomize
@@ -271,7 +273,7 @@ def remaining_activations(network):
                 if inside and not isinstance(module, PhaseNeuron):
                     found.append(node)
         elif node.op in ('call_function', 'call_method'):
-            if node.target in FUNCTIONS or node.target in CLAMPS:
+            if is_activation(network, node):
                 found.append(node)
     return found
 

@@ -68,9 +68,11 @@ def test_refusals_name_path_type_reason_and_remedy(outcomes):
         if path.rpartition('.')[0] in modules and ' in ' not in message.split(':')[0]:
             if path in modules:
                 assert type(modules[path]).__name__ == kind, message
-            assert (
-                f"@register_rule({kind})' or pass 'ConversionConfig(allow_" in message
+            remedies = (
+                f"Add a rule with '@register_rule({kind})' or pass 'ConversionConfig(",
+                f'give a subclass of {kind} with it a rule of its own',
             )
+            assert any(remedy in message for remedy in remedies)
         else:  # A function inside a layer.
             assert f' in layer ({name}): ' in message, message
             assert (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, field
 
 import torch
@@ -14,22 +13,21 @@ from spikegraph.conversion.features.gains import take_gains_apart
 from spikegraph.conversion.features.learned import GRAPH_NAMES, Learned, is_table
 from spikegraph.conversion.features.sources import makes_current, values_weighted
 from spikegraph.conversion.operations.activations import is_activation
+from spikegraph.conversion.operations.kinds import Norm, rounds, tracks_statistics
 from spikegraph.conversion.operations.probing import is_affine_function
-from spikegraph.conversion.operations.rules import BILINEAR, is_affine_call, rule_for
-from spikegraph.conversion.passes.products import PRODUCTS, factors_of, shape_of
+from spikegraph.conversion.operations.rules import (
+    reads_shape,
+    rule_at,
+    rule_for,
+)
+from spikegraph.conversion.passes.products import factors_of, shape_of
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
-    called,
     describe,
     module_of,
 )
+from spikegraph.network.ops import BILINEAR, Meaning, means
 from spikegraph.nn import SpikeGate, SpikingLayer, SpikingTwin
-
-_MAXIMA = {  # Gates, exactly.
-    *('max', 'amax', 'min', 'amin', 'maximum', 'minimum', torch.max, torch.amax),
-    *(torch.min, torch.amin, torch.maximum, torch.minimum),
-}
-_QUOTIENTS = {operator.truediv, torch.div, 'div'}
 
 
 @dataclass
@@ -112,7 +110,7 @@ class _Finder:
         return not is_square and is_table(self.network, node)
 
     def _look_behind(self, node: fx.Node) -> None:
-        before = [] if self._is_metadata(node) else node.all_input_nodes
+        before = [] if reads_shape(node) else node.all_input_nodes
         features = frozenset().union(*(self.behind[n] for n in before))
         self.behind[node] = features | ({node} & self.inputs)
         is_weighted = any(n in self.weighted for n in before)
@@ -128,15 +126,9 @@ class _Finder:
         if is_own and self.constant.issuperset(node.all_input_nodes):
             self.constant.add(node)
         elif is_weighted:  # Weights that are gathered are still weights.
-            multiplies = node.op == 'call_module' or called(node) in PRODUCTS
+            multiplies = node.op == 'call_module' or means(node, Meaning.CONTRACTION)
             if multiplies or features or any(n in self.made for n in before):
                 self.made.add(node)
-
-    def _is_metadata(self, node: fx.Node) -> bool:
-        if called(node) is getattr and node.args[1] in ('T', 'mT', 'data', 'values'):
-            return False
-        rule = None if node.op == 'call_module' else rule_for(called(node))
-        return rule is not None and rule.kind == 'metadata'
 
     def _is_parameter(self, node: fx.Node) -> bool:
         return str(node.target) in self.network._parameters
@@ -173,7 +165,7 @@ class _Finder:
 
     def _multiplies(self, node: fx.Node, sent: frozenset[fx.Node]) -> bool:
         """Whether an operation multiplies two values of inputs that are sent."""
-        if called(node) not in BILINEAR or node in self.weighted or self._ends(node):
+        if not means(node, *BILINEAR) or node in self.weighted or self._ends(node):
             return False
         return sum(bool(self.behind[n] & sent) for n in factors_of(node)) > 1
 
@@ -215,23 +207,21 @@ class _Finder:
         moving = self._moving(node)
         if node.op not in ('call_function', 'call_method') or not moving:
             return False
-        if self._ends(node) or self._is_metadata(node):
+        if self._ends(node) or reads_shape(node):
             return False
         if any(n in self.early and not self.is_number(n) for n in moving):
             return True  # Of such as a mask, or what sorts.
-        if called(node) in _MAXIMA:
-            return False
-        rule = rule_for(called(node))
+        rule = rule_at(node)
         if rule is None:
             return not is_affine_function(node, lambda _: moving)
-        if is_activation(self.network, node):
+        if rule.is_open or is_activation(self.network, node):
             return False
-        if rule.kind == 'readout' or not is_affine_call(node.args, dict(node.kwargs)):
+        if rule.on_values or rounds(node.args, dict(node.kwargs)):
             return True
         factors = [n for n in factors_of(node) if n in moving]
         same = [n for n in factors if self.behind[n] & self.behind[factors[0]]]
-        is_product = called(node) in BILINEAR and len(same) > 1
-        below = node.args[1:2] if called(node) in _QUOTIENTS else ()
+        is_product = means(node, *BILINEAR) and len(same) > 1
+        below = node.args[1:2] if means(node, Meaning.QUOTIENT) else ()
         is_product |= node in self.multiplied
         return is_product or any(n in moving for n in below)
 
@@ -243,9 +233,9 @@ class _Finder:
         if self._ends(node) or is_activation(self.network, node):
             return False
         rule = node.meta.get('rule') or rule_for(module)
-        if rule is not None and rule.kind == 'norm':
-            return getattr(module, 'running_mean', None) is None
-        return rule is None or rule.kind in ('refused', 'readout', 'attention')
+        if isinstance(rule, Norm):
+            return not tracks_statistics(module)
+        return rule is None or rule.on_values
 
     def _moving(self, node: fx.Node) -> list[fx.Node]:
         leaves = pytree.tree_leaves((node.args, node.kwargs))
@@ -268,7 +258,7 @@ class _Finder:
 
     def reads_value(self, user: fx.Node, node: fx.Node) -> bool:
         """Whether an operation is of the network, and reads more than a shape."""
-        return user not in self.early and not self._is_metadata(user)
+        return user not in self.early and not reads_shape(user)
 
     def is_feature(self, source: fx.Node) -> bool:
         """Whether a value ends up as the first argument of a layer, in an activation
@@ -287,9 +277,7 @@ class _Finder:
                         return True
                 elif user.op == 'output':
                     return True
-                elif not self._is_metadata(user) and not self._is_beside(
-                    user, node, source
-                ):
+                elif not reads_shape(user) and not self._is_beside(user, node, source):
                     seen.add(user)
                     queue.append(user)
         return False
@@ -297,7 +285,7 @@ class _Finder:
     def _is_beside(self, user: fx.Node, node: fx.Node, source: fx.Node) -> bool:
         """Whether a value only multiplies features."""
         factors = factors_of(user)
-        if called(user) not in BILINEAR or node not in factors:
+        if not means(user, *BILINEAR) or node not in factors:
             return False
         is_argument = node is source and node.op == 'placeholder'
         if is_argument and str(node.target) in GRAPH_NAMES:
@@ -313,7 +301,7 @@ class _Finder:
         shape, against = shape_of(node), shape_of(other)
         if shape is None or against is None:
             return False
-        if called(user) in PRODUCTS:  # A square matrix times features.
+        if means(user, Meaning.CONTRACTION):  # A square matrix times features.
             is_square = len(shape) >= 2 and shape[-1] == shape[-2]
             first = factors_of(user)[0] is node
             return is_square and (first or against[-1:] != against[-2:-1])

@@ -6,19 +6,18 @@ from collections.abc import Mapping
 
 import torch
 from torch import fx
-from torch_geometric.utils import scatter
 
 from spikegraph.conversion.features.sources import is_weight
-from spikegraph.conversion.operations.rules import BILINEAR, rule_for
-from spikegraph.conversion.passes.products import PRODUCTS, contraction_of, shape_of
-from spikegraph.network.naming import called, module_of
+from spikegraph.conversion.operations.rules import reads_shape
+from spikegraph.conversion.passes.products import contraction_of, shape_of
+from spikegraph.network.naming import module_of
+from spikegraph.network.ops import BILINEAR, Meaning, is_call, means
 from spikegraph.nn import SpikingLayer
 
 GRAPH_NAMES = ('adj', 'adj_t', 'edge_index')
-_SUMS = {  # Over neighbours, or members of groups.
-    *(scatter, 'index_add', torch.index_add, 'scatter_add', torch.scatter_add),
-    *('scatter_reduce', torch.scatter_reduce, 'index_put', torch.index_put),
-}
+_SUMS = (  # Over neighbours, or members of groups.
+    *('scatter', 'index_add', 'scatter_add', 'scatter_reduce', 'index_put'),
+)
 
 
 class Learned:
@@ -59,7 +58,7 @@ class Learned:
                 is_constant &= not any(True for _ in module.parameters())
         if is_constant and shape_of(node) is not None:
             self.constant.add(node)
-            if called(node) not in PRODUCTS and self.plain.issuperset(tensors):
+            if not means(node, Meaning.CONTRACTION) and self.plain.issuperset(tensors):
                 self.plain.add(node)
 
     def find(self) -> dict[fx.Node, set[fx.Node]]:
@@ -101,15 +100,15 @@ class Learned:
             if not is_first:
                 return 'ends'
             return 'features' if is_layer else 'passes'
-        if user.op == 'output' or self._is_metadata(user):
+        if user.op == 'output' or reads_shape(user):
             return 'ends'
         others = [n for n in user.all_input_nodes if n is not node]
         others = [n for n in others if not _is_plain_number(n)]
-        if called(user) not in PRODUCTS:
+        if not means(user, Meaning.CONTRACTION):
             others = [n for n in others if n not in self.constant]
             if not all(map(self._is_structure, others)):
                 return 'ends'
-            return 'features' if called(user) in _SUMS else 'passes'
+            return 'features' if is_call(user, *_SUMS) else 'passes'
         found = contraction_of(user)
         if found is None or found.added is node or len(others) != 1:
             return 'ends'
@@ -134,20 +133,14 @@ class Learned:
         is_graph = node.op == 'placeholder' and str(node.target) in GRAPH_NAMES
         return is_graph or not self.behind.get(node)
 
-    def _is_metadata(self, node: fx.Node) -> bool:
-        if called(node) is getattr and node.args[1] in ('T', 'mT', 'data'):
-            return False
-        rule = rule_for(called(node))
-        return rule is not None and rule.kind == 'metadata'
-
     def _takes_along(self, user: fx.Node) -> bool:
         """Whether an operation may join features with what has been made of them, as
         a mean over layers does.
         """
         calls = user.op in ('call_function', 'call_method')
-        if not calls or user in self.plain or called(user) in BILINEAR:
+        if not calls or user in self.plain or means(user, *BILINEAR):
             return False
-        return not self._is_metadata(user)
+        return not reads_shape(user)
 
     def name_of(self, node: fx.Node) -> str:
         """The name of a parameter, or of what is made of several."""
@@ -169,21 +162,16 @@ def _is_plain_number(node: fx.Node) -> bool:
 
 def is_table(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a matrix is read as features are: by a layer, or times parameters."""
-    users = [u for u in node.users if not _asks(u)]
+    users = [u for u in node.users if not reads_shape(u)]
     return bool(users) and all(_reads_table(network, user, node) for user in users)
-
-
-def _asks(user: fx.Node) -> bool:
-    rule = None if user.op == 'call_module' else rule_for(called(user))
-    return rule is not None and rule.kind == 'metadata'
 
 
 def _reads_table(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
     if user.op == 'call_module':
         is_layer = isinstance(module_of(network, user), SpikingLayer)
         return is_layer and user.args[:1] == (node,)
-    if called(user) in ('to_dense', 'coalesce'):
-        return called(user) == 'to_dense' or is_table(network, user)
+    if is_call(user, 'to_dense', 'coalesce'):
+        return is_call(user, 'to_dense') or is_table(network, user)
     found = contraction_of(user)
     if found is None or found.a is not node or not isinstance(found.b, fx.Node):
         return False

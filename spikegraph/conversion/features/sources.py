@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 from torch import fx
 
 from spikegraph.conversion.operations.activations import is_activation
-from spikegraph.conversion.operations.rules import BILINEAR, rule_for
+from spikegraph.conversion.operations.rules import reads_shape, rule_for
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
-    called,
     describe,
     is_input,
     module_of,
 )
+from spikegraph.network.ops import BILINEAR, means
 from spikegraph.nn import PhaseNeuron, SpikeGate
 
 
@@ -28,7 +27,7 @@ def values_weighted(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
         module = module_of(network, node)
         has_weights = any(True for _ in module.parameters())
         return inputs[:1] if has_weights and rule_for(module) is not None else []
-    if called(node) in BILINEAR and any(is_weight(network, n) for n in inputs):
+    if means(node, *BILINEAR) and any(is_weight(network, n) for n in inputs):
         return inputs
     return []
 
@@ -52,7 +51,7 @@ def inputs_behind(node: fx.Node) -> list[str]:
         value = queue.pop()
         if value.op == 'placeholder':
             names.add(str(value.target))
-        elif value.op == 'call_module' or not _reads_shape(value):
+        elif value.op == 'call_module' or not reads_shape(value):
             queue += [n for n in value.all_input_nodes if n not in seen]
             seen.update(value.all_input_nodes)
     return sorted(names)
@@ -109,28 +108,9 @@ def activations_on_weights(
     return found
 
 
-def _reads_shape(node: fx.Node) -> bool:
-    rule = rule_for(called(node))
-    return rule is not None and rule.kind == 'metadata'
-
-
-def reads_out(node: fx.Node) -> bool:
-    """Whether an operation may follow the last layer."""
-    rule = None if node.op == 'call_module' else rule_for(called(node))
-    kinds = ('readout', 'metadata', 'identity')
-    return called(node) is operator.getitem or (rule is not None and rule.kind in kinds)
-
-
-def ends(node: fx.Node) -> bool:
-    """Whether only read-outs follow, no layer and no activation."""
-    return all(
-        user.op == 'output' or (reads_out(user) and ends(user)) for user in node.users
-    )
-
-
 def makes_current(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node makes currents of indices, as embeddings do."""
     if node.op != 'call_module':
         return False
     rule = rule_for(module_of(network, node))
-    return rule is not None and rule.kind == 'source'
+    return rule is not None and rule.makes_current

@@ -4,54 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
+from spikegraph.conversion.operations.refusals import ARGUMENT, BOUND, EMPTY, SLOPE
 from spikegraph.kernels.copying import deepcopy
-from spikegraph.network.naming import called
+from spikegraph.network.ops import op_of
 from spikegraph.nn import ACTIVATIONS
 from spikegraph.nn.activation import check_activation
 
 Activation = Literal['relu', 'identity'] | nn.Module
 
-# The module that takes the same arguments as a function or method.
-FUNCTIONS: dict[Any, type[nn.Module]] = {
-    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, 'relu'), nn.ReLU),
-    F.relu6: nn.ReLU6,
-    **dict.fromkeys((F.hardtanh, F.hardtanh_), nn.Hardtanh),
-    **dict.fromkeys((F.leaky_relu, F.leaky_relu_), nn.LeakyReLU),
-    **dict.fromkeys((F.elu, F.elu_), nn.ELU),
-    **dict.fromkeys((F.celu, torch.celu, torch.celu_), nn.CELU),
-    **dict.fromkeys((F.selu, torch.selu, torch.selu_), nn.SELU),
-    **dict.fromkeys((torch.prelu, 'prelu'), nn.PReLU),
-    F.gelu: nn.GELU,
-    F.silu: nn.SiLU,
-    F.mish: nn.Mish,
-    F.hardswish: nn.Hardswish,
-    **dict.fromkeys((torch.tanh, torch.tanh_, 'tanh'), nn.Tanh),
-    **dict.fromkeys((torch.sigmoid, torch.sigmoid_, 'sigmoid'), nn.Sigmoid),
-    F.hardsigmoid: nn.Hardsigmoid,
-    F.softplus: nn.Softplus,
-    F.logsigmoid: nn.LogSigmoid,
-    F.softsign: nn.Softsign,
-    F.softshrink: nn.Softshrink,
-    **dict.fromkeys((torch.hardshrink, 'hardshrink'), nn.Hardshrink),
-    F.tanhshrink: nn.Tanhshrink,
-}
-# Which bounds their arguments give.
-CLAMPS: dict[Any, tuple[str, ...]] = {
-    **dict.fromkeys((torch.clamp, torch.clamp_, 'clamp'), ('min', 'max')),
-    **dict.fromkeys((torch.clip, torch.clip_, 'clip'), ('min', 'max')),
-    **dict.fromkeys((torch.clamp_min, torch.clamp_min_, 'clamp_min'), ('min',)),
-    **dict.fromkeys((torch.clamp_max, torch.clamp_max_, 'clamp_max'), ('max',)),
-}
-
 
 def is_activation(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node with a rule can be a population."""
     if node.op != 'call_module':
-        return called(node) in FUNCTIONS or called(node) in CLAMPS
+        op = op_of(node)
+        return op is not None and (bool(op.bounds) or op.module in ACTIVATIONS)
     module = network.get_submodule(str(node.target))
     return isinstance(module, tuple(ACTIVATIONS))
 
@@ -68,15 +36,17 @@ def activation_of(network: fx.GraphModule, node: fx.Node) -> Activation:
         return _checked(deepcopy(module))
     arguments = node.args[1:]
     options = {name: v for name, v in node.kwargs.items() if name != 'input'}
-    if called(node) in CLAMPS:
-        bounds = dict(zip(CLAMPS[node.target], arguments, strict=False)) | options
+    op = op_of(node)
+    assert op is not None
+    if op.bounds:
+        bounds = dict(zip(op.bounds, arguments, strict=False)) | options
         return _clamp(bounds.get('min'), bounds.get('max'))
-    module_type = FUNCTIONS[node.target]
+    module_type: Any = op.module
     if module_type is nn.PReLU:
         return _prelu(network, *arguments, **options)
     for value in (*arguments, *options.values()):
         if isinstance(value, fx.Node):
-            raise ValueError('one of its arguments is computed, and no fixed number')
+            raise ValueError(ARGUMENT)
     return _checked(module_type(*arguments, **options))
 
 
@@ -103,19 +73,19 @@ def _clamp(low: Any, high: Any) -> Activation:
     for value in (low, high):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not is_number:
-            raise ValueError('one of its bounds is computed, and no fixed number')
+            raise ValueError(BOUND)
     if low == 0 and high is None:
         return 'relu'
     low = -float('inf') if low is None else float(low)
     high = float('inf') if high is None else float(high)
     if not low < high:
-        raise ValueError(f'its bounds {low:g} and {high:g} leave no values between')
+        raise ValueError(EMPTY.format(low, high))
     return nn.Hardtanh(low, high)
 
 
 def _prelu(network: fx.GraphModule, weight: Any) -> nn.Module:
     if not (isinstance(weight, fx.Node) and weight.op == 'get_attr'):
-        raise ValueError('its slope is computed, and no parameter of the model')
+        raise ValueError(SLOPE)
     value: Any = network
     for name in str(weight.target).split('.'):
         value = getattr(value, name)

@@ -1,32 +1,23 @@
-"""Which rule an operation goes by in the very way that it is called."""
+"""A call as its rule sees it."""
 
 from __future__ import annotations
 
 import inspect
-import operator
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import fx
+from torch import fx, nn
 from torch.utils import _pytree as pytree
-from torch_geometric.utils import scatter
 
-from spikegraph.conversion.features.sources import ends, way_to_declare
+from spikegraph.conversion.features.sources import way_to_declare
 from spikegraph.conversion.operations.activations import is_activation
-from spikegraph.conversion.operations.reasons import BESIDE, TRACKED
-from spikegraph.conversion.operations.rules import (
-    BILINEAR,
-    FILLS,
-    Rule,
-    is_affine_call,
-    rule_for,
-)
+from spikegraph.conversion.operations.kinds import Refused, Rule, rounds
+from spikegraph.conversion.operations.refusals import BESIDE
+from spikegraph.conversion.operations.rules import ends, rule_at, rule_for
 from spikegraph.conversion.passes.gates import values_compared
 from spikegraph.conversion.passes.products import factors_of
-from spikegraph.conversion.tracing.proxies import ATTRIBUTES
 from spikegraph.network.naming import (
-    called,
     module_of,
     name_of,
     place_of,
@@ -34,113 +25,108 @@ from spikegraph.network.naming import (
 from spikegraph.nn import Analog, SpikeGate, SpikingLayer
 
 
-class CallRules:
-    """The rules of operations, and why there is none for some calls.
+@dataclass(frozen=True)
+class Call:
+    """A call of an operation, among what is known of a network so far.
 
     Args:
         network (torch.fx.GraphModule): The traced network.
-
-    Attributes:
-        signals (Set[torch.fx.Node]): Values on their way to a membrane.
-        fixed (Set[torch.fx.Node]): Those among them that no spike changes.
-        refusal (str): Why the last operation had no rule, empty if nothing is known.
+        node (torch.fx.Node): The call.
+        signals (Collection[torch.fx.Node]): Values on their way to a membrane.
+        fixed (Collection[torch.fx.Node]): Those among them that no spike changes.
     """
 
-    def __init__(self, network: fx.GraphModule) -> None:
-        self.network = network
-        self.signals: set[fx.Node] = set()
-        self.fixed: set[fx.Node] = set()
-        self.refusal = ''
+    network: fx.GraphModule
+    node: fx.Node
+    signals: Collection[fx.Node]
+    fixed: Collection[fx.Node]
 
-    def rule_of(self, node: fx.Node) -> Rule | None:
-        """The rule for this very call, or None where its arguments forbid it."""
-        if node.op == 'call_module':
-            return self._module_rule(node)
-        rule = rule_for(called(node))
+    def rule(self) -> Rule:
+        """The rule that the call goes by; :class:`Refused` if there is none."""
+        if self.node.op != 'call_module':
+            rule = rule_at(self.node)
+        elif isinstance(self.module, (SpikingLayer, SpikeGate)):
+            rule = rule_for(self.module)
+        else:
+            rule = self.node.meta.get('rule') or rule_for(self.module)
+            rule = None if isinstance(self.module, Analog) else rule
         if rule is None:
-            return self._allow_max(node)
-        if called(node) in FILLS and self._moving((node.args[1:], node.kwargs)):
-            self.refusal = 'it fills a tensor with a signal'
-            return None
-        if rule.kind == 'metadata' and node.args[1:] in (('T',), ('mT',)):
-            return Rule('affine')
-        if rule.kind == 'metadata' and node.args[1:] in (('values',), ('data',)):
-            return Rule('affine')  # Of a maximum, or the tensor itself.
-        if called(node) is getattr and node.args[1] not in (*ATTRIBUTES, 'layout'):
-            return None
-        if called(node) is scatter and self._moving((node.args, node.kwargs)):
-            self.refusal = 'it scatters along another dimension, or by products'
-            return None
-        if called(node) is F.batch_norm:
-            bound = inspect.signature(F.batch_norm).bind(*node.args, **node.kwargs)
-            given = bound.arguments
-            if given['running_mean'] is None or given.get('training', False):
-                self.refusal = 'it normalises by the statistics of the batch'
-                return None
-        factors = self._moving(factors_of(node))
-        if called(node) in BILINEAR and len(factors) > 1:
-            way = way_to_declare(self.network, factors)
-            self.refusal = f'it multiplies two signals{way}'
-            return None
-        if not is_affine_call(node.args, dict(node.kwargs)):
-            self.refusal = 'it rounds'
-            return None
-        if called(node) in (operator.truediv, torch.div, 'div'):
-            if self._moving((node.args[1:], node.kwargs.get('other'))):
-                self.refusal = 'it divides by a signal, which is not affine'
-                return None
-            return rule
-        if rule.kind == 'affine' and self._moves_index(node):
-            self.refusal = 'its index depends on signals'
-            return None
-        if rule.kind == 'identity' and node.kwargs.get('training', False):
-            raise ValueError(
-                f'Expected {name_of(self.network, node)} to be off in evaluation (got '
-                f"training=True{place_of(node, '; ')}); pass 'training=self.training'"
-            )
-        return self._allow_readout(node, rule)
+            return Refused()
+        is_module = self.node.op == 'call_module' and not isinstance(rule, Refused)
+        if is_module and self.moving((self.args[1:], self.kwargs)):
+            return Refused(reason=BESIDE)
+        return rule.allow(self)
 
-    def _module_rule(self, node: fx.Node) -> Rule | None:
-        module = module_of(self.network, node)
-        rule = node.meta.get('rule') or rule_for(module)
-        if isinstance(module, (SpikingLayer, SpikeGate)):
-            rule = Rule('affine')
-        if isinstance(module, Analog):
-            return None
-        if rule is not None and rule.kind in ('refused', 'attention'):
-            self.refusal = rule.reason
-            return None
-        if rule is not None and self._moving((node.args[1:], node.kwargs)):
-            self.refusal = BESIDE
-            return None
-        if rule is not None and rule.kind == 'norm':
-            if getattr(module, 'running_mean', None) is None:
-                self.refusal = TRACKED
-                return None
-            return rule
-        return self._allow_readout(node, rule)
+    def moving(self, value: Any) -> list[fx.Node]:
+        """See :func:`moving`."""
+        return moving(value, self.signals, self.fixed)
 
-    def _moves_index(self, node: fx.Node) -> bool:
-        is_index = called(node) is operator.getitem or 'select' in str(node.target)
-        return is_index and bool(self._moving(node.args[1:]))
+    @property
+    def module(self) -> nn.Module:
+        """The module that is called."""
+        return module_of(self.network, self.node)
 
-    def _allow_readout(self, node: fx.Node, rule: Rule | None) -> Rule | None:
-        if rule is not None and rule.kind == 'readout' and not ends(node):
-            return Rule('activation') if is_activation(self.network, node) else None
-        return rule
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments by position."""
+        return self.node.args
 
-    def _allow_max(self, node: fx.Node) -> Rule | None:
-        values = values_compared(node)
-        signals = [n for n in values if isinstance(n, fx.Node) and n in self.signals]
-        return Rule('affine') if values and len(signals) == len(values) else None
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return dict(self.node.kwargs)
 
-    def _inputs(self, node: fx.Node) -> list[fx.Node]:
-        return [n for n in node.all_input_nodes if n in self.signals]
+    def bound_arguments(self) -> dict[str, Any]:
+        """All arguments of a function by name."""
+        signature = inspect.signature(self.node.target)  # type: ignore[arg-type]
+        return signature.bind(*self.args, **self.kwargs).arguments
 
-    def _moving(self, value: Any) -> list[fx.Node]:
-        """The signals in an argument that depend on spikes; one that is there
-        twice counts twice.
-        """
-        leaves = pytree.tree_leaves(value)
-        nodes = [n for n in leaves if isinstance(n, fx.Node) and n in self.signals]
-        return [n for n in nodes if n not in self.fixed]
+    @property
+    def rounds(self) -> bool:
+        """Whether an argument says so, see :func:`rounds`."""
+        return self.node.op != 'call_module' and rounds(self.args, self.kwargs)
+
+    @property
+    def factors(self) -> list[fx.Node]:
+        """The signals that are multiplied."""
+        return self.moving(factors_of(self.node))
+
+    @property
+    def compares_signals(self) -> bool:
+        """Whether it takes the largest of several values, and all of them are sent."""
+        values = values_compared(self.node)
+        return bool(values) and all(
+            isinstance(value, fx.Node) and value in self.signals for value in values
+        )
+
+    @property
+    def ends(self) -> bool:
+        """Whether only read-outs follow."""
+        return ends(self.node)
+
+    @property
+    def is_activation(self) -> bool:
+        """Whether it can be a population."""
+        return is_activation(self.network, self.node)
+
+    def way_to_declare(self, factors: list[fx.Node]) -> str:
+        """How to say that a factor is no signal, if it may be none."""
+        return way_to_declare(self.network, factors)
+
+    def never_off(self) -> str:
+        """What to say of a dropout that evaluation does not turn off."""
+        return (
+            f'Expected {name_of(self.network, self.node)} to be off in evaluation (got '
+            f"training=True{place_of(self.node, '; ')}); pass 'training=self.training'"
+        )
+
+
+def moving(
+    value: Any, signals: Collection[fx.Node], fixed: Collection[fx.Node]
+) -> list[fx.Node]:
+    """The signals in an argument that depend on spikes; one that is there twice
+    counts twice.
+    """
+    leaves = pytree.tree_leaves(value)
+    nodes = [n for n in leaves if isinstance(n, fx.Node) and n in signals]
+    return [n for n in nodes if n not in fixed]

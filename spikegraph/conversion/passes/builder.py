@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import fx
@@ -20,11 +20,15 @@ from spikegraph.conversion.operations.activations import (
     Activation,
     activation_of,
 )
-from spikegraph.conversion.operations.allowing import CallRules
-from spikegraph.conversion.operations.explanation import describe_refusal, first_refused
+from spikegraph.conversion.operations.allowing import Call, moving
+from spikegraph.conversion.operations.kinds import Affine, Refused, Rule
 from spikegraph.conversion.operations.probing import find_formula, is_affine_function
-from spikegraph.conversion.operations.reasons import never_affine
-from spikegraph.conversion.operations.rules import Rule
+from spikegraph.conversion.operations.refusals import (
+    describe_refusal,
+    first_refused,
+    never_affine,
+)
+from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.conversion.passes.channels import set_channel_dims
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.identities import ask_for_sizes
@@ -37,10 +41,11 @@ from spikegraph.conversion.tracing.tracer import drop_unread_inputs
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import (
-    called,
     describe,
     module_of,
+    operation_of,
 )
+from spikegraph.network.ops import is_call
 from spikegraph.nn import (
     Analog,
     GraphFilter,
@@ -48,7 +53,7 @@ from spikegraph.nn import (
 )
 
 
-class Builder(CallRules):
+class Builder:
     """Turns a traced network into populations and spiking layers, node by node.
 
     Args:
@@ -63,7 +68,9 @@ class Builder(CallRules):
         spec: CallSpec,
         config: ConversionConfig,
     ) -> None:
-        super().__init__(network)
+        self.network = network
+        self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
+        self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
         self.graph = network.graph
         self.config = config
         self.structure = Structure(network, spec)
@@ -203,29 +210,39 @@ class Builder(CallRules):
             return
         if self._is_fixed_part(node):
             return
-        self.refusal = refusal_of(node, self._moving)
+        why = refusal_of(node, self._moving)
         self.signals.update(replace_pool(self.network, node, self._moving))
-        rule = self.rule_of(node)
+        rule = self._call(node).rule()
         activation: Activation = 'relu'
-        if rule is not None and rule.kind == 'activation':
+        if rule.stands_in:
             try:
                 activation = activation_of(self.network, node)
             except ValueError as error:
-                self.refusal, rule = str(error), None
-        if rule is None or self._is_open(node):
-            rule = self._find_out(node, rule)
-        if rule is None:
-            return
-        if rule.kind == 'metadata':
+                rule = Refused(reason=str(error))
+        found: Rule | None = rule
+        if isinstance(rule, Refused):
+            found = self._find_out(node, None, rule.reason or why)
+        elif self._is_open(node):
+            found = self._find_out(node, rule, why)
+        if found is None or found.reads_shape:
             return
         self.signals.add(node)
-        if not self._moving(node.all_input_nodes) and rule.kind != 'source':
+        if not self._moving(node.all_input_nodes) and not found.makes_current:
             self.fixed.add(node)
-        if rule.kind == 'activation':
+        if found.stands_in:
             self._stand_in(node, self._inputs(node)[0], activation)
             self.graph.erase_node(node)
 
-    def _find_out(self, node: fx.Node, rule: Rule | None) -> Rule | None:
+    def _call(self, node: fx.Node) -> Call:
+        return Call(self.network, node, self.signals, self.fixed)
+
+    def _inputs(self, node: fx.Node) -> list[fx.Node]:
+        return [n for n in node.all_input_nodes if n in self.signals]
+
+    def _moving(self, value: Any) -> list[fx.Node]:
+        return moving(value, self.signals, self.fixed)
+
+    def _find_out(self, node: fx.Node, rule: Rule | None, why: str) -> Rule | None:
         """Looks at what a function without a rule computes, by itself or together
         with those in front of it: something affine, or an activation. Until that is
         known it stays open.
@@ -234,9 +251,9 @@ class Builder(CallRules):
         may_be = rule is None and not is_known  # Samples may say otherwise.
         if may_be and is_affine_function(node, self._moving):
             self.probed.add(node)
-            return Rule('affine')
+            return Affine()
         if rule is None and node.op == 'call_module':  # No part of a formula.
-            self._leave_analog(node)
+            self._leave_analog(node, why)
             return None
         found = find_formula(self.network, node, self._moving)
         if found is not None:
@@ -246,7 +263,7 @@ class Builder(CallRules):
         self.open.add(node)
         if rule is None:
             self.signals.add(node)
-            self.refused[node] = self.refusal
+            self.refused[node] = why
         return rule
 
     def _is_fixed_part(self, node: fx.Node) -> bool:
@@ -254,7 +271,7 @@ class Builder(CallRules):
         a mask, which no signal changes.
         """
         seen = node.meta.get('example')
-        is_part = called(node) is operator.getitem and node.args[0] in self.probed
+        is_part = is_call(node, 'getitem') and node.args[0] in self.probed
         return is_part and isinstance(seen, Seen) and not seen.dtype.is_floating_point
 
     def _is_open(self, node: fx.Node) -> bool:
@@ -264,23 +281,27 @@ class Builder(CallRules):
         """Leaves analog, or refuses, what has turned out to be nothing else."""
         self.graph.eliminate_dead_code()
         nodes = set(self.graph.nodes)
-        for node, refusal in self.refused.items():
+        for node, why in self.refused.items():
             if node in nodes:
-                self.refusal = refusal
-                self._leave_analog(node)
+                self._leave_analog(node, why)
         for node in nodes:
             node.meta.pop('sample', None)
 
-    def _leave_analog(self, node: fx.Node) -> None:
+    def _leave_analog(self, node: fx.Node, why: str) -> None:
         if not self.config.allow_analog:
-            node, why = first_refused(node, self.refusal, self.refused)
-            raise NotImplementedError(describe_refusal(self.network, node, why))
+            node, why = first_refused(node, why, self.refused)
+            has_rule = not isinstance(self._known_rule(node), (Refused, type(None)))
+            refusal = describe_refusal(self.network, node, why, has_rule)
+            raise NotImplementedError(refusal)
         self.signals.add(node)
         if node.op == 'call_module' and isinstance(
             module_of(self.network, node), Analog
         ):
             self.fixed.add(node)  # Coefficients that spikes are weighted by.
         self.structure.analog[node.name] = describe(self.network, node)
+
+    def _known_rule(self, node: fx.Node) -> Rule | None:
+        return node.meta.get('rule') or rule_for(operation_of(self.network, node))
 
     def _stand_in(self, node: fx.Node, source: fx.Node, activation: Activation) -> None:
         """Lets whoever reads an operation read a population in its place."""

@@ -9,7 +9,6 @@ import operator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
@@ -21,20 +20,13 @@ from spikegraph.conversion.passes.products import (
     rank_of,
 )
 from spikegraph.network.naming import called, is_input, place
+from spikegraph.network.ops import Count, is_call, op_of
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 from spikegraph.nn.shift import MatrixShift
 
-_CONVOLUTIONS: dict[Any, type[nn.Module]] = {
-    **{F.conv1d: nn.Conv1d, F.conv2d: nn.Conv2d, F.conv3d: nn.Conv3d},
-    **{torch.conv1d: nn.Conv1d, torch.conv2d: nn.Conv2d, torch.conv3d: nn.Conv3d},
-    F.conv_transpose1d: nn.ConvTranspose1d,
-    F.conv_transpose2d: nn.ConvTranspose2d,
-    F.conv_transpose3d: nn.ConvTranspose3d,
-}
 _OPTIONS = ('stride', 'padding', 'dilation', 'groups')
 _TRANSPOSED_OPTIONS = ('stride', 'padding', 'output_padding', 'groups', 'dilation')
-_CHAINS = (torch.linalg.multi_dot, torch.chain_matmul)
 
 
 def canonicalise(structure: Structure, signals: set[fx.Node]) -> None:
@@ -54,7 +46,7 @@ def canonicalise(structure: Structure, signals: set[fx.Node]) -> None:
         found = contraction_of(node)
         if found is not None:
             builder.replace_product(node, found)
-        elif called(node) in _CONVOLUTIONS:
+        elif is_convolution(node):
             builder.replace_convolution(node)
     structure.network.graph.eliminate_dead_code()
 
@@ -204,8 +196,10 @@ class _Layers:
 
     def replace_convolution(self, node: fx.Node) -> None:
         """Makes a layer of a convolution with parameters."""
-        kind = _CONVOLUTIONS[node.target]
-        is_transposed = kind.__name__.startswith('ConvTranspose')
+        op = op_of(node)
+        assert op is not None
+        kind: Any = op.module
+        is_transposed = 'transpose' in op.name
         options = _TRANSPOSED_OPTIONS if is_transposed else _OPTIONS
         names = ('input', 'weight', 'bias', *options)
         given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
@@ -270,6 +264,12 @@ class _Layers:
                 user.replace_all_uses_with(before)
 
 
+def is_convolution(node: fx.Node) -> bool:
+    """Whether a node calls a convolution, whose weights are arguments."""
+    op = op_of(node)
+    return op is not None and op.count is Count.CONVOLUTION
+
+
 def ask_before_layers(network: fx.GraphModule) -> None:
     """Lets questions for the number of rows, or the type, ask what a layer reads, or
     what an input population encodes: it is the same, and the layer, or population,
@@ -284,12 +284,12 @@ def ask_before_layers(network: fx.GraphModule) -> None:
 
 
 def _asks_alike(network: fx.GraphModule, node: fx.Node, user: fx.Node) -> bool:
-    is_kind = called(user) is getattr and user.args[1] in ('dtype', 'device')
+    is_kind = is_call(user, 'dtype', 'device')
     if node.meta.get('population') and is_input(node):
-        return is_kind or called(user) == 'size'
+        return is_kind or is_call(user, 'size')
     if type(network.get_submodule(str(node.target))) is not SpikingLinear:
         return False
-    is_rows = called(user) == 'size' and user.args[1:] == (0,)
+    is_rows = is_call(user, 'size') and user.args[1:] == (0,)
     return (is_kind or is_rows) and rank_of(node) in (None, 2)
 
 
@@ -306,11 +306,11 @@ def swapped_of(node: fx.Node) -> fx.Node | None:
     if node.op not in ('call_function', 'call_method') or node.kwargs:
         return None
     rest: Any = node.args[1:]
-    is_swap = called(node) in ('t', torch.t) and not rest
-    is_swap |= called(node) is getattr and rest in (('T',), ('mT',))
-    if called(node) in ('transpose', torch.transpose, torch.swapaxes, 'swapaxes'):
+    is_swap = is_call(node, 't') and not rest
+    is_swap |= is_call(node, 'T')
+    if is_call(node, 'transpose', 'swapaxes'):
         is_swap = len(rest) == 2 and set(rest) in _last_two(node.args[0])
-    if called(node) in ('permute', torch.permute):
+    if is_call(node, 'permute'):
         is_swap = rest in ((1, 0), ((1, 0),), ([1, 0],))
     return node.args[0] if is_swap else None  # type: ignore[return-value]
 
@@ -324,7 +324,7 @@ def _last_two(value: Any) -> list[set[int]]:
 def _unchain(network: fx.GraphModule, signals: set[fx.Node]) -> None:
     """Takes products of several matrices one by one."""
     for node in list(network.graph.nodes):
-        if called(node) not in _CHAINS or node not in signals or node.kwargs:
+        if not is_call(node, 'multi_dot') or node not in signals or node.kwargs:
             continue
         factors = node.args[0] if len(node.args) == 1 else node.args
         if not isinstance(factors, (tuple, list)):

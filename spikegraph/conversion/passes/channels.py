@@ -6,30 +6,11 @@ import operator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import fx, nn
+from torch import fx
 
 from spikegraph.network.naming import operation_of
+from spikegraph.network.ops import ARRANGED, op_for
 from spikegraph.nn import EarliestInWindow, PhaseNeuron, SpikingConv, SpikingLayer
-
-_DIMENSIONS: dict[type[nn.Module], int] = {
-    **{nn.BatchNorm2d: 2, nn.BatchNorm3d: 3},
-    **{nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.AvgPool3d: 3},
-    **{nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3},
-}
-# These arrange or remove dimensions.
-_RESHAPING = {
-    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.mean),
-    *('flatten', 'view', 'reshape', 'permute', 'transpose', 'mean', 'unflatten'),
-    *(torch.sum, 'sum', torch.squeeze, 'squeeze', torch.unsqueeze, 'unsqueeze'),
-    *(torch.unflatten, torch.stack, torch.unbind, 'unbind', F.unfold, 'unfold'),
-    *(torch.movedim, torch.moveaxis, torch.swapaxes, torch.swapdims, torch.rot90),
-    *('movedim', 'moveaxis', 'swapaxes', 'swapdims', torch.t, 't', 'mT', 'T'),
-}
-_FUNCTIONS: dict[Any, int] = {
-    **{F.conv1d: 1, F.conv2d: 2, F.conv3d: 3},
-    **{F.conv_transpose1d: 1, F.conv_transpose2d: 2, F.conv_transpose3d: 3},
-}
 
 
 def set_channel_dims(network: fx.GraphModule) -> None:
@@ -75,10 +56,9 @@ def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
         return -1 - operation.num_dims
     if isinstance(operation, SpikingLayer) and operation.weight is not None:
         return -1
-    if type(operation) in _DIMENSIONS:
-        return -1 - _DIMENSIONS[type(operation)]
-    if not isinstance(operation, nn.Module) and operation in _FUNCTIONS:
-        return -1 - _FUNCTIONS[operation]
+    op = op_for(operation)
+    if op is not None and op.channels:
+        return -1 - op.channels
     return -1 if _reshapes(node, operation) else None
 
 
@@ -87,8 +67,8 @@ def _reshapes(node: fx.Node, operation: Any) -> bool:
     if operation is operator.getitem:
         index = node.args[1] if isinstance(node.args[1], tuple) else ()
         return any(i is None or isinstance(i, (int, fx.Node)) for i in index)
-    is_module = isinstance(operation, (nn.Flatten, nn.Unflatten, nn.Unfold))
-    return is_module or operation in _RESHAPING
+    op = op_for(operation)
+    return op is not None and op.channels == ARRANGED
 
 
 def _moved_dim(node: fx.Node, dim: int) -> int | None:

@@ -11,11 +11,7 @@ from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.network.interpreter import run_node
-from spikegraph.network.naming import called
-
-# What makes a tensor of numbers, the same on every call.
-_FACTORIES = {torch.eye, torch.ones, torch.zeros, torch.full, torch.arange}
-_FACTORIES |= {torch.tensor, torch.as_tensor}
+from spikegraph.network.ops import Meaning, means
 
 
 class Constants:
@@ -73,12 +69,12 @@ class Constants:
         if node.op == 'call_module':
             module = self.network.get_submodule(str(node.target))
             rule = rule_for(module)
-            kept = rule is not None and rule.kind in ('identity', 'activation')
+            kept = rule is not None and (rule.is_removed or rule.stands_in)
             if not kept and not isinstance(module, nn.Identity):
                 return False
         inputs = node.all_input_nodes
         if not inputs:
-            return called(node) in _FACTORIES
+            return means(node, Meaning.FACTORY)
         return all(self._is_constant(n) for n in inputs)
 
 

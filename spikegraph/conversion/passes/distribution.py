@@ -4,7 +4,6 @@ that lets it act on spikes before these are summed up over neighbours.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
@@ -17,15 +16,12 @@ from spikegraph.conversion.passes.graph import (
 )
 from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.network.graph import is_sum
-from spikegraph.network.naming import called, keep_value, module_of, place_beside
+from spikegraph.network.naming import keep_value, module_of, place_beside
+from spikegraph.network.ops import is_call
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 
-_JOINS = (torch.cat, torch.concat, torch.concatenate)
-_DIFFERENCES = (operator.sub, torch.sub, torch.subtract, 'sub', 'subtract')
-# Of the values of one channel each, unless along channels.
-_RUNNING = (torch.cumsum, 'cumsum')
-_OVER_ROWS = (torch.sum, 'sum', torch.mean, 'mean', *_RUNNING)
+_OVER_ROWS = ('sum', 'mean', 'cumsum')  # Of one channel each, unless along channels.
 
 
 def distribute_linear(structure: Structure, signals: set[fx.Node]) -> None:
@@ -87,7 +83,7 @@ def _put_ahead(
     signals: set[fx.Node],
 ) -> bool:
     """Lets a layer read spikes where it read their running sums over rows."""
-    if called(before) not in _RUNNING or not _is_over_rows(before):
+    if not is_call(before, 'cumsum') or not _is_over_rows(before):
         return False
     source = before.all_input_nodes[0]
     if not source.meta.get('population'):
@@ -114,13 +110,13 @@ def _put_ahead(
 
 def _is_difference(node: fx.Node) -> bool:
     """Whether a node is another less a third one."""
-    is_known = called(node) in _DIFFERENCES and not node.kwargs
+    is_known = is_call(node, 'sub') and not node.kwargs
     return is_known and len(node.all_input_nodes) == len(node.args) == 2
 
 
 def _is_over_rows(node: fx.Node) -> bool:
     """Whether a node adds up the values of each channel by itself."""
-    if called(node) not in _OVER_ROWS or not node.all_input_nodes:
+    if not is_call(node, *_OVER_ROWS) or not node.all_input_nodes:
         return False
     rank = rank_of(node.args[0])
     dim: Any = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
@@ -138,7 +134,7 @@ def _parts(
         parts = [(n, 0, size) for n in node.all_input_nodes]
         same = all(_width(network, n) in (None, size) for n, _, _ in parts)
         return parts if same and _spike(network, node.all_input_nodes) else None
-    if called(node) not in _JOINS or not isinstance(node.args[0], (list, tuple)):
+    if not is_call(node, 'cat') or not isinstance(node.args[0], (list, tuple)):
         return None
     dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else 0)
     given: list[Any] = list(node.args[0])

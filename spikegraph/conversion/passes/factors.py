@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -15,16 +14,11 @@ from spikegraph.conversion.passes.graph import (
     count_calls,
 )
 from spikegraph.network.graph import is_sum
-from spikegraph.network.naming import called, module_of
+from spikegraph.network.naming import module_of
+from spikegraph.network.ops import is_call
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.shift import MemberShift
 
-_PRODUCTS: set[Any] = {operator.mul, torch.mul, torch.multiply, 'mul', 'multiply'}
-_QUOTIENTS: set[Any] = {operator.truediv, torch.div, torch.divide, torch.true_divide}
-_QUOTIENTS |= {'div', 'divide', 'true_divide'}
-_NEGATIVES = {operator.neg, torch.neg, torch.negative, 'neg', 'negative'}
-_SUMS = {operator.add, torch.add, 'add'}
-_DIFFERENCES = {operator.sub, torch.sub, torch.subtract, 'sub', 'subtract'}
 _OWN = (SpikingLinear, GraphFilter, SpikingConv)  # Not those derived from them.
 
 
@@ -79,11 +73,11 @@ class _Folder:
         if len(node.args) != 2 or node.kwargs:
             return False
         (a, b), sign = node.args, 1.0
-        if called(node) in _SUMS and b in self.signals:
+        if is_call(node, 'add') and b in self.signals:
             a, b = b, a
-        elif called(node) in _DIFFERENCES and a in self.signals:
+        elif is_call(node, 'sub') and a in self.signals:
             sign = -1.0
-        elif called(node) not in _SUMS:
+        elif not is_call(node, 'add'):
             return False
         if a not in self.signals or not self.constants.knows(b):
             return False
@@ -122,19 +116,19 @@ class _Folder:
         """A signal and the constant that it is multiplied by."""
         if node.kwargs or node.op not in ('call_function', 'call_method'):
             return None
-        if called(node) in _NEGATIVES and len(node.args) == 1:
+        if is_call(node, 'neg') and len(node.args) == 1:
             return node.args[0], -1.0  # type: ignore[return-value]
         if len(node.args) != 2:
             return None
         a, b = node.args
-        if called(node) in _PRODUCTS and b in self.signals:
+        if is_call(node, 'mul') and b in self.signals:
             a, b = b, a
-        elif called(node) in _QUOTIENTS and a in self.signals:
+        elif is_call(node, 'div') and a in self.signals:
             b = self.constants.value(b) if self.constants.knows(b) else None
             if b is not None:
                 dtype = None if isinstance(b, Tensor) else torch.float64
                 b = 1 / torch.as_tensor(b, dtype=dtype)
-        elif called(node) not in _PRODUCTS:
+        elif not is_call(node, 'mul'):
             return None
         if b is None or a not in self.signals or not self.constants.knows(b):
             return None
@@ -190,7 +184,7 @@ class _Folder:
 
     def _merge_own_value(self, node: fx.Node) -> bool:
         """``c * x + filter(x)`` is a filter with another first coefficient."""
-        if called(node) not in _SUMS or node.kwargs or len(node.args) != 2:
+        if not is_call(node, 'add') or node.kwargs or len(node.args) != 2:
             return False
         for own, summed in (node.args, node.args[::-1]):
             layer = self._layer_before(summed)
@@ -218,7 +212,7 @@ def _is_square(node: Any) -> bool:
     if len(node.args) != 4 or not isinstance(num, fx.Node):
         return False
     same = [source, *(source.args[:1] if source.meta.get('population') else ())]
-    return called(num) == 'size' and num.args[1:] == (0,) and num.args[0] in same
+    return is_call(num, 'size') and num.args[1:] == (0,) and num.args[0] in same
 
 
 def _number(value: Any) -> float | None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
+from spikegraph.conversion.operations.refusals import INDICES, describe_call
 from spikegraph.conversion.passes.graph import Structure, moves_rows
 from spikegraph.conversion.passes.populations import add_relay
 from spikegraph.kernels.copying import deepcopy
 from spikegraph.network.naming import (
-    called,
     module_of,
     place,
     place_beside,
-    place_of,
 )
+from spikegraph.network.ops import Meaning, is_call, means, op_of
 from spikegraph.nn import (
     ACTIVATIONS,
     EarliestInWindow,
@@ -26,7 +26,7 @@ from spikegraph.nn import (
     SpikeGate,
 )
 
-_PAIRS = (torch.maximum, torch.minimum, 'maximum', 'minimum')
+AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
 
 def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
@@ -77,7 +77,7 @@ def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
         if not isinstance(gate, EarliestInWindow):
             continue
         joined: Any = node.args[0]
-        if called(joined) not in (torch.cat, torch.concat, torch.concatenate):
+        if not is_call(joined, 'cat'):
             continue
         given: dict[str, Any] = dict(zip(('tensors', 'dim'), joined.args, strict=False))
         given.update(joined.kwargs)
@@ -106,9 +106,9 @@ def values_compared(node: fx.Node) -> list[Any]:
     """The values that ``node`` takes the maximum (minimum) of, place by place:
     two, or a stack of any number, along its new dimension.
     """
-    is_pair = called(node) in (torch.max, torch.min, 'max', 'min')
+    is_pair = is_call(node, 'max', 'min')
     is_pair = is_pair and isinstance((*node.args, 0, 0)[1], fx.Node)
-    if is_pair or called(node) in _PAIRS:
+    if is_pair or is_call(node, 'maximum', 'minimum'):
         return list(node.args)
     stack = _stack_of(node)
     values: Any = [] if stack is None else stack.args[0]
@@ -116,11 +116,10 @@ def values_compared(node: fx.Node) -> list[Any]:
 
 
 def _stack_of(node: fx.Node) -> fx.Node | None:
-    targets = ('max', 'amax', torch.max, torch.amax)
-    if called(node) not in (*targets, 'min', 'amin', torch.min, torch.amin):
-        return None
     stack = node.args[0] if node.args else None
-    if not isinstance(stack, fx.Node) or called(stack) is not torch.stack:
+    if not means(node, Meaning.MAXIMUM) or not isinstance(stack, fx.Node):
+        return None
+    if not is_call(stack, 'stack'):
         return None
     dim = node.kwargs.get('dim', node.args[1] if len(node.args) > 1 else None)
     over = stack.kwargs.get('dim', stack.args[1] if len(stack.args) > 1 else 0)
@@ -130,8 +129,9 @@ def _stack_of(node: fx.Node) -> fx.Node | None:
 def _replace_maximum(structure: Structure, node: fx.Node) -> fx.Node:
     network, graph = structure.network, structure.network.graph
     stack = _stack_of(node)
-    smallest = 'min' in str(getattr(called(node), '__name__', called(node)))
-    made = EarliestSpike(smallest=smallest)
+    op = op_of(node)
+    assert op is not None
+    made = EarliestSpike(smallest=op.smallest)
     name = place(network, f'gates.{node.name}', made)
     with graph.inserting_after(node):
         gate = graph.call_module(name, (values_compared(node),))
@@ -148,18 +148,15 @@ def _replace_maximum(structure: Structure, node: fx.Node) -> fx.Node:
 
 def replace_values(node: fx.Node, gate: fx.Node) -> None:
     """Lets the readers of a maximum read the gate, which may be the same node."""
-    if str(getattr(called(node), '__name__', called(node)))[0] == 'a':  # amax, amin
+    if is_call(node, 'amax', 'amin'):
         if gate is not node:
             node.replace_all_uses_with(gate)
         return
     for user in list(node.users):
-        picks = called(user) is operator.getitem and user.args[1] == 0
-        if not picks and not (called(user) is getattr and user.args[1] == 'values'):
-            raise NotImplementedError(
-                f"Cannot convert '{getattr(called(node), '__name__', called(node))}': its "
-                'indices are read, and spike times do not tell them. Read only the '
-                f'values{place_of(node)}'
-            )
+        picks = is_call(user, 'getitem') and user.args[1] == 0
+        if not picks and not (user.target is getattr and user.args[1] == 'values'):
+            refusal = describe_call(node, INDICES, 'Read only the values')
+            raise NotImplementedError(refusal)
         user.replace_all_uses_with(gate)
         node.graph.erase_node(user)
 

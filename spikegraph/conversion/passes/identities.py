@@ -35,6 +35,6 @@ def remove_identities(structure: Structure, signals: set[fx.Node]) -> None:
         if node.op == 'call_method' and node in signals:  # May not be contiguous.
             node.target = 'reshape' if called(node) == 'view' else node.target
         rule = rule_for(operation_of(network, node)) if node in signals else None
-        if rule is not None and rule.kind == 'identity':
+        if rule is not None and rule.is_removed:
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.erase_node(node)

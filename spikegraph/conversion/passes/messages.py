@@ -4,7 +4,6 @@ weights act where spikes are sent, once for each node.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
@@ -14,21 +13,16 @@ from spikegraph.conversion.passes.canonical import ask_before_layers
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import rank_of
 from spikegraph.network.naming import called, module_of, place
+from spikegraph.network.ops import is_call
 from spikegraph.nn import GraphFilter
 from spikegraph.nn.routing import gather_rows
 from spikegraph.nn.shift import MemberShift, NeighborShift
 
-_PRODUCTS = {operator.mul, torch.mul, 'mul'}
-_SELECTS = {torch.index_select, 'index_select'}
 _ROWS = (0, -2)  # Where the nodes of a matrix of features are.
-_VIEWS = {'view', 'reshape', torch.reshape}
-_EXPANDS = {'expand', 'expand_as', 'repeat', torch.broadcast_to}
-_ZEROS = {torch.zeros, torch.zeros_like, 'new_zeros'}
-_ADDS = {
-    *('index_add', torch.index_add, 'scatter_add', torch.scatter_add),
-    *('index_add_', 'scatter_add_'),
-}
-_REDUCES = {'scatter_reduce', torch.scatter_reduce, 'index_reduce', torch.index_reduce}
+_EXPANDS = ('expand', 'expand_as', 'repeat', 'broadcast_to')
+_ZEROS = ('zeros', 'zeros_like', 'new_zeros')
+_ADDS = ('index_add', 'scatter_add')
+_REDUCES = ('scatter_reduce', 'index_reduce')
 
 
 def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
@@ -37,7 +31,7 @@ def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
     """
     network = structure.network
     for node in list(network.graph.nodes):
-        if node in signals and called(node) in _ADDS | _REDUCES:
+        if node in signals and is_call(node, *_ADDS, *_REDUCES):
             _sum_members(network, node, signals)
     ask_before_layers(network)
     for node in list(network.graph.nodes):
@@ -50,7 +44,7 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
     """``zeros.index_add(0, index, src)``, ``scatter_add`` and ``scatter_reduce`` alike."""
     names: tuple[str, ...] = ('base', 'dim', 'index', 'src')
     is_mean = False
-    if called(node) in _REDUCES:
+    if is_call(node, *_REDUCES):
         names = (*names, 'reduce', 'include_self')
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     base, src = given.get('base', given.get('input')), given.get('src')
@@ -60,12 +54,12 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
         return
     if set(given) - {*names, 'input', 'source'} or len(node.args) > len(names):
         return
-    if called(node) in _REDUCES:
+    if is_call(node, *_REDUCES):
         is_mean = given['reduce'] == 'mean' and given.get('include_self') is False
         if given['reduce'] != 'sum' and not is_mean:
             return  # Another one, or with the zeros among what is averaged.
     index: Any = given['index']
-    if 'scatter' in str(node.target):
+    if is_call(node, 'scatter_add', 'scatter_reduce'):
         index = before_expansion(index, src)
     if index is None or index in signals:
         return
@@ -85,11 +79,11 @@ def zero_rows(base: Any) -> tuple[Any, bool] | None:
     """How many rows of zeros a value has, or a value that has as many and whether it
     is one; None if the value may be anything else.
     """
-    if not isinstance(base, fx.Node) or called(base) not in _ZEROS:
+    if not is_call(base, *_ZEROS):
         return None
-    if called(base) is torch.zeros_like:
+    if is_call(base, 'zeros_like'):
         return base.args[0], True
-    sizes: Any = base.args if called(base) is torch.zeros else base.args[1:]
+    sizes: Any = base.args if is_call(base, 'zeros') else base.args[1:]
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = sizes[0]
     return (sizes[0], False) if len(sizes) > 1 else (base, True)
@@ -105,7 +99,7 @@ def before_expansion(index: Any, src: Any) -> Any:
     """The entry for each row that was repeated for all of its columns."""
     repeated = False
     while isinstance(index, fx.Node):
-        if called(index) in _EXPANDS:
+        if is_call(index, *_EXPANDS):
             index, repeated = index.args[0], True
             continue
         before = _before_column(index)
@@ -123,12 +117,9 @@ def _before_column(value: Any) -> Any:
         return None
     rest: Any = value.args[1:]
     rest = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest
-    is_column = called(value) in _VIEWS and tuple(rest) == (-1, 1)
-    is_column |= called(value) in ('unsqueeze', torch.unsqueeze) and rest in (
-        (1,),
-        (-1,),
-    )
-    if called(value) is operator.getitem:
+    is_column = is_call(value, 'view', 'reshape') and tuple(rest) == (-1, 1)
+    is_column |= is_call(value, 'unsqueeze') and rest in ((1,), (-1,))
+    if is_call(value, 'getitem'):
         is_column = tuple(rest) == (slice(None), None)
     return value.args[0] if is_column else None
 
@@ -177,10 +168,10 @@ def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
     x: Any = value.args[0] if value.args else None
     if called(value) is gather_rows:
         return x, value.args[1]
-    if called(value) in _SELECTS and value.args[1] in _ROWS:
+    if is_call(value, 'index_select') and value.args[1] in _ROWS:
         is_row = value.args[1] == 0 or rank_of(x) == 2
         return (x, value.args[2]) if is_row else None
-    if called(value) is operator.getitem and isinstance(value.args[1], fx.Node):
+    if is_call(value, 'getitem') and isinstance(value.args[1], fx.Node):
         return (x, value.args[1]) if _is_vector(value.args[1]) else None
     return None
 
@@ -188,14 +179,14 @@ def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
 def _is_vector(index: fx.Node) -> bool:
     """Whether an index has one dimension, as a row of edges."""
     rank = rank_of(index)
-    if rank is None and called(index) is operator.getitem:
+    if rank is None and is_call(index, 'getitem'):
         return isinstance(index.args[1], int)
     return rank == 1
 
 
 def _weighted(value: Any) -> tuple[fx.Node, fx.Node] | None:
     """The weight of each edge, and what it multiplies."""
-    if not isinstance(value, fx.Node) or called(value) not in _PRODUCTS or value.kwargs:
+    if not is_call(value, 'mul') or value.kwargs:
         return None
     for factor, messages in (value.args, value.args[::-1]):
         if _gathered(messages) is None:
@@ -203,14 +194,13 @@ def _weighted(value: Any) -> tuple[fx.Node, fx.Node] | None:
         weight = _before_column(factor)
         rank = rank_of(weight)
         if weight is not None and rank in (None, 1):
-            return weight, messages  # type: ignore[return-value]
+            return weight, messages
     return None
 
 
 def _edges(source: Any, target: Any) -> tuple[Any, str]:
     """The edges that two ends belong to, and which way they point."""
-    same = isinstance(source, fx.Node) and isinstance(target, fx.Node)
-    same = same and called(source) is called(target) is operator.getitem
+    same = is_call(source, 'getitem') and is_call(target, 'getitem')
     both = source.args[0] if same else None
     is_tensor = rank_of(both) == 2
     if isinstance(both, fx.Node) and both.op == 'placeholder':

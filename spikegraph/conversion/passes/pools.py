@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 from torch_geometric.utils import scatter
 
+from spikegraph.conversion.operations.refusals import WINDOW, describe_call
 from spikegraph.conversion.passes.channels import channel_dim_of
 from spikegraph.conversion.passes.gates import replace_values, values_compared
 from spikegraph.conversion.passes.products import rank_of
@@ -23,7 +23,8 @@ from spikegraph.conversion.passes.reductions import (
     dense_batch_of,
     replace_reduction,
 )
-from spikegraph.network.naming import called, place, place_of
+from spikegraph.network.naming import place
+from spikegraph.network.ops import Meaning, is_call, op_of
 from spikegraph.nn import (
     EarliestAlong,
     EarliestInWindow,
@@ -37,18 +38,6 @@ _GLOBAL_POOLS = {
     pyg_nn.global_mean_pool: 'mean',
     pyg_nn.global_max_pool: 'max',
 }
-_MAX_POOLS: dict[Any, type[nn.Module]] = {
-    **dict.fromkeys((F.max_pool1d, torch.max_pool1d), nn.MaxPool1d),
-    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), nn.MaxPool2d),
-    **dict.fromkeys((F.max_pool3d, torch.max_pool3d), nn.MaxPool3d),
-    F.adaptive_max_pool1d: nn.AdaptiveMaxPool1d,
-    F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
-    F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
-}
-
-_MINIMA = {'min', 'amin', torch.min, torch.amin}
-_MAXIMA = {'max', 'amax', torch.max, torch.amax} | _MINIMA
-
 Moving = Callable[[Any], list[fx.Node]]
 
 
@@ -70,21 +59,24 @@ def replace_pool(
             that depends on its input and other options.
     """
     keeps_dims = True
-    if called(node) in REDUCTIONS:
+    if is_call(node, *REDUCTIONS):
         return replace_reduction(network, node, moving)
-    if called(node) in _MAXIMA:
+    op = op_of(node)
+    if op is None:
+        return []
+    if op.meaning is Meaning.MAXIMUM:
         if values_compared(node) or not moving(node.args[:1]):
             return []
         options = {**dict(zip(('dim', 'keepdim'), node.args[1:], strict=False))}
         options.update(node.kwargs)
         keeps_dims = bool(options.get('keepdim', False))
-        dim, is_smallest = options.get('dim'), called(node) in _MINIMA
-        found = None if is_smallest else _global_gate(network, node, dim)
+        dim = options.get('dim')
+        found = None if op.smallest else _global_gate(network, node, dim)
         if found is None:
-            found = _gate_along(network, node, dim, keeps_dims, is_smallest)
+            found = _gate_along(network, node, dim, keeps_dims, op.smallest)
             keeps_dims = True  # Or not, as the gate has been told.
-    elif called(node) in _MAX_POOLS:
-        found = _window_gate(node)
+    elif op.meaning is Meaning.POOL:
+        found = _window_gate(node, op.module)
     else:
         found = _group_pool(node, moving)
     if found is None:
@@ -92,7 +84,7 @@ def replace_pool(
     module, args = found
     node.meta['ann_type'] = getattr(node.target, '__name__', str(node.target))
     path = place(network, f'pools.{node.name}', module)
-    if called(node) in _MAXIMA:
+    if op.meaning is Meaning.MAXIMUM:
         replace_values(node, node)
     if keeps_dims:
         node.op, node.target, node.args, node.kwargs = 'call_module', path, args, {}
@@ -144,8 +136,7 @@ def _gate_along(
     return EarliestAlong(dim, keepdim, smallest), (x,)
 
 
-def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:
-    pool = _MAX_POOLS[node.target]
+def _window_gate(node: fx.Node, pool: Any) -> tuple[nn.Module, tuple[Any, ...]]:
     names = list(inspect.signature(pool).parameters)
     if 'return_indices' in names and 'ceil_mode' in names:  # The functions' order.
         names = ['kernel_size', 'stride', 'padding', 'dilation', 'ceil_mode']
@@ -154,15 +145,13 @@ def _window_gate(node: fx.Node) -> tuple[nn.Module, tuple[Any, ...]]:
     x = node.args[0] if node.args else options.pop('input')
     size, *_ = options.values()
     if not any(isinstance(v, fx.Node) for v in pytree.tree_leaves(options)):
-        return EarliestInWindow(pool(**options)), (x,)  # type: ignore[arg-type]
+        return EarliestInWindow(pool(**options)), (x,)
     rest = {k: v for k, v in list(options.items())[1:] if v not in (None, 0, False)}
     if rest.pop('dilation', 1) != 1 or rest:
-        raise NotImplementedError(
-            f"Cannot convert '{node.target.__name__}': the size of its window is "  # type: ignore[union-attr]
-            f'computed, and it has other options ({", ".join(rest)}). Use numbers, or an '
-            f'adaptive pool{place_of(node)}'
-        )
-    return EarliestInWindow(pool(1)), (x, size)  # type: ignore[arg-type]
+        refusal = WINDOW.format(', '.join(rest))
+        remedy = 'Use numbers, or an adaptive pool'
+        raise NotImplementedError(describe_call(node, refusal, remedy))
+    return EarliestInWindow(pool(1)), (x, size)
 
 
 def _group_pool(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import ascii_letters
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from spikegraph.network.naming import called
+from spikegraph.network.ops import op_of
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,10 @@ class Contraction:
 
 def contraction_of(node: fx.Node) -> Contraction | None:
     """How a node multiplies two operands, or None if it does not, or otherwise."""
-    if called(node) not in _PARSERS:
+    op = op_of(node)
+    if op is None or op.name not in _PARSERS:
         return None
-    names, parse = _PARSERS[node.target]
+    names, parse = _PARSERS[op.name]
     given = _bound(names, node)
     return None if given is None else parse(given)
 
@@ -62,9 +60,10 @@ def factors_of(node: fx.Node) -> list[fx.Node]:
     that add something, all but that; of any other node, all that it takes.
     """
     given: tuple[Any, ...] = (node.args, node.kwargs)
-    if called(node) in _ADDING:
+    op = op_of(node)
+    if op is not None and op.first_factor:
         kwargs = {k: v for k, v in node.kwargs.items() if k != 'input'}
-        given = node.args[1:], kwargs
+        given = node.args[op.first_factor :], kwargs
     return [n for n in pytree.tree_leaves(given) if isinstance(n, fx.Node)]
 
 
@@ -201,36 +200,16 @@ def _spelled_out(
     return terms, out
 
 
-_PARSERS: dict[Any, tuple[str, Callable[[dict[str, Any]], Contraction | None]]] = {}
-
-
-def _spell(names: str, parse: Any, *targets: Any) -> None:
-    _PARSERS.update({target: (names, parse) for target in targets})
-
-
-_spell('a b', _matrices, operator.matmul, torch.matmul, torch.mm, 'matmul', 'mm')
-_spell('a b', _matrices, torch.spmm, 'spmm', 'smm', torch.smm, '__matmul__')
-_spell('a b reduce?', _matrices, torch.sparse.mm)
-_spell('b a', _matrices, '__rmatmul__')
-_spell('added a b beta? alpha?', _matrices, torch.addmm, 'addmm')
-_spell('added a b beta? alpha?', _matrices, torch.sparse.addmm)
-_spell('a b', _vector, torch.mv, 'mv', torch.dot, 'dot', torch.inner, 'inner')
-_spell('added a b beta? alpha?', _vector, torch.addmv, 'addmv')
-_spell('a b added?', _linear, F.linear)
-_spell('a b', _outer, torch.outer, 'outer', torch.ger, 'ger')
-_spell('a b dims?', _tensordot, torch.tensordot)
-_spell('equation a b?', _einsum, torch.einsum)
-
-# Their first argument is added to a product.
-_ADDING = {
-    *(torch.addmm, 'addmm', torch.sparse.addmm, torch.addmv, 'addmv'),
-    *(torch.baddbmm, 'baddbmm', torch.addbmm, 'addbmm'),
+# The arguments of each operation, and what they are to it.
+_Parse = Callable[[dict[str, Any]], 'Contraction | None']
+_PARSERS: dict[str, tuple[str, _Parse]] = {
+    'matmul': ('a b', _matrices),
+    'mm': ('a b reduce?', _matrices),  # torch.sparse.mm
+    'addmm': ('added a b beta? alpha?', _matrices),
+    'mv': ('a b', _vector),
+    'addmv': ('added a b beta? alpha?', _vector),
+    'linear': ('a b added?', _linear),
+    'outer': ('a b', _outer),
+    'tensordot': ('a b dims?', _tensordot),
+    'einsum': ('equation a b?', _einsum),
 }
-
-#: Products of two operands, affine in either while the other is fixed.
-PRODUCTS: tuple[Any, ...] = (
-    *(target for target in _PARSERS if target not in ('spmm',)),
-    *(torch.bmm, 'bmm', torch.baddbmm, 'baddbmm', torch.addbmm, 'addbmm'),
-    *(torch.linalg.matmul, torch.linalg.multi_dot, torch.chain_matmul, torch.kron),
-    *(F.bilinear, torch.linalg.vecdot),
-)

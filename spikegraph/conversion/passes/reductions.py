@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch_geometric.utils import to_dense_batch
 
+from spikegraph.conversion.operations import refusals
 from spikegraph.conversion.passes.gates import origin_of
 from spikegraph.conversion.passes.messages import before_expansion, rows_of, zero_rows
 from spikegraph.network.naming import called, module_of, place
+from spikegraph.network.ops import is_call
 from spikegraph.nn import EarliestMember, PhaseNeuron, SpikeGate
 
-_SCATTERS = {'scatter_reduce', torch.scatter_reduce}
-REDUCTIONS: set[Any] = {*_SCATTERS, 'index_reduce', torch.index_reduce}
+REDUCTIONS = ('scatter_reduce', 'index_reduce')
 _NAMES = ('input', 'dim', 'index', 'src', 'reduce')
 _NOT_NEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid)
 
@@ -43,7 +43,7 @@ def replace_reduction(
     if given['reduce'] not in ('amax', 'amin'):
         return []
     index, src = given['index'], given['src']
-    if called(node) in _SCATTERS:
+    if is_call(node, 'scatter_reduce'):
         index = before_expansion(index, src)
     zeros = zero_rows(given['input'])
     assert zeros is not None
@@ -69,25 +69,22 @@ def replace_reduction(
 
 def refusal_of(node: fx.Node, moving: Moving) -> str:
     """Why a reduction of rows is no gate; nothing if it is one, or something else."""
-    if called(node) not in REDUCTIONS:
+    if not is_call(node, *REDUCTIONS):
         return ''
     given = _arguments(node)
     index, src = given.get('index'), given.get('src')
     if given.get('reduce') in ('sum', 'mean') or moving((index,)):
         return ''
     if given.get('reduce') not in ('amax', 'amin'):
-        return 'it multiplies signals with each other'
+        return refusals.PRODUCTS
     if given.get('dim') not in rows_of(src):
-        return 'it takes the largest values along another dimension than the rows'
-    if called(node) in _SCATTERS and before_expansion(index, src) is None:
-        return 'its index is not known to be the same for all columns'
+        return refusals.DIMENSION
+    if is_call(node, 'scatter_reduce') and before_expansion(index, src) is None:
+        return refusals.COLUMNS
     if zero_rows(given.get('input')) is None:
-        return (
-            'what it starts with, and leaves where a group is empty, is not known to '
-            "be zeros, and silence is a zero; start with 'torch.zeros(...)'"
-        )
+        return refusals.START
     if given['include_self'] and given['reduce'] == 'amin':
-        return 'zeros are among what it takes the smallest of; pass include_self=False'
+        return refusals.ZEROS
     return ''
 
 
@@ -123,7 +120,7 @@ def dense_batch_of(
     long as spikes are not.
     """
     number: Any = 0
-    if called(value) in ('masked_fill', torch.masked_fill) and len(value.args) == 3:
+    if is_call(value, 'masked_fill') and len(value.args) == 3:
         number, value = value.args[2], value.args[0]  # type: ignore[assignment]
     if not isinstance(number, (int, float)) or number > 0 or dim != -2:
         return None

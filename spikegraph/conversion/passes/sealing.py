@@ -7,6 +7,7 @@ from typing import Any
 from torch import fx
 
 from spikegraph.calls.outputs import Form, form_of
+from spikegraph.conversion.operations.kinds import Affine, ReadOut
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.conversion.passes.graph import Structure, moves_rows
 from spikegraph.network.functions import check_answer
@@ -27,11 +28,6 @@ _OF_PLACE = {
     'placeholder': Role.INPUT,
     'get_attr': Role.CONSTANT,
     'output': Role.OUTPUT,
-}
-_OF_KIND = {
-    'readout': Role.READ_OUT,
-    'metadata': Role.SIZE,
-    'source': Role.CURRENT,
 }
 
 
@@ -146,7 +142,13 @@ def _role_of(structure: Structure, node: fx.Node, roles: dict[fx.Node, Role]) ->
         if source.fires or source is Role.MOVE:
             return Role.MOVE
     rule = rule_for(operation)
-    return _OF_KIND.get(rule.kind, Role.AFFINE) if rule is not None else Role.AFFINE
+    if rule is None:
+        return Role.AFFINE
+    if rule.makes_current:
+        return Role.CURRENT
+    if rule.reads_shape:
+        return Role.SIZE
+    return Role.READ_OUT if isinstance(rule, ReadOut) else Role.AFFINE
 
 
 def _is_current(structure: Structure, node: fx.Node) -> bool:
@@ -156,7 +158,7 @@ def _is_current(structure: Structure, node: fx.Node) -> bool:
 def _is_claimed(structure: Structure, node: fx.Node) -> bool:
     """Whether a rule of a user says that it is affine, and it is no spiking layer."""
     rule = node.meta.get('rule')
-    if rule is None or rule.kind != 'affine' or rule.convert is None:
+    if not isinstance(rule, Affine) or rule.convert is None:
         return False
     ours = (SpikingLayer, SpikeGate, Analog)
     is_ours = isinstance(operation_of(structure.network, node), ours)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.conversion.operations.rules import Rule, rule_for
+from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.nn.conv.twin import ends
 from spikegraph.nn.routing import gather_rows
 
@@ -21,7 +21,7 @@ def can_trace(module: nn.Module) -> bool:
         return False
     if type(module).edge_update is not MessagePassing.edge_update:
         return False
-    return not isinstance(rule_for(module), Rule)
+    return rule_for(module) is None
 
 
 def call_traced(module: Any, *args: Any, **kwargs: Any) -> Any:

@@ -17,8 +17,6 @@ from spikegraph.calls.inputs import is_value
 from spikegraph.calls.outputs import Form, emptied
 from spikegraph.conversion.tracing import memory
 
-# What tells about a tensor, and stays symbolic: networks change it as they move.
-ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device', 'is_cuda', 'requires_grad', 'layout'}
 _SYMBOLIC = {'shape', 'dtype', 'device'}
 # What is answered at once, and what has to be the same on every call then.
 _FIXED = {
@@ -44,6 +42,11 @@ MOVES = {
 }
 # What tells where a tensor lies, and shows its values to whoever looks there.
 _MEMORY = {'data_ptr', 'storage', 'untyped_storage', 'const_data_ptr'}
+# What Python writes as 'x += 1'.
+AUGMENTED = (
+    *('add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'pow', 'and', 'or', 'xor'),
+    'matmul',
+)
 _UNREAD = ('logging', 'warnings')  # What these write is for people.
 _isinstance = isinstance
 _OWN = (
@@ -196,10 +199,8 @@ def _define(name: str, function: Any) -> None:
     setattr(Traced, f'__{name}__', method)
 
 
-for _name in ('iadd', 'isub', 'imul', 'itruediv', 'ifloordiv', 'imod', 'ipow', 'iand'):
-    _define(_name, getattr(operator, _name))
-for _name in ('ior', 'ixor', 'imatmul'):
-    _define(_name, getattr(operator, _name))
+for _name in AUGMENTED:
+    _define(f'i{_name}', getattr(operator, f'i{_name}'))
 _define('round', round)
 _define('abs', abs)
 for _name in ('ceil', 'floor', 'trunc'):

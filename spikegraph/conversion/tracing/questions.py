@@ -13,18 +13,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from spikegraph.calls.errors import UserError, ValueAsked
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.network.functions import check_answer
-from spikegraph.network.naming import called
-
-# Methods and attributes that tell sizes and types, not values.
-_SIZES = {'size', 'numel', 'nelement', 'num_nodes', 'sparse_size', 'sparse_sizes'}
-_SIZES |= {'stride', 'storage_offset', 'element_size', 'is_same_size'}
-_ATTRIBUTES = {'shape', 'dtype', 'device'}
+from spikegraph.network.ops import Meaning, is_call, means
 
 
 @dataclass(frozen=True)
@@ -213,9 +207,7 @@ def depends_on(node: fx.Node) -> str:
 
 
 def _tells_size(node: fx.Node) -> bool:
-    if called(node) is getattr:
-        return node.args[1] in _ATTRIBUTES or node.args[1] in _SIZES
-    return called(node) in (*_SIZES, torch.numel, len)
+    return means(node, Meaning.SIZE) or node.target is len
 
 
 def may_lose_dimensions(node: fx.Node) -> bool:
@@ -223,7 +215,7 @@ def may_lose_dimensions(node: fx.Node) -> bool:
     queue, seen = [node], {node}
     while queue:
         value = queue.pop()
-        if getattr(called(value), '__name__', called(value)) == 'squeeze':
+        if is_call(value, 'squeeze'):
             return True
         new = [n for n in value.all_input_nodes if n not in seen]
         seen.update(new)

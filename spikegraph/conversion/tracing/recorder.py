@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
 from spikegraph.calls.errors import ExampleError, UserError
 from spikegraph.conversion.operations.probing import keep_sample
-from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.conversion.operations.refusals import STATE, VIEW
+from spikegraph.conversion.operations.rules import rule_at
 from spikegraph.conversion.tracing.entering import Entering
 from spikegraph.conversion.tracing.objects import InputObject
 from spikegraph.conversion.tracing.proxies import (
@@ -44,10 +45,6 @@ from spikegraph.network.interpreter import call_module
 from spikegraph.network.naming import called
 from spikegraph.nn import SpikeGate, SpikingLayer
 
-_CHANGES_VIEW = (
-    "Cannot convert '{}': it changes a view in place, and with it other tensors ({}). "
-    'Use the operation that returns a new tensor'
-)
 # What PyTorch takes types of Python for.
 _DTYPES: dict[Any, Any] = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
@@ -154,7 +151,8 @@ class Recorder(Entering):
         node = self.create_node(kind, target, args_, kwargs_, name)
         node.meta['where'] = self.where()
         self._describe(node, example)
-        if kind != 'call_module' and rule_for(target) is None:
+        rule = rule_at(node)
+        if kind != 'call_module' and (rule is None or rule.is_open):
             keep_sample(node, examples_of(args), examples_of(kwargs))
         return node
 
@@ -235,11 +233,7 @@ class Recorder(Entering):
         stored = value._example if type(value) is Traced else value
         path = self._state_path(stored)
         if path is not None:
-            raise UserError(
-                NotImplementedError,
-                f"Cannot convert '{path}': the model writes to it ({self.where()}), and "
-                'a converted network keeps no state. Write to a copy, made by clone()',
-            )
+            raise UserError(NotImplementedError, STATE.format(path, self.where()))
         if type(value) is Traced or not isinstance(value, Tensor):
             return args
         node = self.add_constant(value)
@@ -310,7 +304,7 @@ class Recorder(Entering):
         return self.add('call_function', write_through, whole, {})
 
     def _refuse_write(self, name: str) -> None:
-        raise UserError(NotImplementedError, _CHANGES_VIEW.format(name, self.where()))
+        raise UserError(NotImplementedError, VIEW.format(name, self.where()))
 
     def refresh(self, value: Traced) -> None:
         """Takes a part anew if what it is a part of has been written to."""

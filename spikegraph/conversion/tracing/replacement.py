@@ -10,7 +10,9 @@ from torch import Tensor, fx, nn
 from spikegraph.calls.errors import UserError
 from spikegraph.calls.wrappers import plain_copy
 from spikegraph.conversion.operations.activations import check_hooks
-from spikegraph.conversion.operations.rules import Rule, rule_for
+from spikegraph.conversion.operations.kinds import Affine, Attention, Refused, Rule
+from spikegraph.conversion.operations.refusals import describe_option
+from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.nn import SpikingAffine, SpikingLayer
 
 
@@ -127,10 +129,10 @@ class Layers:
 
 def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
     rule = rule_for(module)
-    if rule is not None and rule.kind == 'attention':
+    if isinstance(rule, Attention):
         return rule if options.allow_analog else None
     if rule is None and path in options.affine:
-        return Rule('affine', SpikingAffine)
+        return Affine(SpikingAffine)
     return rule
 
 
@@ -151,13 +153,8 @@ def _convert(
     except NotImplementedError as error:
         has_weights = any(True for _ in module.parameters())
         if options.allow_analog or not has_weights:  # It may act on inputs alone.
-            return module, Rule('refused', reason=str(error))
-        kind = type(module).__name__
-        remedy = (
-            f"Add a rule with '@register_rule({kind})' or pass "
-            "'ConversionConfig(allow_analog=True)'"
-        )
-        message = f'Cannot convert {what}: {error}. {remedy}'
+            return module, Refused(reason=str(error))
+        message = describe_option(path, module, str(error))
         raise UserError(type(error), message) from error
     except ValueError as error:
         message = f'Cannot convert {what}: {error}'

@@ -9,22 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikegraph.conversion.tracing.proxies import Traced, map_values
+from spikegraph.conversion.tracing.proxies import AUGMENTED, Traced, map_values
 from spikegraph.network.functions import set_items, write_copy
 from spikegraph.network.naming import called
 
 IN_PLACE = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    operator.ifloordiv: operator.floordiv,
-    operator.imod: operator.mod,
-    operator.ipow: operator.pow,
-    operator.iand: operator.and_,
-    operator.ior: operator.or_,
-    operator.ixor: operator.xor,
-    operator.imatmul: operator.matmul,
+    getattr(operator, f'i{name}'): getattr(operator, f'__{name}__')
+    for name in AUGMENTED
 }
 
 

@@ -54,10 +54,13 @@ def check_sum(conv: Any, *others: str) -> None:
     """Raises if a layer sums over neighbours in another way than it says."""
     aggr, node_dim = getattr(conv, 'aggr', None), getattr(conv, 'node_dim', -2)
     if aggr not in ('add', 'sum', *others) or node_dim not in (-2, 0):
-        expected = ', '.join(repr(name) for name in ('add', *others))
+        option, expected, got = 'node_dim', '-2', node_dim
+        if aggr not in ('add', 'sum', *others):
+            option, got = 'aggr', aggr
+            expected = ' or '.join(repr(name) for name in ('add', *others))
         raise NotImplementedError(
-            f"Expected 'aggr' to be {expected} and 'node_dim' to be -2 (got {aggr!r} and "
-            f'{node_dim}); other aggregations are not affine in spikes'
+            f"Expected '{option}' to be {expected} (got {got!r}), for which the layer "
+            'has a spiking counterpart'
         )
 
 

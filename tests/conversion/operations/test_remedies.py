@@ -1,0 +1,185 @@
+"""Every remedy that a refusal names works when it is followed."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric import nn as pyg_nn
+from torch_geometric.nn import GCNConv, RGCNConv, SAGEConv
+
+from spikegraph import ConversionConfig, convert, register_rule
+from spikegraph.conversion.operations import refusals
+from spikegraph.conversion.operations.rules import RULES, rule_for
+from spikegraph.network.ops import all_ops
+from spikegraph.nn import SpikingGCNConv, SpikingLinear
+
+X = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+EDGES = torch.randint(40, (2, 120), generator=torch.Generator().manual_seed(1))
+TYPES = torch.randint(3, (120,), generator=torch.Generator().manual_seed(2))
+ANALOG = ConversionConfig(allow_analog=True)
+
+
+class Net(nn.Module):
+    """A layer between two others, which other arguments reach, too."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.first, self.layer, self.last = nn.Linear(8, 8), layer, nn.Linear(8, 3)
+
+    def forward(self, x, edge_index=None, edge_type=None):
+        graph = [value for value in (edge_index, edge_type) if value is not None]
+        return self.last(self.layer(self.first(x).relu(), *graph).relu())
+
+
+def refusal_of(layer, *graph):
+    with pytest.raises(NotImplementedError) as error:
+        convert(Net(layer).eval(), (X, *graph))
+    return str(error.value)
+
+
+def converts(layer, *graph, config=None):
+    model = Net(layer).eval()
+    snn = convert(model, (X, *graph), config)
+    assert snn.report.logit_relative_error < 0.5
+    return snn
+
+
+def sum_of(layer):
+    """A twin of a layer whose nodes have one neighbour each: the largest is the sum."""
+    other = GCNConv(8, 8, add_self_loops=False)
+    other.load_state_dict(layer.state_dict())
+    return SpikingGCNConv.from_ann(other)
+
+
+def constant(layer):
+    """A twin of a layer that forgets what it is given."""
+    twin = SpikingLinear(8, 8)
+    twin.set_parameters(torch.zeros(8, 8), torch.ones(8))
+    return twin
+
+
+def forgetful(layer):
+    nn.init.zeros_(layer.weight)
+    nn.init.ones_(layer.bias)
+    return layer
+
+
+OPTIONS = {
+    'aggr': (lambda: GCNConv(8, 8, aggr='max'), lambda: GCNConv(8, 8), (EDGES,)),
+    'relations': (
+        lambda: RGCNConv(8, 8, 3, aggr='max'),
+        lambda: RGCNConv(8, 8, 3, aggr='mean'),
+        (EDGES, TYPES),
+    ),
+    'attention': (
+        lambda: pyg_nn.HypergraphConv(8, 8, use_attention=True),
+        lambda: pyg_nn.HypergraphConv(8, 8),
+        (EDGES % 10,),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_an_option_is_named_and_another_one_converts(name):
+    refused, allowed, graph = OPTIONS[name]
+    if name == 'attention':
+        with pytest.raises(NotImplementedError) as error:
+            convert(Hyper(refused()).eval(), (X, *graph))
+        message = str(error.value)
+        assert "Expected 'use_attention' to be False (got True)" in message
+        assert convert(Hyper(allowed()).eval(), (X, *graph)).report.analog == {}
+    else:
+        message = refusal_of(refused(), *graph)
+        assert re.search(r"Expected 'aggr' to be '.*' \(got 'max'\)", message)
+        assert converts(allowed(), *graph).report.analog == {}
+        assert converts(refused(), *graph, config=ANALOG).report.analog
+    kind = type(refused()).__name__
+    assert f'@register_rule({kind})' not in message
+    assert f'give a subclass of {kind} with it a rule of its own' in message
+
+
+class Hyper(Net):
+    def forward(self, x, edge_index):
+        if self.layer.use_attention:
+            h = self.first(x)
+            return self.last(self.layer(h, edge_index, hyperedge_attr=h[:40]).relu())
+        return super().forward(x, edge_index)
+
+
+def test_a_subclass_with_an_option_takes_a_rule():
+    class MaxConv(GCNConv):
+        pass
+
+    layer = MaxConv(8, 8, aggr='max', add_self_loops=False)
+    ring = torch.stack([torch.arange(40), torch.arange(40).roll(1)])
+    assert 'give a subclass of MaxConv' in refusal_of(layer, ring)
+    register_rule(MaxConv)(sum_of)
+    try:
+        model = Net(layer).eval()
+        assert convert(model, (X, ring)).report.layers['layer'] == 'SpikingGCNConv'
+    finally:
+        del RULES[MaxConv]
+
+
+class Curve(nn.LayerNorm):
+    """Refused as its base is, and nothing of its own."""
+
+
+def test_adding_a_rule_to_a_layer_without_one():
+    for kind in (nn.LayerNorm, Curve):
+        layer = forgetful(kind(8))
+        message = refusal_of(layer)
+        assert f"Add a rule with '@register_rule({kind.__name__})' or" in message
+        register_rule(kind)(constant)
+        try:
+            assert convert(Net(layer).eval(), X).report.analog == {}
+        finally:
+            del RULES[kind]
+        refusal_of(layer)
+
+
+def test_a_method_that_is_put_on_a_module():
+    layer = nn.LayerNorm(8)
+    layer.forward = lambda x: 0 * x.sort(-1)[0] + 1
+    message = refusal_of(layer)
+    assert "Make it a subclass of LayerNorm that overrides 'forward', and" in message
+
+    class Sorted(nn.LayerNorm):
+        def forward(self, x):
+            return 0 * x.sort(-1)[0] + 1
+
+    register_rule(Sorted)(constant)
+    try:
+        assert convert(Net(Sorted(8)).eval(), X).report.analog == {}
+    finally:
+        del RULES[Sorted]
+
+
+@pytest.mark.parametrize(
+    'layer, graph',
+    [
+        (nn.Softmax(-1), ()),
+        (nn.BatchNorm1d(8, track_running_stats=False), ()),
+        (nn.MaxPool1d(2, return_indices=True), ()),
+        (GCNConv(8, 8, aggr='max'), (EDGES,)),
+        (SAGEConv(8, 8, aggr='median'), (EDGES,)),
+        (nn.LayerNorm(8), ()),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else '',
+)
+def test_no_one_is_told_to_add_a_rule_that_exists(layer, graph):
+    message = refusal_of(layer, *graph)
+    for name in re.findall(r'@register_rule\((\w+)\)', message):
+        kinds = [m for m in layer.modules() if type(m).__name__ == name]
+        assert kinds and rule_for(kinds[0]).kind == 'refused'
+
+
+def test_every_reason_in_the_table_is_a_sentence():
+    keys = {op.why for op in all_ops()} - {''}
+    assert keys == set(refusals.REASONS)
+
+
+def test_a_kind_that_is_none():
+    with pytest.raises(ValueError, match=r"'kind' to be one of .* \(got 'linear'\)"):
+        register_rule(nn.Module, kind='linear')
