@@ -39,12 +39,10 @@ from spikegraph.nn import (
     SpikingLinear,
     SpikingTwin,
 )
-from spikegraph.nn.aggr import AGGREGATION_TWINS
-from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
+from spikegraph.nn.conv.twin import for_each_twin
 from spikegraph.nn.norm import SpikingInstanceNorm
 from spikegraph.nn.pool import MAX_POOLS
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
-from spikegraph.nn.trim import SpikingTrimToLayer
 
 Kind = Literal[
     'affine',
@@ -174,20 +172,18 @@ def is_leaf(module: nn.Module) -> bool:
 
 register_rule(nn.Linear, pyg_nn.Linear)(SpikingLinear.from_ann)
 register_rule(pyg_nn.GCNConv)(SpikingGCNConv.from_ann)
-for _twin in (*TWINS, *AGGREGATION_TWINS, SpikingTrimToLayer):
-    register_rule(_twin.ann_type)(_twin.from_ann)
-for _attention in ATTENTION_TWINS:
-    register_rule(
-        _attention.ann_type,
-        kind='attention',
-        reason='its attention coefficients depend on the features',
-    )(_attention.from_ann)
 register_rule(
     *(pyg_nn.GraphSizeNorm, pyg_nn.MeanSubtractionNorm, pyg_nn.norm.HeteroBatchNorm),
     pyg_nn.aggr.VariancePreservingAggregation,
 )(SpikingAffine)
-for _type, _reason in REFUSALS.items():
-    RULES[_type] = Rule('refused', reason=_reason)
+RULES.update({each: Rule('refused', reason=why) for each, why in REFUSALS.items()})
+
+
+@for_each_twin
+def _register_twin(twin: type[SpikingTwin]) -> None:
+    kind: Kind = 'attention' if twin.needs_analog else 'affine'
+    register_rule(twin.ann_type, kind=kind, reason=twin.needs_analog)(twin.from_ann)
+
 
 register_rule(
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
