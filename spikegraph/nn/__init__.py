@@ -3,6 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from spikegraph.nn import conv
 from spikegraph.nn.activation import (
     ACTIVATIONS,
     PreActivationThresholds,
@@ -46,6 +47,7 @@ __all__ = [
     'SpikingLinear',
     'SpikingTwin',
     'charge',
+    'conv',
     'fire',
     'pre_activation_thresholds',
 ]
