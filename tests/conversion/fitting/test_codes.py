@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.conversion import ConversionConfig, fitting
+from spikegraph.conversion import ConversionConfig
+from spikegraph.conversion.fitting import codes as fitting
 from spikegraph.conversion.fitting.codes import SortedValues, fit_code
 from spikegraph.conversion.fitting.compensation import compensate
 
