@@ -116,6 +116,19 @@ def register_rule(
 
     Raises:
         ValueError: If something other than a module type is given.
+
+    Example:
+        >>> class Doubled(nn.Linear):
+        ...     def forward(self, x):
+        ...         return 2 * super().forward(x)
+        >>> @register_rule(Doubled)
+        ... def convert_doubled(layer):
+        ...     twin = SpikingLinear.from_ann(layer)
+        ...     twin.fold(torch.tensor(2.0), None)
+        ...     return twin
+        >>> rule_for(Doubled(3, 2)).kind
+        'affine'
+        >>> _ = RULES.pop(Doubled)
     """
     for module_type in types:
         if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):

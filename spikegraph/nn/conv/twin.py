@@ -26,6 +26,16 @@ class SpikingTwin(nn.Module):
     :func:`spikegraph.convert` uses it; the latest twin of a type counts. Where
     :obj:`needs_analog` gives a reason, it does so only with
     :obj:`allow_analog=True`.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn import GINConv
+        >>> from spikegraph.nn.conv import SpikingGINConv
+        >>> conv = GINConv(nn.Linear(2, 3))
+        >>> x, edge_index = torch.rand(3, 2), torch.tensor([[0, 1], [1, 2]])
+        >>> spiking = SpikingGINConv.from_ann(conv)
+        >>> torch.allclose(spiking(x, edge_index), conv(x, edge_index), atol=1e-6)
+        True
     """
 
     ann_type: ClassVar[type[nn.Module]]
