@@ -23,15 +23,14 @@ import tests.nn.conv
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.network.interpretation import run_network_as_ann
-from spikegraph.nn.conv.twin import for_each_twin
+from spikegraph.nn.conv.twin import _TWINS
 from spikegraph.nn.layer import values_of
 from spikegraph.testing import assert_spiking
 from tests.conversion.zoo import randomize
 
 NUM_NODES, NUM_EDGES, NUM_SOURCES = 14, 50, 17
 SIGNED = PhaseCode(8, 1.5, signed=True)
-TWINS = {}
-for_each_twin(lambda twin: TWINS.update({twin.ann_type: twin}))
+TWINS = {each.ann_type: each for each in _TWINS}  # The library's own.
 _TESTS = {}
 
 
