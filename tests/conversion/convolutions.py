@@ -398,10 +398,7 @@ your own that is not listed is either found to be affine or looked into, see
 """
 
 
-#: Whether PyG is the one that the pages are about, or a later one.
-IS_RECENT = {*OTHERS} <= {*pyg_nn.conv.__all__}
-_KNOWN = {n: rows for n, rows in OTHERS.items() if n in pyg_nn.conv.__all__}
-CONVOLUTIONS = {**_KNOWN, **{n: t.shown for n, t in layers_with_tests().items()}}
+CONVOLUTIONS = {**OTHERS, **{n: t.shown for n, t in layers_with_tests().items()}}
 TABLES = {
     'Convolutions': CONVOLUTIONS,
     'Norms': NORMS,

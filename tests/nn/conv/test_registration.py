@@ -17,7 +17,6 @@ from spikegraph.conversion.operations.rules import RULES, rule_for
 from spikegraph.nn import GraphFilter, SpikingTwin
 from spikegraph.nn.conv import twin
 from spikegraph.nn.shift import NeighborShift
-from tests.conversion.convolutions import IS_RECENT
 
 ROOT = Path(__file__).parents[3]
 # A layer that the converter cannot look into, as its control flow reads features.
@@ -167,7 +166,6 @@ def test_the_files_shown_are_those_of_the_library():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not IS_RECENT, reason='the pages are of a later PyG')
 def test_adding_a_layer_as_it_is_written(tmp_path):
     """In a copy without the layer, the two files and the commands shown are enough; so
     are two files for a layer that PyG does not have."""
