@@ -52,6 +52,15 @@ def reorder(data: Data, method: str = 'rcm') -> tuple[Data, Tensor]:
 
     Shapes:
         - **output:** new numbers :math:`(N)`, int64
+
+    Example:
+        >>> edge_index = torch.tensor([[0, 3, 1, 3], [3, 0, 3, 1]])
+        >>> data, order = reorder(Data(x=torch.arange(4), edge_index=edge_index))
+        >>> order
+        tensor([2, 0, 3, 1])
+        >>> data.x, data.edge_index
+        (tensor([1, 3, 0, 2]), tensor([[2, 1, 0, 1],
+                [1, 2, 1, 0]]))
     """
     edge_index, num_nodes = _check(data, method), int(data.num_nodes or 0)
     order = _order(edge_index.cpu(), num_nodes, method).to(edge_index.device)

@@ -62,6 +62,18 @@ def save(snn: SpikingModel, path: str | PathLike[str]) -> None:
             such as a function without a name; the message says which.
         OSError: If the file cannot be written, or is a folder or a device, which
             stay as they are.
+
+    Example:
+        >>> import tempfile
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(snn, f'{folder}/snn.safetensors')
+        ...     loaded = load(f'{folder}/snn.safetensors')
+        >>> torch.equal(loaded(x), snn(x))
+        True
     """
     write_file(path, to_bytes(snn))
 
@@ -126,6 +138,17 @@ def load(
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, foreign, changed since it was saved,
             or from another version, or names what is not known.
+
+    Example:
+        >>> import tempfile
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(snn, f'{folder}/snn.safetensors')
+        ...     load(f'{folder}/snn.safetensors').config == snn.config
+        True
     """
     if not Path(path).is_file():
         found = 'something else' if Path(path).exists() else 'none'

@@ -28,6 +28,11 @@ def assert_spiking(
 
     Raises:
         AssertionError: If the layer breaks one of the rules.
+
+    Example:
+        >>> from spikegraph.nn.conv import SpikingSAGEConv
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+        >>> assert_spiking(SpikingSAGEConv(4, 2), torch.rand(3, 4), edge_index)
     """
     if code is None:
         code = PhaseCode(8, 1.5)

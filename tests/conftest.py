@@ -27,6 +27,12 @@ for _layer in (SAGEConv, GraphConv):
 torch.set_num_threads(1)
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Examples in docstrings are those of the library: helpers of tests have none."""
+    is_test = collection_path.name.startswith('test_')
+    return True if collection_path.suffix == '.py' and not is_test else None
+
+
 @pytest.fixture(autouse=True)
 def fill_uninitialized_memory() -> Iterator[None]:
     # With deterministic algorithms on, `torch.empty` is filled with NaN or the

@@ -9,7 +9,7 @@ import spikegraph
 
 ROOT = Path(spikegraph.__file__).parent
 ORDER = [
-    ('coding', 'files', 'schema'),
+    ('coding', 'files', 'lazy', 'moved', 'schema'),
     ('kernels',),
     ('nn',),
     ('calls',),

@@ -20,6 +20,10 @@ def max_relative_error(code: PhaseCode) -> float:
 
     Returns:
         float: The bound; 0.1 means 10 percent.
+
+    Example:
+        >>> round(max_relative_error(PhaseCode(num_steps=8, base=1.5)), 6)
+        0.2
     """
     levels, thresholds = code.levels, code.thresholds
     above = (levels / thresholds - 1).abs().max()
@@ -39,6 +43,10 @@ def dynamic_range(code: PhaseCode) -> tuple[float, float]:
 
     Returns:
         Tuple[float, float]: Smallest and largest magnitude.
+
+    Example:
+        >>> dynamic_range(PhaseCode(num_steps=3, base=2))
+        (0.1875, 1.5)
     """
     error = max_relative_error(code)
     largest = float(code.levels[0]) / (1 - error) if error < 1 else float('inf')
@@ -54,6 +62,10 @@ def max_absolute_error(code: PhaseCode) -> float:
 
     Returns:
         float: The bound.
+
+    Example:
+        >>> max_absolute_error(PhaseCode(num_steps=3, base=2))
+        0.25
     """
     levels, thresholds = code.levels, code.thresholds
     upper = [float(levels[0]), *thresholds[:-1].tolist()]

@@ -35,6 +35,13 @@ def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
     Shapes:
         - **input:** values :math:`(*)`
         - **output:** spike times :math:`(*)`
+
+    Example:
+        >>> code = PhaseCode(num_steps=4, base=2)
+        >>> encode(torch.tensor([2.0, 0.9, 0.3, 0.01]), code)
+        tensor([0, 0, 2, 4], dtype=torch.uint8)
+        >>> encode(torch.tensor([2.0, 0.9, 0.3, 0.01]), code, scale=2.0)
+        tensor([0, 1, 3, 4], dtype=torch.uint8)
     """
     if not x.is_floating_point():
         raise ValueError(f"Expected 'x' to be floating point (got {x.dtype})")
@@ -84,6 +91,11 @@ def decode(
     Shapes:
         - **input:** spike times :math:`(*)`
         - **output:** values :math:`(*)`
+
+    Example:
+        >>> code = PhaseCode(num_steps=4, base=2)
+        >>> decode(torch.tensor([0, 1, 3, 4], dtype=torch.uint8), code, scale=2.0)
+        tensor([2.0000, 1.0000, 0.2500, 0.0000])
     """
     if spike_time.dtype != torch.uint8:
         raise ValueError(f"Expected 'spike_time' to be uint8 (got {spike_time.dtype})")

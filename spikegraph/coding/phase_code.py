@@ -39,6 +39,15 @@ class PhaseCode:
     Raises:
         ValueError: If an argument is out of range, or if the smallest level
             could not be told from zero in float32.
+
+    Example:
+        >>> code = PhaseCode(num_steps=4, base=2)
+        >>> code.levels.tolist()
+        [1.0, 0.5, 0.25, 0.125]
+        >>> code.thresholds.tolist()
+        [0.75, 0.375, 0.1875, 0.09375]
+        >>> code.table().tolist()
+        [1.0, 0.5, 0.25, 0.125, 0.0]
     """
 
     num_steps: int
@@ -98,6 +107,11 @@ class PhaseCode:
         Raises:
             ValueError: If a table is empty, not positive, not strictly
                 decreasing, or if the tables differ in length.
+
+        Example:
+            >>> code = PhaseCode.from_levels([1.0, 0.6, 0.5])
+            >>> code.thresholds.tolist()
+            [0.8, 0.55, 0.25]
         """
         values = _check_table('levels', levels)
         if thresholds is None:
@@ -125,6 +139,10 @@ class PhaseCode:
 
         Raises:
             ValueError: As in :class:`PhaseCode`.
+
+        Example:
+            >>> PhaseCode.nearest(num_steps=3, base=2).thresholds.tolist()
+            [0.75, 0.375, 0.125]
         """
         shifted = cls(num_steps, base, None, signed)
         return replace(

@@ -22,6 +22,20 @@ class Spikes:
             :math:`(F)`, or per node :math:`(N, 1)`.
         density (float, optional): The share of neurons that fire, as measured
             by calibration; :obj:`None` if that is not known.
+
+    Example:
+        >>> code = PhaseCode(num_steps=3, base=2, signed=True)
+        >>> spikes = Spikes.from_values(torch.tensor([1.0, 0.4, -0.6, 0.0]), code)
+        >>> spikes
+        Spikes((4,), PhaseCode(T=3, base=2, signed), num_spikes=3)
+        >>> spikes.spike_time
+        tensor([0, 1, 5, 3], dtype=torch.uint8)
+        >>> spikes.decode()
+        tensor([ 1.0000,  0.5000, -0.5000,  0.0000])
+        >>> spikes.raster().int()
+        tensor([[1, 0, 0, 0],
+                [0, 1, 1, 0],
+                [0, 0, 0, 0]], dtype=torch.int32)
     """
 
     spike_time: Tensor

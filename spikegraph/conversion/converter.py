@@ -78,6 +78,19 @@ def convert(
         NotImplementedError: If an operation can be neither an affine segment
             nor a population; the message names module, type and remedy.
         ValueError: If model, data or options are unfit.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn.models import GCN
+        >>> import spikegraph
+        >>> _ = torch.manual_seed(0)
+        >>> edge_index = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
+        >>> model, x = GCN(4, 8, 2, 3), torch.rand(5, 4)
+        >>> snn = spikegraph.convert(model, (x, edge_index))
+        >>> list(snn.neurons), snn(x, edge_index).shape
+        (['input_x', 'act'], torch.Size([5, 3]))
+        >>> snn.report.layers
+        {'convs.0': 'SpikingGCNConv', 'convs.1': 'SpikingGCNConv'}
     """
     model = unwrap(model)
     if not isinstance(model, nn.Module):

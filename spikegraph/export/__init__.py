@@ -1,1 +1,5 @@
 """Converted networks for other tools."""
+
+from spikegraph.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

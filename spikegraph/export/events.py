@@ -19,6 +19,23 @@ def save_events(events: np.ndarray, path: str | Path, layers: list[str]) -> None
 
     Raises:
         ValueError: If the events have other fields or the file another suffix.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from torch import nn
+        >>> from spikegraph import convert, simulate
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> simulation = simulate(convert(model, x), x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f'{folder}/events.npz'
+        ...     save_events(simulation.events(), path, list(simulation.spikes))
+        ...     events, layers = load_events(path)
+        >>> layers
+        ['input_input', '_1']
+        >>> events.dtype.names
+        ('t', 'layer', 'node', 'channel', 'polarity')
     """
     if events.dtype != EVENT_DTYPE:
         raise ValueError(

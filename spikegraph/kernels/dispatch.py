@@ -90,6 +90,10 @@ def info() -> dict[str, Any]:
     (its version), ``'cpu'`` (what it compiles for), ``'levels'`` (where float32
     levels are looked up: in the registers of ``'avx512'`` or ``'avx2'``, or in
     ``'memory'``) and ``'threads'`` (PyTorch's ``'openmp'``, or a ``'pool'``).
+
+    Example:
+        >>> sorted(info())
+        ['cpu', 'levels', 'num_threads', 'numba', 'path', 'reason', 'threads']
     """
     found = call('info', torch.empty(1))
     return {**found, 'num_threads': torch.get_num_threads()}

@@ -52,7 +52,7 @@ def factors_of(
     by_target = weight.new_ones(num_targets).scatter_(0, target, weight)
     if torch.equal(by_target[target], weight):
         return Factors(None, by_target.view(-1, 1))
-    by_source = weight.new_ones(num_sources).scatter_(0, source, weight)
+    by_source = weight.new_ones(num_sources).scatter_(0, source.long(), weight)
     if torch.equal(by_source[source], weight):
         return Factors(by_source.view(-1, 1), None)
     num_in = torch.bincount(target, minlength=num_targets).clamp(min=1)

@@ -21,6 +21,11 @@ class EnergyTable:
 
     Raises:
         ValueError: If an energy is negative or not finite.
+
+    Example:
+        >>> table = EnergyTable('mine', 'measured', add=0.9, multiply=3.7, word=5.0)
+        >>> round(table.mac, 2)
+        4.6
     """
 
     name: str

@@ -34,6 +34,16 @@ def latency(snn: SpikingModel, step_us: float = 1.0) -> Latency:
 
     Raises:
         ValueError: If :obj:`step_us` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> latency(snn, step_us=10.0)
+        Latency(steps=48, pipelined_steps=16, latency_ms=0.48, pipelined_ms=0.16)
     """
     if not step_us > 0:
         raise ValueError(f"Expected 'step_us' to be positive (got {step_us})")

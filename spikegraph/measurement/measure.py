@@ -33,6 +33,17 @@ class Measurement:
             ratios then.
         unit (str): :obj:`"node"`, :obj:`"graph"`, :obj:`"image"`, :obj:`"sequence"` or
             :obj:`"sample"`.
+
+    Example:
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> measured = measure(model, snn, x)
+        >>> 0 < measured.spikes_per_neuron <= 1
+        True
+        >>> measured.energy_ratios()['energy_ratio_compute'] > 0
+        True
     """
 
     layers: list[LayerCounts]
@@ -182,6 +193,17 @@ def measure(
     Raises:
         ValueError: If model and spiking network do not belong together, or there is
             nothing of what :obj:`per` names.
+
+    Example:
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> measured = measure(model, snn, x)
+        >>> measured.total.ann_macs, measured.total.snn_macs
+        (280, 0)
+        >>> sorted(measured.energy_pj())[:2]
+        ['ann_compute', 'ann_compute_sparse']
     """
     model = unwrap(model)
     is_ann = isinstance(model, nn.Module) and not isinstance(model, SpikingModel)

@@ -66,6 +66,11 @@ class ConversionConfig:
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> config = ConversionConfig(num_steps=8, base=1.5)
+        >>> ConversionConfig.from_dict(config.to_dict()) == config
+        True
     """
 
     num_steps: int = 16

@@ -1,12 +1,17 @@
 """Populations of one-spike neurons and the spiking layers between them."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
+from spikegraph.nn import conv
 from spikegraph.nn.activation import (
     ACTIVATIONS,
     PreActivationThresholds,
     pre_activation_thresholds,
 )
 from spikegraph.nn.analog import Analog, SpikingAffine
-from spikegraph.nn.conv import DegreeFactor, SpikingGCNConv, SpikingTwin
+from spikegraph.nn.conv.gcn_conv import DegreeFactor, SpikingGCNConv
+from spikegraph.nn.conv.twin import SpikingTwin
 from spikegraph.nn.convolution import SpikingConv
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import (
@@ -42,6 +47,10 @@ __all__ = [
     'SpikingLinear',
     'SpikingTwin',
     'charge',
+    'conv',
     'fire',
     'pre_activation_thresholds',
 ]
+
+for _found in iter_modules(__path__):  # Twins in any of the files are known.
+    import_module(f'{__name__}.{_found.name}')

@@ -152,6 +152,13 @@ def pre_activation_thresholds(
     Raises:
         ValueError: If the activation is of another type, or is not monotone
             where its type should be.
+
+    Example:
+        >>> from spikegraph.coding import PhaseCode
+        >>> code = PhaseCode(num_steps=3, base=2)
+        >>> found = pre_activation_thresholds(nn.Sigmoid(), code.thresholds)
+        >>> torch.sigmoid(found.on).tolist(), code.thresholds.tolist()
+        ([0.75, 0.375, 0.1875], [0.75, 0.375, 0.1875])
     """
     check_activation(activation)
     activation = copy.deepcopy(activation).to(thresholds)

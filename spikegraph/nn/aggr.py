@@ -141,13 +141,3 @@ class SpikingDegreeScalerAggregation(SpikingTwin):
             )
             scaled.append(out if scaler == 'identity' else out * factor)
         return torch.cat(scaled, dim=-1) if len(scaled) > 1 else scaled[0]
-
-
-AGGREGATION_TWINS = (
-    SpikingDegreeScalerAggregation,
-    SpikingMultiAggregation,
-    SpikingSumAggregation,
-    SpikingMeanAggregation,
-    SpikingMaxAggregation,
-    SpikingMinAggregation,
-)

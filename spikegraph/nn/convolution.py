@@ -34,6 +34,13 @@ class SpikingConv(SpikingLayer):
           :math:`(C_{in}, *)`
         - **output:** potentials :math:`(N, C_{out}, *)` or
           :math:`(C_{out}, *)`
+
+    Example:
+        >>> from spikegraph.coding import PhaseCode
+        >>> layer = SpikingConv.from_ann(nn.Conv2d(3, 4, kernel_size=3))
+        >>> code = PhaseCode(num_steps=8, base=1.5)
+        >>> layer(Spikes.from_values(torch.rand(2, 3, 8, 8), code)).shape
+        torch.Size([2, 4, 6, 6])
     """
 
     def __init__(self, conv: _ConvNd) -> None:

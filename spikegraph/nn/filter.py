@@ -60,6 +60,13 @@ class GraphFilter(SpikingLayer):
           :math:`(N, *, F_{in})` if made without weights; graph
         - **output:** potentials :math:`(N, F_{out})` or
           :math:`(N, *, F_{out})`
+
+    Example:
+        >>> from spikegraph.nn.shift import NeighborShift
+        >>> sums = GraphFilter(NeighborShift(), [[1, 1]])  # A node and its neighbours.
+        >>> edge_index = torch.tensor([[0, 1], [2, 2]])
+        >>> sums(torch.tensor([[1.0], [2.0], [4.0]]), edge_index).tolist()
+        [[1.0], [2.0], [7.0]]
     """
 
     made_anew = ('_cached_adjacency',)  # Not saved.

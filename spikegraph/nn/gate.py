@@ -68,6 +68,14 @@ class SpikeGate(nn.Module):
 class EarliestSpike(SpikeGate):
     r"""The maximum over several populations, as in ``torch.stack(xs).max(dim=0)`` and
     jumping knowledge; shapes that differ are broadcast, as in ``torch.maximum``.
+
+    Example:
+        >>> from spikegraph.coding import PhaseCode
+        >>> code = PhaseCode(num_steps=4, base=2)
+        >>> a = Spikes.from_values(torch.tensor([1.0, 0.25]), code)
+        >>> b = Spikes.from_values(torch.tensor([0.5, 0.5]), code)
+        >>> EarliestSpike()([a, b]).decode().tolist()
+        [1.0, 0.5]
     """
 
     def forward(self, x: Sequence[Spikes], *groups: Any) -> Spikes:
@@ -150,6 +158,14 @@ class EarliestNeighbor(SpikeGate):
         keeps_values (bool, optional): Whether the values of a ``SparseTensor`` are
             weights, which spikes cannot be multiplied by here; some of PyG's layers
             leave them out. (default: :obj:`True`)
+
+    Example:
+        >>> from spikegraph.coding import PhaseCode
+        >>> x = torch.tensor([[1.0], [0.25], [0.5]])
+        >>> spikes = Spikes.from_values(x, PhaseCode(num_steps=4, base=2))
+        >>> edge_index = torch.tensor([[1, 2], [0, 0]])
+        >>> EarliestNeighbor()(spikes, edge_index).decode().tolist()
+        [[0.5], [0.0], [0.0]]
     """
 
     def __init__(

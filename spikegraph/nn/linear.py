@@ -31,6 +31,14 @@ class SpikingLinear(SpikingLayer):
     Shapes:
         - **input:** spikes or values :math:`(*, F_{in})`
         - **output:** potentials :math:`(*, F_{out})`
+
+    Example:
+        >>> from spikegraph.coding import PhaseCode
+        >>> layer = SpikingLinear(2, 1, bias=False)
+        >>> layer.set_parameters(torch.tensor([[3.0, -1.0]]), None)
+        >>> x = torch.tensor([[1.0, 0.5]])
+        >>> layer(Spikes.from_values(x, PhaseCode(num_steps=4, base=2))).tolist()
+        [[2.5]]
     """
 
     weight: nn.Parameter

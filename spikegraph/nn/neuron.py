@@ -34,6 +34,14 @@ def charge(membrane: Tensor, current: Tensor, code: PhaseCode, step: int) -> Ten
     Returns:
         torch.Tensor: The membrane after the step. After all :math:`T` steps,
         :math:`V \ell_{T-1}` is the potential: :math:`L` of the decoded spikes.
+
+    Example:
+        >>> code = PhaseCode(num_steps=3, base=2)
+        >>> membrane = torch.zeros(2)
+        >>> for step, current in enumerate(torch.tensor([[1.0, 0], [0, 0], [0, 1]])):
+        ...     membrane = charge(membrane, current, code, step)
+        >>> membrane * code.levels[-1]
+        tensor([1.0000, 0.2500])
     """
     return float(code.gains[step]) * membrane + current
 
@@ -62,6 +70,17 @@ def fire(
     Returns:
         torch.Tensor: 1 where a neuron fires now, -1 for an OFF spike, else 0
         (int8).
+
+    Example:
+        >>> code = PhaseCode(num_steps=3, base=2)
+        >>> potential, has_fired = torch.tensor([0.8, 0.3]), torch.zeros(2).bool()
+        >>> for step in range(3):
+        ...     spikes = fire(potential, code, step, has_fired)
+        ...     has_fired |= spikes != 0
+        ...     print(spikes.tolist())
+        [1, 0]
+        [0, 0]
+        [0, 1]
     """
     scale = torch.as_tensor(scale, dtype=potential.dtype, device=potential.device)
     threshold = scale * code.thresholds[step].to(potential)
@@ -125,6 +144,13 @@ class PhaseNeuron(nn.Module):
     Shapes:
         - **input:** potentials :math:`(*)`
         - **output:** :class:`~spikegraph.coding.Spikes` :math:`(*)`
+
+    Example:
+        >>> neuron = PhaseNeuron(PhaseCode(num_steps=4, base=2), scale=2.0)
+        >>> neuron(torch.tensor([2.0, 0.5, -1.0])).spike_time
+        tensor([0, 2, 4], dtype=torch.uint8)
+        >>> neuron(torch.tensor([2.0, 0.5, -1.0])).decode()
+        tensor([2.0000, 0.5000, 0.0000])
     """
 
     made_anew = ('_cached',)  # Not saved.

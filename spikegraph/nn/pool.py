@@ -38,6 +38,13 @@ class EarliestInWindow(SpikeGate):
     Shapes:
         - **input:** spikes :math:`(N, C, *)` or :math:`(C, *)`
         - **output:** spikes of the pooled size
+
+    Example:
+        >>> from spikegraph.coding import PhaseCode
+        >>> gate = EarliestInWindow.from_ann(nn.MaxPool1d(2))
+        >>> x, code = torch.tensor([[[1.0, 0.5, 0.0, 0.25]]]), PhaseCode(4, base=2)
+        >>> gate(Spikes.from_values(x, code)).decode().tolist()
+        [[[1.0, 0.25]]]
     """
 
     def __init__(self, pool: _MaxPoolNd | _AdaptiveMaxPoolNd) -> None:

@@ -58,6 +58,18 @@ def layerwise(
             neighbourhoods, such as pooling.
         ValueError: If the inputs do not fit, or :obj:`block_size` is not
             positive.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn.models import GCN
+        >>> import spikegraph
+        >>> _ = torch.manual_seed(0)
+        >>> edge_index = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
+        >>> model, x = GCN(4, 8, 2, 3), torch.rand(5, 4)
+        >>> snn = spikegraph.convert(model, (x, edge_index))
+        >>> out = layerwise(snn, x, edge_index, progress=False)
+        >>> torch.allclose(out, snn(x, edge_index))
+        True
     """
     if block_size < 1:
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")

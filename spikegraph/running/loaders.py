@@ -42,6 +42,15 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> 
 
     Raises:
         ValueError: If the loader is empty, or a batch does not fit.
+
+    Example:
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> loader = torch.utils.data.DataLoader(x, batch_size=2)
+        >>> torch.allclose(predict(snn, loader, progress=False), snn(x), atol=1e-5)
+        True
     """
     loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
     model, outputs = unwrap(model), []

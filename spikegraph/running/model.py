@@ -33,6 +33,16 @@ class SpikingModel(nn.Module):
         spec (CallSpec): How the ANN is called.
         config (ConversionConfig): How it was converted.
         report (ConversionReport): What the conversion did and cost.
+
+    Example:
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> {name: tuple(s.shape) for name, s in snn.spikes(x).items()}
+        {'input_input': (5, 4), '_1': (5, 8)}
+        >>> snn.latency_steps
+        48
     """
 
     def __init__(

@@ -42,6 +42,18 @@ class Simulation:
         start_step (Dict[str, int]): The step at which each population's fire
             window opens.
         num_steps (int): The steps of the whole run.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> simulation = simulate(snn, x)
+        >>> {name: tuple(t.shape) for name, t in simulation.spike_time.items()}
+        {'input_input': (5, 4), '_1': (5, 8)}
+        >>> simulation.events().dtype.names
+        ('t', 'layer', 'node', 'channel', 'polarity')
     """
 
     output: Any
@@ -99,6 +111,18 @@ def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
 
     Raises:
         ValueError: If the inputs do not fit the model.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikegraph import convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x)
+        >>> simulation = simulate(snn, x)
+        >>> simulation.num_steps
+        48
+        >>> torch.allclose(simulation.output, snn(x), atol=1e-5)
+        True
     """
     result = _Run(model).run(model.bind(*args, **kwargs))
     result.output = model.returned(result.output, args, kwargs)

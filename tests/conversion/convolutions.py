@@ -1,9 +1,5 @@
 """Which of PyG's layers convert: every class of ``torch_geometric.nn.conv`` is
 built, converted and compared with what it computes.
-
-    python -m tests.conversion.convolutions
-
-writes ``docs/convolutions.md``, which the tests compare with what they find.
 """
 
 from __future__ import annotations
@@ -14,13 +10,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torch_geometric.nn as pyg_nn
-from torch import Tensor, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from spikegraph import ConversionConfig, SpikingModel, convert, simulate
@@ -28,111 +22,47 @@ from spikegraph.conversion.operations.refusals import REASONS
 from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.ops import op_for
 from tests.conversion.zoo import randomize
+from tests.nn.conv.twin_tests import (
+    arguments,
+    construct,
+    layers_with_tests,
+    letters_of,
+)
 
-PAGE = Path(__file__).parents[2] / 'docs' / 'convolutions.md'
-NUM_NODES, NUM_EDGES = 14, 50
 TOLERANCE = 1e-9
 FINE = ConversionConfig(num_steps=100, base=1.08, compensate=None)
 EXACT, ANALOG, REFUSED, MISSING = 'exactly', 'analog parts', 'refused', 'not tried'
 
-# Arguments of the forward, by letter (see `inputs_of`), and the layer's own.
-CONVOLUTIONS: dict[str, list[tuple[str, str]]] = {
-    'SimpleConv': [
-        ('xe', ''),
-        ('xew', "'mean'"),
-        ('xe', "'max', combine_root='cat'"),
-        ('xe', "combine_root='self_loop'"),
-    ],
+# Arguments of the forward, by letter, and the layer's own: of layers without a twin. The
+# others are in the tests of their twins.
+OTHERS: dict[str, list[tuple[str, str]]] = {
     'GCNConv': [
         ('xe', '6, 5'),
         ('xew', '6, 5, improved=True'),
         ('xe', '6, 5, normalize=False'),
         ('xe', "6, 5, aggr='max'"),
     ],
-    'ChebConv': [('xe', '6, 5, K=3'), ('xew', "6, 5, K=2, normalization='rw'")],
-    'SAGEConv': [
-        ('xe', '6, 5'),
-        ('xe', "6, 5, aggr='max'"),
-        ('xe', "6, 5, aggr='min', root_weight=False"),
-        ('xe', '6, 5, project=True'),
-        ('xe', '6, 5, normalize=True'),
-        ('xe', "6, 5, aggr=['mean', 'max']"),
-        ('xs', "6, 5, aggr='lstm'"),
-        ('xe', "6, 5, aggr='std'"),
-        ('xe', "6, 5, aggr='median'"),
-    ],
-    'GraphConv': [
-        ('xe', '6, 5'),
-        ('xew', "6, 5, aggr='mean'"),
-        ('xe', "6, 5, aggr='max'"),
-        ('xew', "6, 5, aggr='max'"),
-    ],
     'GatedGraphConv': [('xe', '6, 2')],
     'ResGatedGraphConv': [('xe', '6, 5')],
-    'GATConv': [('xe', '6, 5, heads=2'), ('xea', '6, 5, edge_dim=4, concat=False')],
-    'GATv2Conv': [('xe', '6, 5, heads=2'), ('xea', '6, 5, edge_dim=4')],
-    'TransformerConv': [
-        ('xe', '6, 5, heads=2'),
-        ('xea', '6, 5, edge_dim=4, root_weight=False'),
-        ('xe', '6, 5, beta=True'),
-    ],
-    'AGNNConv': [('xe', '')],
-    'TAGConv': [('xe', '6, 5'), ('xew', '6, 5, K=2, normalize=False')],
-    'GINConv': [
-        ('xe', 'mlp(6, 5)'),
-        ('xe', 'mlp(6, 5), eps=0.3, train_eps=True'),
-        ('xe', "mlp(6, 5), aggr='max'"),
-    ],
-    'GINEConv': [('xea', 'mlp(6, 5), edge_dim=4')],
-    'ARMAConv': [('xe', '6, 5, num_stacks=2, num_layers=2'), ('xe', '6, 5, act=None')],
-    'SGConv': [('xe', '6, 5, K=2'), ('xew', '6, 5')],
-    'SSGConv': [('xe', '6, 5, alpha=0.2, K=3')],
-    'APPNP': [('xe', 'K=3, alpha=0.1'), ('xew', 'K=3, alpha=0.1, normalize=False')],
-    'MFConv': [('xe', '6, 5, max_degree=4')],
-    'RGCNConv': [
-        ('xet', '6, 5, 3'),
-        ('xet', '6, 5, 3, num_bases=2'),
-        ('xet', '6, 4, 3, num_blocks=2'),
-        ('xet', "6, 5, 3, aggr='max'"),
-    ],
-    'FastRGCNConv': [('xet', '6, 5, 3')],
     'RGATConv': [('xet', '6, 5, 3')],
     'SignedConv': [('xee', '6, 5, first_aggr=True'), ('Xee', '6, 5, first_aggr=False')],
     'DNAConv': [('ye', '6')],
-    'PointNetConv': [
-        ('xpe', 'mlp(9, 8), mlp(8, 5)'),
-        ('xpe', ''),
-        ('xpe', "mlp(9, 8), aggr='mean'"),
-    ],
     'GMMConv': [('xea', '6, 5, dim=4, kernel_size=2')],
     'NNConv': [('xea', '6, 5, mlp(4, 30)')],
     'CGConv': [('xea', '6, dim=4')],
-    'EdgeConv': [('xe', 'mlp(12, 5)'), ('xe', "mlp(12, 5), aggr='mean'")],
-    'PPFConv': [('xpne', 'mlp(10, 8), mlp(8, 5)')],
     'FeaStConv': [('xe', '6, 5, heads=2')],
     'PointTransformerConv': [('xpe', '6, 5')],
-    'HypergraphConv': [
-        ('xh', '6, 5'),
-        ('xhv', '6, 5, bias=False'),
-        ('xhvb', '6, 5, use_attention=True'),
-    ],
-    'LEConv': [('xe', '6, 5'), ('xew', '6, 5, bias=False')],
     'PNAConv': [
         ('xe', "6, 5, ['mean', 'max', 'min'], ['identity', 'amplification'], deg"),
         ('xe', "6, 6, ['sum'], ['linear', 'attenuation'], deg, towers=2"),
         ('xea', "6, 5, ['mean'], ['identity'], deg, edge_dim=4"),
         ('xe', "6, 5, ['std'], ['identity'], deg"),
     ],
-    'ClusterGCNConv': [('xe', '6, 5'), ('xe', '6, 5, diag_lambda=0.5')],
     'GENConv': [
         ('xe', "6, 5, aggr='add'"),
         ('xea', "6, 5, aggr='max', edge_dim=4"),
         ('xe', '6, 5'),
         ('xe', "6, 5, aggr='add', msg_norm=True"),
-    ],
-    'GCN2Conv': [
-        ('xze', '6, alpha=0.1'),
-        ('xze', '6, alpha=0.1, theta=0.5, layer=2, shared_weights=False'),
     ],
     'WLConv': [('He', '')],
     'WLConvContinuous': [('xe', ''), ('xew', '')],
@@ -154,16 +84,9 @@ CONVOLUTIONS: dict[str, list[tuple[str, str]]] = {
         ('de', "{('a', 'to', 'a'): GATConv(6, 5, add_self_loops=False)}"),
     ],
     'HANConv': [('de', "6, 4, (['a'], [('a', 'to', 'a')])")],
-    'LGConv': [('xe', ''), ('xew', 'normalize=False')],
     'PointGNNConv': [('xpe', 'mlp(6, 3), mlp(9, 8), mlp(8, 6)')],
     'GPSConv': [('xe', '6, SAGEConv(6, 6), heads=2'), ('xe', '6, None, heads=2')],
     'AntiSymmetricConv': [('xe', '6, num_iters=2'), ('xe', "6, act='relu'")],
-    'DirGNNConv': [
-        ('xe', 'SAGEConv(6, 5)'),
-        ('xe', 'GCNConv(6, 5), root_weight=False'),
-        ('xe', 'GATConv(6, 5, add_self_loops=False)'),
-    ],
-    'MixHopConv': [('xe', '6, 5'), ('xew', '6, 5, powers=[0, 3, 1]')],
     'MeshCNNConv': [('xm', '6, 5')],
 }
 # What must be installed beside PyG, or done, to use the class at all.
@@ -267,17 +190,13 @@ class Outcome:
     inputs: tuple[Any, ...] = ()
 
 
-def mlp(num_in: int, num_out: int) -> nn.Module:
-    """A linear layer, a ReLU, a linear layer."""
-    return nn.Sequential(nn.Linear(num_in, 8), nn.ReLU(), nn.Linear(8, num_out))
-
-
 def build(name: str, letters: str, code: str) -> nn.Module:
     """The layer with the arguments that ``code`` spells."""
-    torch.manual_seed(0)
-    names = {**vars(pyg_nn.aggr), **vars(pyg_nn), **vars(pyg_nn.models)}
-    deg = torch.tensor([0, 3, 5, 4, 2])
-    model = eval(f'{name}({code})', {**names, 'mlp': mlp, 'deg': deg})
+    tests = layers_with_tests().get(name)
+    found = tests.layer if tests else None
+    for module in (pyg_nn.models, pyg_nn, pyg_nn.aggr):
+        found = found or getattr(module, name, None)
+    model = construct(found, code)
     return randomize(model if name in MODELS else _inside(model, len(letters))).eval()
 
 
@@ -290,45 +209,6 @@ def _inside(layer: nn.Module, num_arguments: int) -> nn.Module:
     model = type('Model', (nn.Module,), {'forward': eval(source)})()
     model.layer = layer
     return model
-
-
-def inputs_of(letters: str) -> tuple[Any, ...]:
-    """Arguments of a forward, on one random graph."""
-    g = torch.Generator().manual_seed(1)
-
-    def real(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-    def index(high: int, *shape: int) -> Tensor:
-        return torch.randint(high, shape, generator=g)
-
-    edges = index(NUM_NODES - 1, 2, NUM_EDGES)
-    nodes = torch.arange(NUM_EDGES) % NUM_NODES
-    known: dict[str, Any] = {
-        'x': real(NUM_NODES, 6),
-        'z': real(NUM_NODES, 6),
-        'X': real(NUM_NODES, 12),
-        'H': F.one_hot(index(4, NUM_NODES)).double(),
-        'y': real(NUM_NODES, 3, 6),
-        'e': edges,
-        's': edges[:, edges[1].argsort()],
-        'w': real(NUM_EDGES).abs(),
-        'a': real(NUM_EDGES, 4),
-        't': index(3, NUM_EDGES),
-        'p': real(NUM_NODES, 3),
-        'n': F.normalize(real(NUM_NODES, 3)),
-        'h': torch.stack([nodes, index(5, NUM_EDGES)]),
-        'v': real(5).abs(),
-        'b': torch.arange(NUM_NODES) // 5,
-        'o': index(2, NUM_NODES),
-        'm': index(NUM_NODES, 2, 4 * NUM_NODES),
-        'd': {'a': real(NUM_NODES, 6)},
-    }
-    if 'h' in letters:
-        known['b'] = real(5, 6)
-    if 'd' in letters:
-        known['e'] = {('a', 'to', 'a'): edges}
-    return tuple(known[letter] for letter in letters)
 
 
 @contextmanager
@@ -359,7 +239,8 @@ def try_layer(
     name: str, letters: str, code: str, model: nn.Module | None = None
 ) -> Outcome:
     """Converts one layer, without analog parts and, if refused, with them."""
-    inputs = inputs_of(letters)
+    letters = letters_of(letters)
+    inputs = arguments(letters)
     model = build(name, letters, code) if model is None else model
     config = ConversionConfig(num_steps=16, base=1.4, compensate=None)
     try:
@@ -478,8 +359,8 @@ def rows_of(
     """A line for each class and outcome."""
     lines = ['| | with | converts | |', '|---|---|---|---|']
     names = list(table)
-    if 'SimpleConv' in table:
-        names = [n for n in pyg_nn.conv.__all__ if n in table or n in NOT_TRIED]
+    if table is CONVOLUTIONS:  # In the order of PyG.
+        names = [*pyg_nn.conv.__all__, *(n for n in names if not hasattr(pyg_nn, n))]
     for name in names:
         groups: dict[tuple[str, str], list[str]] = {}
         if name in NOT_TRIED:
@@ -501,7 +382,7 @@ def rows_of(
 HEAD = """\
 # Which layers convert
 
-Written by `python -m tests.conversion.convolutions`, which builds each layer of PyG with
+Written by `python -m tests.pages`, which builds each layer of PyG with
 the arguments given, converts it and compares; a test keeps this page true.
 
 * **exactly**: nothing stays analog. The converted graph, run as an ANN, is the layer
@@ -520,6 +401,7 @@ your own that is not listed is either found to be affine or looked into, see
 """
 
 
+CONVOLUTIONS = {**OTHERS, **{n: t.shown for n, t in layers_with_tests().items()}}
 TABLES = {
     'Convolutions': CONVOLUTIONS,
     'Norms': NORMS,
@@ -535,8 +417,3 @@ def page(outcomes: dict[str, dict[str, list[Outcome]]]) -> str:
         lines = rows_of(table, outcomes[title])
         parts += [f'## {title}\n', '\n'.join(lines) + '\n']
     return '\n'.join(parts)
-
-
-if __name__ == '__main__':
-    torch.set_num_threads(1)
-    PAGE.write_text(page({title: try_all(table) for title, table in TABLES.items()}))

@@ -9,6 +9,8 @@ import torch_geometric.nn as pyg_nn
 from spikegraph import convert, measure
 from spikegraph.conversion.operations.rules import rule_for
 from tests.conversion import convolutions as zoo
+from tests.nn.conv.twin_tests import layers_with_tests
+from tests.pages import ROOT, pages
 
 
 @pytest.fixture(scope='module')
@@ -32,13 +34,13 @@ def all_of(outcomes, status, title=None):
 def test_every_class_is_in_the_table():
     tried = {*zoo.CONVOLUTIONS, *zoo.NOT_TRIED}
     assert tried == set(pyg_nn.conv.__all__)
+    assert not {*zoo.OTHERS} & {*layers_with_tests()}
     assert set(zoo.NORMS) == set(pyg_nn.norm.__all__)
 
 
-def test_the_page_is_up_to_date(outcomes):
-    assert zoo.PAGE.read_text() == zoo.page(outcomes), (
-        'run python -m tests.conversion.convolutions'
-    )
+def test_generated_pages_are_up_to_date(outcomes):
+    for name, text in pages(outcomes).items():
+        assert (ROOT / name).read_text() == text, 'run python -m tests.pages'
 
 
 def test_most_convolutions_convert_exactly(outcomes):

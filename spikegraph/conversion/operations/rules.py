@@ -35,11 +35,9 @@ from spikegraph.nn import (
     SpikingTwin,
 )
 from spikegraph.nn.activation import Formula
-from spikegraph.nn.aggr import AGGREGATION_TWINS
-from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
+from spikegraph.nn.conv.twin import for_each_twin
 from spikegraph.nn.norm import SpikingInstanceNorm
 from spikegraph.nn.pool import MAX_POOLS
-from spikegraph.nn.trim import SpikingTrimToLayer
 
 #: Of types of modules; whatever else there is, the table of operations tells.
 RULES: dict[Any, Rule] = {}
@@ -84,6 +82,19 @@ def register_rule(
     Raises:
         ValueError: If something other than a module type is given, or the kind is
             not known.
+
+    Example:
+        >>> class Doubled(nn.Linear):
+        ...     def forward(self, x):
+        ...         return 2 * super().forward(x)
+        >>> @register_rule(Doubled)
+        ... def convert_doubled(layer):
+        ...     twin = SpikingLinear.from_ann(layer)
+        ...     twin.fold(torch.tensor(2.0), None)
+        ...     return twin
+        >>> rule_for(Doubled(3, 2)).kind
+        'affine'
+        >>> _ = RULES.pop(Doubled)
     """
     for module_type in types:
         if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
@@ -180,16 +191,18 @@ def is_leaf(module: nn.Module) -> bool:
 
 register_rule(nn.Linear, pyg_nn.Linear)(SpikingLinear.from_ann)
 register_rule(pyg_nn.GCNConv)(SpikingGCNConv.from_ann)
-for _twin in (*TWINS, *AGGREGATION_TWINS, SpikingTrimToLayer):
-    register_rule(_twin.ann_type)(_twin.from_ann)
-for _attention in ATTENTION_TWINS:
-    register_rule(_attention.ann_type, kind='attention', reason=REASONS['attention'])(
-        _attention.from_ann
-    )
 register_rule(
     *(pyg_nn.GraphSizeNorm, pyg_nn.MeanSubtractionNorm, pyg_nn.norm.HeteroBatchNorm),
     pyg_nn.aggr.VariancePreservingAggregation,
 )(SpikingAffine)
+
+
+@for_each_twin
+def _register_twin(twin: type[SpikingTwin]) -> None:
+    kind = 'attention' if twin.needs_analog else 'affine'
+    register_rule(twin.ann_type, kind=kind, reason=twin.needs_analog)(twin.from_ann)
+
+
 register_rule(
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),

@@ -9,14 +9,15 @@ from torch_geometric.nn import AGNNConv
 from spikegraph.nn.conv.attention import (
     AttentionCoefficients,
     AttentionSum,
+    AttentionTwin,
     merge_heads,
 )
-from spikegraph.nn.conv.twin import SpikingTwin, check_sum, ends
+from spikegraph.nn.conv.twin import check_sum, ends
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import with_self_loops
 
 
-class SpikingAGNNConv(SpikingTwin):
+class SpikingAGNNConv(AttentionTwin):
     r"""The attentional propagation from the `"Attention-based Graph Neural Network
     for Semi-Supervised Learning" <https://arxiv.org/abs/1803.03735>`_ paper, with
     spiking values.

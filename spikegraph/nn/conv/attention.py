@@ -9,6 +9,7 @@ from torch_geometric.utils import softmax
 
 from spikegraph.coding import Spikes
 from spikegraph.nn.analog import Analog
+from spikegraph.nn.conv.twin import SpikingTwin
 from spikegraph.nn.layer import Operation, SpikingLayer, values_of
 
 
@@ -88,6 +89,12 @@ class AttentionCoefficients(Analog):
         """Those of the scores, an exponential and a division for each."""
         scores = self.score(*features, source=source, target=target)
         return scores.numel() * (self.macs_per_score(*features) + 2)
+
+
+class AttentionTwin(SpikingTwin):
+    """A twin whose coefficients stay analog."""
+
+    needs_analog = 'its attention coefficients depend on the features'
 
 
 def merge_heads(out: Tensor, heads: int, concat: bool) -> Tensor:

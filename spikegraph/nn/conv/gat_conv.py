@@ -9,10 +9,10 @@ from torch_geometric.nn import GATConv
 from spikegraph.nn.conv.attention import (
     AttentionCoefficients,
     AttentionSum,
+    AttentionTwin,
     merge_heads,
 )
 from spikegraph.nn.conv.twin import (
-    SpikingTwin,
     check_no_weights,
     check_sum,
     dense,
@@ -23,7 +23,7 @@ from spikegraph.nn.conv.twin import (
 from spikegraph.nn.routing import edge_columns, with_self_loops
 
 
-class SpikingGATConv(SpikingTwin):
+class SpikingGATConv(AttentionTwin):
     r"""The graph attentional operator from the `"Graph Attention Networks"
     <https://arxiv.org/abs/1710.10903>`_ paper, with spiking values.
 

@@ -54,6 +54,14 @@ class SpikingGCNConv(GraphFilter):
           :math:`(2, E)` or sparse adjacency :math:`(N, N)`, edge weights
           :math:`(E)` *(optional)*
         - **output:** potentials :math:`(N, F_{out})`
+
+    Example:
+        >>> from torch_geometric.nn import GCNConv
+        >>> conv = GCNConv(2, 3)
+        >>> spiking = SpikingGCNConv.from_ann(conv)
+        >>> x, edge_index = torch.rand(3, 2), torch.tensor([[0, 1], [1, 2]])
+        >>> torch.allclose(spiking(x, edge_index), conv(x, edge_index), atol=1e-6)
+        True
     """
 
     shift: GCNShift

@@ -9,10 +9,10 @@ from torch_geometric.nn import TransformerConv
 from spikegraph.nn.conv.attention import (
     AttentionCoefficients,
     AttentionSum,
+    AttentionTwin,
     merge_heads,
 )
 from spikegraph.nn.conv.twin import (
-    SpikingTwin,
     check_no_weights,
     check_sum,
     dense,
@@ -21,7 +21,7 @@ from spikegraph.nn.conv.twin import (
 )
 
 
-class SpikingTransformerConv(SpikingTwin):
+class SpikingTransformerConv(AttentionTwin):
     r"""The graph transformer operator from the `"Masked Label Prediction"
     <https://arxiv.org/abs/2009.03509>`_ paper, with spiking values.
 

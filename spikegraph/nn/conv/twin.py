@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.routing import edge_ends
 from spikegraph.nn.shift import NeighborShift
 
+_TWINS: list[type[SpikingTwin]] = []
+_READERS: list[Callable[[type[SpikingTwin]], object]] = []
+
 
 class SpikingTwin(nn.Module):
     r"""Base of the spiking twins of PyG's layers: what PyG computes, written
@@ -18,16 +22,34 @@ class SpikingTwin(nn.Module):
 
     A twin is constructed with the arguments of PyG's layer, or made
     :meth:`from_ann`; a subclass names that layer in :obj:`ann_type`, takes its
-    parameters in :meth:`build` and combines them in :meth:`forward`.
+    parameters in :meth:`build` and combines them in :meth:`forward`. From then on
+    :func:`spikegraph.convert` uses it; the latest twin of a type counts. Where
+    :obj:`needs_analog` gives a reason, it does so only with
+    :obj:`allow_analog=True`.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn import GINConv
+        >>> from spikegraph.nn.conv import SpikingGINConv
+        >>> conv = GINConv(nn.Linear(2, 3))
+        >>> x, edge_index = torch.rand(3, 2), torch.tensor([[0, 1], [1, 2]])
+        >>> spiking = SpikingGINConv.from_ann(conv)
+        >>> torch.allclose(spiking(x, edge_index), conv(x, edge_index), atol=1e-6)
+        True
     """
 
     ann_type: ClassVar[type[nn.Module]]
+    needs_analog: ClassVar[str] = ''
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         ann_type = cls.__dict__.get('ann_type')
-        if ann_type is not None:  # So that help() shows the arguments.
+        if ann_type is not None:
+            # So that help() shows the arguments.
             cls.__signature__ = inspect.signature(ann_type)  # type: ignore[attr-defined]
+            _TWINS.append(cls)
+            for function in _READERS:
+                function(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -48,6 +70,13 @@ class SpikingTwin(nn.Module):
             NotImplementedError: If an option has no spiking counterpart.
         """
         raise NotImplementedError
+
+
+def for_each_twin(function: Callable[[type[SpikingTwin]], object]) -> None:
+    """Calls a function with each twin of a layer, those that are yet to come too."""
+    _READERS.append(function)
+    for twin in [*_TWINS]:
+        function(twin)
 
 
 def check_sum(conv: Any, *others: str) -> None:

@@ -101,7 +101,7 @@ class Swapping(nn.Module):
 
 def dims_of(snn):
     network = snn.network
-    modules = [operation_of(network, node) for node in network.graph.nodes]
+    modules = [operation_of(network, node) for node in network.nodes]
     return [m.channel_dim for m in modules if isinstance(m, PhaseNeuron)]
 
 

@@ -7,9 +7,8 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph.nn import SpikingGCNConv
-from spikegraph.nn.conv import ATTENTION_TWINS, TWINS
 from tests.graphs import MATRIX_FORMS, SparseTensor
-from tests.nn.conv.test_twins import CASES
+from tests.nn.conv.twin_tests import TWINS, construct, layers_with_tests
 
 N = 10
 SPARSE = ('coo', 'uncoalesced', 'csr', 'csc', 'int32', 'SparseTensor')
@@ -35,21 +34,20 @@ def adjacency(weighted=False, loops=False):
 
 
 def cases():
-    for twin in (*TWINS, *ATTENTION_TWINS):
-        for flags, (args, kwargs) in CASES.get(twin.ann_type.__name__, []):
-            options = {k: v for k, v in kwargs.items() if k != 'cached'}
-            if not set(flags) - set('e+') and 'flow' not in kwargs:
-                yield pytest.param(twin, args, options, id=f'{twin.__name__}-{options}')
+    for name, tests in layers_with_tests().items():
+        for letters, code in (*tests.shown, *tests.others):
+            if letters in ('xe', 'xe+') and 'flow' not in code:
+                code = code.replace('cached=True', 'cached=False')
+                yield pytest.param(tests.layer, code, id=f'{name}-{code}')
 
 
 @pytest.mark.parametrize('form', [*SPARSE, 'EdgeIndex'])
 @pytest.mark.parametrize('weighted', [False, True])
-@pytest.mark.parametrize('twin, args, options', list(cases()))
+@pytest.mark.parametrize('layer_type, code', list(cases()))
 @pytest.mark.filterwarnings('ignore:Sparse invariant checks')
-def test_twins_agree_with_pyg(twin, args, options, weighted, form):
-    name = twin.ann_type.__name__
-    args = [arg() if callable(arg) else arg for arg in args]
-    layer = twin.ann_type(*args, **options).eval()
+def test_twins_agree_with_pyg(layer_type, code, weighted, form):
+    name = layer_type.__name__
+    layer = construct(layer_type, code).eval()
     adj, x = adjacency(weighted), torch.randn(N, 6)
     edges = adj.t().nonzero().t().contiguous()
     given = edges
@@ -71,7 +69,7 @@ def test_twins_agree_with_pyg(twin, args, options, weighted, form):
             if weighted:
                 pytest.skip(f'PyG does not take it: {error}')
             expected = layer(x, edges)
-        spiking = twin.from_ann(layer).eval()
+        spiking = TWINS[layer_type].from_ann(layer).eval()
         try:
             found = spiking(x, given)
         except ValueError as error:

@@ -1,0 +1,40 @@
+"""What `import spikegraph` offers; see :mod:`spikegraph.lazy`."""
+
+from spikegraph import calls as calls
+from spikegraph import cli as cli
+from spikegraph import coding as coding
+from spikegraph import conversion as conversion
+from spikegraph import export as export
+from spikegraph import files as files
+from spikegraph import formatting as formatting
+from spikegraph import kernels as kernels
+from spikegraph import measurement as measurement
+from spikegraph import network as network
+from spikegraph import nn as nn
+from spikegraph import plotting as plotting
+from spikegraph import reordering as reordering
+from spikegraph import running as running
+from spikegraph import schema as schema
+from spikegraph import storage as storage
+from spikegraph import testing as testing
+from spikegraph import zoo as zoo
+from spikegraph.coding import PhaseCode as PhaseCode
+from spikegraph.coding import Spikes as Spikes
+from spikegraph.coding import decode as decode
+from spikegraph.coding import encode as encode
+from spikegraph.conversion import convert as convert
+from spikegraph.conversion import register_rule as register_rule
+from spikegraph.measurement import EnergyTable as EnergyTable
+from spikegraph.measurement import Measurement as Measurement
+from spikegraph.measurement import measure as measure
+from spikegraph.network import ConversionConfig as ConversionConfig
+from spikegraph.reordering import reorder as reorder
+from spikegraph.running import Simulation as Simulation
+from spikegraph.running import SpikingModel as SpikingModel
+from spikegraph.running import layerwise as layerwise
+from spikegraph.running import predict as predict
+from spikegraph.running import simulate as simulate
+from spikegraph.storage import load as load
+from spikegraph.storage import save as save
+
+__version__: str

@@ -1,0 +1,65 @@
+"""Modules under the names that they had before 0.2, for one release."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+
+MOVED = {
+    'datasets': ('zoo.datasets',),
+    'models': ('zoo.models',),
+    'training': ('zoo.training',),
+    'experiment': ('zoo.experiment',),
+    'simulation': ('running', 'export.events'),
+    'inference': ('running',),
+}
+_BETWEEN = (__name__, 'importlib', 'spikegraph.lazy')
+
+
+def _new_names(name: str) -> list[str]:
+    """What a module became; nothing where it is no old name."""
+    package, first, *rest = *name.split('.'), ''
+    new = MOVED.get(first, ()) if package == 'spikegraph' else ()
+    return ['.'.join(('spikegraph', each, *rest)).strip('.') for each in new]
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds a module that holds all names of those that it became."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        found = [find_spec(new) for new in _new_names(name)]
+        folders = [each.submodule_search_locations for each in found if each]
+        if not folders or len(folders) < len(found):
+            return None
+        return ModuleSpec(name, self, is_package=folders[0] is not None)
+
+    def exec_module(self, module: ModuleType) -> None:
+        names = _new_names(module.__name__)
+        found = [import_module(name) for name in names]
+        frame = sys._getframe()  # The line that imports, behind Python's own.
+        while frame.f_back and frame.f_globals['__name__'].startswith(_BETWEEN):
+            frame = frame.f_back
+        warnings.warn_explicit(
+            f"'{module.__name__}' is now {' and '.join(map(repr, names))}; the old name "
+            'goes with version 0.2',
+            DeprecationWarning,
+            frame.f_code.co_filename,
+            frame.f_lineno,
+            module=frame.f_globals['__name__'],
+        )
+        for each in found:
+            own = vars(each).items()
+            vars(module).update({k: v for k, v in own if not k.startswith('__')})
+
+
+def install() -> None:
+    """Lets the old names be imported."""
+    sys.meta_path.append(_Moved())
