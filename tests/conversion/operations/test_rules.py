@@ -31,7 +31,7 @@ X = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
         (nn.LSTM(3, 3), kinds.Refused),
         (torch.sort, type(None)),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, '__name__', type(value).__name__),
 )
 def test_rule_for(target, kind):
     assert type(rule_for(target)) is kind
