@@ -265,6 +265,8 @@ def test_without_compilation(monkeypatch):
     """As with NUMBA_DISABLE_JIT=1, for debuggers and measures of coverage."""
     numba = pytest.importorskip('numba')
     monkeypatch.setattr(numba.config, 'DISABLE_JIT', 1)
+    name = 'spikegraph.kernels.cpu.operations'
+    monkeypatch.delitem(sys.modules, name, raising=False)
     dispatch.backends.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match=r'\(NUMBA_DISABLE_JIT is set\)'):

@@ -45,7 +45,7 @@ def test_kernels_are_compiled_again_when_any_of_their_files_changes(tmp_path):
     assert run() == 3.0
     first = kernels()
     assert run() == 3.0 and first and kernels() == first
-    helper = tmp_path / 'spikegraph' / 'kernels' / 'cpu' / 'sums.py'
+    helper = tmp_path / 'spikegraph' / 'kernels' / 'cpu' / 'compiled' / 'sums.py'
     text = helper.read_text()
     changed = text.replace('builder.fmul(value, weight)', 'builder.fadd(value, weight)')
     assert changed != text
