@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_MOST_HELD = 1 << 26  # Bytes: what is larger takes long enough without.
 _EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
 # What makes as many values as the features say.
 _OF_VALUES = ('nonzero', 'masked_select', 'unique', '_unique', '_unique2', 'unique_dim')
@@ -43,6 +44,7 @@ class Tape(TorchDispatchMode):
         self.calls: list[tuple[Tensor | None, Callable[..., Any], tuple[Any, ...]]] = []
         self.features = features
         self._held: list[Any] = []  # So that no memory is used twice.
+        self._num_bytes = 0
         self._starts: list[int] = []  # Of the memory that is known, in order.
         self._blocks: list[_Block] = []
         self.failed = ''
@@ -68,6 +70,8 @@ class Tape(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self.failed:
+            return func(*args, **kwargs)
         name = func._schema.name.partition('::')[2]
         tensors = _tensors((args, kwargs))
         blocks = [self._block_of(value) for value in tensors]
@@ -148,6 +152,8 @@ class Tape(TorchDispatchMode):
         self, work: Any, bounds: list[int], run: Callable[..., Any]
     ) -> list[Any]:
         """Runs a kernel on pieces of its work, and records that."""
+        if self.failed:
+            return run(work, bounds)
         arrays = [
             leaf
             for leaf in pytree.tree_leaves((work.args, work.keywords))
@@ -192,6 +198,9 @@ class Tape(TorchDispatchMode):
             self._starts.insert(place, address)
             self._blocks.insert(place, found)
             self._held.append(value)
+            self._num_bytes += storage.nbytes()
+            if self._num_bytes > _MOST_HELD:
+                self._fail('it takes too much memory to be kept')
         return found
 
     def _block_at(self, address: int) -> _Block | None:
@@ -202,6 +211,7 @@ class Tape(TorchDispatchMode):
 
     def _fail(self, reason: str) -> None:
         self.failed = self.failed or reason
+        self._held.clear()
 
 
 _FIXED, _MOVING, _EMPTY_MEMORY = object(), object(), object()

@@ -24,6 +24,7 @@ from spikegraph.network.roles import Role
 _MOST_SEEN = 8  # Kinds of calls that are remembered until they come again.
 _MOST_KEPT = 4  # Tapes.
 MISS = object()
+_LAYOUTS = (torch.strided, torch.sparse_csr, torch.sparse_coo)
 _PLAIN = (int, float, str, bool, type(None))
 
 
@@ -89,7 +90,7 @@ class Plan:
         tape = self._tapes.get(kind)
         if tape is None or _is_watched() or not tape.state.is_same():
             return MISS
-        fixed = [given[name] for name in tape.fixed]
+        fixed = [part for name in tape.fixed for part in _parts(given[name])]
         if tape.state.digest(fixed) != tape.digest:
             return MISS
         for name in tape.features:
@@ -160,10 +161,10 @@ class Plan:
         tensors = [name for name in inputs if isinstance(inputs[name], Tensor)]
         features = [name for name in tensors if name in self.features]
         fixed = [name for name in tensors if name not in features]
-        if not all(map(_is_dense, (inputs[name] for name in tensors))):
+        if not all(_is_dense(v) for name in tensors for v in _parts(inputs[name])):
             self.reason = 'inputs have gaps'
             return passes(inputs)
-        key = kind, state.digest([inputs[name] for name in fixed])
+        key = kind, state.digest([v for name in fixed for v in _parts(inputs[name])])
         self.reason = 'this graph, or shape, is seen for the first time'
         if key not in self._seen:
             self._seen[key] = None
@@ -333,7 +334,7 @@ def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | N
         given = dict(zip(names, args, strict=False))
         given.update(kwargs)
     for value in given.values():
-        is_tensor = type(value) is Tensor and value.layout is torch.strided
+        is_tensor = type(value) is Tensor and value.layout in _LAYOUTS
         if not is_tensor and type(value) not in _PLAIN:
             return None
     return given
@@ -344,12 +345,22 @@ def _kind_of(given: dict[str, Any]) -> Any:
     found: list[Any] = []
     for name, value in given.items():
         if type(value) is Tensor:
-            device = value.device.type
-            order = value.stride(), value.storage_offset(), value.is_neg(), device
-            found.append((name, value.dtype, value.shape, *order))
+            parts = _parts(value)
+            order = [(v.dtype, v.shape, v.stride(), v.storage_offset()) for v in parts]
+            place = value.device.type, value.layout, value.is_neg()
+            found.append((name, value.shape, *place, *order))
         else:
             found.append((name, type(value), value))
     return tuple(found)
+
+
+def _parts(value: Tensor) -> tuple[Tensor, ...]:
+    """The tensors that hold a value: of a sparse one its indices, too."""
+    if value.layout is torch.strided:
+        return (value,)
+    if value.layout is torch.sparse_csr:
+        return value.crow_indices(), value.col_indices(), value.values()
+    return value._indices(), value._values()
 
 
 def _are_arguments(inputs: Mapping[str, Any], given: dict[str, Any]) -> bool:

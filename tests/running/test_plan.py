@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GAT, GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert
-from spikegraph.kernels import dispatch
+from spikegraph.kernels import dispatch, tape
 from spikegraph.network.interpreter import Interpreter
 from tests.conversion.zoo import MODELS, make, randomize
 
@@ -313,3 +313,26 @@ def test_says_how_it_ran():
     assert str(snn.plan) == f'recorded, {snn.plan.num_calls} calls'
     found = Interpreter(snn.network).run(snn.bind(x, edge_index))
     assert torch.allclose(found, snn(x, edge_index), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('layout', [torch.sparse_csr, torch.sparse_coo])
+def test_sparse_adjacencies(layout):
+    snn, (x, edge_index) = converted(GraphSAGE), call(1)
+    values = torch.ones(90, dtype=torch.float64)
+    adj = torch.sparse_coo_tensor(edge_index.flip(0), values, (30, 30)).coalesce()
+    parts = adj.indices().clone(), adj.values().clone()  # Without gaps.
+    adj = torch.sparse_coo_tensor(*parts, (30, 30), is_coalesced=True)
+    adj = adj.to_sparse(layout=layout) if layout is torch.sparse_csr else adj
+    recorded(snn, x, adj)
+    assert torch.equal(snn(-x, adj), expected(snn, -x, adj))
+    assert snn.plan.way == 'recorded'
+    adj.values().mul_(2)
+    assert torch.equal(snn(x, adj), expected(snn, x, adj))
+
+
+def test_large_passes_are_not_kept(monkeypatch):
+    monkeypatch.setattr(tape, '_MOST_HELD', 10_000)
+    snn, args = converted(), call(1)
+    for _ in range(4):
+        assert torch.equal(snn(*args), expected(snn, *args))
+    assert 'too much memory' in str(snn.plan)
