@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch_geometric.data.data import BaseData
 from torch_geometric.nn import MessagePassing
 
 from spikegraph.kernels.forms import is_foreign
+from spikegraph.network.checking import check_nodes
 from spikegraph.network.graph import Ref
 from spikegraph.network.network import Network
 from spikegraph.network.registry import Registry, name_of
@@ -20,7 +24,10 @@ from spikegraph.network.registry import Registry, name_of
 _ATOMS = (bool, int, float, str, type(None))
 _HOOKS = ('hooks', 'hooks_with_kwargs', 'hooks_always_called')
 _TORCH = (torch.dtype, torch.layout, torch.memory_format)
+_HELD = ('_parameters', '_buffers', '_modules')
 _MODULE = frozenset(nn.Module().__dict__)
+_COLLECTIONS = (Mapping, set, frozenset, deque)
+_MOST_SHARED = 2**20  # Values, if what is named twice were written twice.
 
 
 class Packer:
@@ -68,15 +75,18 @@ class Packer:
             return {'type': name_of(value)}
         if isinstance(value, Enum):
             return {'enum': name_of(kind), 'name': value.name}
-        if isinstance(value, list) and kind.__init__ is not object.__init__:
-            if kind in (list, _immutable_list()):
-                return [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
+        if kind in (list, immutable_list):
+            return [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
         if isinstance(value, tuple):
             items = [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
             return {'tuple': items} if kind is tuple else self._named(value, items)
-        if kind in (dict, _immutable_dict()):
+        if kind in (dict, immutable_dict):
             return {'dict': self._pairs(value, where)}
-        if callable(value) and not isinstance(value, nn.Module) and _is_function(value):
+        if isinstance(value, (*_COLLECTIONS, BaseData)):
+            held: Any = value.to_dict() if isinstance(value, BaseData) else value
+            items = list(held.items() if isinstance(held, Mapping) else held)
+            return {'made': name_of(kind), 'of': self.pack(items, where)}
+        if inspect.isroutine(value) or (callable(value) and hasattr(value, '__name__')):
             return {'function': name_of(value)}
         return self._object(value, where)
 
@@ -107,29 +117,29 @@ class Packer:
             return {'same': self._objects[id(value)][0]}
         self._objects[id(value)] = (len(self._objects), value)
         kind = type(value)
+        base: dict[str, Any] = {}
         if isinstance(value, Network):
             return {'network': self.pack(value.state(), where)}
         if dataclasses.is_dataclass(value):
-            held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            default = {f.name: f.default for f in dataclasses.fields(value)}
-            state = {k: v for k, v in held.items() if v is not default[k]}
+            fields = dataclasses.fields(value)
+            held = {f.name: getattr(value, f.name) for f in fields}
+            state = {
+                f.name: held[f.name] for f in fields if held[f.name] is not f.default
+            }
         elif isinstance(value, nn.Module):
             state = _state_of(value)
-        elif isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'to_dict'):
-            items = list(value.items()) if isinstance(value, Mapping) else list(value)
-            return {'made': name_of(kind), 'of': self.pack(items, where)}
-        else:
-            if not hasattr(value, '__dict__') or hasattr(kind, '__slots__'):
-                raise ValueError(
-                    f"Cannot save '{where}': a {kind.__name__} is no tensor, module, "
-                    'number or text'
-                )
+            base = vars(MessagePassing()) if isinstance(value, MessagePassing) else {}
+        elif hasattr(value, '__dict__') and not hasattr(kind, '__slots__'):
             state = vars(value)
+        else:
+            raise ValueError(
+                f"Cannot save '{where}': a {kind.__name__} is no tensor, module, number or "
+                'text'
+            )
         packed = {}
-        base = _message_passing() if isinstance(value, MessagePassing) else {}
         for name, item in state.items():
             place = f'{where}.{name}'.lstrip('.')
-            if name in ('_parameters', '_buffers', '_modules'):
+            if name in _HELD:
                 packed[name] = [
                     [k, self.pack(v, f'{where}.{k}'.lstrip('.'))]
                     for k, v in item.items()
@@ -155,6 +165,8 @@ class Unpacker:
         self.tensors, self.registry = tensors, registry
         self._values: dict[str, Any] = {}
         self._objects: list[Any] = []
+        self._sizes: list[int] = []  # In values, zero as long as they are built.
+        self._size = 0
 
     def unpack(self, data: Any) -> Any:
         """The object of some JSON.
@@ -162,6 +174,7 @@ class Unpacker:
         Raises:
             ValueError: If it is not the JSON of an object.
         """
+        self._size += 1
         if isinstance(data, _ATOMS):
             return data
         if isinstance(data, list):
@@ -172,7 +185,14 @@ class Unpacker:
         build = getattr(self, f'_build_{tag}', None) if tag in _TAGS else None
         if build is None:
             raise ValueError(f'Expected a known kind of value (got {tag!r:.60})')
-        return build(data)
+        if tag not in ('object', 'network'):
+            return build(data)
+        place, before = len(self._objects), self._size
+        self._objects.append(None)
+        self._sizes.append(0)
+        value = self._objects[place] = build(data)
+        self._sizes[place] = self._size - before
+        return value
 
     def _list(self, value: Any, length: int | None = None) -> list[Any]:
         if not isinstance(value, list) or length not in (None, len(value)):
@@ -188,9 +208,7 @@ class Unpacker:
             self._values[name] = nn.Parameter(value) if kind == 'parameter' else value
         return self._values[name]
 
-    def _build_node(self, data: Any) -> Ref:
-        if type(data['node']) is not int:
-            raise ValueError(f'Expected a number (got {data["node"]!r:.60})')
+    def _build_node(self, data: Any) -> Any:
         return Ref(data['node'])
 
     def _build_slice(self, data: Any) -> slice:
@@ -216,7 +234,7 @@ class Unpacker:
         return self.registry.type(data['type'])
 
     def _build_enum(self, data: Any) -> Any:
-        kind = self.registry.type(data['enum'])
+        kind = self.registry.kind(data['enum'])
         if not issubclass(kind, Enum):
             raise ValueError(f"Expected an enumeration (got '{kind.__name__}')")
         return kind[data['name']]
@@ -228,7 +246,7 @@ class Unpacker:
         return torch.Size(self.unpack(v) for v in self._list(data['size']))
 
     def _build_named(self, data: Any) -> Any:
-        kind: Any = self.registry.type(data['named'])
+        kind: Any = self.registry.kind(data['named'])
         if not issubclass(kind, tuple) or not hasattr(kind, '_make'):
             raise ValueError(f"Expected a named tuple (got '{kind.__name__}')")
         return kind._make(self.unpack(v) for v in self._list(data['items']))
@@ -241,69 +259,73 @@ class Unpacker:
         return self.registry.function(data['function'])
 
     def _build_same(self, data: Any) -> Any:
-        return self._objects[data['same']]
+        """An object once more, which must be there as a whole."""
+        place = data['same']
+        if type(place) is not int or not 0 <= place < len(self._objects):
+            raise ValueError(f'Expected the number of an object (got {place!r:.60})')
+        if not self._sizes[place]:
+            raise ValueError(
+                f'Expected objects that do not hold themselves (got {place})'
+            )
+        self._size += self._sizes[place]
+        if self._size > _MOST_SHARED + sum(self._sizes):
+            raise ValueError('Expected objects that are shared a few times (got many)')
+        return self._objects[place]
 
     def _build_made(self, data: Any) -> Any:
-        kind: Any = self.registry.type(data['made'])
-        if not issubclass(kind, (Mapping, set, frozenset)):
-            raise ValueError(f"Expected a mapping or a set (got '{kind.__name__}')")
-        place = len(self._objects)
-        self._objects.append(None)
-        self._objects[place] = value = kind(self.unpack(data['of']))
-        return value
+        kind: Any = self.registry.kind(data['made'])
+        items = self._list(self.unpack(data['of']))
+        if issubclass(kind, BaseData):
+            held: Any = dict(items)
+            return kind.from_dict(held)
+        if not issubclass(kind, _COLLECTIONS):
+            raise ValueError(f"Expected a collection (got '{kind.__name__}')")
+        return kind(items)
 
     def _build_network(self, data: Any) -> Network:
-        place = len(self._objects)
-        self._objects.append(None)
         network = Network.from_state(self.unpack(data['network']))
-        network.check(self.registry)
-        self._objects[place] = network
+        check_nodes(network, self.registry)
         return network
 
     def _build_object(self, data: Any) -> Any:
-        kind: Any = self.registry.type(data['object'])
-        place, state = len(self._objects), data['state']
-        self._objects.append(None)
+        kind: Any = self.registry.kind(data['object'])
+        state = data['state']
         if not isinstance(state, dict):
             raise ValueError(
                 f'Expected the state of a {kind.__name__} (got {state!r:.60})'
             )
         if issubclass(kind, nn.Module):
-            value = self._objects[place] = kind.__new__(kind)
-            self._fill_module(value, state)
-            return value
+            return self._module(kind, state)
         held = {name: self.unpack(item) for name, item in state.items()}
         if dataclasses.is_dataclass(kind):
             make: Any = kind
-            value = make(**held)
-        else:
-            value = kind.__new__(kind)
-            _check_names(kind, held)
-            value.__dict__.update(held)
-        self._objects[place] = value
+            return make(**held)
+        value = kind.__new__(kind)
+        _check_names(kind, held)
+        value.__dict__.update(held)
         return value
 
-    def _fill_module(self, module: nn.Module, state: dict[str, Any]) -> None:
-        if isinstance(module, MessagePassing):
-            MessagePassing.__init__(module)
-        else:
-            nn.Module.__init__(module)
-        held: dict[str, Any] = {}
+    def _module(self, kind: Any, state: dict[str, Any]) -> nn.Module:
+        module: nn.Module = kind.__new__(kind)
+        first = MessagePassing if issubclass(kind, MessagePassing) else nn.Module
+        first.__init__(module)
+        held: dict[str, Any] = dict.fromkeys(getattr(kind, 'made_anew', ()))
+        if held.keys() & state.keys():
+            raise ValueError(f'Expected no {", ".join(held)} in a {kind.__name__}')
         for name, item in state.items():
-            if name in ('_parameters', '_buffers', '_modules'):
-                pairs = [self._list(pair, 2) for pair in self._list(item)]
-                held[name] = {str(key): self.unpack(value) for key, value in pairs}
-                kinds = (Tensor, type(None)) if name != '_modules' else (nn.Module,)
-                if not all(
-                    isinstance(v, (*kinds, type(None))) for v in held[name].values()
-                ):
-                    raise ValueError(f'Expected {name} of a {type(module).__name__}')
-            else:
+            if name not in _HELD:
                 held[name] = self.unpack(item)
-        _check_names(type(module), held)
-        setter = getattr(type(module), '__setstate__', nn.Module.__setstate__)
+                continue
+            pairs = [self._list(pair, 2) for pair in self._list(item)]
+            held[name] = {str(key): self.unpack(value) for key, value in pairs}
+            part = nn.Module if name == '_modules' else Tensor
+            for value in held[name].values():
+                if not isinstance(value, (part, type(None))):
+                    raise ValueError(f'Expected {name[1:]} (got {value!r:.60})')
+        _check_names(kind, held)
+        setter = getattr(kind, '__setstate__', nn.Module.__setstate__)
         setter(module, {**module.__dict__, **held})
-        module.eval()
+        return module.eval()
 
 
 _TAGS = {
@@ -314,49 +336,30 @@ _TAGS = {
 
 
 def _check_names(kind: type, held: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if an attribute would hide what a class does."""
+    """Raises ``ValueError`` if an attribute would hide what a class does, or be called
+    whenever it is called.
+    """
     for name in held:
-        inner = name in _MODULE and not name.endswith(_HOOKS)
         hides = callable(inspect.getattr_static(kind, name, None))
-        if not name.isidentifier() or name.startswith('__') or (hides and not inner):
+        is_bad = name.startswith('__') or name.endswith((*_HOOKS, '_call_impl'))
+        if not name.isidentifier() or is_bad or (hides and name not in _MODULE):
             raise ValueError(
                 f'Expected an attribute of a {kind.__name__} (got {name!r:.60})'
             )
 
 
 def _state_of(module: nn.Module) -> dict[str, Any]:
-    """What a module holds, hooks and what is computed anew left out."""
-    state = dict(
-        module.__getstate__() if hasattr(module, '__getstate__') else vars(module)
-    )
-    dropped = {
-        *getattr(type(module), 'unsaved', ()),
-        'training',
-        '_is_full_backward_hook',
+    """What a module holds, hooks and what is made anew left out."""
+    has_own = hasattr(module, '__getstate__')
+    state = dict(module.__getstate__() if has_own else vars(module))
+    dropped = {*getattr(type(module), 'made_anew', ()), 'training'}
+    dropped |= {'_is_full_backward_hook', '_compiled_call_impl'}
+    return {
+        name: item
+        for name, item in state.items()
+        if name not in dropped and not name.endswith(_HOOKS)
     }
-    dropped |= {n for n in state if n.endswith(_HOOKS) or n == '_compiled_call_impl'}
-    return {name: item for name, item in state.items() if name not in dropped}
-
-
-def _message_passing() -> dict[str, Any]:
-    return MessagePassing().__dict__
 
 
 def _kind_of(value: Tensor) -> str:
     return 'parameter' if isinstance(value, nn.Parameter) else 'tensor'
-
-
-def _is_function(value: Any) -> bool:
-    return (
-        not hasattr(value, '__dict__')
-        or inspect.isroutine(value)
-        or hasattr(value, '__name__')
-    )
-
-
-def _immutable_list() -> type:
-    return torch.fx.immutable_collections.immutable_list
-
-
-def _immutable_dict() -> type:
-    return torch.fx.immutable_collections.immutable_dict
