@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -90,6 +92,9 @@ def check_nodes(network: Any, registry: Registry) -> None:
             registry.check(target, node.args)
         elif node.op == 'call_method':
             registry.method(target)
+        called = target.forward if isinstance(target, nn.Module) else target
+        if isinstance(called, (FunctionType, MethodType)):
+            inspect.signature(called).bind(*node.args, **node.kwargs)
         if not isinstance(target, _MODULES.get(node.role, object)):
             kind = _MODULES[node.role].__name__
             raise ValueError(f"expected '{node}' to be a {kind} (got {target!r:.60})")
@@ -132,6 +137,8 @@ def _check_neuron(neuron: PhaseNeuron) -> None:
         raise ValueError(
             f'expected a code and a dimension of channels (got {dim!r:.40})'
         )
+    if not isinstance(code.base, (float, int, type(None))):
+        raise ValueError(f'expected a base (got {code.base!r:.40})')
     if len(code.levels) != code.num_steps:
         raise ValueError(
             f'expected {code.num_steps} levels (got a table of {len(code.levels)})'
@@ -156,6 +163,11 @@ def _check_layer(layer: SpikingLayer) -> None:
             raise ValueError(
                 f'expected weights of real numbers (got {value.dtype}, {value.layout})'
             )
+    if isinstance(layer, GraphFilter):
+        rows: Any = layer.coefficients
+        numbers = [h for row in rows for h in row]
+        if not rows or not all(type(h) is float for h in numbers):
+            raise ValueError(f'expected rows of coefficients (got {rows!r:.60})')
     if weight is None or not isinstance(layer, _IN_ROWS):
         return
     shape, dtype = tuple(weight.shape), weight.dtype
@@ -188,7 +200,9 @@ def check_form(form: Any) -> None:
         fits = isinstance(kind, type) and issubclass(kind, (tuple, list, deque))
     else:
         kind = kinds.get(form.kind, ())
-        is_shared = callable(shell) or isinstance(shell, (nn.Module, Tensor))
+        is_shared = isinstance(shell, (type, nn.Module, Tensor)) or inspect.isroutine(
+            shell
+        )
         fits = isinstance(shell, kind) and not is_shared
     if form.kind == 'argument':
         fits = fits and len(shell) == 2

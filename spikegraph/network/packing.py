@@ -325,6 +325,9 @@ class Unpacker:
         _check_names(kind, held)
         setter = getattr(kind, '__setstate__', nn.Module.__setstate__)
         setter(module, {**module.__dict__, **held})
+        for name in getattr(kind, '__constants__', ()):
+            if not hasattr(module, name):
+                raise ValueError(f"Expected '{name}' in a {kind.__name__} (got none)")
         return module.eval()
 
 

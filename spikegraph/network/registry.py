@@ -61,7 +61,15 @@ _OPERATIONS = {
 _NAMING = ('write_copy', 'write_through')
 _OPERATORS = ('attrgetter', 'itemgetter', 'methodcaller', 'call')
 # Arguments of functions that call what they are given, or go to files.
-_CALLED = {'model', 'transform', 'initializer', 'module', 'func', 'distance_function'}
+_CALLED = {
+    'cls',
+    'model',
+    'transform',
+    'initializer',
+    'module',
+    'func',
+    'distance_function',
+}
 # Packages of whose modules the functions may be named, and the modules be built.
 _FUNCTIONS = (
     *('torch_geometric.utils', 'torch_geometric.nn.pool', 'torch_geometric.nn.dense'),
@@ -70,7 +78,10 @@ _FUNCTIONS = (
     *('spikegraph.network.functions', 'torch_geometric.nn.aggr', 'torch_sparse'),
     'torch_geometric.nn.conv',
 )
-_MODULES = ('spikegraph', 'torch.nn.modules', 'torch_geometric.nn', 'ogb')
+_MODULES = (
+    *('spikegraph', 'torch.nn.modules', 'torch_geometric.nn', 'ogb.graphproppred'),
+    'torch_geometric.deprecation',
+)
 _NOT_BUILT = ('torch_geometric.nn.nlp', 'torch_geometric.llm')
 # Of these, dataclasses and enumerations.
 _RECORDS = (
@@ -214,7 +225,8 @@ def is_known_type(value: Any) -> bool:
 
 def _is_in(value: Any, places: tuple[str, ...]) -> bool:
     """Whether something was defined in a package, wherever it was found."""
-    return f'{value.__module__}.'.startswith(tuple(f'{place}.' for place in places))
+    module = getattr(value, '__module__', None)
+    return f'{module}.'.startswith(tuple(f'{place}.' for place in places))
 
 
 def _key(value: Any) -> Any:
@@ -232,6 +244,7 @@ def _listed() -> frozenset[Any]:
     for functions in get_overridable_functions().values():
         found.update(f for f in functions if not isinstance(f, property))
     found.update(getattr(torch, n) for n in _FACTORIES if hasattr(torch, n))
+    found.update(_replaced().values())
     found.update(getattr(builtins, n) for n in _BUILTINS)
     for module in (math, operator):
         found.update(
@@ -244,6 +257,13 @@ def _listed() -> frozenset[Any]:
 
 def _is_safe(name: str) -> bool:
     return name in _OPERATIONS or not (name.startswith('_') or name in _UNSAFE)
+
+
+def _replaced() -> dict[str, Any]:
+    """The functions of PyTorch in whose place PyG puts its own."""
+    own = torch._C._VariableFunctions
+    names = [n for n, v in vars(torch).items() if _is_in(v, ('torch_geometric',))]
+    return {name: getattr(own, name) for name in names if hasattr(own, name)}
 
 
 @lru_cache(maxsize=1)
@@ -281,6 +301,8 @@ def _aliases() -> dict[Any, list[str]]:
         for name, value in vars(place).items():
             if callable(value) and not isinstance(value, ModuleType):
                 found.setdefault(_key(value), []).append(f'{prefix}.{name}')
+    for name, value in _replaced().items():
+        found.setdefault(value, []).append(f'torch._C._VariableFunctions.{name}')
     return found
 
 
