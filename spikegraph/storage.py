@@ -205,7 +205,8 @@ def _read(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]
     try:
         with safe_open(str(path), framework='pt') as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies, as sums depend on where tensors start in memory.
+            tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118
         checksum = _checksum(metadata.get(FORMAT, ''), tensors)
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(

@@ -345,7 +345,8 @@ def of_model(model: nn.Module) -> list[Any]:
         name = type(module).__module__
         is_own = name in sys.modules and not name.startswith('torch')
         for value in vars(sys.modules[name]).values() if is_own else ():
-            is_local = getattr(value, '__module__', None) == name
+            origin = getattr(value, '_torchdynamo_inline', value)
+            is_local = getattr(origin, '__module__', None) == name
             if callable(value) and is_local:
                 found.setdefault(value)
     return [value for value in found if _is_named(value)]
