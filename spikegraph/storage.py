@@ -153,9 +153,9 @@ def load(
         names = {n.record.label for n in network.nodes if n.role is Role.POPULATION}
         reported = {population.name for population in header.report.populations}
         if names != reported:
-            name = sorted(names ^ reported)[0]
             raise ValueError(
-                f"'{name:.80}' is a population in the report or in the network only"
+                f'expected the populations {str(sorted(reported))[:100]} of the report '
+                f'(got {str(sorted(names))[:100]})'
             )
         check_spec(header.spec, network)
         return SpikingModel(network, header.spec, header.config, header.report)

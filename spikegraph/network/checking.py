@@ -232,7 +232,7 @@ def check_spec(spec: CallSpec, network: Any) -> None:
     """Raises ``ValueError`` if what a call is asked is no question about its values, or
     the network reads what a call does not give.
     """
-    methods = {*dir(Data), *dir(HeteroData)}
+    methods = {n for n in (*dir(Data), *dir(HeteroData)) if n[-1] != '_'} | {'__len__'}
     items: tuple[Any, ...] = (*spec.leaves, *spec.containers, *spec.asked)
     for item in items:
         check_path(item.path)

@@ -165,8 +165,8 @@ class Unpacker:
         self.tensors, self.registry = tensors, registry
         self._values: dict[str, Any] = {}
         self._objects: list[Any] = []
-        self._sizes: list[int] = []  # In values, zero as long as they are built.
-        self._size = 0
+        self._sizes: list[int] = []  # In values; less than one until they are built.
+        self._size = self._shared = 0
 
     def unpack(self, data: Any) -> Any:
         """The object of some JSON.
@@ -189,7 +189,7 @@ class Unpacker:
             return build(data)
         place, before = len(self._objects), self._size
         self._objects.append(None)
-        self._sizes.append(0)
+        self._sizes.append(-1)
         value = self._objects[place] = build(data)
         self._sizes[place] = self._size - before
         return value
@@ -263,12 +263,14 @@ class Unpacker:
         place = data['same']
         if type(place) is not int or not 0 <= place < len(self._objects):
             raise ValueError(f'Expected the number of an object (got {place!r:.60})')
-        if not self._sizes[place]:
+        size = self._sizes[place]
+        if size < 0:
             raise ValueError(
                 f'Expected objects that do not hold themselves (got {place})'
             )
-        self._size += self._sizes[place]
-        if self._size > _MOST_SHARED + sum(self._sizes):
+        self._size += size
+        self._shared += size
+        if self._shared > _MOST_SHARED:
             raise ValueError('Expected objects that are shared a few times (got many)')
         return self._objects[place]
 

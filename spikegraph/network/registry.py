@@ -110,7 +110,7 @@ def name_of(value: Any) -> str:
         if found is value or (is_builtin and found == value):
             return place
     raise ValueError(
-        f"Cannot save '{qualified or value!r:.80}': it has no name by which a file could "
+        f'Cannot save {qualified or repr(value):.80}: it has no name by which a file could '
         'refer to it; define it at the top of a module'
     )
 
@@ -244,7 +244,6 @@ def _listed() -> frozenset[Any]:
     for functions in get_overridable_functions().values():
         found.update(f for f in functions if not isinstance(f, property))
     found.update(getattr(torch, n) for n in _FACTORIES if hasattr(torch, n))
-    found.update(_replaced().values())
     found.update(getattr(builtins, n) for n in _BUILTINS)
     for module in (math, operator):
         found.update(
@@ -252,18 +251,16 @@ def _listed() -> frozenset[Any]:
             for name, value in vars(module).items()
             if callable(value) and not name.startswith('_') and name not in _OPERATORS
         )
+    # PyG, and whoever traces, put others in the place of some.
+    names = {n for n, value in vars(torch).items() if _key(value) in found}
+    names |= {getattr(f, '__name__', '') for f in found}
+    own = torch._C._VariableFunctions
+    found.update(getattr(own, name) for name in names if hasattr(own, name))
     return frozenset(f for f in found if _is_safe(getattr(f, '__name__', '')))
 
 
 def _is_safe(name: str) -> bool:
     return name in _OPERATIONS or not (name.startswith('_') or name in _UNSAFE)
-
-
-def _replaced() -> dict[str, Any]:
-    """The functions of PyTorch in whose place PyG puts its own."""
-    own = torch._C._VariableFunctions
-    names = [n for n, v in vars(torch).items() if _is_in(v, ('torch_geometric',))]
-    return {name: getattr(own, name) for name in names if hasattr(own, name)}
 
 
 @lru_cache(maxsize=1)
@@ -298,11 +295,14 @@ def _aliases() -> dict[Any, list[str]]:
     for place in places:
         prefix = getattr(place, '__name__', '')
         prefix = 'torch.Tensor' if place is Tensor else prefix
-        for name, value in vars(place).items():
+        items = {**vars(torch._C.TensorBase), **vars(Tensor)} if place is Tensor else {}
+        for name, value in (items or vars(place)).items():
             if callable(value) and not isinstance(value, ModuleType):
                 found.setdefault(_key(value), []).append(f'{prefix}.{name}')
-    for name, value in _replaced().items():
-        found.setdefault(value, []).append(f'torch._C._VariableFunctions.{name}')
+    own = torch._C._VariableFunctions
+    for name in dir(own):
+        place = f'torch._C._VariableFunctions.{name}'
+        found.setdefault(_key(getattr(own, name)), []).append(place)
     return found
 
 
