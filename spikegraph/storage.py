@@ -20,10 +20,12 @@ from spikegraph.files import write_file
 from spikegraph.kernels.sparse_parts import join_sparse, split_sparse
 from spikegraph.network import ConversionConfig, ConversionReport
 from spikegraph.network.checking import check_spec
+from spikegraph.network.finding import of_model
 from spikegraph.network.network import Network
-from spikegraph.network.packing import Packer, Unpacker
-from spikegraph.network.registry import Registry, of_model
+from spikegraph.network.packing import Packer
+from spikegraph.network.registry import Registry
 from spikegraph.network.roles import Role
+from spikegraph.network.unpacking import Unpacker
 from spikegraph.running.model import SpikingModel
 from spikegraph.schema import from_json, to_json
 
@@ -127,6 +129,11 @@ def load(
 
     Returns:
         SpikingModel: The network, on the CPU.
+
+    Example:
+        >>> save(convert(model, data), 'network.safetensors')  # doctest: +SKIP
+        >>> snn = load('network.safetensors')  # doctest: +SKIP
+        >>> snn = load('own.safetensors', known=[MyGate, my_function])  # doctest: +SKIP
 
     Raises:
         FileNotFoundError: If there is no such file.

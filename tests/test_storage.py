@@ -188,7 +188,7 @@ OF_VALUES = (ValueError, RuntimeError, TypeError, IndexError, AttributeError, Ke
         (
             'report.populations.0.name',
             'other',
-            r"'other' is a population in the report or",
+            r"the populations .*'other'.* of the report",
         ),
         ('report.populations.0.scale', [1], r'scale. to be a list of 2 \(got \[1\]'),
         ('report.populations.0.spikes_per_neuron', None, r'to be a number \(got None'),

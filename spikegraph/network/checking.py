@@ -94,7 +94,8 @@ def check_nodes(network: Any, registry: Registry) -> None:
             registry.method(target)
         called = target.forward if isinstance(target, nn.Module) else target
         if isinstance(called, (FunctionType, MethodType)):
-            inspect.signature(called).bind(*node.args, **node.kwargs)
+            taken = inspect.signature(called, follow_wrapped=False)
+            taken.bind(*node.args, **node.kwargs)
         if not isinstance(target, _MODULES.get(node.role, object)):
             kind = _MODULES[node.role].__name__
             raise ValueError(f"expected '{node}' to be a {kind} (got {target!r:.60})")
@@ -245,7 +246,7 @@ def check_spec(spec: CallSpec, network: Any) -> None:
         if question.kind not in QUESTIONS:
             raise ValueError(f"expected a question (got '{question.kind:.60}')")
         if question.kind == 'call' and not methods.issuperset(names or ['']):
-            raise ValueError(f"expected a method of PyG data (got '{names}')")
+            raise ValueError(f'expected a method of PyG data (got {names!r:.60})')
     assert isinstance(spec.features, tuple)  # Examples are complete.
     assert all(leaf.is_sparse_table in (True, False) for leaf in spec.leaves)
     given = {leaf.name for leaf in spec.read_leaves}

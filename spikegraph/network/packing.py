@@ -1,4 +1,4 @@
-"""Objects as JSON and tensors, and back: no code is stored, and none is run."""
+"""Objects as JSON and tensors: what they are called and what they hold, no code."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from torch_geometric.data.data import BaseData
 from torch_geometric.nn import MessagePassing
 
 from spikegraph.kernels.forms import is_foreign
-from spikegraph.network.checking import check_nodes
+from spikegraph.network.finding import name_of
 from spikegraph.network.graph import Ref
 from spikegraph.network.network import Network
-from spikegraph.network.registry import Registry, name_of
 
-_ATOMS = (bool, int, float, str, type(None))
-_HOOKS = ('hooks', 'hooks_with_kwargs', 'hooks_always_called')
-_TORCH = (torch.dtype, torch.layout, torch.memory_format)
-_HELD = ('_parameters', '_buffers', '_modules')
-_MODULE = frozenset(nn.Module().__dict__)
-_COLLECTIONS = (Mapping, set, frozenset, deque)
-_MOST_SHARED = 2**20  # Values, if what is named twice were written twice.
+ATOMS = (bool, int, float, str, type(None))
+HOOKS = ('hooks', 'hooks_with_kwargs', 'hooks_always_called')
+TORCH = (torch.dtype, torch.layout, torch.memory_format)
+HELD = ('_parameters', '_buffers', '_modules')
+COLLECTIONS = (Mapping, set, frozenset, deque)
 
 
 class Packer:
@@ -54,7 +51,7 @@ class Packer:
             ValueError: If it is, or holds, what a file cannot.
         """
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             return value
         if isinstance(value, Tensor):
             return {'tensor': self._tensor(value, where), 'is': _kind_of(value)}
@@ -67,7 +64,7 @@ class Packer:
             return {'ellipsis': True}
         if kind is torch.device:
             return {'device': str(value)}
-        if kind in _TORCH:
+        if kind in TORCH:
             return {'torch': str(value).removeprefix('torch.')}
         if isinstance(value, complex):
             return {'complex': [value.real, value.imag]}
@@ -82,7 +79,7 @@ class Packer:
             return {'tuple': items} if kind is tuple else self._named(value, items)
         if kind in (dict, immutable_dict):
             return {'dict': self._pairs(value, where)}
-        if isinstance(value, (*_COLLECTIONS, BaseData)):
+        if isinstance(value, (*COLLECTIONS, BaseData)):
             held: Any = value.to_dict() if isinstance(value, BaseData) else value
             items = list(held.items() if isinstance(held, Mapping) else held)
             return {'made': name_of(kind), 'of': self.pack(items, where)}
@@ -139,7 +136,7 @@ class Packer:
         packed = {}
         for name, item in state.items():
             place = f'{where}.{name}'.lstrip('.')
-            if name in _HELD:
+            if name in HELD:
                 packed[name] = [
                     [k, self.pack(v, f'{where}.{k}'.lstrip('.'))]
                     for k, v in item.items()
@@ -153,206 +150,6 @@ class Packer:
         return {'object': name_of(kind), 'state': packed}
 
 
-class Unpacker:
-    """Builds what a :class:`Packer` has packed, of types and functions of a registry.
-
-    Args:
-        tensors (Dict[str, torch.Tensor]): The tensors, by name.
-        registry (Registry): What may be built.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor], registry: Registry) -> None:
-        self.tensors, self.registry = tensors, registry
-        self._values: dict[str, Any] = {}
-        self._objects: list[Any] = []
-        self._sizes: list[int] = []  # In values; less than one until they are built.
-        self._size = self._shared = 0
-
-    def unpack(self, data: Any) -> Any:
-        """The object of some JSON.
-
-        Raises:
-            ValueError: If it is not the JSON of an object.
-        """
-        self._size += 1
-        if isinstance(data, _ATOMS):
-            return data
-        if isinstance(data, list):
-            return [self.unpack(item) for item in data]
-        if not isinstance(data, dict) or not data:
-            raise ValueError(f'Expected a description (got {data!r:.60})')
-        tag = next(iter(data))
-        build = getattr(self, f'_build_{tag}', None) if tag in _TAGS else None
-        if build is None:
-            raise ValueError(f'Expected a known kind of value (got {tag!r:.60})')
-        if tag not in ('object', 'network'):
-            return build(data)
-        place, before = len(self._objects), self._size
-        self._objects.append(None)
-        self._sizes.append(-1)
-        value = self._objects[place] = build(data)
-        self._sizes[place] = self._size - before
-        return value
-
-    def _list(self, value: Any, length: int | None = None) -> list[Any]:
-        if not isinstance(value, list) or length not in (None, len(value)):
-            raise ValueError(f'Expected a list (got {value!r:.60})')
-        return value
-
-    def _build_tensor(self, data: Any) -> Any:
-        name, kind = data['tensor'], data.get('is')
-        if not isinstance(name, str) or name not in self.tensors:
-            raise ValueError(f'Expected the tensor {name!r:.80} (got none)')
-        if name not in self._values:
-            value = self.tensors[name]
-            self._values[name] = nn.Parameter(value) if kind == 'parameter' else value
-        return self._values[name]
-
-    def _build_node(self, data: Any) -> Any:
-        return Ref(data['node'])
-
-    def _build_slice(self, data: Any) -> slice:
-        return slice(*[self.unpack(v) for v in self._list(data['slice'], 3)])
-
-    def _build_ellipsis(self, data: Any) -> Any:
-        return Ellipsis
-
-    def _build_device(self, data: Any) -> torch.device:
-        return torch.device(str(data['device']))
-
-    def _build_torch(self, data: Any) -> Any:
-        value = getattr(torch, str(data['torch']), None)
-        if not isinstance(value, _TORCH):
-            raise ValueError(f'Expected a data type (got {data["torch"]!r:.60})')
-        return value
-
-    def _build_complex(self, data: Any) -> complex:
-        real, imag = self._list(data['complex'], 2)
-        return complex(real, imag)
-
-    def _build_type(self, data: Any) -> Any:
-        return self.registry.type(data['type'])
-
-    def _build_enum(self, data: Any) -> Any:
-        kind = self.registry.kind(data['enum'])
-        if not issubclass(kind, Enum):
-            raise ValueError(f"Expected an enumeration (got '{kind.__name__}')")
-        return kind[data['name']]
-
-    def _build_tuple(self, data: Any) -> Any:
-        return tuple(self.unpack(v) for v in self._list(data['tuple']))
-
-    def _build_size(self, data: Any) -> Any:
-        return torch.Size(self.unpack(v) for v in self._list(data['size']))
-
-    def _build_named(self, data: Any) -> Any:
-        kind: Any = self.registry.kind(data['named'])
-        if not issubclass(kind, tuple) or not hasattr(kind, '_make'):
-            raise ValueError(f"Expected a named tuple (got '{kind.__name__}')")
-        return kind._make(self.unpack(v) for v in self._list(data['items']))
-
-    def _build_dict(self, data: Any) -> Any:
-        pairs = [self._list(pair, 2) for pair in self._list(data['dict'])]
-        return {self.unpack(key): self.unpack(value) for key, value in pairs}
-
-    def _build_function(self, data: Any) -> Any:
-        return self.registry.function(data['function'])
-
-    def _build_same(self, data: Any) -> Any:
-        """An object once more, which must be there as a whole."""
-        place = data['same']
-        if type(place) is not int or not 0 <= place < len(self._objects):
-            raise ValueError(f'Expected the number of an object (got {place!r:.60})')
-        size = self._sizes[place]
-        if size < 0:
-            raise ValueError(
-                f'Expected objects that do not hold themselves (got {place})'
-            )
-        self._size += size
-        self._shared += size
-        if self._shared > _MOST_SHARED:
-            raise ValueError('Expected objects that are shared a few times (got many)')
-        return self._objects[place]
-
-    def _build_made(self, data: Any) -> Any:
-        kind: Any = self.registry.kind(data['made'])
-        items = self._list(self.unpack(data['of']))
-        if issubclass(kind, BaseData):
-            held: Any = dict(items)
-            return kind.from_dict(held)
-        if not issubclass(kind, _COLLECTIONS):
-            raise ValueError(f"Expected a collection (got '{kind.__name__}')")
-        return kind(items)
-
-    def _build_network(self, data: Any) -> Network:
-        network = Network.from_state(self.unpack(data['network']))
-        check_nodes(network, self.registry)
-        return network
-
-    def _build_object(self, data: Any) -> Any:
-        kind: Any = self.registry.kind(data['object'])
-        state = data['state']
-        if not isinstance(state, dict):
-            raise ValueError(
-                f'Expected the state of a {kind.__name__} (got {state!r:.60})'
-            )
-        if issubclass(kind, nn.Module):
-            return self._module(kind, state)
-        held = {name: self.unpack(item) for name, item in state.items()}
-        if dataclasses.is_dataclass(kind):
-            make: Any = kind
-            return make(**held)
-        value = kind.__new__(kind)
-        _check_names(kind, held)
-        value.__dict__.update(held)
-        return value
-
-    def _module(self, kind: Any, state: dict[str, Any]) -> nn.Module:
-        module: nn.Module = kind.__new__(kind)
-        first = MessagePassing if issubclass(kind, MessagePassing) else nn.Module
-        first.__init__(module)
-        held: dict[str, Any] = dict.fromkeys(getattr(kind, 'made_anew', ()))
-        if held.keys() & state.keys():
-            raise ValueError(f'Expected no {", ".join(held)} in a {kind.__name__}')
-        for name, item in state.items():
-            if name not in _HELD:
-                held[name] = self.unpack(item)
-                continue
-            pairs = [self._list(pair, 2) for pair in self._list(item)]
-            held[name] = {str(key): self.unpack(value) for key, value in pairs}
-            part = nn.Module if name == '_modules' else Tensor
-            for value in held[name].values():
-                if not isinstance(value, (part, type(None))):
-                    raise ValueError(f'Expected {name[1:]} (got {value!r:.60})')
-        _check_names(kind, held)
-        setter = getattr(kind, '__setstate__', nn.Module.__setstate__)
-        setter(module, {**module.__dict__, **held})
-        for name in getattr(kind, '__constants__', ()):
-            if not hasattr(module, name):
-                raise ValueError(f"Expected '{name}' in a {kind.__name__} (got none)")
-        return module.eval()
-
-
-_TAGS = {
-    name.removeprefix('_build_')
-    for name in vars(Unpacker)
-    if name.startswith('_build_')
-}
-
-
-def _check_names(kind: type, held: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if an attribute would hide what a class does, or be called
-    whenever it is called.
-    """
-    for name in held:
-        hides = callable(inspect.getattr_static(kind, name, None))
-        is_bad = name.startswith('__') or name.endswith((*_HOOKS, '_call_impl'))
-        if not name.isidentifier() or is_bad or (hides and name not in _MODULE):
-            raise ValueError(
-                f'Expected an attribute of a {kind.__name__} (got {name!r:.60})'
-            )
-
-
 def _state_of(module: nn.Module) -> dict[str, Any]:
     """What a module holds, hooks and what is made anew left out."""
     has_own = hasattr(module, '__getstate__')
@@ -362,7 +159,7 @@ def _state_of(module: nn.Module) -> dict[str, Any]:
     return {
         name: item
         for name, item in state.items()
-        if name not in dropped and not name.endswith(_HOOKS)
+        if name not in dropped and not name.endswith(HOOKS)
     }
 
 

@@ -5,27 +5,24 @@ and this package, and what a user adds to it by hand.
 from __future__ import annotations
 
 import builtins
-import importlib
 import inspect
 import math
 import operator
-import pkgutil
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import lru_cache
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import torch
-import torch_geometric
 from torch import Tensor, nn
 from torch.overrides import get_overridable_functions
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Data, HeteroData
 
+from spikegraph.network.finding import find, key_of, name_of
 from spikegraph.network.graph import Record, Ref, Seen
 from spikegraph.network.roles import Role
 
@@ -94,31 +91,6 @@ _PLAIN_TYPES = (
 )
 
 
-def name_of(value: Any) -> str:
-    """The name of a function or type, as the registry knows it.
-
-    Raises:
-        ValueError: If it has none by which it could be found again.
-    """
-    value = getattr(value, '__wrapped__', value) if _is_compiled(value) else value
-    origin = getattr(value, '_torchdynamo_inline', value)  # Of what torch.jit compiled.
-    module = getattr(origin, '__module__', None) or ''
-    qualified = getattr(origin, '__qualname__', None) or getattr(origin, '__name__', '')
-    for place in (f'{module}.{qualified}', *_aliases().get(_key(value), ())):
-        found = _find(place)
-        is_builtin = isinstance(value, BuiltinFunctionType)  # Made anew on each look.
-        if found is value or (is_builtin and found == value):
-            return place
-    raise ValueError(
-        f'Cannot save {qualified or repr(value):.80}: it has no name by which a file could '
-        'refer to it; define it at the top of a module'
-    )
-
-
-def _is_compiled(value: Any) -> bool:
-    return getattr(value, 'scripted', False) is True
-
-
 class Registry:
     """What may be built and called.
 
@@ -158,7 +130,7 @@ class Registry:
             raise ValueError(f'Expected the name of a {what} (got {name!r:.60})')
         if name in self.more:
             return self.more[name]
-        value = _find(name)
+        value = find(name)
         if value is None or not is_known(value):
             raise ValueError(
                 f"Expected a {what} of PyTorch, PyG or spikegraph (got '{name:.80}'); if "
@@ -198,7 +170,7 @@ def is_known_function(value: Any) -> bool:
     """Whether files may name a function without the user's doing: those of tensors, and
     those at the top of modules that compute with tensors and call nothing they are given.
     """
-    if _key(value) in _listed():
+    if key_of(value) in _listed():
         return True
     if not isinstance(value, FunctionType) or '.' in value.__qualname__:
         return False
@@ -229,14 +201,6 @@ def _is_in(value: Any, places: tuple[str, ...]) -> bool:
     return f'{module}.'.startswith(tuple(f'{place}.' for place in places))
 
 
-def _key(value: Any) -> Any:
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
-
-
 @lru_cache(maxsize=1)
 def _listed() -> frozenset[Any]:
     """The functions that PyTorch lists as those of tensors, and Python's operators."""
@@ -252,7 +216,7 @@ def _listed() -> frozenset[Any]:
             if callable(value) and not name.startswith('_') and name not in _OPERATORS
         )
     # PyG, and whoever traces, put others in the place of some.
-    names = {n for n, value in vars(torch).items() if _key(value) in found}
+    names = {n for n, value in vars(torch).items() if key_of(value) in found}
     names |= {getattr(f, '__name__', '') for f in found}
     own = torch._C._VariableFunctions
     found.update(getattr(own, name) for name in names if hasattr(own, name))
@@ -283,77 +247,3 @@ def _attributes() -> frozenset[str]:
         if not callable(inspect.getattr_static(kind, name))
     }
     return frozenset(name for name in names if name[:1] != '_' and _is_safe(name))
-
-
-@lru_cache(maxsize=1)
-def _aliases() -> dict[Any, list[str]]:
-    """Where functions are that do not know it themselves."""
-    places: tuple[Any, ...] = (torch, torch.nn.functional, torch.linalg, torch.fft)
-    places += (torch.special, torch.sparse, torch._C._nn, operator, math, Tensor)
-    places += (torch_geometric.nn, torch_geometric.nn.aggr, torch_geometric.utils)
-    found: dict[Any, list[str]] = {}
-    for place in places:
-        prefix = getattr(place, '__name__', '')
-        prefix = 'torch.Tensor' if place is Tensor else prefix
-        items = {**vars(torch._C.TensorBase), **vars(Tensor)} if place is Tensor else {}
-        for name, value in (items or vars(place)).items():
-            if callable(value) and not isinstance(value, ModuleType):
-                found.setdefault(_key(value), []).append(f'{prefix}.{name}')
-    own = torch._C._VariableFunctions
-    for name in dir(own):
-        place = f'torch._C._VariableFunctions.{name}'
-        found.setdefault(_key(getattr(own, name)), []).append(place)
-    return found
-
-
-def _find(name: str) -> Any:
-    """What a name stands for in modules that are there, or are in the packages of
-    which files may name things; None if there is nothing.
-    """
-    parts = name.split('.')
-    for end in range(len(parts) - 1, 0, -1):
-        place = '.'.join(parts[:end])
-        module = sys.modules.get(place)
-        if module is None and place in _importable():
-            module = importlib.import_module(place)
-        if module is None:
-            continue
-        value: Any = module
-        for part in parts[end:]:
-            value = inspect.getattr_static(value, part, None)
-            value = value.__func__ if isinstance(value, staticmethod) else value
-        return value
-    return None
-
-
-@lru_cache(maxsize=1)
-def _importable() -> frozenset[str]:
-    """The modules that are imported if a file names something in them."""
-    found = {'ogb.graphproppred.mol_encoder'}
-    for package in ('spikegraph.nn', 'torch_geometric.nn', 'torch_geometric.utils'):
-        path = importlib.import_module(package).__path__
-        found |= {m.name for m in pkgutil.walk_packages(path, f'{package}.')}
-    return frozenset(found)
-
-
-def of_model(model: nn.Module) -> list[Any]:
-    """The types of a model's modules, and the functions beside them."""
-    found: dict[Any, None] = {}
-    for module in model.modules():
-        for kind in type(module).__mro__[:-1]:
-            found.setdefault(kind)
-        name = type(module).__module__
-        is_own = name in sys.modules and not name.startswith('torch')
-        for value in vars(sys.modules[name]).values() if is_own else ():
-            origin = getattr(value, '_torchdynamo_inline', value)
-            is_local = getattr(origin, '__module__', None) == name
-            if callable(value) and is_local:
-                found.setdefault(value)
-    return [value for value in found if _is_named(value)]
-
-
-def _is_named(value: Any) -> bool:
-    try:
-        return bool(name_of(value))
-    except ValueError:
-        return False

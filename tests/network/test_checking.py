@@ -166,7 +166,7 @@ ATTACKS = [
     (replaces_the_call, "of a PhaseNeuron .got '_compiled_call_impl'"),
     (keeps_what_is_made_anew, 'Expected no _cached in a PhaseNeuron'),
     (asks_private_attributes, 'expected a path through an argument'),
-    (asks_a_method_of_its_own, r'expected a method of PyG data .got ..numpy'),
+    (asks_a_method_of_its_own, 'a method of PyG data .got ..numpy'),
     (changes_a_function, "expected the form of a 'object' .got <function dropout"),
     (changes_a_constant, "name of an attribute .got '__class__'"),
     (replaces_internals, "name of a constant .got '_forward_pre_hooks'"),

@@ -11,8 +11,9 @@ from torch_geometric.data import Data
 
 from spikegraph.coding import PhaseCode
 from spikegraph.network.graph import Ref
-from spikegraph.network.packing import Packer, Unpacker
+from spikegraph.network.packing import Packer
 from spikegraph.network.registry import Registry
+from spikegraph.network.unpacking import Unpacker
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.shift import GCNShift
 
@@ -36,7 +37,6 @@ class Colour(Enum):
         *(OrderedDict(b=1, a=(2,)), deque([1, 2]), float, torch.cat, Colour.RED),
         *(PhaseCode(4, 2.0, signed=True), GCNShift(improved=True)),
     ],
-    ids=str,
 )
 def test_values(value):
     found = there_and_back(value, known=[Colour])

@@ -7,8 +7,9 @@ import torch
 import torch_geometric.nn
 from torch import nn
 
+from spikegraph.network.finding import name_of, of_model
 from spikegraph.network.functions import write_copy
-from spikegraph.network.registry import Registry, name_of, of_model
+from spikegraph.network.registry import Registry
 from spikegraph.nn import PhaseNeuron
 
 REACHING = [
