@@ -23,7 +23,7 @@ from spikegraph.network.checking import check_spec
 from spikegraph.network.finding import of_model
 from spikegraph.network.network import Network
 from spikegraph.network.packing import Packer
-from spikegraph.network.registry import Registry
+from spikegraph.network.registry import Registry, UnknownName
 from spikegraph.network.roles import Role
 from spikegraph.network.unpacking import Unpacker
 from spikegraph.running.model import SpikingModel
@@ -167,9 +167,10 @@ def load(
         check_spec(header.spec, network)
         return SpikingModel(network, header.spec, header.config, header.report)
     except Exception as error:  # Whatever a changed file leads to.
+        remedy = '' if isinstance(error, UnknownName) else f'. {_REMEDY}'
         raise ValueError(
-            f"Expected '{path}' to hold a network that can be built: {_reason(error)}. "
-            f'{_REMEDY}'
+            f"Expected '{path}' to hold a network that can be built: {_reason(error)}"
+            f'{remedy}'
         ) from error
 
 

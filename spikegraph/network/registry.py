@@ -91,6 +91,10 @@ _PLAIN_TYPES = (
 )
 
 
+class UnknownName(ValueError):
+    """What a file names is none of what it may name."""
+
+
 class Registry:
     """What may be built and called.
 
@@ -132,7 +136,7 @@ class Registry:
             return self.more[name]
         value = find(name)
         if value is None or not is_known(value):
-            raise ValueError(
+            raise UnknownName(
                 f"Expected a {what} of PyTorch, PyG or spikegraph (got '{name:.80}'); if "
                 "it is yours, 'load(path, known=[...])' takes it"
             )
