@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -20,10 +19,13 @@ from spikegraph.calls.wrappers import unwrap
 from spikegraph.files import write_file
 from spikegraph.kernels.sparse_parts import join_sparse, split_sparse
 from spikegraph.network import ConversionConfig, ConversionReport
+from spikegraph.network.checking import check_spec
+from spikegraph.network.finding import of_model
 from spikegraph.network.network import Network
-from spikegraph.network.packing import Packer, Unpacker
-from spikegraph.network.registry import Registry, of_model
+from spikegraph.network.packing import Packer
+from spikegraph.network.registry import Registry, UnknownName
 from spikegraph.network.roles import Role
+from spikegraph.network.unpacking import Unpacker
 from spikegraph.running.model import SpikingModel
 from spikegraph.schema import from_json, to_json
 
@@ -96,7 +98,13 @@ def to_bytes(snn: SpikingModel) -> bytes:
             'first'
         )
     packer = Packer()
-    network = packer.pack(snn.network)
+    try:
+        network = packer.pack(snn.network)
+    except RecursionError as error:
+        raise ValueError(
+            'Cannot save the network: it holds a value that is nested too deep, or holds '
+            'itself'
+        ) from error
     spec = replace(snn.spec, defaults=_plain(snn.spec.defaults))
     header = to_json(_Header(FORMAT_VERSION, spec, snn.config, snn.report, network))
     try:
@@ -134,6 +142,11 @@ def load(
     Returns:
         SpikingModel: The network, on the CPU.
 
+    Example:
+        >>> save(convert(model, data), 'network.safetensors')  # doctest: +SKIP
+        >>> snn = load('network.safetensors')  # doctest: +SKIP
+        >>> snn = load('own.safetensors', known=[MyGate, my_function])  # doctest: +SKIP
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, foreign, changed since it was saved,
@@ -150,30 +163,65 @@ def load(
         ...     load(f'{folder}/snn.safetensors').config == snn.config
         True
     """
+    if model is not None and not isinstance(model, nn.Module):
+        raise ValueError(
+            f"Expected 'model' to be a torch.nn.Module or None (got {type(model).__name__}"
+            "); types and functions go into 'known=[...]'"
+        )
     if not Path(path).is_file():
         found = 'something else' if Path(path).exists() else 'none'
         raise FileNotFoundError(
             f"Expected a file at '{path}' (found {found}); 'spikegraph.save' writes one"
         )
-    header, tensors = _read(path)
-    own = [] if model is None else of_model(unwrap(model))
-    registry = Registry([*own, *known])
+    registry = Registry([*_own(model), *_checked(known)])
+    metadata, tensors = _read(path)
+    header = _parse(path, metadata[FORMAT])
     try:
-        network = Unpacker(tensors, registry).unpack(header.network)
+        network = Unpacker(join_sparse(tensors), registry).unpack(header.network)
         if not isinstance(network, Network):
             raise ValueError('it describes something else than a network')
         names = {n.record.label for n in network.nodes if n.role is Role.POPULATION}
-        if names != {population.name for population in header.report.populations}:
+        reported = {population.name for population in header.report.populations}
+        if names != reported:
             raise ValueError(
-                'the populations of the network are not those of the report'
+                f'expected the populations {str(sorted(reported))[:100]} of the report '
+                f'(got {str(sorted(names))[:100]})'
             )
+        check_spec(header.spec, network)
         return SpikingModel(network, header.spec, header.config, header.report)
     except Exception as error:  # Whatever a changed file leads to.
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        remedy = '' if isinstance(error, UnknownName) else f'. {_REMEDY}'
         raise ValueError(
-            f"Expected '{path}' to hold a network that can be built: "
-            f'{textwrap.shorten(reason, _LONGEST_REASON)}. {_REMEDY}'
+            f"Expected '{path}' to hold a network that can be built: {_reason(error)}"
+            f'{remedy}'
         ) from error
+
+
+def _own(model: nn.Module | None) -> list[Any]:
+    return [] if model is None else of_model(unwrap(model))
+
+
+def _checked(known: Any) -> list[Any]:
+    """What the user knows, if it is functions and types with names."""
+    if isinstance(known, (str, bytes)) or not isinstance(known, Iterable):
+        known = [known]
+    found = list(known)
+    for value in found:
+        if not callable(value) or isinstance(value, nn.Module):
+            raise ValueError(
+                "Expected 'known' to be a list of types and functions (got "
+                f'{type(value).__name__} in it)'
+            )
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in a short line."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    if not isinstance(error, ValueError):
+        text = f'{type(error).__name__}: {text}'
+    text = text.encode(errors='replace').decode()
+    return text if len(text) <= _LONGEST_REASON else f'{text[:_LONGEST_REASON]} ...'
 
 
 def _plain(defaults: dict[str, Any]) -> dict[str, Any]:
@@ -183,54 +231,58 @@ def _plain(defaults: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(path: str | PathLike[str]) -> tuple[_Header, dict[str, Tensor]]:
+def _read(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a file, which belong together."""
     try:
         with safe_open(str(path), framework='pt') as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            # Copies, as sums depend on where tensors start in memory.
+            tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118
+        checksum = _checksum(metadata.get(FORMAT, ''), tensors)
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected '{path}' to be a file saved by spikegraph.save (got: {error}); it "
-            'may be truncated or of another kind'
+            f"Expected '{path}' to be a file saved by spikegraph.save (got: "
+            f'{_reason(error)}); it may be truncated or of another kind'
         ) from error
     if FORMAT not in metadata:
         raise ValueError(
             f"Expected '{path}' to be a file saved by spikegraph.save (got safetensors "
-            f'with metadata {sorted(metadata)})'
+            f'with metadata {str(sorted(metadata))[:80]})'
         )
-    header = _parse(path, metadata[FORMAT])
-    if metadata.get(_CHECKSUM) != _checksum(metadata[FORMAT], tensors):
+    _check_version(path, metadata[FORMAT])
+    if metadata.get(_CHECKSUM) != checksum:
         raise ValueError(
             f"Expected '{path}' to be as spikegraph.save wrote it (got another SHA-256 "
             'of what it holds): it was edited or damaged; copy it again, or convert and '
             'save the network again'
         )
-    return header, join_sparse(tensors)
+    return metadata, tensors
+
+
+def _check_version(path: str | PathLike[str], text: str) -> None:
+    try:
+        version = json.loads(text)['version']
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"Expected '{path}' to hold valid JSON with a version (got "
+            f'{type(error).__name__}: {_reason(error)}). {_REMEDY}'
+        ) from error
+    if type(version) is not int or version != FORMAT_VERSION:
+        is_older = type(version) is int and version < FORMAT_VERSION
+        remedy = '; convert and save the network again, or' if is_older else ';'
+        raise ValueError(
+            f"Expected '{path}' to have format version {FORMAT_VERSION} (got "
+            f'{version!r:.40}){remedy} install the version of spikegraph that wrote it'
+        )
 
 
 def _parse(path: str | PathLike[str], text: str) -> _Header:
     try:
-        header = json.loads(text)
-        version = header['version']
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return from_json(_Header, json.loads(text), 'header')
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"Expected '{path}' to hold valid JSON with a version (got "
-            f'{type(error).__name__}: {error}). {_REMEDY}'
-        ) from error
-    if type(version) is not int or version != FORMAT_VERSION:
-        older = type(version) is int and version < FORMAT_VERSION
-        remedy = ', which has no checksum; convert and save the network again, or'
-        raise ValueError(
-            f"Expected '{path}' to have format version {FORMAT_VERSION} (got "
-            f'{version!r:.40}){remedy if older else ";"} install the version of '
-            'spikegraph that wrote it'
-        )
-    try:
-        return from_json(_Header, header, 'header')
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = error if isinstance(error, ValueError) else repr(error)
-        raise ValueError(
-            f"Expected '{path}' to hold a complete description: {reason}. {_REMEDY}"
+            f"Expected '{path}' to hold a complete description: {_reason(error)}. "
+            f'{_REMEDY}'
         ) from error
 
 

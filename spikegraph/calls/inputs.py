@@ -211,13 +211,14 @@ class Asked:
         if found != self.answer:
             what = spell(self.argument, self.path)
             raise ValueError(
-                f"Expected '{what}' to {_STATES[self.kind].format(self.answer)}, as in "
+                f"Expected '{what}' to {QUESTIONS[self.kind].format(self.answer)}, as in "
                 f'the calibration data, as the model asks for it (got {found}); convert '
                 'again with calibration data like this'
             )
 
 
-_STATES = {
+#: What may be asked of an input, and what the answer says.
+QUESTIONS = {
     'has': 'be there: {}',
     'rank': 'have {} dimensions',
     'layout': 'have the layout {}',

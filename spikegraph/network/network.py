@@ -8,11 +8,10 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from spikegraph.calls.outputs import Form
+from spikegraph.network.checking import check_form, check_records
 from spikegraph.network.graph import Node, Record, Ref
 from spikegraph.network.interpreter import Interpreter
-from spikegraph.network.registry import Registry
 from spikegraph.network.roles import Role
-from spikegraph.nn import PhaseNeuron, SpikeGate
 
 _MADE = ('nodes', 'form', 'last_reads')
 _HELD = ('_modules', '_parameters', '_buffers')
@@ -93,10 +92,8 @@ class Network(nn.Module):
         names = {'records', 'form', 'constants', *_HELD}
         if not isinstance(state, dict) or set(state) != names:
             raise ValueError('expected records, modules and constants of a network')
-        for record in state['records']:
-            if type(record) is not Record:
-                raise ValueError(f'expected a record (got {record!r:.60})')
-            record.check()
+        check_records(state['records'])
+        check_form(state['form'])
         network = cls(state['records'], state['form'])
         for name in _HELD:
             kind: Any = nn.Module if name == '_modules' else Tensor
@@ -105,28 +102,10 @@ class Network(nn.Module):
                     raise ValueError(f'expected {name[1:]} (got {value!r:.60})')
                 network.__dict__[name][key] = value
         for key, value in dict(state['constants']).items():
-            if hasattr(cls, str(key)):
-                raise ValueError(f'expected a constant (got {key!r:.60})')
-            network.__dict__[str(key)] = value
+            if not isinstance(key, str) or key[:1] == '_' or key in _TAKEN:
+                raise ValueError(f'expected the name of a constant (got {key!r:.60})')
+            network.__dict__[key] = value
         return network.eval()
-
-    def check(self, registry: Registry) -> None:
-        """Raises ``ValueError`` if a node does not call what its role says, or what a
-        file may not name.
-        """
-        kinds = {Role.POPULATION: PhaseNeuron, Role.GATE: SpikeGate}
-        for node in self.nodes:
-            target = self.operation(node) if node.op == 'call_module' else node.target
-            kind = kinds.get(node.role, object)
-            if not isinstance(target, kind):
-                raise ValueError(f"expected '{node}' to be a {kind.__name__}")
-            if node.op == 'call_function':
-                registry.check(target, node.args)
-            elif node.op == 'call_method':
-                registry.method(target)
-        ends = [node for node in self.nodes if node.role is Role.OUTPUT]
-        if ends != list(self.nodes[-1:]):
-            raise ValueError('expected one output, at the end')
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Nodes refer to each other, deeper than pickling and copying can follow."""
@@ -138,3 +117,6 @@ def _restore(records: list[Record], form: Form, held: dict[str, Any]) -> Network
     network = Network(records, form)
     network.__dict__.update(held)
     return network
+
+
+_TAKEN = {*dir(Network), *_MADE, 'training'}

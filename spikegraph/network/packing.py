@@ -1,26 +1,30 @@
-"""Objects as JSON and tensors, and back: no code is stored, and none is run."""
+"""Objects as JSON and tensors: what they are called and what they hold, no code."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch_geometric.data.data import BaseData
 from torch_geometric.nn import MessagePassing
 
 from spikegraph.kernels.forms import is_foreign
+from spikegraph.network.finding import name_of
 from spikegraph.network.graph import Ref
 from spikegraph.network.network import Network
-from spikegraph.network.registry import Registry, name_of
 
-_ATOMS = (bool, int, float, str, type(None))
-_HOOKS = ('hooks', 'hooks_with_kwargs', 'hooks_always_called')
-_TORCH = (torch.dtype, torch.layout, torch.memory_format)
-_MODULE = frozenset(nn.Module().__dict__)
+ATOMS = (bool, int, float, str, type(None))
+HOOKS = ('hooks', 'hooks_with_kwargs', 'hooks_always_called')
+TORCH = (torch.dtype, torch.layout, torch.memory_format)
+HELD = ('_parameters', '_buffers', '_modules')
+COLLECTIONS = (Mapping, set, frozenset, deque)
 
 
 class Packer:
@@ -47,7 +51,7 @@ class Packer:
             ValueError: If it is, or holds, what a file cannot.
         """
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             return value
         if isinstance(value, Tensor):
             return {'tensor': self._tensor(value, where), 'is': _kind_of(value)}
@@ -60,7 +64,7 @@ class Packer:
             return {'ellipsis': True}
         if kind is torch.device:
             return {'device': str(value)}
-        if kind in _TORCH:
+        if kind in TORCH:
             return {'torch': str(value).removeprefix('torch.')}
         if isinstance(value, complex):
             return {'complex': [value.real, value.imag]}
@@ -68,15 +72,18 @@ class Packer:
             return {'type': name_of(value)}
         if isinstance(value, Enum):
             return {'enum': name_of(kind), 'name': value.name}
-        if isinstance(value, list) and kind.__init__ is not object.__init__:
-            if kind in (list, _immutable_list()):
-                return [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
+        if kind in (list, immutable_list):
+            return [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
         if isinstance(value, tuple):
             items = [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
             return {'tuple': items} if kind is tuple else self._named(value, items)
-        if kind in (dict, _immutable_dict()):
+        if kind in (dict, immutable_dict):
             return {'dict': self._pairs(value, where)}
-        if callable(value) and not isinstance(value, nn.Module) and _is_function(value):
+        if isinstance(value, (*COLLECTIONS, BaseData)):
+            held: Any = value.to_dict() if isinstance(value, BaseData) else value
+            items = list(held.items() if isinstance(held, Mapping) else held)
+            return {'made': name_of(kind), 'of': self.pack(items, where)}
+        if inspect.isroutine(value) or (callable(value) and hasattr(value, '__name__')):
             return {'function': name_of(value)}
         return self._object(value, where)
 
@@ -107,29 +114,29 @@ class Packer:
             return {'same': self._objects[id(value)][0]}
         self._objects[id(value)] = (len(self._objects), value)
         kind = type(value)
+        base: dict[str, Any] = {}
         if isinstance(value, Network):
             return {'network': self.pack(value.state(), where)}
         if dataclasses.is_dataclass(value):
-            held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            default = {f.name: f.default for f in dataclasses.fields(value)}
-            state = {k: v for k, v in held.items() if v is not default[k]}
+            fields = dataclasses.fields(value)
+            held = {f.name: getattr(value, f.name) for f in fields}
+            state = {
+                f.name: held[f.name] for f in fields if held[f.name] is not f.default
+            }
         elif isinstance(value, nn.Module):
             state = _state_of(value)
-        elif isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'to_dict'):
-            items = list(value.items()) if isinstance(value, Mapping) else list(value)
-            return {'made': name_of(kind), 'of': self.pack(items, where)}
-        else:
-            if not hasattr(value, '__dict__') or hasattr(kind, '__slots__'):
-                raise ValueError(
-                    f"Cannot save '{where}': a {kind.__name__} is no tensor, module, "
-                    'number or text'
-                )
+            base = vars(MessagePassing()) if isinstance(value, MessagePassing) else {}
+        elif hasattr(value, '__dict__') and not hasattr(kind, '__slots__'):
             state = vars(value)
+        else:
+            raise ValueError(
+                f"Cannot save '{where}': a {kind.__name__} is no tensor, module, number or "
+                'text'
+            )
         packed = {}
-        base = _message_passing() if isinstance(value, MessagePassing) else {}
         for name, item in state.items():
             place = f'{where}.{name}'.lstrip('.')
-            if name in ('_parameters', '_buffers', '_modules'):
+            if name in HELD:
                 packed[name] = [
                     [k, self.pack(v, f'{where}.{k}'.lstrip('.'))]
                     for k, v in item.items()
@@ -143,220 +150,18 @@ class Packer:
         return {'object': name_of(kind), 'state': packed}
 
 
-class Unpacker:
-    """Builds what a :class:`Packer` has packed, of types and functions of a registry.
-
-    Args:
-        tensors (Dict[str, torch.Tensor]): The tensors, by name.
-        registry (Registry): What may be built.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor], registry: Registry) -> None:
-        self.tensors, self.registry = tensors, registry
-        self._values: dict[str, Any] = {}
-        self._objects: list[Any] = []
-
-    def unpack(self, data: Any) -> Any:
-        """The object of some JSON.
-
-        Raises:
-            ValueError: If it is not the JSON of an object.
-        """
-        if isinstance(data, _ATOMS):
-            return data
-        if isinstance(data, list):
-            return [self.unpack(item) for item in data]
-        if not isinstance(data, dict) or not data:
-            raise ValueError(f'Expected a description (got {data!r:.60})')
-        tag = next(iter(data))
-        build = getattr(self, f'_build_{tag}', None) if tag in _TAGS else None
-        if build is None:
-            raise ValueError(f'Expected a known kind of value (got {tag!r:.60})')
-        return build(data)
-
-    def _list(self, value: Any, length: int | None = None) -> list[Any]:
-        if not isinstance(value, list) or length not in (None, len(value)):
-            raise ValueError(f'Expected a list (got {value!r:.60})')
-        return value
-
-    def _build_tensor(self, data: Any) -> Any:
-        name, kind = data['tensor'], data.get('is')
-        if not isinstance(name, str) or name not in self.tensors:
-            raise ValueError(f'Expected the tensor {name!r:.80} (got none)')
-        if name not in self._values:
-            value = self.tensors[name]
-            self._values[name] = nn.Parameter(value) if kind == 'parameter' else value
-        return self._values[name]
-
-    def _build_node(self, data: Any) -> Ref:
-        if type(data['node']) is not int:
-            raise ValueError(f'Expected a number (got {data["node"]!r:.60})')
-        return Ref(data['node'])
-
-    def _build_slice(self, data: Any) -> slice:
-        return slice(*[self.unpack(v) for v in self._list(data['slice'], 3)])
-
-    def _build_ellipsis(self, data: Any) -> Any:
-        return Ellipsis
-
-    def _build_device(self, data: Any) -> torch.device:
-        return torch.device(str(data['device']))
-
-    def _build_torch(self, data: Any) -> Any:
-        value = getattr(torch, str(data['torch']), None)
-        if not isinstance(value, _TORCH):
-            raise ValueError(f'Expected a data type (got {data["torch"]!r:.60})')
-        return value
-
-    def _build_complex(self, data: Any) -> complex:
-        real, imag = self._list(data['complex'], 2)
-        return complex(real, imag)
-
-    def _build_type(self, data: Any) -> Any:
-        return self.registry.type(data['type'])
-
-    def _build_enum(self, data: Any) -> Any:
-        kind = self.registry.type(data['enum'])
-        if not issubclass(kind, Enum):
-            raise ValueError(f"Expected an enumeration (got '{kind.__name__}')")
-        return kind[data['name']]
-
-    def _build_tuple(self, data: Any) -> Any:
-        return tuple(self.unpack(v) for v in self._list(data['tuple']))
-
-    def _build_size(self, data: Any) -> Any:
-        return torch.Size(self.unpack(v) for v in self._list(data['size']))
-
-    def _build_named(self, data: Any) -> Any:
-        kind: Any = self.registry.type(data['named'])
-        if not issubclass(kind, tuple) or not hasattr(kind, '_make'):
-            raise ValueError(f"Expected a named tuple (got '{kind.__name__}')")
-        return kind._make(self.unpack(v) for v in self._list(data['items']))
-
-    def _build_dict(self, data: Any) -> Any:
-        pairs = [self._list(pair, 2) for pair in self._list(data['dict'])]
-        return {self.unpack(key): self.unpack(value) for key, value in pairs}
-
-    def _build_function(self, data: Any) -> Any:
-        return self.registry.function(data['function'])
-
-    def _build_same(self, data: Any) -> Any:
-        return self._objects[data['same']]
-
-    def _build_made(self, data: Any) -> Any:
-        kind: Any = self.registry.type(data['made'])
-        if not issubclass(kind, (Mapping, set, frozenset)):
-            raise ValueError(f"Expected a mapping or a set (got '{kind.__name__}')")
-        place = len(self._objects)
-        self._objects.append(None)
-        self._objects[place] = value = kind(self.unpack(data['of']))
-        return value
-
-    def _build_network(self, data: Any) -> Network:
-        place = len(self._objects)
-        self._objects.append(None)
-        network = Network.from_state(self.unpack(data['network']))
-        network.check(self.registry)
-        self._objects[place] = network
-        return network
-
-    def _build_object(self, data: Any) -> Any:
-        kind: Any = self.registry.type(data['object'])
-        place, state = len(self._objects), data['state']
-        self._objects.append(None)
-        if not isinstance(state, dict):
-            raise ValueError(
-                f'Expected the state of a {kind.__name__} (got {state!r:.60})'
-            )
-        if issubclass(kind, nn.Module):
-            value = self._objects[place] = kind.__new__(kind)
-            self._fill_module(value, state)
-            return value
-        held = {name: self.unpack(item) for name, item in state.items()}
-        if dataclasses.is_dataclass(kind):
-            make: Any = kind
-            value = make(**held)
-        else:
-            value = kind.__new__(kind)
-            _check_names(kind, held)
-            value.__dict__.update(held)
-        self._objects[place] = value
-        return value
-
-    def _fill_module(self, module: nn.Module, state: dict[str, Any]) -> None:
-        if isinstance(module, MessagePassing):
-            MessagePassing.__init__(module)
-        else:
-            nn.Module.__init__(module)
-        held: dict[str, Any] = {}
-        for name, item in state.items():
-            if name in ('_parameters', '_buffers', '_modules'):
-                pairs = [self._list(pair, 2) for pair in self._list(item)]
-                held[name] = {str(key): self.unpack(value) for key, value in pairs}
-                kinds = (Tensor, type(None)) if name != '_modules' else (nn.Module,)
-                if not all(
-                    isinstance(v, (*kinds, type(None))) for v in held[name].values()
-                ):
-                    raise ValueError(f'Expected {name} of a {type(module).__name__}')
-            else:
-                held[name] = self.unpack(item)
-        _check_names(type(module), held)
-        setter = getattr(type(module), '__setstate__', nn.Module.__setstate__)
-        setter(module, {**module.__dict__, **held})
-        module.eval()
-
-
-_TAGS = {
-    name.removeprefix('_build_')
-    for name in vars(Unpacker)
-    if name.startswith('_build_')
-}
-
-
-def _check_names(kind: type, held: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if an attribute would hide what a class does."""
-    for name in held:
-        inner = name in _MODULE and not name.endswith(_HOOKS)
-        hides = callable(inspect.getattr_static(kind, name, None))
-        if not name.isidentifier() or name.startswith('__') or (hides and not inner):
-            raise ValueError(
-                f'Expected an attribute of a {kind.__name__} (got {name!r:.60})'
-            )
-
-
 def _state_of(module: nn.Module) -> dict[str, Any]:
-    """What a module holds, hooks and what is computed anew left out."""
-    state = dict(
-        module.__getstate__() if hasattr(module, '__getstate__') else vars(module)
-    )
-    dropped = {
-        *getattr(type(module), 'unsaved', ()),
-        'training',
-        '_is_full_backward_hook',
+    """What a module holds, hooks and what is made anew left out."""
+    has_own = hasattr(module, '__getstate__')
+    state = dict(module.__getstate__() if has_own else vars(module))
+    dropped = {*getattr(type(module), 'made_anew', ()), 'training'}
+    dropped |= {'_is_full_backward_hook', '_compiled_call_impl'}
+    return {
+        name: item
+        for name, item in state.items()
+        if name not in dropped and not name.endswith(HOOKS)
     }
-    dropped |= {n for n in state if n.endswith(_HOOKS) or n == '_compiled_call_impl'}
-    return {name: item for name, item in state.items() if name not in dropped}
-
-
-def _message_passing() -> dict[str, Any]:
-    return MessagePassing().__dict__
 
 
 def _kind_of(value: Tensor) -> str:
     return 'parameter' if isinstance(value, nn.Parameter) else 'tensor'
-
-
-def _is_function(value: Any) -> bool:
-    return (
-        not hasattr(value, '__dict__')
-        or inspect.isroutine(value)
-        or hasattr(value, '__name__')
-    )
-
-
-def _immutable_list() -> type:
-    return torch.fx.immutable_collections.immutable_list
-
-
-def _immutable_dict() -> type:
-    return torch.fx.immutable_collections.immutable_dict

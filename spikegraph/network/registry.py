@@ -5,22 +5,26 @@ and this package, and what a user adds to it by hand.
 from __future__ import annotations
 
 import builtins
-import importlib
 import inspect
 import math
 import operator
-import pkgutil
-import sys
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
+from enum import Enum
 from functools import lru_cache
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import torch
-import torch_geometric
 from torch import Tensor, nn
 from torch.overrides import get_overridable_functions
 from torch_geometric import EdgeIndex
+from torch_geometric.data import Data, HeteroData
+
+from spikegraph.network.finding import find, key_of, name_of
+from spikegraph.network.graph import Record, Ref, Seen
+from spikegraph.network.roles import Role
 
 _FACTORIES = (
     *('arange', 'as_tensor', 'empty', 'eye', 'full', 'linspace', 'ones', 'rand'),
@@ -38,70 +42,57 @@ _UNSAFE = {
     *('apply_', 'map_', 'map2_', 'numpy', 'register_hook', 'tofile', 'backward'),
     *('register_post_accumulate_grad_hook', 'share_memory_', 'set_', 'storage'),
     *('untyped_storage', 'typed_storage', 'data_ptr', 'module_load', 'share_memory'),
-    *(
-        'reinforce',
-        'retain_grad',
-        'as_subclass',
-        'resize_',
-        'resize_as_',
-        'storage_type',
-    ),
+    *('reinforce', 'retain_grad', 'as_subclass', 'resize_', 'resize_as_', 'resize'),
+    *('storage_type', 'const_data_ptr', 'resize_as', 'resize_as_sparse_', 'grad_fn'),
+    *('sparse_resize_', 'sparse_resize_and_clear_'),
 }
-# Functions that take the name of a method, or attribute, and which argument that is.
-_NAMING = {'getattr': 1, 'write_copy': 1, 'write_through': 2}
+_OPERATIONS = {
+    f'__{name}__'
+    for name in (
+        *('add', 'and', 'eq', 'floordiv', 'ge', 'getitem', 'gt', 'invert', 'le', 'lt'),
+        *('matmul', 'mod', 'mul', 'ne', 'neg', 'or', 'pow', 'radd', 'rdiv', 'rmatmul'),
+        *('rmul', 'rpow', 'rsub', 'rtruediv', 'sub', 'truediv', 'xor', 'abs', 'len'),
+    )
+}
+# Functions that take the name of a method and, at which place, its arguments.
+_NAMING = ('write_copy', 'write_through')
 _OPERATORS = ('attrgetter', 'itemgetter', 'methodcaller', 'call')
-# Packages whose functions compute with tensors only.
+# Arguments of functions that call what they are given, or go to files.
+_CALLED = {
+    'cls',
+    'model',
+    'transform',
+    'initializer',
+    'module',
+    'func',
+    'distance_function',
+}
+# Packages of whose modules the functions may be named, and the modules be built.
 _FUNCTIONS = (
     *('torch_geometric.utils', 'torch_geometric.nn.pool', 'torch_geometric.nn.dense'),
-    *(
-        'torch_geometric.nn.unpool',
-        'torch_geometric.nn.conv',
-        'torch_geometric.nn.norm',
-    ),
-    *('torch_geometric.nn.models', 'torch_geometric.nn.functional'),
-    *('spikegraph.network.functions', 'spikegraph.nn', 'torch.nn.functional'),
-    *('torch_scatter', 'torch_sparse'),
+    *('torch_geometric.nn.unpool', 'torch_geometric.nn.norm', 'torch_scatter'),
+    *('torch_geometric.nn.functional', 'torch.nn.functional', 'spikegraph.nn'),
+    *('spikegraph.network.functions', 'torch_geometric.nn.aggr', 'torch_sparse'),
+    'torch_geometric.nn.conv',
 )
-_TYPES = (
-    *('spikegraph.nn', 'spikegraph.coding', 'spikegraph.calls', 'spikegraph.network'),
-    *(
-        'torch.nn',
-        'torch_geometric.nn',
-        'torch_geometric.data',
-        'torch_geometric.typing',
-    ),
-    *('ogb.graphproppred.mol_encoder', 'collections', 'torch_geometric.utils'),
+_MODULES = (
+    *('spikegraph', 'torch.nn.modules', 'torch_geometric.nn', 'ogb.graphproppred'),
+    'torch_geometric.deprecation',
+)
+_NOT_BUILT = ('torch_geometric.nn.nlp', 'torch_geometric.llm')
+# Of these, dataclasses and enumerations.
+_RECORDS = (
+    *('spikegraph.nn', 'spikegraph.coding.phase_code', 'spikegraph.calls.outputs'),
 )
 _PLAIN_TYPES = (
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    complex,
-    list,
-    tuple,
-    dict,
-    set,
-    frozenset,
+    *(bool, int, float, str, bytes, complex, list, tuple, dict, set, frozenset),
+    *(slice, range, OrderedDict, deque, Tensor, nn.Parameter, EdgeIndex),
+    *(Data, HeteroData, torch.Size, torch.dtype, torch.device),
 )
 
 
-def name_of(value: Any) -> str:
-    """The name of a function or type, as the registry knows it.
-
-    Raises:
-        ValueError: If it has none by which it could be found again.
-    """
-    module = getattr(value, '__module__', None) or ''
-    qualified = getattr(value, '__qualname__', None) or getattr(value, '__name__', '')
-    for place in (f'{module}.{qualified}', *_aliases().get(_key(value), ())):
-        if place and _find(place) is value:
-            return place
-    raise ValueError(
-        f'Cannot save {value!r}: it has no name by which a file could refer to it; define '
-        'it in a module, as a function or a class of its own'
-    )
+class UnknownName(ValueError):
+    """What a file names is none of what it may name."""
 
 
 class Registry:
@@ -120,29 +111,34 @@ class Registry:
         Raises:
             ValueError: If it is none of those that a file may name.
         """
-        if name in self.more:
-            return self.more[name]
-        value = _find(name)
-        if value is None or not is_known_function(value, name):
-            raise ValueError(
-                f"Expected a function of PyTorch, PyG or spikegraph (got '{name:.80}'); if "
-                "it is yours, 'load(path, known=[...])' takes it"
-            )
-        return value
+        return self._find(name, 'function', is_known_function)
 
     def type(self, name: str) -> Any:
-        """A type by its name.
+        """A type as a value, such as what a number is turned into, by its name.
 
         Raises:
             ValueError: If it is none of those that a file may name.
         """
+        return self._find(name, 'plain type', is_plain_type)
+
+    def kind(self, name: str) -> Any:
+        """A type of which an object is built, by its name.
+
+        Raises:
+            ValueError: If it is none of those that a file may name.
+        """
+        return self._find(name, 'type', is_known_type)
+
+    def _find(self, name: str, what: str, is_known: Callable[[Any], bool]) -> Any:
+        if not isinstance(name, str):
+            raise ValueError(f'Expected the name of a {what} (got {name!r:.60})')
         if name in self.more:
             return self.more[name]
-        value = _find(name)
-        if not isinstance(value, type) or not is_known_type(value, name):
-            raise ValueError(
-                f"Expected a type of PyTorch, PyG or spikegraph (got '{name:.80}'); if it "
-                "is yours, 'load(path, known=[...])' takes it"
+        value = find(name)
+        if value is None or not is_known(value):
+            raise UnknownName(
+                f"Expected a {what} of PyTorch, PyG or spikegraph (got '{name:.80}'); if "
+                "it is yours, 'load(path, known=[...])' takes it"
             )
         return value
 
@@ -162,39 +158,51 @@ class Registry:
         """Raises ``ValueError`` if a function that takes the name of a method, or of an
         attribute, is given one that reaches past numbers.
         """
-        place = _NAMING.get(getattr(function, '__name__', ''))
-        if place is not None:
-            name = args[place] if len(args) > place else None
-            if function is getattr:
-                if not isinstance(name, str) or name.startswith('_') or name in _UNSAFE:
-                    raise ValueError(
-                        f'Expected the name of an attribute (got {name!r:.60})'
-                    )
-            else:
-                self.method(name)
+        if function is getattr:
+            name = args[1] if len(args) > 1 else None
+            if not isinstance(name, str) or name not in _attributes():
+                raise ValueError(
+                    f'Expected the name of an attribute of tensors (got {name!r:.60})'
+                )
+        elif getattr(function, '__name__', '') in _NAMING:
+            names = [arg for arg in args if isinstance(arg, str)]
+            place = 1 if function.__name__ == 'write_copy' else 2
+            self.method(args[place] if names else None)
 
 
-def is_known_function(value: Any, name: str) -> bool:
-    """Whether files may name a function without the user's doing."""
-    if _key(value) in _listed():
+def is_known_function(value: Any) -> bool:
+    """Whether files may name a function without the user's doing: those of tensors, and
+    those at the top of modules that compute with tensors and call nothing they are given.
+    """
+    if key_of(value) in _listed():
         return True
-    is_function = isinstance(value, (FunctionType, BuiltinFunctionType))
-    return is_function and name.startswith(tuple(f'{place}.' for place in _FUNCTIONS))
+    if not isinstance(value, FunctionType) or '.' in value.__qualname__:
+        return False
+    names = inspect.signature(value).parameters
+    return _is_in(value, _FUNCTIONS) and not _CALLED.intersection(names)
 
 
-def is_known_type(value: type, name: str) -> bool:
-    """Whether files may name a type without the user's doing."""
-    if value in _PLAIN_TYPES:
+def is_plain_type(value: Any) -> bool:
+    """Whether a type has no more to it than the numbers that it holds."""
+    return isinstance(value, type) and value in _PLAIN_TYPES
+
+
+def is_known_type(value: Any) -> bool:
+    """Whether files may have objects of a type built without the user's doing."""
+    if not isinstance(value, type) or _is_in(value, _NOT_BUILT):
+        return False
+    if value in (*_PLAIN_TYPES, Record, Ref, Seen, Role):
         return True
-    return name.startswith(tuple(f'{place}.' for place in _TYPES))
+    if issubclass(value, nn.Module):
+        return _is_in(value, _MODULES)
+    is_record = is_dataclass(value) or issubclass(value, Enum)
+    return is_record and _is_in(value, _RECORDS)
 
 
-def _key(value: Any) -> Any:
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
+def _is_in(value: Any, places: tuple[str, ...]) -> bool:
+    """Whether something was defined in a package, wherever it was found."""
+    module = getattr(value, '__module__', None)
+    return f'{module}.'.startswith(tuple(f'{place}.' for place in places))
 
 
 @lru_cache(maxsize=1)
@@ -211,101 +219,35 @@ def _listed() -> frozenset[Any]:
             for name, value in vars(module).items()
             if callable(value) and not name.startswith('_') and name not in _OPERATORS
         )
-    return frozenset(f for f in found if getattr(f, '__name__', '') not in _UNSAFE)
+    # PyG, and whoever traces, put others in the place of some.
+    names = {n for n, value in vars(torch).items() if key_of(value) in found}
+    names |= {getattr(f, '__name__', '') for f in found}
+    own = torch._C._VariableFunctions
+    found.update(getattr(own, name) for name in names if hasattr(own, name))
+    return frozenset(f for f in found if _is_safe(getattr(f, '__name__', '')))
+
+
+def _is_safe(name: str) -> bool:
+    return name in _OPERATIONS or not (name.startswith('_') or name in _UNSAFE)
 
 
 @lru_cache(maxsize=1)
 def _methods() -> frozenset[str]:
     """The methods of tensors, and of what stands for graphs."""
-    names = {*dir(Tensor), *dir(EdgeIndex), 'matmul', 'sparse_size', 'sparse_sizes'}
-    names |= {
-        'coo',
-        'csr',
-        'csc',
-        'set_value',
-        'fill_value',
-        'has_value',
-        'storage_type',
+    names = {*dir(Tensor), *dir(EdgeIndex), 'sparse_size', 'sparse_sizes', 'mul_nnz'}
+    names |= {'coo', 'csr', 'csc', 'set_value', 'has_value', 'set_diag', 'remove_diag'}
+    names |= {'to_torch_sparse_coo_tensor', 'keys', 'values', 'items'}
+    return frozenset(name for name in names if _is_safe(name))
+
+
+@lru_cache(maxsize=1)
+def _attributes() -> frozenset[str]:
+    """What tensors, devices and graphs are asked for, that is no method."""
+    kinds = (Tensor, EdgeIndex, torch.device, torch.dtype)
+    names = {
+        name
+        for kind in kinds
+        for name in dir(kind)
+        if not callable(inspect.getattr_static(kind, name))
     }
-    names |= {'set_diag', 'remove_diag', 'to_torch_sparse_coo_tensor', 'mul', 'mul_nnz'}
-    kept = (n for n in names if not n.startswith('_') and n not in _UNSAFE)
-    dunder = (
-        'matmul',
-        'rmatmul',
-        'getitem',
-        'add',
-        'mul',
-        'sub',
-        'radd',
-        'rsub',
-        'rmul',
-    )
-    return frozenset((*kept, *(f'__{n}__' for n in dunder), 'keys', 'values', 'items'))
-
-
-@lru_cache(maxsize=1)
-def _aliases() -> dict[Any, list[str]]:
-    """Where functions are that do not know it themselves."""
-    places: tuple[Any, ...] = (torch, torch.nn.functional, torch.linalg, torch.fft)
-    places += (torch.special, torch.sparse, torch._C._nn, operator, math, Tensor)
-    places += (torch_geometric.nn, torch_geometric.nn.aggr, torch_geometric.utils)
-    found: dict[Any, list[str]] = {}
-    for place in places:
-        prefix = getattr(place, '__name__', '')
-        prefix = 'torch.Tensor' if place is Tensor else prefix
-        for name, value in vars(place).items():
-            if callable(value) and not isinstance(value, ModuleType):
-                found.setdefault(_key(value), []).append(f'{prefix}.{name}')
-    return found
-
-
-def _find(name: str) -> Any:
-    """What a name stands for in modules that are there, or are in the packages of
-    which files may name things; None if there is nothing.
-    """
-    parts = name.split('.')
-    for end in range(len(parts) - 1, 0, -1):
-        place = '.'.join(parts[:end])
-        module = sys.modules.get(place)
-        if module is None and place in _importable():
-            module = importlib.import_module(place)
-        if module is None:
-            continue
-        value: Any = module
-        for part in parts[end:]:
-            value = inspect.getattr_static(value, part, None) if value else None
-            value = getattr(value, '__func__', value)  # Of static methods.
-        return value
-    return None
-
-
-@lru_cache(maxsize=1)
-def _importable() -> frozenset[str]:
-    """The modules that are imported if a file names something in them."""
-    found = {'ogb.graphproppred.mol_encoder'}
-    for package in ('spikegraph.nn', 'torch_geometric.nn', 'torch_geometric.utils'):
-        path = importlib.import_module(package).__path__
-        found |= {m.name for m in pkgutil.walk_packages(path, f'{package}.')}
-    return frozenset(found)
-
-
-def of_model(model: nn.Module) -> list[Any]:
-    """The types of a model's modules, and the functions beside them."""
-    found: dict[Any, None] = {}
-    for module in model.modules():
-        for kind in type(module).__mro__[:-1]:
-            found.setdefault(kind)
-        name = type(module).__module__
-        is_own = name in sys.modules and not name.startswith('torch')
-        for value in vars(sys.modules[name]).values() if is_own else ():
-            is_local = getattr(value, '__module__', None) == name
-            if callable(value) and is_local:
-                found.setdefault(value)
-    return [value for value in found if _is_named(value)]
-
-
-def _is_named(value: Any) -> bool:
-    try:
-        return bool(name_of(value))
-    except ValueError:
-        return False
+    return frozenset(name for name in names if name[:1] != '_' and _is_safe(name))

@@ -24,6 +24,7 @@ import spikegraph
 from spikegraph import ConversionConfig
 from spikegraph.calls.outputs import take_apart
 from spikegraph.network.interpreter import AnalogReading
+from spikegraph.network.network import Network
 from tests.foreign import (  # noqa: F401
     adjacency_models,
     call_form_models,
@@ -338,7 +339,8 @@ def test_round_trip(name, tmp_path):
     spikegraph.save(snn, tmp_path / 'model.safetensors')
     loaded = spikegraph.load(tmp_path / 'model.safetensors', MODELS[name].build())
     others = [loaded]
-    targets = [node.target for node in snn.network.nodes]
+    networks = [m for m in snn.modules() if isinstance(m, Network)]
+    targets = [node.target for network in networks for node in network.nodes]
     is_compiled = any(hasattr(target, 'scripted') for target in targets)
     # Some layers of PyG, which stay analog, and functions of torch.jit cannot be pickled.
     if name in UNAIDED and not is_compiled:
