@@ -85,6 +85,25 @@ def _storage(value: Tensor) -> int | None:
         return None
 
 
+def takes_rows_of_weights(marks: list[Mark]) -> bool:
+    """Whether rows of parameters are picked by an input, as embeddings do."""
+    kinds = {mark.kind for mark in marks}
+    return kinds >= {'weight', 'fixed'} and 'signal' not in kinds
+
+
+def swaps(name: str, args: Any) -> bool:
+    """Whether an operation exchanges the last two dimensions."""
+    rank = args[0].dim() if isinstance(args[0], Tensor) else 0
+    if name == 't':
+        return rank == 2
+    if name == 'transpose':
+        return {d % max(1, rank) for d in args[1:3]} == {rank - 1, rank - 2}
+    if name == 'permute':
+        dims = [d % max(1, rank) for d in args[1]]
+        return dims[-2:] == [rank - 1, rank - 2]
+    return False
+
+
 def tensors_in(inputs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """The tensors among inputs, and in PyG data, by name."""
     for name, value in inputs.items():

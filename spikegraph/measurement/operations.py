@@ -23,7 +23,13 @@ from spikegraph.measurement.fan_out import (
     probed_fan_out,
     summed_rows,
 )
-from spikegraph.measurement.marks import Mark, Marks, strongest
+from spikegraph.measurement.marks import (
+    Mark,
+    Marks,
+    strongest,
+    swaps,
+    takes_rows_of_weights,
+)
 from spikegraph.network.ops import MOVES, TAPS, Count, count_of, factors_of_product
 
 _INDEXED = (Count.GATHER, Count.LOOKUP)
@@ -63,7 +69,7 @@ class OperationCounter(TorchDispatchMode):
         if changes and kind == 'signal':
             self._note_zeros(args[0])
         count = count_of(name)
-        picked = count in _INDEXED and _takes_rows_of_weights(marks)
+        picked = count in _INDEXED and takes_rows_of_weights(marks)
         kind = 'signal' if picked else kind
         out = func(*args, **kwargs)
         if count is Count.SHAPE or not inputs:
@@ -185,10 +191,9 @@ class OperationCounter(TorchDispatchMode):
         self, func: Any, name: str, args: Any, kwargs: Any, changes: bool
     ) -> Mark:
         first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
-        swaps = _swaps(name, args)
         gathered = first.gathered or (count_of(name) in _INDEXED)
         arrivals = self.arrivals.moved(func, name, args, kwargs, changes)
-        swapped = first.swapped ^ swaps
+        swapped = first.swapped ^ swaps(name, args)
         return replace(
             first, kind='signal', arrivals=arrivals, swapped=swapped, gathered=gathered
         )
@@ -383,24 +388,5 @@ def _add_transform(counts: Counts, num: int, num_nonzero: int) -> None:
     counts.ann_macs_nonzero += num_nonzero
 
 
-def _takes_rows_of_weights(marks: list[Mark]) -> bool:
-    """Whether rows of parameters are picked by an input, as embeddings do."""
-    kinds = {mark.kind for mark in marks}
-    return kinds >= {'weight', 'fixed'} and 'signal' not in kinds
-
-
 def _accumulates(args: Any) -> bool:
     return len(args) > 3 and bool(args[3])
-
-
-def _swaps(name: str, args: Any) -> bool:
-    """Whether an operation exchanges the last two dimensions."""
-    rank = args[0].dim() if _is_tensor(args[0]) else 0
-    if name == 't':
-        return rank == 2
-    if name == 'transpose':
-        return {d % max(1, rank) for d in args[1:3]} == {rank - 1, rank - 2}
-    if name == 'permute':
-        dims = [d % max(1, rank) for d in args[1]]
-        return dims[-2:] == [rank - 1, rank - 2]
-    return False

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn, strided
-from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
+from torch.overrides import is_tensor_method_or_property
 
 from spikegraph.calls.errors import ExampleError, UserError
 from spikegraph.conversion.operations.probing import keep_sample
@@ -392,20 +392,3 @@ class Recorder(Entering):
             self._check_alone(a)
             return self.add_constant(a)
         return super().create_arg(_DTYPES[a] if type(a) is type and a in _DTYPES else a)
-
-
-class Recording(TorchFunctionMode):
-    """Shows a recorder all functions of PyTorch that are given symbolic values."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        recorder = self.recorder
-        if not recorder.running and recorder.knows((args, kwargs)):
-            return recorder.record(func, args, kwargs)
-        return func(*args, **kwargs)

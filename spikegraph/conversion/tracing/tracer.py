@@ -30,7 +30,8 @@ from spikegraph.conversion.tracing.message_passing import call_traced, can_trace
 from spikegraph.conversion.tracing.numbers import NumberAsked, Numbers
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.conversion.tracing.questions import Questions
-from spikegraph.conversion.tracing.recorder import Recorder, Recording
+from spikegraph.conversion.tracing.recorder import Recorder
+from spikegraph.conversion.tracing.recording import Recording
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
 from spikegraph.conversion.tracing.symbolic import (
     traceable_functions,
