@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -238,21 +237,24 @@ class _State:
 
     def __init__(self, network: Network, digest: Callable[..., int]) -> None:
         self._digest = digest
-        self._modules: list[Any] = []
-        self._tensors: list[Tensor] = []
-        self._lists: list[Any] = []
+        self._attributes: list[Any] = []  # As they are, and as they were.
+        self._entries: list[Any] = []  # Parameters, buffers and modules.
+        self._sizes: list[Any] = []
+        self._hooks: list[Any] = []
         for module in network.modules():
-            held = dict(vars(module))
-            parts = (module._parameters, module._buffers, module._modules)
-            own = (module._forward_hooks, module._forward_pre_hooks)
-            known = [dict(part) for part in parts]
-            self._modules.append((vars(module), held, *parts, *known, *own))
-            tensors = (*module._parameters.values(), *module._buffers.values())
-            self._tensors += [t for t in tensors if t is not None]
-            self._tensors += [v for v in held.values() if isinstance(v, Tensor)]
-            lists = (v for v in held.values() if type(v) is list)
-            self._lists += [v for v in lists if not _has_tensors(v)]
+            now = vars(module)
+            self._attributes.append((now, dict(now)))
+            for part in (module._parameters, module._buffers, module._modules):
+                self._sizes.append((part, len(part)))
+                self._entries += [(part, name, value) for name, value in part.items()]
+            own = [(now, name, v) for name, v in now.items() if isinstance(v, Tensor)]
+            self._entries += own
+            self._hooks += [module._forward_hooks, module._forward_pre_hooks]
+        self._tensors = [v for *_, v in self._entries if isinstance(v, Tensor)]
+        values = [value for now, _ in self._attributes for value in now.values()]
+        self._lists = [v for v in values if type(v) is list and not _has_tensors(v)]
         self._known_lists = copy.deepcopy(self._lists)
+        self.is_plain = not any('forward' in now for now, _ in self._attributes)
         self.is_dense = all(map(_is_dense, self._tensors))
 
     @classmethod
@@ -265,23 +267,22 @@ class _State:
 
     def is_same(self) -> bool:
         """Whether modules hold the same objects as before, and have no hooks."""
-        for now, held, a, b, c, known_a, known_b, known_c, hook, other in self._modules:
-            if hook or other or 'forward' in now or len(now) != len(held):
+        for hooks_of_one in self._hooks:
+            if hooks_of_one:
                 return False
-            if (
-                len(a) != len(known_a)
-                or len(b) != len(known_b)
-                or len(c) != len(known_c)
-            ):
+        for part, size in self._sizes:
+            if len(part) != size:
                 return False
-            for name, value in held.items():
-                if now.get(name, MISS) is not value:
+        for part, name, value in self._entries:
+            if part.get(name) is not value:
+                return False
+        try:
+            for now, known in self._attributes:
+                if now != known:
                     return False
-            for parts, known in ((a, known_a), (b, known_b), (c, known_c)):
-                for name, value in known.items():
-                    if parts.get(name, MISS) is not value:
-                        return False
-        return all(map(operator.eq, self._lists, self._known_lists))
+        except (RuntimeError, ValueError):  # A tensor that was no tensor, or another.
+            return False
+        return self.is_plain and self._lists == self._known_lists
 
     def digest(self, values: list[Tensor]) -> int:
         """What tells the bits of parameters, buffers and some inputs from others."""
