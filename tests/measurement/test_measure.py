@@ -3,10 +3,10 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.nn import LINKX, GCNConv, GeneralConv, MeanSubtractionNorm
-from torch_geometric.nn.models import GCN
+from torch_geometric.nn.models import GAT, GCN
 from torch_geometric.utils import add_remaining_self_loops
 
-from spikegraph import ConversionConfig, convert, measure, simulate
+from spikegraph import ConversionConfig, convert, load, measure, save, simulate
 from spikegraph.measurement import (
     HOROWITZ_45NM_FP32,
     HOROWITZ_45NM_INT8,
@@ -372,3 +372,39 @@ def test_a_difference_of_spikes_is_two_spikes():
     rows = {row.name: row.counts for row in measure(snn, data, model).layers}
     assert rows['b'].synops == 3 * int(fired[data.edge_index].sum())
     assert rows['b'].snn_macs == 0
+
+
+@pytest.mark.parametrize('name', ['F.relu', 'GCN', 'residual', 'JK cat', 'JK max'])
+def test_without_the_ann(name, graph, tmp_path):
+    """The ANN as the network holds it does the same products as the model."""
+    model = make(name)
+    snn = convert(model, graph)
+    alone, both = measure(snn, graph), measure(snn, graph, model)
+    assert alone.num_nodes == both.num_nodes and alone.unit == both.unit
+    for field in ('ann_macs', 'synops', 'accumulates', 'spikes', 'membrane_updates'):
+        assert getattr(alone.total, field) == getattr(both.total, field), field
+    moved = both.total.ann_aggregation_macs
+    assert alone.total.ann_aggregation_macs == pytest.approx(moved, rel=0.3)
+    assert not alone.uncounted and len(alone.energy_ratios()) == 4
+    save(snn, tmp_path / 'snn')
+    assert measure(load(tmp_path / 'snn'), graph).to_dict() == alone.to_dict()
+
+
+def test_images_without_the_ann():
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(36, 3)),
+    )
+    x = torch.rand(20, 1, 8, 8)
+    snn = convert(model.eval(), x)
+    alone, both = measure(snn, x), measure(snn, x, model)
+    assert alone.total.ann_macs == both.total.ann_macs == 20 * (4 * 36 * 9 + 36 * 3)
+    assert alone.unit == both.unit == 'image'
+
+
+def test_analog_parts_without_the_ann(graph):
+    config = ConversionConfig(allow_analog=True)
+    model = GAT(5, 8, 2, 3, heads=2).double().eval()
+    snn = convert(model, (graph.x, graph.edge_index), config)
+    alone = measure(snn, (graph.x, graph.edge_index))
+    assert alone.total.ann_macs > 0 and alone.total.snn_macs > 0
