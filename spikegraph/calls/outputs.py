@@ -246,7 +246,7 @@ def _take(value: Any, around: tuple[int, ...]) -> tuple[Any, Form]:
         )
     if issubclass(kind, _ATOMS):
         return None, Form('constant', value)
-    held = _attributes(value)
+    held = attributes(value)
     plain, parts = _apart(held, around)
     if not any(_holds_values(item) for item in plain.values()):
         return None, Form('constant', value)
@@ -290,7 +290,8 @@ def emptied(value: Any) -> Any:
     return out
 
 
-def _attributes(value: Any) -> dict[str, Any]:
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object holds, in a dictionary or in slots."""
     names = [f.name for f in fields(value)] if is_dataclass(value) else []
     names += list(getattr(value, '__dict__', ()))
     for kind in type(value).__mro__:

@@ -213,6 +213,7 @@ def measure(
             "Expected 'snn' to be a SpikingModel and 'model' the ANN that it was converted "
             f"from (got {found}); call 'measure(snn, data)', or 'measure(snn, data, model)'"
         )
+    calls = as_calls(snn.spec if model is None else model, data)
     if model is not None and fingerprint(model) != snn.report.fingerprint:
         raise ValueError(
             "Expected 'model' to be the network that 'snn' was converted from "
@@ -222,7 +223,7 @@ def measure(
     rows: dict[str, LayerCounts] = {}
     uncounted: dict[str, None] = {}
     samples: list[Samples] = []
-    for call in as_calls(snn.spec if model is None else model, data):
+    for call in calls:
         values = snn.bind(**snn.spec.known(call))
         counter = Counter(snn, values)
         for name, row in counter.rows.items():

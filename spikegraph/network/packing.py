@@ -15,6 +15,7 @@ from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch_geometric.data.data import BaseData
 from torch_geometric.nn import MessagePassing
 
+from spikegraph.calls.outputs import attributes
 from spikegraph.kernels.forms import is_foreign
 from spikegraph.network.finding import name_of
 from spikegraph.network.graph import Ref
@@ -54,7 +55,9 @@ class Packer:
         if kind in ATOMS:
             return value
         if isinstance(value, Tensor):
-            return {'tensor': self._tensor(value, where), 'is': _kind_of(value)}
+            order = _order_of(value)
+            found = {'tensor': self._tensor(value, where), 'is': _kind_of(value)}
+            return found if order is None else {**found, 'order': order}
         if kind is Ref:
             return {'node': value.index}
         if kind is slice:
@@ -82,7 +85,9 @@ class Packer:
         if isinstance(value, (*COLLECTIONS, BaseData)):
             held: Any = value.to_dict() if isinstance(value, BaseData) else value
             items = list(held.items() if isinstance(held, Mapping) else held)
-            return {'made': name_of(kind), 'of': self.pack(items, where)}
+            made = {'made': name_of(kind), 'of': self.pack(items, where)}
+            factory = getattr(value, 'default_factory', None)
+            return made if factory is None else {**made, 'default': name_of(factory)}
         if inspect.isroutine(value) or (callable(value) and hasattr(value, '__name__')):
             return {'function': name_of(value)}
         return self._object(value, where)
@@ -95,7 +100,9 @@ class Packer:
                 where if where not in self.tensors else f'{where}.{len(self.tensors)}'
             )
             self._known[id(value)] = (name, value)
-            self.tensors[name] = value.detach()
+            order = _order_of(value)
+            held = value.detach()
+            self.tensors[name] = held if order is None else held.permute(order)
         return self._known[id(value)][0]
 
     def _named(self, value: Any, items: list[Any]) -> Any:
@@ -126,9 +133,9 @@ class Packer:
         elif isinstance(value, nn.Module):
             state = _state_of(value)
             base = vars(MessagePassing()) if isinstance(value, MessagePassing) else {}
-        elif hasattr(value, '__dict__') and not hasattr(kind, '__slots__'):
-            state = vars(value)
         else:
+            state = attributes(value)
+        if not hasattr(value, '__dict__') and not hasattr(kind, '__slots__'):
             raise ValueError(
                 f"Cannot save '{where}': a {kind.__name__} is no tensor, module, number or "
                 'text'
@@ -161,6 +168,17 @@ def _state_of(module: nn.Module) -> dict[str, Any]:
         for name, item in state.items()
         if name not in dropped and not name.endswith(HOOKS)
     }
+
+
+def _order_of(value: Tensor) -> list[int] | None:
+    """The dimensions as they lie in memory, if that is not their own order: sums start
+    elsewhere then.
+    """
+    if value.layout != torch.strided or value.dim() < 2 or value.is_contiguous():
+        return None
+    strides = value.stride()
+    order = sorted(range(value.dim()), key=lambda dim: -strides[dim])
+    return order if value.permute(order).is_contiguous() else None
 
 
 def _kind_of(value: Tensor) -> str:

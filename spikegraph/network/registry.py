@@ -8,12 +8,12 @@ import builtins
 import inspect
 import math
 import operator
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import lru_cache
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -86,7 +86,17 @@ _RECORDS = (
 )
 _PLAIN_TYPES = (
     *(bool, int, float, str, bytes, complex, list, tuple, dict, set, frozenset),
-    *(slice, range, OrderedDict, deque, Tensor, nn.Parameter, EdgeIndex),
+    *(
+        slice,
+        range,
+        OrderedDict,
+        defaultdict,
+        deque,
+        SimpleNamespace,
+        Tensor,
+        nn.Parameter,
+        EdgeIndex,
+    ),
     *(Data, HeteroData, torch.Size, torch.dtype, torch.device),
 )
 

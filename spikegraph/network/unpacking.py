@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+from collections import defaultdict
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -76,6 +77,11 @@ class Unpacker:
             raise ValueError(f'Expected the tensor {name!r:.80} (got none)')
         if name not in self._values:
             value = self.tensors[name]
+            if 'order' in data:
+                order = self._list(data['order'], value.dim())
+                if sorted(order) != list(range(value.dim())):
+                    raise ValueError(f'Expected an order of dimensions (got {order})')
+                value = value.permute([order.index(dim) for dim in range(len(order))])
             self._values[name] = nn.Parameter(value) if kind == 'parameter' else value
         return self._values[name]
 
@@ -155,6 +161,10 @@ class Unpacker:
             return kind.from_dict(held)
         if not issubclass(kind, COLLECTIONS):
             raise ValueError(f"Expected a collection (got '{kind.__name__}')")
+        if issubclass(kind, defaultdict):
+            factory = data.get('default')
+            made = None if factory is None else self.registry.type(factory)
+            return kind(made, items)
         return kind(items)
 
     def _build_network(self, data: Any) -> Network:
@@ -177,7 +187,8 @@ class Unpacker:
             return make(**held)
         value = kind.__new__(kind)
         _check_names(kind, held)
-        value.__dict__.update(held)
+        for name, item in held.items():
+            object.__setattr__(value, name, item)
         return value
 
     def _module(self, kind: Any, state: dict[str, Any]) -> nn.Module:

@@ -260,6 +260,8 @@ class _State:
     @classmethod
     def of(cls, network: Network) -> _State | None:
         """The state of a network; None where no kernel digests it."""
+        if any(isinstance(m, torch.jit.ScriptModule) for m in network.modules()):
+            return None  # Nobody sees what it holds.
         first = next(network.parameters(), None)
         digest = dispatch.find('digest_all', torch.empty(1) if first is None else first)
         state = None if digest is None else cls(network, digest)
@@ -334,6 +336,8 @@ def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | N
     else:
         given = dict(zip(names, args, strict=False))
         given.update(kwargs)
+        if len(given) != len(args) + len(kwargs) or not given.keys() <= set(names):
+            return None  # Too many, twice, or unknown.
     for value in given.values():
         is_tensor = type(value) is Tensor and value.layout in _LAYOUTS
         if not is_tensor and type(value) not in _PLAIN:

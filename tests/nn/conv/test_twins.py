@@ -72,12 +72,12 @@ def test_cached_graphs(name, letters, code):
 
 REFUSED = {
     'GATConv': ('6, 5', (True,), r"'return_attention_weights' to be None.*True"),
-    'GINConv': ("mlp(6, 5), aggr='std'", (), r"'add'.*\(got 'std' and"),
-    'GraphConv': ("6, 5, aggr='mul'", (), r"'add', 'mean'.*\(got 'mul' and"),
-    'SimpleConv': ("'mul'", (), r"'aggr'.*'mean'.*\(got 'mul' and"),
-    'LEConv': ("6, 5, aggr='max'", (), r"'aggr' to be 'add'.*\(got 'max' and"),
-    'TAGConv': ('6, 5, node_dim=1', (), r"'node_dim' to be -2.*'add' and 1\)"),
-    'RGCNConv': ("6, 5, 3, aggr='max'", (), r"'add', 'mean'.*\(got 'max'"),
+    'GINConv': ("mlp(6, 5), aggr='std'", (), r"'add' or 'mean' \(got 'std'\)"),
+    'GraphConv': ("6, 5, aggr='mul'", (), r"'add' or 'mean' \(got 'mul'\)"),
+    'SimpleConv': ("'mul'", (), r"'aggr'.*'mean' \(got 'mul'\)"),
+    'LEConv': ("6, 5, aggr='max'", (), r"'aggr' to be 'add' \(got 'max'\)"),
+    'TAGConv': ('6, 5, node_dim=1', (), r"'node_dim' to be -2 \(got 1\)"),
+    'RGCNConv': ("6, 5, 3, aggr='max'", (), r"'add' or 'mean' \(got 'max'\)"),
     'HypergraphConv': (
         '6, 5, use_attention=True',
         (),
