@@ -130,6 +130,11 @@ class Packer:
             state = {
                 f.name: held[f.name] for f in fields if held[f.name] is not f.default
             }
+        elif isinstance(value, torch.jit.ScriptModule):
+            raise ValueError(
+                f"Cannot save '{where}': torch.jit hides what it does; save a network that "
+                'was converted without it'
+            )
         elif isinstance(value, nn.Module):
             state = _state_of(value)
             base = vars(MessagePassing()) if isinstance(value, MessagePassing) else {}

@@ -86,17 +86,8 @@ _RECORDS = (
 )
 _PLAIN_TYPES = (
     *(bool, int, float, str, bytes, complex, list, tuple, dict, set, frozenset),
-    *(
-        slice,
-        range,
-        OrderedDict,
-        defaultdict,
-        deque,
-        SimpleNamespace,
-        Tensor,
-        nn.Parameter,
-        EdgeIndex,
-    ),
+    *(slice, range, OrderedDict, defaultdict, deque, SimpleNamespace, Tensor),
+    *(nn.Parameter, EdgeIndex),
     *(Data, HeteroData, torch.Size, torch.dtype, torch.device),
 )
 
