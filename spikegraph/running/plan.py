@@ -365,7 +365,7 @@ def _parts(value: Tensor) -> tuple[Tensor, ...]:
         return (value,)
     if value.layout is torch.sparse_csr:
         return value.crow_indices(), value.col_indices(), value.values()
-    return value._indices(), value._values()
+    return *value._indices(), value._values()
 
 
 def _are_arguments(inputs: Mapping[str, Any], given: dict[str, Any]) -> bool:

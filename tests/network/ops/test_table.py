@@ -109,7 +109,7 @@ def test_adding_an_operation():
     torch.manual_seed(0)
     model, x = Swapping().eval(), torch.rand(20, 3, 5)
     unknown = convert(model, x)
-    before = measure(model, unknown, x)
+    before = measure(unknown, x, model)
     assert before.total.snn_macs > 0 and dims_of(unknown) == [-2, -2]
     target = torch.ops.spikegraph_tests.swap.default
     rows = add_ops(
@@ -118,7 +118,7 @@ def test_adding_an_operation():
     try:
         assert op_for(target) is rows[0]
         snn = convert(model, x)
-        counted = measure(model, snn, x)
+        counted = measure(snn, x, model)
     finally:
         remove_op(rows[0])
     assert op_for(target) is None
