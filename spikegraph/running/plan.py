@@ -237,6 +237,7 @@ class _State:
 
     def __init__(self, network: Network, digest: Callable[..., int]) -> None:
         self._digest = digest
+        self._kinds = [(module, type(module)) for module in network.modules()]
         self._attributes: list[Any] = []  # As they are, and as they were.
         self._entries: list[Any] = []  # Parameters, buffers and modules.
         self._sizes: list[Any] = []
@@ -269,6 +270,9 @@ class _State:
 
     def is_same(self) -> bool:
         """Whether modules hold the same objects as before, and have no hooks."""
+        for module, kind in self._kinds:
+            if type(module) is not kind:
+                return False
         for hooks_of_one in self._hooks:
             if hooks_of_one:
                 return False

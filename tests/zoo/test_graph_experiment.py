@@ -105,7 +105,7 @@ def calls(monkeypatch):
         calls.update(calibration=calibration_data, config=config, progress=progress)
         return Noisy(model)
 
-    def measure(model, snn, data, per=None):
+    def measure(snn, data, model, per=None):
         calls.update(measured=data)
         return Counted(sum(batch.num_graphs for batch in data), per or 'graph')
 
