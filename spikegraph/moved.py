@@ -1,4 +1,4 @@
-"""Modules under the names that they had before 0.2, for one release."""
+"""Modules under their old names, until version 0.2."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class _Moved(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        found = [find_spec(new) for new in _new_names(name)]
+        try:
+            found = [find_spec(new) for new in _new_names(name)]
+        except ModuleNotFoundError:  # A part of what is no folder.
+            return None
         folders = [each.submodule_search_locations for each in found if each]
         if not folders or len(folders) < len(found):
             return None
@@ -45,7 +48,7 @@ class _Moved(MetaPathFinder, Loader):
         names = _new_names(module.__name__)
         found = [import_module(name) for name in names]
         frame = sys._getframe()  # The line that imports, behind Python's own.
-        while frame.f_back and frame.f_globals['__name__'].startswith(_BETWEEN):
+        while frame.f_back and frame.f_globals.get('__name__', '').startswith(_BETWEEN):
             frame = frame.f_back
         warnings.warn_explicit(
             f"'{module.__name__}' is now {' and '.join(map(repr, names))}; the old name "
@@ -53,7 +56,7 @@ class _Moved(MetaPathFinder, Loader):
             DeprecationWarning,
             frame.f_code.co_filename,
             frame.f_lineno,
-            module=frame.f_globals['__name__'],
+            module=frame.f_globals.get('__name__', ''),
         )
         for each in found:
             own = vars(each).items()

@@ -142,11 +142,6 @@ def load(
     Returns:
         SpikingModel: The network, on the CPU.
 
-    Example:
-        >>> save(convert(model, data), 'network.safetensors')  # doctest: +SKIP
-        >>> snn = load('network.safetensors')  # doctest: +SKIP
-        >>> snn = load('own.safetensors', known=[MyGate, my_function])  # doctest: +SKIP
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, foreign, changed since it was saved,

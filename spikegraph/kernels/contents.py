@@ -16,6 +16,7 @@ from torch import Tensor
 from spikegraph.kernels.dispatch import call
 from spikegraph.kernels.forms import is_foreign, parts_of, plain
 from spikegraph.kernels.memory import dense, is_plain
+from spikegraph.kernels.tape import current_tape
 
 _Value = TypeVar('_Value')
 _WORD = 8  # Bytes that are read at once.
@@ -108,6 +109,9 @@ def digest(x: Tensor) -> Hashable:
     and order in memory. One word that changes always changes them; of other changes,
     permutations among them, one in :math:`2^{64}` does not.
     """
+    tape = current_tape()
+    if tape is not None:
+        tape.decide_by(x)
     x = _readable(x)
     kind = (x.dtype, x.shape, x.stride(), x.device)
     num_bytes = x.numel() * x.element_size()
@@ -131,6 +135,9 @@ def _readable(x: Tensor) -> Tensor:
 
 def are_finite(x: Tensor) -> bool:
     """Whether all values of a tensor are finite, in one pass over it."""
+    tape = current_tape()
+    if tape is not None:
+        tape.decide_by(x)
     x = _readable(x)
     if x.numel() == 0 or not x.is_floating_point():
         return True

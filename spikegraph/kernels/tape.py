@@ -60,9 +60,12 @@ class Tape(TorchDispatchMode):
         _RECORDING.tape = None
         super().__exit__(*error)
 
-    def is_moving(self, value: Tensor) -> bool:
-        """Whether a value is made of features."""
-        return self._block_of(value).state is _MOVING
+    def decide_by(self, value: Tensor) -> None:
+        """Notes that what a tensor holds decides what is done next, which no list of
+        calls can repeat where that is made of features.
+        """
+        if not self.failed and self._block_of(value).state is _MOVING:
+            self._fail('what it does depends on values that are made of features')
 
     # Operations of PyTorch.
 
@@ -90,6 +93,8 @@ class Tape(TorchDispatchMode):
                 self._add(func, args, kwargs)
             return out
         for value in _tensors(out):
+            if is_moving and value.layout != torch.strided:
+                self._fail(f'{name} makes a sparse tensor of features')
             block = self._block_of(value)
             if block in blocks:  # A view.
                 continue
@@ -255,6 +260,8 @@ def _is_masked(args: Any) -> bool:
 
 def _copy_all(to: list[Tensor], func: Any, *args: Any, **kwargs: Any) -> None:
     for value, made in zip(to, _tensors(func(*args, **kwargs)), strict=True):
+        if made.shape != value.shape:
+            raise Untapeable('a result has another shape')
         value.copy_(made)
 
 

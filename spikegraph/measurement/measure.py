@@ -39,7 +39,7 @@ class Measurement:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> x = torch.rand(5, 4)
         >>> snn = convert(model, x)
-        >>> measured = measure(model, snn, x)
+        >>> measured = measure(snn, x, model)
         >>> 0 < measured.spikes_per_neuron <= 1
         True
         >>> measured.energy_ratios()['energy_ratio_compute'] > 0
@@ -179,8 +179,9 @@ def measure(
         data (Any): PyG data, a tuple of forward arguments, or an iterable of
             either, whose counts are added up.
         model (torch.nn.Module, optional): The ANN that was converted, which is counted
-            as its author wrote it. (default: :obj:`None`, the ANN is counted as the
-            network holds it, layer by layer, with batch norms folded)
+            as its author wrote it: what is reported. (default: :obj:`None`, the ANN is
+            counted as the network holds it: batch norms are folded, and sums are taken in
+            the order that conversion chose, so that ratios are others)
         energy_table (EnergyTable, optional): The energies of single
             operations. (default: :obj:`HOROWITZ_45NM_FP32`)
         per (str, optional): What energies are divided by: :obj:`"node"`,
@@ -199,7 +200,7 @@ def measure(
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> x = torch.rand(5, 4)
         >>> snn = convert(model, x)
-        >>> measured = measure(model, snn, x)
+        >>> measured = measure(snn, x, model)
         >>> measured.total.ann_macs, measured.total.snn_macs
         (280, 0)
         >>> sorted(measured.energy_pj())[:2]

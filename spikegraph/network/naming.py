@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.network.graph import called
+from spikegraph.network.network import Folder
 from spikegraph.nn import SpikingTwin
 
 
@@ -24,10 +25,6 @@ def operation_of(network: fx.GraphModule, node: fx.Node) -> Any:
 def is_input(node: fx.Node) -> bool:
     """Whether a population encodes an input of the model."""
     return node.meta.get('made') == 'input'
-
-
-class Folder(nn.Module):
-    """Holds modules that conversion makes, apart from those of the user's."""
 
 
 def place(network: fx.GraphModule, path: str, module: nn.Module) -> str:

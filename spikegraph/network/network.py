@@ -17,6 +17,10 @@ _MADE = ('nodes', 'form', 'last_reads')
 _HELD = ('_modules', '_parameters', '_buffers')
 
 
+class Folder(nn.Module):
+    """Holds modules that conversion makes, apart from those of the user's."""
+
+
 class Network(nn.Module):
     """A converted network: nodes in the order in which they run.
 

@@ -66,6 +66,7 @@ _CALLED = {
     'module',
     'func',
     'distance_function',
+    'function',
 }
 # Packages of whose modules the functions may be named, and the modules be built.
 _FUNCTIONS = (

@@ -24,7 +24,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.shift import MemberShift
-from spikegraph.running.model import SpikingModel
+from spikegraph.running.model import SpikingModel, check_spiking
 
 _COLUMNS = (-1, 1, None)
 
@@ -71,6 +71,9 @@ def layerwise(
         >>> torch.allclose(out, snn(x, edge_index))
         True
     """
+    check_spiking(snn)
+    if not isinstance(block_size, int):
+        raise ValueError(f"Expected 'block_size' to be an integer (got {block_size!r})")
     if block_size < 1:
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
     values = _Layerwise(snn, snn.bind(*args, **kwargs), block_size).run(progress)

@@ -54,6 +54,11 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> 
     """
     loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
     model, outputs = unwrap(model), []
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            "Expected 'model' to be a SpikingModel or the ANN (got "
+            f"{type(model).__name__}); call 'predict(model, loader)'"
+        )
     if not isinstance(model, SpikingModel):
         model = plain_copy(model)
     for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):

@@ -178,6 +178,15 @@ class SpikingModel(nn.Module):
         return f'num_steps={self.config.num_steps}, populations={len(self.neurons)}'
 
 
+def check_spiking(snn: Any) -> None:
+    """Raises ``ValueError`` if something is no spiking network."""
+    if not isinstance(snn, SpikingModel):
+        raise ValueError(
+            f"Expected 'snn' to be a SpikingModel (got {type(snn).__name__}); convert the "
+            "model first, 'snn = spikegraph.convert(model, data)'"
+        )
+
+
 def _channels_last(value: Any) -> Any:
     """Images in the layout in which convolutions are fastest on a CPU."""
     is_image = isinstance(value, Tensor) and value.dim() == 4

@@ -18,6 +18,7 @@ from spikegraph.kernels import dispatch
 from spikegraph.kernels.memory import dense
 from spikegraph.kernels.tape import Tape, Untapeable
 from spikegraph.network.network import Network
+from spikegraph.network.registry import is_known_function, is_known_type
 from spikegraph.network.roles import Role
 
 _MOST_SEEN = 8  # Kinds of calls that are remembered until they come again.
@@ -87,30 +88,36 @@ class Plan:
             return MISS
         kind = _kind_of(given)
         tape = self._tapes.get(kind)
-        if tape is None or _is_watched() or not tape.state.is_same():
+        if tape is None or _is_watched():
+            return MISS
+        if not tape.state.is_same():
+            self._tapes.pop(kind, None)
             return MISS
         fixed = [part for name in tape.fixed for part in _parts(given[name])]
         if tape.state.digest(fixed) != tape.digest:
             return MISS
-        for name in tape.features:
-            total = float(given[name].sum())
-            if total - total != 0:  # Perhaps not finite: whoever checks that says so.
-                return MISS
         if not self._lock.acquire(blocking=False):
             return MISS
         grad = torch.is_grad_enabled()
         try:
             torch._C._set_grad_enabled(False)  # The context manager is ten calls more.
             for name, value in tape.features.items():
+                total = float(given[name].sum())
+                if (
+                    total - total != 0
+                ):  # Perhaps not finite: whoever checks that says so.
+                    return MISS
                 value.copy_(given[name])
             for to, call, arguments in tape.calls:
-                if to is None:
-                    call(*arguments)
-                else:
-                    to.copy_(call(*arguments))
+                made = call(*arguments)
+                if to is not None:
+                    if made.shape != to.shape:
+                        raise Untapeable('a result has another shape')
+                    to.copy_(made)
             self.reason, self.num_calls = '', len(tape.calls)
             return tape.output()
-        except Untapeable:
+        except (Untapeable, RuntimeError, ValueError, IndexError):
+            self._tapes.pop(kind, None)  # It is run as ever, and may raise then.
             return MISS
         finally:
             torch._C._set_grad_enabled(grad)
@@ -146,8 +153,12 @@ class Plan:
             return passes(inputs)
         state = self._state
         if state is None or not state.is_same():
+            self._tapes.clear()
+            self._refused.clear()
             state = self._state = _State.of(self.network)
-        self.reason = 'there is no kernel that tells whether it has changed'
+        self.reason = (
+            'it calls code of yours, or no kernel tells whether it has changed'
+        )
         if state is None:
             return passes(inputs)
         self.reason = 'modules have hooks, or forward methods of their own'
@@ -171,8 +182,8 @@ class Plan:
                 self._seen.clear()
                 self._waits = _MOST_SEEN
             return passes(inputs)
-        self.reason = 'another thread records it'
         if not self._lock.acquire(blocking=False):
+            self.reason = 'another thread records it'
             return passes(inputs)
         try:
             return self._record(key, state, features, fixed, inputs, passes)
@@ -197,6 +208,8 @@ class Plan:
             tape.failed = tape.failed or 'it returns more than tensors and numbers'
         self.reason = tape.failed or 'it has just been recorded'
         if tape.failed:
+            if len(self._refused) >= _MOST_SEEN:
+                self._refused.clear()
             self._refused[key[0]] = tape.failed
             return out
         found = _Recorded(tape, own, fixed, leaves, spec, state, key[1])
@@ -237,7 +250,7 @@ class _State:
 
     def __init__(self, network: Network, digest: Callable[..., int]) -> None:
         self._digest = digest
-        self._kinds = [(module, type(module)) for module in network.modules()]
+        self._kinds = [(m, type(m), type(m).forward) for m in network.modules()]
         self._attributes: list[Any] = []  # As they are, and as they were.
         self._entries: list[Any] = []  # Parameters, buffers and modules.
         self._sizes: list[Any] = []
@@ -252,6 +265,7 @@ class _State:
             self._entries += own
             self._hooks += [module._forward_hooks, module._forward_pre_hooks]
         self._tensors = [v for *_, v in self._entries if isinstance(v, Tensor)]
+        self._layout = [(v, v.shape, v.stride()) for v in self._tensors]
         values = [value for now, _ in self._attributes for value in now.values()]
         self._lists = [v for v in values if type(v) is list and not _has_tensors(v)]
         self._known_lists = copy.deepcopy(self._lists)
@@ -261,8 +275,8 @@ class _State:
     @classmethod
     def of(cls, network: Network) -> _State | None:
         """The state of a network; None where no kernel digests it."""
-        if any(isinstance(m, torch.jit.ScriptModule) for m in network.modules()):
-            return None  # Nobody sees what it holds.
+        if not _is_known(network):
+            return None
         first = next(network.parameters(), None)
         digest = dispatch.find('digest_all', torch.empty(1) if first is None else first)
         state = None if digest is None else cls(network, digest)
@@ -270,8 +284,11 @@ class _State:
 
     def is_same(self) -> bool:
         """Whether modules hold the same objects as before, and have no hooks."""
-        for module, kind in self._kinds:
-            if type(module) is not kind:
+        for module, kind, forward in self._kinds:
+            if type(module) is not kind or kind.forward is not forward:
+                return False
+        for value, shape, stride in self._layout:
+            if value.shape != shape or value.stride() != stride:
                 return False
         for hooks_of_one in self._hooks:
             if hooks_of_one:
@@ -286,9 +303,9 @@ class _State:
             for now, known in self._attributes:
                 if now != known:
                     return False
+            return self.is_plain and self._lists == self._known_lists
         except (RuntimeError, ValueError):  # A tensor that was no tensor, or another.
             return False
-        return self.is_plain and self._lists == self._known_lists
 
     def digest(self, values: list[Tensor]) -> int:
         """What tells the bits of parameters, buffers and some inputs from others."""
@@ -300,6 +317,20 @@ class _State:
             addresses.append(value.data_ptr())
             sizes.append(value.nbytes)
         return self._digest(np.array(addresses), np.array(sizes))
+
+
+def _is_known(network: Network) -> bool:
+    """Whether a network calls nothing but PyTorch, PyG and this package: only of those
+    is it known that what they do depends on arguments and attributes.
+    """
+    if not all(is_known_type(type(module)) for module in network.modules()):
+        return False
+    for node in network.nodes:
+        if node.op == 'call_function' and not is_known_function(node.target):
+            return False
+        if node.op == 'call_method' and node.target in ('tolist', 'numpy', 'item'):
+            return False
+    return True
 
 
 def _is_dense(value: Tensor) -> bool:
@@ -351,7 +382,7 @@ def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | N
 
 def _kind_of(given: dict[str, Any]) -> Any:
     """What arguments have in common that one recorded pass fits."""
-    found: list[Any] = []
+    found: list[Any] = [torch.is_inference_mode_enabled()]
     for name, value in given.items():
         if type(value) is Tensor:
             parts = _parts(value)

@@ -14,7 +14,7 @@ from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import Interpreter, run_node
 from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
-from spikegraph.running.model import SpikingModel
+from spikegraph.running.model import SpikingModel, check_spiking
 
 EVENT_DTYPE = np.dtype(
     [
@@ -124,6 +124,7 @@ def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
         >>> torch.allclose(simulation.output, snn(x), atol=1e-5)
         True
     """
+    check_spiking(model)
     result = _Run(model).run(model.bind(*args, **kwargs))
     result.output = model.returned(result.output, args, kwargs)
     return result

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GAT, GCN, GIN, GraphSAGE
+from torch_geometric.nn import GAT, GCN, GIN, GCNConv, GraphConv, GraphSAGE
 
-from spikegraph import ConversionConfig, convert
+from spikegraph import ConversionConfig, convert, register_rule
+from spikegraph.conversion.operations.rules import RULES
 from spikegraph.kernels import dispatch, tape
 from spikegraph.network.interpreter import Interpreter
+from spikegraph.nn import PhaseNeuron
 from tests.conversion.zoo import MODELS, make, randomize
 
 NEEDS_KERNELS = pytest.mark.skipif(
@@ -334,3 +336,117 @@ def test_large_passes_are_not_kept(monkeypatch):
     for _ in range(4):
         assert torch.equal(snn(*args), expected(snn, *args))
     assert 'too much memory' in str(snn.plan)
+
+
+class Weighted(nn.Module):
+    """Edge weights are made of features, and decide on the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = GCNConv(5, 8), GraphConv(8, 3)
+
+    def forward(self, x, edge_index):
+        row, col = edge_index
+        weight = (-(x[row] - x[col]).square().sum(-1)).exp()
+        return self.b(self.a(x, edge_index, weight).relu(), edge_index, weight)
+
+
+class Sparse(nn.Module):
+    """Features become a sparse matrix on the way."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.last = nn.Parameter(torch.rand(5, 8)), nn.Linear(8, 3)
+
+    def forward(self, x, edge_index):
+        return self.last(torch.sparse.mm(x.to_sparse(), self.weight).relu())
+
+
+@pytest.mark.parametrize('kind', [Weighted, Sparse])
+def test_what_features_decide_is_not_recorded(kind):
+    torch.manual_seed(0)
+    snn = convert(randomize(kind().double()), call(0))
+    for seed in (1, 1, 1, 1, 2, 3):
+        x, edge_index = call(seed)[0], call(1)[1]
+        found = snn(x, edge_index)
+        assert torch.equal(found, expected(snn, x, edge_index)), snn.plan
+
+
+def test_inference_mode():
+    snn, args = converted(), call(1)
+    with torch.inference_mode():
+        recorded(snn, *args)
+    for _ in range(4):
+        assert torch.equal(snn(*args), expected(snn, *args))
+    with torch.inference_mode():
+        assert torch.equal(snn(*args), expected(snn, *args))
+
+
+def test_weights_that_lie_otherwise():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5)).double()
+    x = call(1)[0]
+    snn = convert(model, x)
+    recorded(snn, x)
+    before, weight = snn(x), snn.network.get_submodule('2').weight
+    weight.data = weight.data.t()
+    assert torch.equal(snn(x), expected(snn, x)) and not torch.equal(snn(x), before)
+    big = torch.rand(5, 10).double()
+    weight.data = big[:, ::2]
+    for _ in range(4):
+        snn(x)
+    big[-1] += 1
+    assert torch.equal(snn(x), expected(snn, x))
+
+
+def test_patched_classes(monkeypatch):
+    snn, args = converted(), call(1)
+    recorded(snn, *args)
+    forward = PhaseNeuron.forward
+
+    def silent(self, potential, factor=None):
+        return forward(self, torch.zeros_like(potential), factor)
+
+    monkeypatch.setattr(PhaseNeuron, 'forward', silent)
+    assert torch.equal(snn(*args), expected(snn, *args))
+
+
+def test_code_of_the_user_is_not_recorded():
+    class Scaled(nn.Module):
+        factors = {'gain': 2.0}
+
+        def forward(self, x):
+            return self.factors['gain'] * x.flip(0).sin().asin().flip(0)
+
+    register_rule(Scaled)(lambda module: module)
+    try:
+        model = nn.Sequential(nn.Linear(5, 8), Scaled(), nn.ReLU(), nn.Linear(8, 3))
+        x = call(1)[0] / 10
+        snn = convert(model.double(), x)
+    finally:
+        del RULES[Scaled]
+    for _ in range(4):
+        snn(x)
+    assert 'code of yours' in str(snn.plan)
+
+
+def test_arguments_are_checked():
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    for args, kwargs in (
+        ((x, edge_index), {'x': x}),
+        ((x, edge_index, x, x, x, x), {}),
+    ):
+        with pytest.raises(TypeError):
+            snn(*args, **kwargs)
+    with pytest.raises(TypeError):
+        snn(x, edge_index, unknown=1)
+
+
+def test_features_that_carry_gradients():
+    snn, (x, edge_index) = converted(), call(1)
+    wanted = snn(x, edge_index)
+    x.requires_grad_()
+    for _ in range(4):
+        found = snn(x, edge_index)
+        assert torch.equal(found, wanted) and not found.requires_grad
