@@ -239,7 +239,7 @@ def test_mirror_is_for_images():
 
 
 def test_photographs_are_mirrored(tmp_path):
-    from tests.test_images import write_npz
+    from tests.zoo.test_images import write_npz
 
     for name in ('cifar10', 'mnist'):
         write_npz(tmp_path, name)

@@ -191,7 +191,7 @@ def test_published_counts_of_a_whole_file(amazon, tmp_path):
 
 @pytest.fixture
 def ogb(tmp_path):
-    from tests.test_ogb import write_molecules
+    from tests.zoo.test_ogb import write_molecules
 
     write_molecules(tmp_path, 'ogbg-molbace', np.arange(40) % 2)
     return DATASETS['ogbg-molbace'], tmp_path
