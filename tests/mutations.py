@@ -102,7 +102,7 @@ def reshaped(tensors: dict[str, Tensor], dice: random.Random) -> dict[str, Tenso
     elif kind == 5:
         found[name] = torch.cat([value, value]) if value.dim() else value.expand(3)
     elif kind == 6:
-        numbers = [-1.0, 0.0, 1e300, float('nan')] if real else [-1, 10**6]
+        numbers = [-1.0, 0.0, 3e38, float('nan')] if real else [-1, 10**6]
         found[name] = torch.full_like(value, dice.choice(numbers))
     else:
         found[name], found[other] = tensors[other], value

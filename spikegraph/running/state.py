@@ -39,12 +39,13 @@ class State:
             self._entries += own
             self._hooks += [module._forward_hooks, module._forward_pre_hooks]
         self._tensors = [v for *_, v in self._entries if isinstance(v, Tensor)]
-        self._layout = [(v, v.shape, v.stride()) for v in self._tensors]
+        self.is_dense = all(map(is_dense, self._tensors))
+        dense_ones = self._tensors if self.is_dense else []
+        self._layout = [(v, v.shape, v.stride()) for v in dense_ones]
         values = [value for now, _ in self._attributes for value in now.values()]
         self._lists = [v for v in values if type(v) is list and not _has_tensors(v)]
         self._known_lists = copy.deepcopy(self._lists)
         self.is_plain = not any('forward' in now for now, _ in self._attributes)
-        self.is_dense = all(map(is_dense, self._tensors))
 
     @classmethod
     def of(cls, network: Network) -> State | None:

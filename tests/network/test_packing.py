@@ -86,7 +86,7 @@ class Slotted:
             lambda x: x,
             r'Cannot save <lambda>: it has no name .* top of a module',
         ),
-        ([1, Slotted()], "Cannot save 'it.1': a Slotted is no tensor, module, number"),
+        ([1, iter(())], "Cannot save 'it.1': a tuple_iterator is no tensor, module"),
         (type('Local', (), {})(), r'Cannot save Local: it has no name'),
     ],
 )
