@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from spikegraph.calls.call import copy_of, split_arguments
 from spikegraph.calls.wrappers import own_modules, plain_copy
 from spikegraph.measurement.counts import Counts, LayerCounts
-from spikegraph.measurement.marks import Mark, Marks, tensors_in
+from spikegraph.measurement.marks import marks_of
 from spikegraph.measurement.operations import OperationCounter
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import AnalogReading
@@ -125,16 +125,6 @@ def add_counts(rows: dict[str, LayerCounts], found: dict[str, Counts]) -> None:
                 setattr(total, field, getattr(total, field) + getattr(counts, field))
 
 
-def marks_of(model: nn.Module, inputs: dict[str, Any], signals: set[str]) -> Marks:
-    """What parameters and inputs are before anything is run."""
-    marks = Marks()
-    for parameter in model.parameters():
-        marks[parameter] = Mark('weight')
-    for name, value in tensors_in(inputs):
-        marks[value] = Mark('signal' if name in signals else 'fixed')
-    return marks
-
-
 def unknown(counter: OperationCounter) -> list[str]:
     """The operations that a counter could not count."""
     return [f'{name} of the ANN' for name in dict.fromkeys(counter.uncounted)]
@@ -219,17 +209,11 @@ class AnalogCounter(AnalogReading):
         with self.counter:
             return super().call(node)
 
-    def _marked(self, value: Any) -> Any:
-        for part in pytree.tree_leaves(value):
-            if isinstance(part, Tensor):
-                self.marks[part] = Mark('signal')
-        return value
-
     def population(self, node: Node) -> Any:
-        return self._marked(super().population(node))
+        return self.marks.note(super().population(node))
 
     def gate(self, node: Node) -> Any:
-        return self._marked(super().gate(node))
+        return self.marks.note(super().gate(node))
 
     def layer(self, node: Node) -> Any:
         layer = self.network.operation(node)
@@ -243,7 +227,7 @@ class AnalogCounter(AnalogReading):
                 counts.ann_macs_nonzero += _num_met(x, item)
             elif item.kind != 'scaling':  # Edges bring the factors of nodes with them.
                 counts.ann_aggregation_macs += item.num
-        return self._marked(super().call(node))
+        return self.marks.note(super().call(node))
 
     def analog(self, node: Node) -> Any:
         module = self.network.operation(node)
@@ -251,7 +235,7 @@ class AnalogCounter(AnalogReading):
             return self.call(node)
         args, _ = arguments(node, self.env)
         self._counts('').ann_macs += module.macs(*args)
-        return self._marked(super().call(node))
+        return self.marks.note(super().call(node))
 
 
 def _num_met(x: Any, item: Operation) -> int:

@@ -13,9 +13,9 @@ from spikegraph.coding import Spikes
 from spikegraph.kernels import propagate
 from spikegraph.measurement.arrivals import are_many
 from spikegraph.measurement.counts import Counts, LayerCounts
-from spikegraph.measurement.marks import Mark, Marks, tensors_in
+from spikegraph.measurement.marks import Mark, marks_of
 from spikegraph.measurement.operations import OperationCounter
-from spikegraph.network.graph import Node, arguments
+from spikegraph.network.graph import Node, arguments, inputs_behind
 from spikegraph.network.interpreter import Interpreter, run_node
 from spikegraph.network.roles import Role
 from spikegraph.nn import (
@@ -53,12 +53,7 @@ class Counter(Interpreter):
         self.uncounted: list[str] = []
         self.arrivals: dict[Node, Tensor] = {}  # Of values that are spikes.
         self.sources: dict[Node, frozenset[Node]] = {}
-        self.marks = Marks()
-        for parameter in self.network.parameters():
-            self.marks[parameter] = Mark('weight')
-        signals = signal_names(snn)
-        for name, value in tensors_in(inputs):
-            self.marks[value] = Mark('signal' if name in signals else 'fixed')
+        self.marks = marks_of(self.network, inputs, signal_names(snn))
         self.result = self.run(inputs)
         for row in self.rows.values():  # The ANN is counted by running it.
             counts = row.counts
@@ -91,16 +86,16 @@ class Counter(Interpreter):
         value = self.call(node)
         self._count_layer(node, layer)
         spikes = self._summed(node, layer) if _sums_rows(layer) else None
-        return self._marked(value, spikes)
+        return self.marks.note(value, spikes)
 
     def decode(self, node: Node) -> Any:
         source = node.all_input_nodes[0]
-        return self._marked(values_of(self.env[source]), self.arrivals.get(source))
+        return self.marks.note(values_of(self.env[source]), self.arrivals.get(source))
 
     def current(self, node: Node) -> Any:
         value = self.call(node)
         self._count_source(node, value)
-        return self._marked(value)
+        return self.marks.note(value)
 
     def analog(self, node: Node) -> Any:
         module = self.network.operation(node)
@@ -114,13 +109,6 @@ class Counter(Interpreter):
         return self._run_counted(node)
 
     move = size = read_out = structure = check = affine
-
-    def _marked(self, value: Any, spikes: Tensor | None = None) -> Any:
-        """Notes which spikes a value is made of."""
-        for part in pytree.tree_leaves(value):
-            if isinstance(part, Tensor):
-                self.marks[part] = Mark('signal', spikes)
-        return value
 
     def _summed(self, node: Node, layer: Any) -> Tensor | None:
         """The spikes that arrive where a layer without weights sums them up, unless
@@ -369,17 +357,3 @@ def signal_names(snn: SpikingModel) -> set[str]:
         if node.record.encodes:
             names.update(set(inputs_behind(node)) & set(snn.spec.features))
     return names
-
-
-def inputs_behind(node: Node) -> set[str]:
-    """The inputs that a value is made of, not only by their shape."""
-    found: set[str] = set()
-    queue, seen = [node], {node}
-    while queue:
-        value = queue.pop()
-        if value.role is Role.INPUT:
-            found.add(value.target)
-        elif value.role is not Role.SIZE:
-            queue += [n for n in value.all_input_nodes if n not in seen]
-            seen.update(value.all_input_nodes)
-    return found

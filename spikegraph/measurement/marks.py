@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric.data.data import BaseData
 
@@ -64,6 +65,15 @@ class Marks:
     def __setitem__(self, value: Tensor, mark: Mark) -> None:
         self._marks[value] = mark
 
+    def note(self, value: Any, spikes: Tensor | None = None) -> Any:
+        """Notes of all tensors in a value that they are signals, and which spikes they
+        are made of; returns the value.
+        """
+        for part in pytree.tree_leaves(value):
+            if isinstance(part, Tensor):
+                self[part] = Mark('signal', spikes)
+        return value
+
     def write(self, value: Tensor, are_spikes: bool) -> None:
         """Notes that a signal was written into a tensor, or a part of one."""
         storage = _storage(value)
@@ -111,3 +121,13 @@ def tensors_in(inputs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
         for key, item in items.items():
             if isinstance(item, Tensor):
                 yield key, item
+
+
+def marks_of(model: nn.Module, inputs: dict[str, Any], signals: set[str]) -> Marks:
+    """What parameters and inputs are before anything is run."""
+    marks = Marks()
+    for parameter in model.parameters():
+        marks[parameter] = Mark('weight')
+    for name, value in tensors_in(inputs):
+        marks[value] = Mark('signal' if name in signals else 'fixed')
+    return marks

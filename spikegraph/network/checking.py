@@ -18,27 +18,24 @@ from spikegraph.calls.inputs import QUESTIONS
 from spikegraph.calls.outputs import Form
 from spikegraph.coding import PhaseCode
 from spikegraph.network.functions import check_answer
-from spikegraph.network.graph import Record, Ref
+from spikegraph.network.graph import ROLES, Record, Ref
 from spikegraph.network.registry import Registry
 from spikegraph.network.roles import Role
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
     SpikeGate,
-    SpikingGCNConv,
     SpikingLayer,
     SpikingLinear,
 )
 from spikegraph.nn.layer import values_of
 
-_OPS = {'placeholder': Role.INPUT, 'get_attr': Role.CONSTANT, 'output': Role.OUTPUT}
 _MODULES: dict[Role, Any] = {
     Role.POPULATION: PhaseNeuron,
     Role.GATE: SpikeGate,
     Role.LAYER: SpikingLayer,
 }
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)
 _FUNCTIONS = {Role.DECODE: values_of, Role.CHECK: check_answer}
 
 
@@ -77,8 +74,8 @@ def check_nodes(network: Any, registry: Registry) -> None:
     """
     labels: set[str] = set()
     for node in network.nodes:
-        if _OPS.get(node.op) not in (None, node.role) or (
-            node.role in _OPS.values() and node.op not in _OPS
+        if ROLES.get(node.op) not in (None, node.role) or (
+            node.role in ROLES.values() and node.op not in ROLES
         ):
             raise ValueError(
                 f"expected '{node}' to be {node.role.value} (got {node.op})"
@@ -169,7 +166,7 @@ def _check_layer(layer: SpikingLayer) -> None:
         numbers = [h for row in rows for h in row]
         if not rows or not all(type(h) is float for h in numbers):
             raise ValueError(f'expected rows of coefficients (got {rows!r:.60})')
-    if weight is None or not isinstance(layer, _IN_ROWS):
+    if weight is None or not isinstance(layer, (GraphFilter, SpikingLinear)):
         return
     shape, dtype = tuple(weight.shape), weight.dtype
     fits = bias is None or (bias.shape == shape[:1] and bias.dtype == dtype)

@@ -38,10 +38,13 @@ class Ref:
     index: int
 
 
-_OPS = (
-    *('placeholder', 'get_attr', 'call_module', 'call_function', 'call_method'),
-    'output',
-)
+#: What a node is by how it is computed, if it calls nothing.
+ROLES = {
+    'placeholder': Role.INPUT,
+    'get_attr': Role.CONSTANT,
+    'output': Role.OUTPUT,
+}
+_OPS = (*ROLES, 'call_module', 'call_function', 'call_method')
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,20 @@ def called(node: Any) -> Any:
     attributes nothing, as their names are the user's.
     """
     return node.target if node.op in ('call_function', 'call_method') else None
+
+
+def inputs_behind(node: Node) -> set[str]:
+    """The inputs that a value is made of, not only by their shape."""
+    found: set[str] = set()
+    queue, seen = [node], {node}
+    while queue:
+        value = queue.pop()
+        if value.role is Role.INPUT:
+            found.add(value.target)
+        elif value.role is not Role.SIZE:
+            queue += [n for n in value.all_input_nodes if n not in seen]
+            seen.update(value.all_input_nodes)
+    return found
 
 
 def is_sum(node: Any) -> bool:

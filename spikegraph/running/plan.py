@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from torch_geometric.data import Data
 
 from spikegraph.kernels.tape import Tape, Untapeable
+from spikegraph.network.graph import inputs_behind
 from spikegraph.network.network import Network
-from spikegraph.network.roles import Role
 from spikegraph.running.state import MISS, State, is_dense
 
 _MOST_SEEN = 8  # Kinds of calls that are remembered until they come again.
@@ -44,7 +44,8 @@ class Plan:
 
     def __init__(self, network: Network, currents: Iterable[str] = ()) -> None:
         self.network = network
-        self.features = _behind_populations(network) | set(currents)
+        encoding = (node for node in network.nodes if node.record.encodes)
+        self.features = set(currents).union(*map(inputs_behind, encoding))
         self.reason = 'nothing has run yet'
         self.num_calls = 0
         self._seen: dict[Any, None] = {}
@@ -98,9 +99,7 @@ class Plan:
             torch._C._set_grad_enabled(False)  # The context manager is ten calls more.
             for name, value in tape.features.items():
                 total = float(given[name].sum())
-                if (
-                    total - total != 0
-                ):  # Perhaps not finite: whoever checks that says so.
+                if total - total != 0:  # Not finite, or too large: who checks it says.
                     return MISS
                 value.copy_(given[name])
             for to, call, arguments in tape.calls:
@@ -151,14 +150,14 @@ class Plan:
             self._tapes.clear()
             self._refused.clear()
             state = self._state = State.of(self.network)
-        self.reason = (
-            'it calls code of yours, or no kernel tells whether it has changed'
-        )
-        if state is None:
-            return passes(inputs)
-        self.reason = 'modules have hooks, or forward methods of their own'
-        if not state.is_same():
-            return passes(inputs)
+            if state is None:
+                self.reason = (
+                    'it calls code of yours, or no kernel digests what it holds'
+                )
+                return passes(inputs)
+            if not state.is_same():
+                self.reason = 'modules have hooks, or forward methods of their own'
+                return passes(inputs)
         kind = _kind_of(given)
         self.reason = self._refused.get(kind, '')
         if self.reason:
@@ -238,21 +237,6 @@ class _Recorded:
             return self._leaves[0].clone()
         leaves = [v.clone() if isinstance(v, Tensor) else v for v in self._leaves]
         return pytree.tree_unflatten(leaves, self._spec)
-
-
-def _behind_populations(network: Network) -> set[str]:
-    """The inputs that populations encode, as they are or preprocessed."""
-    found: set[str] = set()
-    queue = [node for node in network.nodes if node.record.encodes]
-    seen = set(queue)
-    while queue:
-        node = queue.pop()
-        if node.role is Role.INPUT:
-            found.add(node.target)
-        new = [n for n in node.all_input_nodes if n not in seen]
-        seen.update(new)
-        queue += new
-    return found
 
 
 def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | None:

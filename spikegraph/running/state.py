@@ -85,10 +85,7 @@ class State:
     def digest(self, values: list[Tensor]) -> int:
         """What tells the bits of parameters, buffers and some inputs from others."""
         addresses, sizes = [], []
-        for value in self._tensors:
-            addresses.append(value.data_ptr())
-            sizes.append(value.nbytes)
-        for value in values:
+        for value in (*self._tensors, *values):
             addresses.append(value.data_ptr())
             sizes.append(value.nbytes)
         return self._digest(np.array(addresses), np.array(sizes))

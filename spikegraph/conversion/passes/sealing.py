@@ -11,7 +11,7 @@ from spikegraph.conversion.operations.kinds import Affine, ReadOut
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.conversion.passes.graph import Structure, moves_rows
 from spikegraph.network.functions import check_answer
-from spikegraph.network.graph import Record, Ref, Seen
+from spikegraph.network.graph import ROLES, Record, Ref, Seen
 from spikegraph.network.naming import describe, is_input, operation_of, own_name
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
@@ -24,18 +24,12 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 
-_OF_PLACE = {
-    'placeholder': Role.INPUT,
-    'get_attr': Role.CONSTANT,
-    'output': Role.OUTPUT,
-}
-
 
 def seal(structure: Structure) -> Network:
     """The network of a converted structure: every node with its role."""
     graph_module = structure.network
     nodes = list(graph_module.graph.nodes)
-    places: dict[Any, Any] = {node: Ref(i) for i, node in enumerate(nodes)}
+    calls = _calls(nodes)
     roles: dict[fx.Node, Role] = {}
     moving: set[fx.Node] = set()  # Made of spikes, or of currents.
     labels: dict[str, int] = {}
@@ -53,19 +47,14 @@ def seal(structure: Structure) -> Network:
         is_module = node.op == 'call_module'
         label = own_name(node, target)
         if role.fires:
-            calls = labels[target] = labels.get(target, -1) + 1
-            label = f'{label}_{calls}' if calls else label
+            number = labels[target] = labels.get(target, -1) + 1
+            label = f'{label}_{number}' if number else label
         stack = list(node.meta.get('nn_module_stack', {}).values())
         seen = node.meta.get('example')
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), places.__getitem__)
         records.append(
             Record(
-                name=node.name,
                 role=role,
-                op=node.op,
-                target=node.target if node.op == 'call_function' else target,
-                args=tuple(args),
-                kwargs=dict(kwargs),
+                **calls[node],
                 label=label,
                 row=own_name(node, node.name),
                 joins=node.meta.get('made') == 'charge',
@@ -89,19 +78,31 @@ def seal(structure: Structure) -> Network:
 
 def _formula(graph_module: fx.GraphModule) -> Network:
     """What computes an activation value by value, as a network of its own."""
-    nodes = list(graph_module.graph.nodes)
-    places: dict[Any, Any] = {node: Ref(i) for i, node in enumerate(nodes)}
-    records = []
-    for node in nodes:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), places.__getitem__)
-        target = node.target if node.op == 'call_function' else str(node.target)
-        role = _OF_PLACE.get(node.op, Role.AFFINE)
-        records.append(
-            Record(node.name, role, node.op, target, tuple(args), dict(kwargs))
-        )
+    calls = _calls(list(graph_module.graph.nodes))
+    records = [
+        Record(role=ROLES.get(node.op, Role.AFFINE), **call)
+        for node, call in calls.items()
+    ]
     network = Network(records, Form('value'))
     _take_over(network, graph_module)
     return network
+
+
+def _calls(nodes: list[fx.Node]) -> dict[fx.Node, dict[str, Any]]:
+    """What each node is called, and calls, as a record holds it."""
+    places: dict[Any, Any] = {node: Ref(i) for i, node in enumerate(nodes)}
+    found: dict[fx.Node, dict[str, Any]] = {}
+    for node in nodes:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), places.__getitem__)
+        is_function = node.op == 'call_function'
+        found[node] = {
+            'name': node.name,
+            'op': node.op,
+            'target': node.target if is_function else str(node.target),
+            'args': tuple(args),
+            'kwargs': dict(kwargs),
+        }
+    return found
 
 
 def _take_over(network: Network, graph_module: fx.GraphModule) -> None:
@@ -115,8 +116,8 @@ def _take_over(network: Network, graph_module: fx.GraphModule) -> None:
 
 
 def _role_of(structure: Structure, node: fx.Node, roles: dict[fx.Node, Role]) -> Role:
-    if node.op in _OF_PLACE:
-        return _OF_PLACE[node.op]
+    if node.op in ROLES:
+        return ROLES[node.op]
     if node.target is values_of:
         return Role.DECODE
     if node.target is check_answer:
