@@ -25,7 +25,8 @@ class Latency:
 def latency(snn: SpikingModel, step_us: float = 1.0) -> Latency:
     r"""The latency of a converted network: populations fire one after
     another, :math:`(\text{populations} + 1) \cdot T` steps, input encoding
-    included; pipelined, one result every :math:`T` steps.
+    included, and longer windows where spikes are delayed by others; pipelined, one
+    result in as many steps as the longest window has.
 
     Args:
         snn (SpikingModel): The converted network.
@@ -47,5 +48,5 @@ def latency(snn: SpikingModel, step_us: float = 1.0) -> Latency:
     """
     if not step_us > 0:
         raise ValueError(f"Expected 'step_us' to be positive (got {step_us})")
-    steps, pipelined = snn.latency_steps, snn.config.num_steps
+    steps, pipelined = snn.latency_steps, snn.pipelined_steps
     return Latency(steps, pipelined, steps * step_us / 1e3, pipelined * step_us / 1e3)

@@ -63,6 +63,10 @@ class ConversionConfig:
         allow_analog (bool, optional): If set to :obj:`True`, an operation
             without a rule stays analog, is listed in the report and billed as
             MACs, instead of raising. (default: :obj:`False`)
+        products (str, optional): How signals that meet, as in attention, gates and
+            norms, are multiplied: :obj:`"spiking"` by delays of spikes,
+            :obj:`"analog"` as real values, which :obj:`allow_analog` must allow.
+            (default: :obj:`"spiking"`)
 
     Raises:
         ValueError: If an argument is out of range.
@@ -86,6 +90,7 @@ class ConversionConfig:
     compensate: Literal['bias', 'ridge'] | None = 'ridge'
     static_inputs: tuple[str, ...] = ()
     allow_analog: bool = False
+    products: Literal['spiking', 'analog'] = 'spiking'
 
     def __post_init__(self) -> None:
         check_num_steps(self.num_steps)
@@ -100,6 +105,7 @@ class ConversionConfig:
         _check_scale(self.scale)
         _check_choice('levels', self.levels, (None, 'geometric', 'fitted'))
         _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
+        _check_choice('products', self.products, ('spiking', 'analog'))
         _check_choice('order', self.order, ('auto', 'transform', 'aggregate'))
         _check_choice('compensate', self.compensate, (None, 'bias', 'ridge'))
         names = self.static_inputs

@@ -122,7 +122,9 @@ class AnalogReading(Interpreter):
 
     def population(self, node: Node) -> Any:
         neuron = self.network.operation(node)
-        return neuron.analog(self.env[node.all_input_nodes[0]])
+        args, kwargs = arguments(node, self.env)
+        divisor = kwargs.get('divisor')
+        return neuron.analog(args[0] if divisor is None else args[0] / divisor)
 
     def gate(self, node: Node) -> Any:
         args, kwargs = arguments(node, self.env)

@@ -35,6 +35,27 @@ class Formula(nn.Module):
         return out
 
 
+class Exponential(nn.Module):
+    r"""The exponential of a potential, :math:`e^{f(v) - c}`: thresholds that fall by a
+    constant from step to step, a ramp.
+
+    Args:
+        inner (torch.nn.Module, optional): A monotone activation :math:`f` in front.
+            (default: :obj:`None`)
+        peak (float, optional): Where the ramp starts, :math:`c`. (default: :obj:`0.0`)
+    """
+
+    def __init__(self, inner: nn.Module | None = None, peak: float = 0.0) -> None:
+        super().__init__()
+        self.inner = inner
+        self.peak = nn.Parameter(torch.tensor(float(peak)), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The exponential at each place."""
+        score = x if self.inner is None else self.inner(x)
+        return (score - self.peak).exp()
+
+
 # Where to look for the one minimum of an activation that first falls and then
 # rises; None for those that never fall.
 ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
@@ -43,6 +64,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
     **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
     Formula: None,  # Each says for itself.
+    Exponential: None,
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
 }
 # Attributes that make an activation fall, or jump down, below some value.
@@ -94,6 +116,22 @@ class PreActivationThresholds:
             num_off = torch.minimum(num_off, num_low)
         off_time = 2 * num_steps + 1 - num_off
         return torch.where(num_off > 0, off_time, spike_time)
+
+    def times(self, divisor: Tensor) -> PreActivationThresholds:
+        """The thresholds times a positive number of each neuron :math:`(*)`."""
+        dim = divisor.dim()
+
+        def moved(table: Tensor | None) -> Tensor | None:
+            if table is None:
+                return None
+            return (
+                table.view(-1, *[1] * (dim + 1 - table.dim()), *table.shape[1:])
+                * divisor
+            )
+
+        on = moved(self.on)
+        assert on is not None
+        return PreActivationThresholds(on, moved(self.off_high), moved(self.off_low))
 
     def fire(self, potential: Tensor, step: int, has_fired: Tensor) -> Tensor:
         """One step of the fire window, as :func:`spikegraph.nn.fire`."""

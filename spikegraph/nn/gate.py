@@ -17,7 +17,36 @@ from spikegraph.nn.shift import MemberShift, NeighborShift, groups_of
 
 
 class SpikeGate(nn.Module):
-    r"""Base of all gates. In each group of neurons, the largest value is the
+    """Base of all gates: bytes in, bytes out. A gate makes spikes of spikes by when
+    they come, and needs no membrane.
+    """
+
+    @abstractmethod
+    def forward(self, x: Any, *groups: Any) -> Spikes:
+        """The spikes that leave the gate."""
+
+    @abstractmethod
+    def analog(self, x: Any, *groups: Any) -> Any:
+        """What the ANN computes on real values."""
+
+    @abstractmethod
+    def stepped(self, x: Any, *groups: Any) -> Spikes:
+        """The same as :meth:`forward`, one time step after the other."""
+
+    def window(self, lengths: Sequence[int]) -> int:
+        """How many steps the spikes may take, given those of the sources."""
+        return max(lengths)
+
+    def __call__(self, x: Any, *groups: Any, **kwargs: Any) -> Any:
+        """Real values make of it what the ANN computes."""
+        first = x[0] if isinstance(x, (list, tuple)) else x
+        if issubclass(type(first), Tensor):  # A symbolic one passes for a tensor.
+            return self.analog(x, *groups, **kwargs)
+        return super().__call__(x, *groups, **kwargs)
+
+
+class EarliestGate(SpikeGate):
+    r"""Base of gates that compare. In each group of neurons, the largest value is the
     earliest ON spike, else silence, else the last OFF spike:
 
     .. math::
@@ -25,7 +54,7 @@ class SpikeGate(nn.Module):
         \text{(unsigned codes)}
 
     So a gate fires ON with the first ON spike of its group, and OFF once the
-    whole group has fired OFF; it needs no membrane and no time of its own.
+    whole group has fired OFF; it needs no time of its own.
     With :obj:`smallest`, it is the minimum instead, and ON and OFF change
     places. A group without members stays silent, as in PyG.
 
@@ -43,29 +72,44 @@ class SpikeGate(nn.Module):
         self.smallest = smallest
 
     @abstractmethod
-    def forward(self, x: Any, *groups: Any) -> Spikes:
-        """Lets one spike of each group pass."""
-
-    @abstractmethod
-    def analog(self, x: Any, *groups: Any) -> Tensor:
-        """What the ANN computes on real values."""
-
-    @abstractmethod
     def count(self, x: Any, *groups: Any) -> Tensor:
         """How many members of each group are marked by ones in ``x``."""
 
-    def __call__(self, x: Any, *groups: Any) -> Any:
-        """Real values have a maximum, too: what the ANN computes."""
-        first = x[0] if isinstance(x, (list, tuple)) else x
-        if issubclass(type(first), Tensor):  # A symbolic one passes for a tensor.
-            return self.analog(x, *groups)
-        return super().__call__(x, *groups)
+    def stepped(self, x: Any, *groups: Any) -> Spikes:
+        """ON passes with the first of its group, OFF with the last (for a minimum, the
+        other way round).
+        """
+        sources = list(x) if isinstance(x, (list, tuple)) else [x]
+        first = sources[0]
+        silent, dtype = first.code.num_steps, first.scale.dtype
+
+        def count(marks: list[Tensor]) -> Tensor:
+            first = marks if isinstance(x, (list, tuple)) else marks[0]
+            return self.count(first, *groups)
+
+        ones = [torch.ones(s.shape, dtype=dtype, device=s.device) for s in sources]
+        size = count(ones)
+        num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
+        spike_time = torch.full_like(size, silent, dtype=torch.uint8)
+        rasters = [(s.raster() * s.polarity()).to(dtype) for s in sources]
+        for step in range(silent):
+            arriving = [raster[step] for raster in rasters]
+            num_on += count([value.clamp(min=0) for value in arriving])
+            num_off += count([value.clamp(max=0) for value in arriving])
+            all_on = (num_on == size) & (size > 0)
+            all_off = (-num_off == size) & (size > 0)
+            on = all_on if self.smallest else num_on > 0
+            off = num_off < 0 if self.smallest else all_off
+            waiting = spike_time == silent
+            spike_time[on & waiting] = step
+            spike_time[off & waiting] = silent + 1 + step
+        return Spikes(spike_time, first.code, first.scale)
 
     def extra_repr(self) -> str:
         return f'smallest={self.smallest}'
 
 
-class EarliestSpike(SpikeGate):
+class EarliestSpike(EarliestGate):
     r"""The maximum over several populations, as in ``torch.stack(xs).max(dim=0)`` and
     jumping knowledge; shapes that differ are broadcast, as in ``torch.maximum``.
 
@@ -111,7 +155,7 @@ def _stacked(x: Sequence[Tensor]) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*x))
 
 
-class EarliestMember(SpikeGate):
+class EarliestMember(EarliestGate):
     r"""The maximum over the members of each group: the nodes of a graph
     (global max pooling), or the edges that end in a node.
     """
@@ -148,7 +192,7 @@ class EarliestMember(SpikeGate):
         return aggregate(MemberShift()(x, index, num_groups), x)
 
 
-class EarliestNeighbor(SpikeGate):
+class EarliestNeighbor(EarliestGate):
     r"""The maximum over the in-neighbours of each node.
 
     Args:
@@ -216,7 +260,7 @@ class EarliestNeighbor(SpikeGate):
         return adjacency
 
 
-class EarliestAlong(SpikeGate):
+class EarliestAlong(EarliestGate):
     r"""The maximum along one dimension, such as the nodes of dense batches
     :math:`(B, N, F)`.
 

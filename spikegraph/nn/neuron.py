@@ -266,7 +266,12 @@ class PhaseNeuron(nn.Module):
             return scale * peaks(potential, self.channel_dim)
         return scale if factor is None else scale * factor.to(potential)
 
-    def forward(self, potential: Tensor, factor: Tensor | None = None) -> Spikes:
+    def forward(
+        self,
+        potential: Tensor,
+        factor: Tensor | None = None,
+        divisor: Tensor | None = None,
+    ) -> Spikes:
         r"""Lets every neuron fire once, or not at all.
 
         Args:
@@ -275,7 +280,13 @@ class PhaseNeuron(nn.Module):
                 multiplied by :math:`(N, 1)`, see
                 :meth:`SpikingGCNConv.threshold_factor`.
                 (default: :obj:`None`)
+            divisor (torch.Tensor, optional): A second potential :math:`z > 0` that
+                moves the thresholds, and broadcasts to the first: the neuron fires
+                where :math:`v \geq v^+_t \, z`, as it would on :math:`v / z`, and
+                nothing is divided. (default: :obj:`None`)
         """
+        if divisor is not None:
+            return self._fire_relative(potential, divisor)
         scale = self.scale_for(potential, factor)
         tables = self.thresholds_for(potential)
         if tables is None:
@@ -288,6 +299,22 @@ class PhaseNeuron(nn.Module):
             )
         scale = check_scale(scale, potential)
         return Spikes(tables.encode(potential), self.code, scale, self.density)
+
+    def _fire_relative(self, potential: Tensor, divisor: Tensor) -> Spikes:
+        scale = self.scale_for(potential).to(potential)
+        tables = self.moved_thresholds(potential, divisor)
+        return Spikes(tables.encode(potential), self.code, scale, self.density)
+
+    def moved_thresholds(
+        self, potential: Tensor, divisor: Tensor
+    ) -> PreActivationThresholds:
+        """The thresholds as a second potential moves them, one for each neuron."""
+        tables = self.thresholds_for(potential)
+        if tables is None:
+            thresholds = self._threshold(self.scale.to(potential))
+            low = -thresholds if self.code.signed else None
+            tables = PreActivationThresholds(thresholds, low)
+        return tables.times(divisor)
 
     def get_extra_state(self) -> Tensor:
         """The code as float64 numbers, so that ``state_dict`` is complete."""

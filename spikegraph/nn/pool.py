@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.pooling import _AdaptiveMaxPoolNd, _MaxPoolNd
 
 from spikegraph.coding import Spikes
-from spikegraph.nn.gate import SpikeGate, from_rank, ranks_of
+from spikegraph.nn.gate import EarliestGate, from_rank, ranks_of
 
 #: The dimensions of the windows of PyTorch's maximum pools.
 MAX_POOLS: dict[type[nn.Module], int] = {
@@ -22,7 +22,7 @@ MAX_POOLS: dict[type[nn.Module], int] = {
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class EarliestInWindow(SpikeGate):
+class EarliestInWindow(EarliestGate):
     r"""Max pooling in one, two or three dimensions: of the spike times in a
     window, the minimum. Beyond the border nothing fires.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,6 +28,34 @@ def trim_rows(x: Any, layer: int, num_sampled_per_hop: Any, dim: int = 0) -> Any
 def gather_rows(x: Spikes | Tensor, index: Tensor) -> Spikes | Tensor:
     """The rows of ``x`` at ``index``, such as the sources of edges."""
     return x[index]
+
+
+def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """What a method of tensors that only moves values makes of spikes.
+
+    Args:
+        x (Spikes or torch.Tensor): The spikes :math:`(*)`.
+        name (str): The method, such as ``'view'``.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
+    """
+    if not isinstance(x, Spikes):
+        return getattr(x, name)(*args, **kwargs)
+    times = getattr(x.spike_time, name)(*args, **kwargs)
+    scale = x.scale
+    if scale.numel() > 1:
+        scale = getattr(scale.expand(x.shape), name)(*args, **kwargs)
+    if isinstance(times, Tensor):
+        return replace(x, spike_time=times, scale=scale)
+    scales = scale if isinstance(scale, (tuple, list)) else [scale] * len(times)
+    return tuple(
+        replace(x, spike_time=t, scale=s) for t, s in zip(times, scales, strict=True)
+    )
+
+
+def shaped_like(x: Tensor, like: Spikes | Tensor) -> Tensor:
+    """Values repeated to the shape of others."""
+    return x.expand(like.shape)
 
 
 def edge_ends(edge_index: Any, flow: str) -> tuple[Tensor, Tensor]:
@@ -97,6 +126,8 @@ def pair_features(
 LEAF_FUNCTIONS = (
     trim_rows,
     gather_rows,
+    move_spikes,
+    shaped_like,
     edge_ends,
     edge_weights,
     reversed_edges,

@@ -19,6 +19,7 @@ from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
 from spikegraph.running.closed import ClosedForm, Flow, is_changed
 from spikegraph.running.plan import MISS, Plan
+from spikegraph.running.windows import windows_of
 
 
 class SpikingModel(nn.Module):
@@ -154,9 +155,16 @@ class SpikingModel(nn.Module):
     @property
     def latency_steps(self) -> int:
         """Time steps of one inference: a window of :math:`T` steps for each
-        population that fires and one to charge the output.
+        population that fires, longer ones for products, and one to charge the output.
         """
-        return (self.depth + 1) * self.config.num_steps
+        ends = [window.end for window in windows_of(self.network).values()]
+        return max(ends, default=0) + self.config.num_steps
+
+    @property
+    def pipelined_steps(self) -> int:
+        """Time steps between the results of a stream: those of the longest window."""
+        found = windows_of(self.network).values()
+        return max((window.num_steps for window in found), default=1)
 
     @property
     def depth(self) -> int:

@@ -13,8 +13,9 @@ from torch.utils import _pytree as pytree
 from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import Interpreter, run_node
-from spikegraph.nn import PhaseNeuron, SpikeGate, charge, fire
+from spikegraph.nn import PhaseNeuron, charge, fire
 from spikegraph.running.model import SpikingModel, check_spiking
+from spikegraph.running.windows import windows_of
 
 EVENT_DTYPE = np.dtype(
     [
@@ -143,7 +144,7 @@ class _Run(Interpreter):
         self.spiking: dict[Node, Spikes] = {}
         self.feeds: dict[Node, set[Node]] = {}  # Sources of a segment.
         self.result = Simulation(output=None)
-        self.window: dict[Node, int] = {}
+        self.windows = windows_of(model.network)
         self.potentials: dict[Node, Tensor] = {}
 
     def run(self, inputs: Any) -> Simulation:
@@ -186,31 +187,34 @@ class _Run(Interpreter):
     def output(self, node: Node) -> None:
         found = pytree.tree_map_only(Node, self._potential, node.args[0])
         self.result.output = found
-        last = max(self.window.values(), default=-1)
-        self.result.num_steps = (last + 2) * self.num_steps
+        last = max((window.end for window in self.windows.values()), default=0)
+        self.result.num_steps = last + self.num_steps
 
     def population(self, node: Node) -> None:
         module: Any = self.network.operation(node)
-        before = node.all_input_nodes
-        potential = self._potential(before[0])
-        factor = self._potential(before[1]) if len(before) > 1 else None
-        scale = module.scale_for(potential, factor)
+        read = {n: self._potential(n) for n in node.all_input_nodes}
+        args, kwargs = arguments(node, read)
+        potential = args[0]
+        factor = args[1] if len(args) > 1 else None
         self.result.membrane[node.record.label] = potential
-        earlier = [self.window[n] for n in self.feeds[before[0]]]
-        assert not (node.record.encodes and earlier)
-        window = max(earlier, default=-1) + 1
-        self._fired(node, _fire_window(potential, module, scale), window)
+        assert not (node.record.encodes and self.windows[node].start)
+        divisor = kwargs.get('divisor')
+        self._fired(node, _fire_window(potential, module, factor, divisor))
 
     def gate(self, node: Node) -> None:
-        """A gate passes spikes on as they come: no window of its own."""
-        window = max(self.window[n] for n in self.feeds[node])
-        self._fired(node, self._gate(self.network.operation(node), node), window)
+        """A gate passes spikes on as they come, and has no membrane."""
+        read = {n: self._value(n) for n in node.all_input_nodes}
+        args, kwargs = arguments(node, read)
+        gate: Any = self.network.operation(node)
+        self._fired(node, gate.stepped(*args, **kwargs))
 
-    def _fired(self, node: Node, spikes: Spikes, window: int) -> None:
+    def _value(self, node: Node) -> Any:
+        return self._spikes_at(node) if self.feeds[node] else self.static[node]
+
+    def _fired(self, node: Node, spikes: Spikes) -> None:
         label = node.record.label
         self.spiking[node] = self.result.spikes[label] = spikes
-        self.window[node] = window
-        self.result.start_step[label] = window * self.num_steps
+        self.result.start_step[label] = self.windows[node].start
         self.feeds[node] = {node}
 
     def _spikes_at(self, node: Node) -> Spikes:
@@ -223,43 +227,6 @@ class _Run(Interpreter):
         }
         spikes: Spikes = run_node(self.network, node, env)
         return spikes
-
-    def _gate(self, gate: SpikeGate, node: Node) -> Spikes:
-        """Step by step: ON passes with the first of its group, OFF with the
-        last (for a minimum, the other way round).
-        """
-        before = [n for n in node.all_input_nodes if self.feeds[n]]
-        sources = {n: self._spikes_at(n) for n in before}
-        first = next(iter(sources.values()))
-        silent = first.code.num_steps
-
-        def count(marks: dict[Node, Tensor]) -> Tensor:
-            args, kwargs = arguments(node, {**self.static, **marks})
-            return gate.count(*args, **kwargs)
-
-        dtype = first.scale.dtype
-        size = count(
-            {
-                n: torch.ones(spikes.shape, dtype=dtype, device=spikes.device)
-                for n, spikes in sources.items()
-            }
-        )
-        num_on, num_off = torch.zeros_like(size), torch.zeros_like(size)
-        spike_time = torch.full_like(size, silent, dtype=torch.uint8)
-        for step in range(silent):
-            arriving = {}
-            for n, spikes in sources.items():
-                arriving[n] = (spikes.raster()[step] * spikes.polarity()).to(dtype)
-            num_on += count({n: value.clamp(min=0) for n, value in arriving.items()})
-            num_off += count({n: value.clamp(max=0) for n, value in arriving.items()})
-            all_on = (num_on == size) & (size > 0)
-            all_off = (-num_off == size) & (size > 0)
-            on = all_on if gate.smallest else num_on > 0
-            off = num_off < 0 if gate.smallest else all_off
-            waiting = spike_time == silent
-            spike_time[on & waiting] = step
-            spike_time[off & waiting] = silent + 1 + step
-        return Spikes(spike_time, first.code, first.scale)
 
     def _potential(self, node: Node) -> Any:
         """The value of a node after all steps of its sources' spikes."""
@@ -307,11 +274,18 @@ class _Run(Interpreter):
         return env[segment[-1]]
 
 
-def _fire_window(potential: Tensor, neuron: PhaseNeuron, scale: Tensor) -> Spikes:
-    code = neuron.code
+def _fire_window(
+    potential: Tensor,
+    neuron: PhaseNeuron,
+    factor: Tensor | None,
+    divisor: Tensor | None,
+) -> Spikes:
+    code, scale = neuron.code, neuron.scale_for(potential, factor)
     spike_time = torch.full_like(potential, code.num_steps, dtype=torch.uint8)
     has_fired = torch.zeros_like(potential, dtype=torch.bool)
     tables = neuron.thresholds_for(potential)
+    if divisor is not None:
+        tables = neuron.moved_thresholds(potential, divisor)
     for step in range(code.num_steps):
         if tables is None:
             spikes = fire(potential, code, step, has_fired, scale)

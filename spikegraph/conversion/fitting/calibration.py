@@ -13,6 +13,7 @@ from spikegraph.calls.outputs import main_output
 from spikegraph.coding import Spikes
 from spikegraph.conversion.fitting.codes import fit_code
 from spikegraph.conversion.fitting.compensation import SMALLEST, compensate_layers
+from spikegraph.conversion.fitting.products import at_base, fit_ramp, tied_bases
 from spikegraph.conversion.fitting.sampling import as_rows, sample, tied_samples
 from spikegraph.conversion.operations.affinity import check_claim
 from spikegraph.conversion.passes.graph import (
@@ -26,7 +27,7 @@ from spikegraph.network.interpreter import AnalogReading, Interpreter, run_node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter, PhaseNeuron
-from spikegraph.nn.activation import check_activation
+from spikegraph.nn.activation import Exponential, check_activation
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import peaks
 from spikegraph.nn.order import Choice
@@ -100,6 +101,7 @@ def calibrate(
         snn_outputs=[],
     )
     tied = tied_samples(structure, calls, config)
+    bases = tied_bases(structure, calls, config)
     compared = {name for group in structure.groups for name in group}
     readings = [AnalogReading(network) for _ in calls]
     ours = [Interpreter(network) for _ in calls]
@@ -134,7 +136,12 @@ def calibrate(
                     coded = sample(
                         node, module, spiking, config, 0, of=_activated(module)
                     )
-                _fit_population(module, values, peak, config, weight, coded)
+                if isinstance(module.activation, Exponential):
+                    fit_ramp(module, potentials, bases[name])
+                else:
+                    base = bases.get(name)
+                    own = config if base is None else at_base(config, base)
+                    _fit_population(module, values, peak, own, weight, coded)
             elif node.name in structure.claimed:
                 args, _ = arguments(node, analog[0])
                 check_claim(name, module, args, analog[0][node])
@@ -270,7 +277,8 @@ def _count(
     error = energy = 0.0
     num_spikes = num_neurons = 0
     for a, s in zip(analog, spiking, strict=True):
-        coded = values_of(neuron(*[a[n] for n in node.all_input_nodes]))
+        args, kwargs = arguments(node, a)
+        coded = values_of(neuron(*args, **kwargs))
         error += float((coded - a[node]).double().square().sum())
         energy += float(a[node].double().square().sum())
         num_spikes += s[node].num_spikes

@@ -31,12 +31,15 @@ def sample(
     of the values has the same rows.
     """
     source = node if argument is None else node.args[argument]
+    divisor = None if argument is None else node.kwargs.get('divisor')
     channel_dim = getattr(module, 'channel_dim', -1)
     rows = []
     for env in analog:
         value = env[source]
         if len(node.args) > 1:
             value = value / env[node.args[1]]
+        if divisor is not None:
+            value = value / env[divisor]
         value = value if of is None else of(value, channel_dim)
         rows.append(as_rows(value, channel_dim))
     limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
@@ -73,17 +76,26 @@ def tied_samples(
     groups = [group for group in structure.groups if len(group) > 1]
     if not groups:
         return {}
-    network = structure.network
-    own: dict[str, list[Tensor]] = {}
-    for call in calls:
-        _Sampling(
-            network, {name for group in groups for name in group}, config, own
-        ).run(call)
+    names = {name for group in groups for name in group}
+    own = own_samples(structure.network, names, calls, config)
     pooled = {}
     for group in groups:
-        rows = torch.cat([s for name in group for s in own[name]])
+        rows = torch.cat([own[name] for name in group])
         pooled.update(dict.fromkeys(group, rows))
     return pooled
+
+
+def own_samples(
+    network: Network,
+    names: set[str],
+    calls: list[dict[str, Any]],
+    config: ConversionConfig,
+) -> dict[str, Tensor]:
+    """Samples of the values of some populations, by their paths."""
+    found: dict[str, list[Tensor]] = {}
+    for call in calls:
+        _Sampling(network, names, config, found).run(call)
+    return {name: torch.cat(rows) for name, rows in found.items()}
 
 
 class _Sampling(AnalogReading):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,10 @@ def _mix(outs: list[list[Any]], weight: float) -> bool:
 
 @torch.no_grad()
 def find_formula(
-    network: fx.GraphModule, node: fx.Node, moving: Moving
+    network: fx.GraphModule,
+    node: fx.Node,
+    moving: Moving,
+    beyond: Collection[fx.Node] = (),
 ) -> tuple[Activation, fx.Node] | None:
     """The activation that a few operations make together of one signal, and that
     signal: such as ``torch.where(h > 0, h, 0)``, ``h * torch.sigmoid(1.7 * h)``, or a
@@ -155,13 +158,15 @@ def find_formula(
         network (torch.fx.GraphModule): The network.
         node (torch.fx.Node): The last of the operations.
         moving (Callable): Finds the signals in an argument.
+        beyond (Collection[torch.fx.Node], optional): What the signal must not be.
+            (default: :obj:`()`)
     """
     order = {n: i for i, n in enumerate(network.graph.nodes)}
     front = set(moving((node.args, node.kwargs)))
     for _ in range(_MAX_STEPS):
         if not front:
             return None
-        if len(front) == 1:
+        if len(front) == 1 and not front & set(beyond):
             source = next(iter(front))
             activation = None
             if shape_of(source) is not None and shape_of(source) == shape_of(node):

@@ -29,9 +29,10 @@ from spikegraph.conversion.operations.refusals import (
     never_affine,
 )
 from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.conversion.passes.arithmetic import Arithmetic
 from spikegraph.conversion.passes.channels import set_channel_dims
 from spikegraph.conversion.passes.graph import Structure
-from spikegraph.conversion.passes.identities import ask_for_sizes
+from spikegraph.conversion.passes.identities import ask_for_sizes, remove_identities
 from spikegraph.conversion.passes.order import run_passes
 from spikegraph.conversion.passes.pools import replace_pool
 from spikegraph.conversion.passes.populations import add_population
@@ -255,7 +256,8 @@ class Builder:
         if rule is None and node.op == 'call_module':  # No part of a formula.
             self._leave_analog(node, why)
             return None
-        found = find_formula(self.network, node, self._moving)
+        beyond = self.open if rule is not None else ()
+        found = find_formula(self.network, node, self._moving, beyond)
         if found is not None:
             activation, source = found
             self._stand_in(node, source, activation)
@@ -280,6 +282,15 @@ class Builder:
     def _close(self) -> None:
         """Leaves analog, or refuses, what has turned out to be nothing else."""
         self.graph.eliminate_dead_code()
+        if self.refused and self.config.products == 'spiking':
+            remove_identities(self.structure, self.signals)
+            Arithmetic(
+                self.structure,
+                self.signals,
+                self.fixed,
+                self.refused,
+                self.config.num_steps,
+            ).run()
         nodes = set(self.graph.nodes)
         for node, why in self.refused.items():
             if node in nodes:

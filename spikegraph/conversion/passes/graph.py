@@ -19,7 +19,7 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
-from spikegraph.nn.routing import gather_rows, trim_rows
+from spikegraph.nn.routing import gather_rows, move_spikes, trim_rows
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Structure:
             activation or input it stands for.
         analog (Dict[str, str]): What stays analog: node name and description.
         groups (List[List[str]]): Populations that must share code and scale.
+        tied (List[Set[str]]): Populations whose spike times are added, so that they
+            must share a base.
         currents (List[str]): Inputs that enter as analog currents.
         num_folded (int): Normalisation layers folded into weights.
         preprocessed (List[str]): What is computed of inputs in front of their
@@ -46,6 +48,7 @@ class Structure:
     populations: dict[str, str] = field(default_factory=dict)
     analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
+    tied: list[set[str]] = field(default_factory=list)
     currents: list[str] = field(default_factory=list)
     num_folded: int = 0
     preprocessed: list[str] = field(default_factory=list)
@@ -125,7 +128,7 @@ def is_plain_filter(layer: Any) -> bool:
 
 def moves_rows(user: fx.Node, node: fx.Node) -> bool:
     """Whether an operation takes some rows of a population."""
-    if called(user) in (gather_rows, trim_rows):
+    if called(user) in (gather_rows, trim_rows, move_spikes):
         return user.args[0] is node
     if called(user) is not operator.getitem or user.args[0] is not node:
         return False

@@ -66,7 +66,7 @@ def _build(
     if call is None:
         kept = frozenset(affine)
     while True:
-        options = TraceOptions(config.allow_analog, kept)
+        options = TraceOptions(config.allow_analog, kept, config.products == 'analog')
         try:
             network, found = trace(model, spec, options, call, numbers)
             whole = {

@@ -10,6 +10,7 @@ from typing import Any
 from torch import fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
+from spikegraph.conversion.operations.kinds import Attention
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.nn.conv.twin import ends
 from spikegraph.nn.routing import gather_rows
@@ -19,9 +20,8 @@ def can_trace(module: nn.Module) -> bool:
     """Whether a layer passes messages as PyG's base class does."""
     if not isinstance(module, MessagePassing) or module.decomposed_layers > 1:
         return False
-    if type(module).edge_update is not MessagePassing.edge_update:
-        return False
-    return rule_for(module) is None
+    rule = rule_for(module)
+    return rule is None or isinstance(rule, Attention)
 
 
 def call_traced(module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -31,23 +31,45 @@ def call_traced(module: Any, *args: Any, **kwargs: Any) -> Any:
         Exception: Whatever the layer does with symbolic values.
     """
 
+    known: dict[int, Any] = {}  # The same ends for all that reads the same edges.
+
+    def ends_of(edge_index: Any) -> Any:
+        if id(edge_index) not in known:
+            known[id(edge_index)] = edge_index, ends(edge_index, module.flow)
+        return known[id(edge_index)][1]
+
     def propagate(edge_index: Any, size: Any = None, **data: Any) -> Any:
-        return _propagate(module, edge_index, size, data)
+        return _propagate(module, edge_index, ends_of(edge_index), size, data)
+
+    def edge_updater(edge_index: Any, size: Any = None, **data: Any) -> Any:
+        both = ends_of(edge_index)
+        functions = (module.edge_update,)
+        given, _ = _lifted(module, edge_index, both, size, data, functions)
+        return module.edge_update(**_pick(module.edge_update, given))
 
     module.__dict__['propagate'] = propagate
+    module.__dict__['edge_updater'] = edge_updater
     try:
         return type(module).forward(module, *args, **kwargs)
     finally:
-        del module.__dict__['propagate']
+        del module.__dict__['propagate'], module.__dict__['edge_updater']
 
 
-def _propagate(conv: Any, edge_index: Any, size: Any, data: dict[str, Any]) -> Any:
-    source, target = ends(edge_index, conv.flow)
+def _lifted(
+    conv: Any,
+    edge_index: Any,
+    both: Any,
+    size: Any,
+    data: dict[str, Any],
+    functions: Any,
+) -> tuple[dict[str, Any], Any]:
+    """What the functions of a layer are given, and the destination of each edge."""
+    source, target = both
     j, i = (0, 1) if conv.flow == 'source_to_target' else (1, 0)
     num_targets = size[i] if size is not None and size[i] is not None else None
     values: dict[str, Any] = {}
-    for names in (conv.message, conv.aggregate, conv.update):
-        for name in inspect.signature(names).parameters:
+    for function in functions:
+        for name in inspect.signature(function).parameters:
             base, end = name[:-2], name[-2:]
             if name in values or end not in ('_i', '_j') or base not in data:
                 continue
@@ -70,7 +92,15 @@ def _propagate(conv: Any, edge_index: Any, size: Any, data: dict[str, Any]) -> A
             'dim_size': num_targets,
         }
     )
-    given = {**data, **values}
+    return {**data, **values}, num_targets
+
+
+def _propagate(
+    conv: Any, edge_index: Any, both: Any, size: Any, data: dict[str, Any]
+) -> Any:
+    functions = (conv.message, conv.aggregate, conv.update)
+    given, num_targets = _lifted(conv, edge_index, both, size, data, functions)
+    target = given['index']
     out = conv.message(**_pick(conv.message, given))
     if type(conv).aggregate is MessagePassing.aggregate:
         out = conv.aggr_module(out, target, dim_size=num_targets, dim=conv.node_dim)

@@ -130,7 +130,7 @@ class Layers:
 def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
     rule = rule_for(module)
     if isinstance(rule, Attention):
-        return rule if options.allow_analog else None
+        return rule if options.analog_products and options.allow_analog else None
     if rule is None and path in options.affine:
         return Affine(SpikingAffine)
     return rule
@@ -173,11 +173,13 @@ class TraceOptions:
     """What tracing depends on besides model and call.
 
     Args:
-        allow_analog (bool): Whether attention may be taken apart into analog
-            coefficients and spiking values.
+        allow_analog (bool): Whether anything may stay analog.
         affine (FrozenSet[str]): Layers without a rule that were found to be
             affine, by :func:`find_affine`.
+        analog_products (bool): Whether attention is taken apart into analog
+            coefficients and spiking values, and not looked into.
     """
 
     allow_analog: bool = False
     affine: frozenset[str] = frozenset()
+    analog_products: bool = False

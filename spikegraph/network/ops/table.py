@@ -14,6 +14,7 @@ from spikegraph.network.ops.counting import Count
 from spikegraph.network.ops.op import ARRANGED, Meaning, add_ops
 from spikegraph.nn import DegreeFactor
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.products import quotient
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 
 # Sums and products.
@@ -157,6 +158,7 @@ add_ops(
     why='quotient',
 )
 add_ops('F.normalize', Meaning.READOUT, along=(2, 1), why='quotient')
+add_ops('quotient', Meaning.READOUT, (quotient,), count=Count.FREE)
 add_ops('argmax', Meaning.READOUT, count=Count.FREE, why='order')
 
 # What reads shapes, or no values.

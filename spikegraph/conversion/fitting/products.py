@@ -1,0 +1,93 @@
+"""Codes of populations whose spike times are added: one base for all of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from spikegraph.coding import PhaseCode
+from spikegraph.coding.phase_code import MAX_NUM_STEPS
+from spikegraph.conversion.fitting.codes import BASES, fit_code
+from spikegraph.conversion.fitting.sampling import own_samples
+from spikegraph.conversion.passes.graph import Structure
+from spikegraph.network.config import ConversionConfig
+from spikegraph.nn import PhaseNeuron
+from spikegraph.nn.activation import Exponential
+
+_MARGIN = 0.25  # Of the range of scores, above and below those of the calibration data.
+_MOST = 69.0  # The logarithm of the largest ratio of levels.
+
+
+def at_base(config: ConversionConfig, base: float) -> ConversionConfig:
+    """A configuration for populations whose base is chosen already."""
+    return replace(config, base=base, levels='geometric', threshold_shift=None)
+
+
+def tied_bases(
+    structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
+) -> dict[str, float]:
+    """The base of every population whose spike times are added to others': that of
+    least error, each relative to the energy of its values.
+    """
+    groups = _merged(structure.tied)
+    if not groups:
+        return {}
+    names = set().union(*groups)
+    samples = own_samples(structure.network, names, calls, config)
+    found: dict[str, float] = {}
+    for group in groups:
+        neurons = {name: structure.network.get_submodule(name) for name in group}
+        rows = [
+            samples[name]
+            for name in sorted(group)
+            if not isinstance(neurons[name].activation, Exponential)
+        ]
+        found.update(dict.fromkeys(group, _best_base(rows, config)))
+    return found
+
+
+def _merged(ties: list[set[str]]) -> list[set[str]]:
+    """Sets that share a member, as one."""
+    groups: list[set[str]] = []
+    for tie in ties:
+        shared = [g for g in groups if g & tie]
+        groups = [g for g in groups if not g & tie]
+        groups.append(tie.union(*shared))
+    return groups
+
+
+def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
+    if config.base != 'auto':
+        return float(config.base)
+    best = (math.inf, BASES[0])
+    for base in BASES[::-1]:
+        if base ** (2 * config.num_steps) > math.exp(_MOST):
+            continue
+        total = 0.0
+        for values in rows:
+            flat = values.reshape(1, -1)
+            own = at_base(config, base)
+            _, _, error = fit_code(flat, own, bool((flat < 0).any()))
+            total += error / max(float(values.double().square().sum()), 1e-300)
+        best = min(best, (total, base))
+    return best[1]
+
+
+def fit_ramp(neuron: PhaseNeuron, potentials: Tensor, base: float) -> None:
+    """Lets a ramp reach from above the largest score to below the smallest, as far as
+    a byte can count.
+    """
+    activation = neuron.activation
+    assert isinstance(activation, Exponential)
+    scores = potentials if activation.inner is None else activation.inner(potentials)
+    low, high = float(scores.min()), float(scores.max())
+    step = math.log(base)
+    margin = max(_MARGIN * (high - low), 4 * step)
+    most = min(MAX_NUM_STEPS, int(_MOST / step))
+    num_steps = min(math.ceil((high - low + 2 * margin) / step) + 1, most)
+    activation.peak.fill_(high + margin)
+    neuron.code = PhaseCode(num_steps, base)
+    neuron.scale = neuron.scale.new_ones(()).to(potentials)

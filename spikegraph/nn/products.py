@@ -1,0 +1,283 @@
+"""Gates that compute with spike times: a product is a delay, a power is another base,
+a quotient by the largest is a window that opens at the first spike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.kernels import earliest
+from spikegraph.nn.gate import SpikeGate
+from spikegraph.nn.shift import MemberShift, groups_of
+
+
+class Delay(SpikeGate):
+    r"""The product of two populations: the spike of one delays that of the other.
+
+    .. math::
+        \hat{a} \hat{b} = \pm s_a s_b \, Q^{-(t_a + t_b)}
+
+    Signs are multiplied, and silence of either is silence. There is no rounding: the
+    product has :math:`T_a + T_b - 1` phases of its own. Both windows run at once, as
+    :math:`t_a + t_b` is never before either spike.
+
+    Raises:
+        ValueError: If the codes are not geometric, or differ in their base.
+
+    Shapes:
+        - **input:** spikes :math:`(*)` and spikes that broadcast to them
+        - **output:** spikes :math:`(*)`
+
+    Example:
+        >>> code = PhaseCode(num_steps=3, base=2, signed=True)
+        >>> a = Spikes.from_values(torch.tensor([1.0, 0.5, 0.5]), code)
+        >>> b = Spikes.from_values(torch.tensor([-0.5, 0.25, 0.0]), code)
+        >>> product = Delay()(a, b)
+        >>> product.code.num_steps, product.phase().tolist()
+        (5, [1, 3, 5])
+        >>> product.decode().tolist()
+        [-0.5, 0.125, 0.0]
+    """
+
+    def forward(self, x: Spikes, other: Spikes) -> Spikes:
+        """The product of each pair."""
+        code = product_code(x.code, other.code)
+        silent = code.num_steps
+        total = x.phase().to(torch.int16) + other.phase().to(torch.int16)
+        spoken = (x.polarity() * other.polarity()).bool()
+        total = torch.where(spoken, total, silent)
+        if code.signed:
+            is_off = (x.polarity() * other.polarity()) < 0
+            total = total + is_off * (silent + 1)
+        return Spikes(total.to(torch.uint8), code, x.scale * other.scale)
+
+    def analog(self, x: Tensor, other: Tensor) -> Tensor:
+        """The product of real values."""
+        return x * other
+
+    def window(self, lengths: Sequence[int]) -> int:
+        """The latest of one after the latest of the other; a square has one source."""
+        return sum(lengths) - 1 if len(lengths) > 1 else 2 * lengths[0] - 1
+
+    def stepped(self, x: Spikes, other: Spikes) -> Spikes:
+        """Each pair waits, from its second spike on, for as many steps as had passed
+        at its first.
+        """
+        code = product_code(x.code, other.code)
+        shape = torch.broadcast_shapes(x.shape, other.shape)
+        phases = [s.phase().expand(shape) for s in (x, other)]
+        steps = [s.code.num_steps for s in (x, other)]
+        sign = x.polarity() * other.polarity()
+        spike_time = torch.full(shape, code.num_steps, dtype=torch.uint8)
+        waits = torch.full(shape, -1, dtype=torch.int16)  # Steps left to wait.
+        first = torch.full(shape, -1, dtype=torch.int16)  # When the first one came.
+        for step in range(code.num_steps):
+            waits = torch.where(waits > 0, waits - 1, waits)
+            for phase, num in zip(phases, steps, strict=True):
+                comes = (phase == step) & (step < num)
+                is_second = comes & (first >= 0)
+                waits = torch.where(is_second, first, waits)
+                first = torch.where(comes & (first < 0), step, first)
+            fires = (waits == 0) & (spike_time == code.num_steps)
+            spike_time[fires & (sign > 0)] = step
+            spike_time[fires & (sign < 0)] = code.num_steps + 1 + step
+        return Spikes(spike_time, code, x.scale * other.scale)
+
+
+@lru_cache(maxsize=256)
+def product_code(a: PhaseCode, b: PhaseCode) -> PhaseCode:
+    """The code of products.
+
+    Raises:
+        ValueError: If times of the two do not add up.
+    """
+    if a.base is None or a.base != b.base:
+        raise ValueError(
+            "Expected 'x' and 'other' to have geometric codes of one base, so that "
+            f'their spike times add up (got {a} and {b})'
+        )
+    num_steps = a.num_steps + b.num_steps - 1
+    return PhaseCode.nearest(num_steps, a.base, a.signed or b.signed)
+
+
+class Rebase(SpikeGate):
+    r"""A power of a population: its spikes, read with another base.
+
+    .. math::
+        |\hat{x}|^p = s^p \, (Q^p)^{-t}
+
+    Args:
+        exponent (float): The exponent :math:`p > 0`.
+        keeps_sign (bool, optional): Whether OFF spikes stay OFF, as for odd powers; for
+            even ones they become ON. (default: :obj:`False`)
+
+    Raises:
+        ValueError: If the code is not geometric.
+
+    Example:
+        >>> code = PhaseCode(num_steps=3, base=2, signed=True)
+        >>> x = Spikes.from_values(torch.tensor([-2.0, 1.0, 0.0]), code, 2.0)
+        >>> Rebase(2)(x).decode().tolist()
+        [4.0, 1.0, 0.0]
+    """
+
+    def __init__(self, exponent: float, keeps_sign: bool = False) -> None:
+        super().__init__()
+        self.exponent = exponent
+        self.keeps_sign = keeps_sign
+
+    def forward(self, x: Spikes) -> Spikes:
+        """The power of each value."""
+        spike_time = x.spike_time if self.keeps_sign else x.phase()
+        return self._read(x, spike_time)
+
+    def analog(self, x: Tensor) -> Tensor:
+        """The power of real values."""
+        power = x.abs().pow(self.exponent)
+        return power * x.sign() if self.keeps_sign else power
+
+    def stepped(self, x: Spikes) -> Spikes:
+        """Spikes pass as they come."""
+        silent = x.code.num_steps
+        spike_time = torch.full(x.shape, silent, dtype=torch.uint8)
+        polarity = x.polarity()
+        for step, comes in enumerate(x.raster()):
+            off = comes & (polarity < 0) if self.keeps_sign else torch.zeros_like(comes)
+            spike_time[comes & ~off] = step
+            spike_time[off] = silent + 1 + step
+        return self._read(x, spike_time)
+
+    def _read(self, x: Spikes, spike_time: Tensor) -> Spikes:
+        code = power_code(x.code, self.exponent, self.keeps_sign)
+        return replace(
+            x, spike_time=spike_time, code=code, scale=x.scale**self.exponent
+        )
+
+    def extra_repr(self) -> str:
+        return f'{self.exponent:g}, keeps_sign={self.keeps_sign}'
+
+
+@lru_cache(maxsize=256)
+def power_code(code: PhaseCode, exponent: float, keeps_sign: bool) -> PhaseCode:
+    """The code of powers.
+
+    Raises:
+        ValueError: If the code is not geometric.
+    """
+    if code.base is None:
+        raise ValueError(
+            f"Expected 'x' to have a geometric code, whose powers are one (got {code})"
+        )
+    signed = code.signed and keeps_sign
+    return PhaseCode.nearest(code.num_steps, code.base**exponent, signed)
+
+
+class Relative(SpikeGate):
+    r"""Values relative to the largest of their group: the window of a group opens at
+    its first spike.
+
+    .. math::
+        \hat{x}_k / \max_l \hat{x}_l = Q^{-(t_k - \min_l t_l)}
+
+    What comes later than the window lasts is silent.
+
+    Args:
+        num_steps (int): The number of time steps :math:`T` of the window.
+        dim (int, optional): The dimension that is a group; without, groups are given by
+            an index of the rows. (default: :obj:`None`)
+
+    Raises:
+        ValueError: If the code is signed or not geometric.
+
+    Example:
+        >>> code = PhaseCode(num_steps=8, base=2)
+        >>> x = Spikes.from_values(torch.tensor([0.5, 0.25, 0.125]), code)
+        >>> Relative(2)(x, torch.tensor([0, 0, 1]), 2).decode().tolist()
+        [1.0, 0.5, 1.0]
+    """
+
+    def __init__(self, num_steps: int, dim: int | None = None) -> None:
+        super().__init__()
+        self.num_steps = num_steps
+        self.dim = dim
+
+    def forward(
+        self, x: Spikes, index: Tensor | None = None, num_groups: Any = None
+    ) -> Spikes:
+        """The values :math:`(*)` relative to the largest of their group."""
+        code = window_code(x.code, self.num_steps)
+        first = self._first(x, index, num_groups)
+        late = (x.spike_time - first).clamp(max=self.num_steps)
+        spike_time = torch.where(x.spike_time < x.code.num_steps, late, self.num_steps)
+        return Spikes(spike_time.to(torch.uint8), code, x.scale.new_ones(()))
+
+    def _first(self, x: Spikes, index: Tensor | None, num_groups: Any) -> Tensor:
+        """The first spike in the group of each value."""
+        if self.dim is not None:
+            return x.spike_time.amin(self.dim, keepdim=True)
+        index, num_groups = groups_of(x, index, num_groups)
+        rows = MemberShift()(x, index, num_groups)
+        found = earliest(rows, x.spike_time.flatten(1), x.code.num_steps)
+        return found[index].view(x.shape)
+
+    def analog(
+        self, x: Tensor, index: Tensor | None = None, num_groups: Any = None
+    ) -> Tensor:
+        """The quotients of real values, zero in a group of zeros."""
+        if self.dim is not None:
+            peak = x.amax(self.dim, keepdim=True)
+        else:
+            index, num_groups = groups_of(x, index, num_groups)
+            shape = (num_groups, *x.shape[1:])
+            full = index.view(-1, *[1] * (x.dim() - 1)).expand_as(x)
+            peak = x.new_zeros(shape).scatter_reduce(0, full, x, 'amax')[index]
+        return x / peak.clamp(min=torch.finfo(x.dtype).tiny)
+
+    def stepped(
+        self, x: Spikes, index: Tensor | None = None, num_groups: Any = None
+    ) -> Spikes:
+        """Each group counts from its first spike on."""
+        code = window_code(x.code, self.num_steps)
+        spike_time = torch.full(x.shape, self.num_steps, dtype=torch.uint8)
+        since = torch.full(x.shape, -1, dtype=torch.int16)
+        for comes in x.raster():
+            since = torch.where(since >= 0, since + 1, since)
+            if self.dim is not None:
+                opens = comes.any(self.dim, keepdim=True).expand(x.shape)
+            else:
+                rows, num = groups_of(x, index, num_groups)
+                opened = torch.zeros((num, *x.shape[1:]), dtype=torch.int32)
+                opens = opened.index_add_(0, rows, comes.int())[rows] > 0
+            since = torch.where(opens & (since < 0), 0, since)
+            fires = comes & (since < self.num_steps)
+            spike_time = torch.where(fires, since.to(torch.uint8), spike_time)
+        return Spikes(spike_time, code, x.scale.new_ones(()))
+
+    def extra_repr(self) -> str:
+        return f'num_steps={self.num_steps}, dim={self.dim}'
+
+
+@lru_cache(maxsize=256)
+def window_code(code: PhaseCode, num_steps: int) -> PhaseCode:
+    """The code of what comes within a number of steps.
+
+    Raises:
+        ValueError: If the code is signed or not geometric.
+    """
+    if code.base is None or code.signed:
+        raise ValueError(
+            f"Expected 'x' to have an unsigned geometric code (got {code})"
+        )
+    return PhaseCode.nearest(num_steps, code.base)
+
+
+def quotient(x: Tensor, other: Tensor) -> Tensor:
+    """A potential relative to a second one, where it is read at the end."""
+    return x / other
