@@ -56,6 +56,24 @@ class Exponential(nn.Module):
         return (score - self.peak).exp()
 
 
+class Root(nn.Module):
+    """The square root of what is not negative: the spikes of a potential, read with the
+    root of its base.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The root at each place."""
+        return x.clamp(min=0).sqrt()
+
+
+class Logarithm(nn.Module):
+    """The logarithm of what is positive."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logarithm at each place."""
+        return x.clamp(min=torch.finfo(x.dtype).tiny).log()
+
+
 # Where to look for the one minimum of an activation that first falls and then
 # rises; None for those that never fall.
 ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
@@ -64,7 +82,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
     **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
     Formula: None,  # Each says for itself.
-    Exponential: None,
+    **dict.fromkeys((Exponential, Root, Logarithm), None),
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
 }
 # Attributes that make an activation fall, or jump down, below some value.

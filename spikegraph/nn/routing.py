@@ -53,6 +53,13 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     )
 
 
+def silence(x: Any, mask: Tensor) -> Any:
+    """Spikes, but none where a mask is set; real values are zero there."""
+    if not isinstance(x, Spikes):
+        return x.masked_fill(mask, 0.0)
+    return replace(x, spike_time=x.spike_time.masked_fill(mask, x.code.num_steps))
+
+
 def shaped_like(x: Tensor, like: Spikes | Tensor) -> Tensor:
     """Values repeated to the shape of others."""
     return x.expand(like.shape)
@@ -128,6 +135,7 @@ LEAF_FUNCTIONS = (
     gather_rows,
     move_spikes,
     shaped_like,
+    silence,
     edge_ends,
     edge_weights,
     reversed_edges,

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch_geometric.nn as pyg_nn
 from torch import fx, nn
-from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.conversion.operations.kinds import (
@@ -178,12 +177,10 @@ def is_leaf(module: nn.Module) -> bool:
     """Whether the tracer keeps a module whole."""
     if isinstance(module, SpikingTwin):
         return False
-    whole = (MessagePassing, SpikingLayer, SpikeGate, Analog, Aggregation)
+    whole = (MessagePassing, SpikingLayer, SpikeGate, Analog)
     if rule_for(module) is not None or isinstance(module, whole):
         return True
     origin = type(module).__module__
-    if origin.startswith('torch_geometric.nn.norm'):
-        return not isinstance(module, pyg_nn.BatchNorm)
     return origin.startswith('torch.nn') and not isinstance(
         module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)
     )

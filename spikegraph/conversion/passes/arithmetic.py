@@ -11,18 +11,24 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch_geometric.utils import softmax as pyg_softmax
 
+from spikegraph.conversion.operations.activations import Activation, activation_of
+from spikegraph.conversion.operations.allowing import Call
+from spikegraph.conversion.operations.kinds import Refused, Rule
 from spikegraph.conversion.operations.rules import ends, reads_out
+from spikegraph.conversion.passes.gates import commutes_with_maximum
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.products import rank_of, shape_of
+from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.conversion.passes.writer import Writer
 from spikegraph.network.naming import called, describe, module_of
 from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
-from spikegraph.nn.activation import Exponential
-from spikegraph.nn.products import Delay, Rebase, Relative, quotient
-from spikegraph.nn.routing import gather_rows, move_spikes, shaped_like
+from spikegraph.nn.activation import Exponential, Logarithm, Root
+from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative, quotient
+from spikegraph.nn.routing import gather_rows, move_spikes, shaped_like, silence
 from spikegraph.nn.shift import MemberShift
 
 #: Methods of tensors that only move values, repeat them or leave some out.
@@ -35,6 +41,7 @@ MOVES = (
 _METHODS = {'getitem': '__getitem__'}
 # What PyG adds to the sum of coefficients, so that no node divides by zero.
 _LEAST = 1e-16
+_NEVER = -1e4  # Scores below are those of what is masked.
 
 
 @dataclass(frozen=True)
@@ -78,45 +85,103 @@ class Arithmetic:
         self.refused, self.num_steps = refused, num_steps
         self.fractions: dict[fx.Node, Fraction] = {}
         self._spikes: dict[fx.Node, fx.Node] = {}
+        self._replaced: dict[fx.Node, fx.Node] = {}
 
     def run(self) -> None:
         """Looks at every node in order."""
         for node in list(self.network.graph.nodes):
-            self.writer.here = node
-            if node in self.refused:
-                made = self._compute(node)
-                if made is not None:
-                    del self.refused[node]
-                    self._replace(node, made)
-            elif any(n in self.fractions for n in node.all_input_nodes):
-                made = self._carry(node)
-                if made is None:
-                    self._settle(node)
-                else:
-                    self._replace(node, made)
+            self._visit(node)
         self.network.graph.eliminate_dead_code()
+
+    def _visit(self, node: fx.Node) -> None:
+        self.writer.here = node
+        if node in self.refused:
+            made = self._compute(node)
+            if made is not None:
+                del self.refused[node]
+                self._replace(node, made)
+                return
+        if any(n in self.fractions for n in node.all_input_nodes):
+            made = None if node in self.refused else self._carry(node)
+            if made is None:
+                self._settle(node)
+            else:
+                self._replace(node, made)
 
     def _replace(self, node: fx.Node, made: fx.Node | Fraction) -> None:
         if isinstance(made, Fraction):
             self.fractions[node] = made
         elif made is not node:
             node.replace_all_uses_with(made)
+            self._replaced[node] = made
+            if made in self.fractions:
+                return
 
     # What is computed.
 
-    def _compute(self, node: fx.Node) -> fx.Node | Fraction | None:
+    def _compute(self, node: fx.Node) -> Any:
         op = op_of(node)
         how = None if op is None else _COMPUTED.get(op.name)
-        return None if how is None else how(self, node)
+        if how is not None:
+            return how(self, node)
+        spelled = None if op is None else SPELLED_OUT.get(op.name)
+        return None if spelled is None else self._spelled_out(node, spelled)
+
+    def _spelled_out(self, node: fx.Node, function: Callable[..., Any]) -> Any:
+        """Puts what an operation is made of in its place."""
+        graph = fx.Graph()
+        tracer = fx.proxy.GraphAppendingTracer(graph)
+        lent: dict[fx.Node, fx.Node] = {}
+
+        def proxy(value: fx.Node) -> fx.Proxy:
+            made = graph.placeholder(value.name)
+            made.meta['example'] = value.meta.get('example')
+            lent[made] = value
+            return fx.Proxy(made, tracer)
+
+        known: dict[fx.Node, fx.Proxy] = {}
+        given: Any = fx.node.map_arg(
+            (node.args, node.kwargs), lambda n: known.setdefault(n, proxy(n))
+        )
+        try:
+            out = function(*given[0], **given[1])
+        except NotImplementedError:
+            return None
+        copies: dict[fx.Node, fx.Node] = dict(lent)
+        for each in list(graph.nodes):
+            if each in lent:
+                continue
+            self.writer.here = node
+            copies[each] = made = self.writer.repeat(each, copies.__getitem__)
+            rule = self._rule_of(made)
+            if isinstance(rule, Refused):
+                self.refused[made] = self.refused[node]
+            if rule is not None and rule.stands_in:
+                activation = activation_of(self.network, made)
+                self._replace(made, self._fired(made, made.args[0], activation))
+            else:
+                self._visit(made)
+            self.writer.here = node
+            for old, new in list(self._replaced.items()):
+                copies = {k: new if v is old else v for k, v in copies.items()}
+            self._replaced.clear()
+        return copies[out.node]
+
+    def _rule_of(self, node: fx.Node) -> Rule | None:
+        if not self.writer.is_moving(node):
+            return None
+        signals, fixed = self.writer.signals, self.writer.fixed
+        return Call(self.network, node, signals, fixed).rule()
 
     def _product(self, node: fx.Node) -> fx.Node | Fraction | None:
         if len(node.args) != 2 or node.kwargs:
             return None
-        a, b = (self.fractions.get(n, Fraction(n)) for n in node.args)  # type: ignore
-        if a.num is b.num and a == b:
-            return self._power(node, node.args[0], 2)
+        x, y = node.args
+        if x is y:
+            return self._power_of(node, x, 2)
+        a, b = (self.fractions.get(n, Fraction(n)) for n in (x, y))  # type: ignore
         if not (_is_whole(a) or _is_whole(b)):
-            b = Fraction(self.spikes(node.args[1]))
+            b = Fraction(self.spikes(y))
         num = b.num if a.num == 1 else a.num if b.num == 1 else None
         if num is None:
             num = self._delayed(node, a.num, b.num)
@@ -127,24 +192,181 @@ class Arithmetic:
         moving = self.writer.is_moving
         if not (moving(a) and moving(b)):
             return self.writer.write(operator.mul, a, b)
-        pair = self.spikes(a), self.spikes(b)
+        for x, other in ((a, b), (b, a)):
+            found = self._shifted(x)
+            if found is not None:  # (c + k p) y = c y + k (p y)
+                constant, factor, spikes = found
+                product = self._delayed(node, spikes, other)
+                rest = self.writer.write(operator.mul, other, constant)
+                added = operator.add if factor > 0 else operator.sub
+                return self.writer.write(added, rest, product)
+        pair = self._geometric(self.spikes(a)), self._geometric(self.spikes(b))
         gate = self.writer.call(f'gates.{node.name}', Delay(), *pair)
         gate.meta['population'] = True
         self._tie(*pair)
         return gate
 
-    def _power(self, node: fx.Node, value: Any, exponent: float) -> fx.Node | None:
+    def _shifted(self, value: fx.Node) -> tuple[float, int, fx.Node] | None:
+        """The number and the spikes that a value is the sum or difference of."""
+        if not is_call(value, 'add', 'sub', 'rsub') or value.kwargs:
+            return None
+        a, b = value.args
+        if is_call(value, 'rsub'):
+            a, b = b, a
+        factor = -1 if is_call(value, 'sub', 'rsub') else 1
+        if isinstance(a, (int, float)) and self._fires(b):
+            return float(a), factor, b  # type: ignore[return-value]
+        if isinstance(b, (int, float)) and self._fires(a):
+            return float(b) * factor, 1, a  # type: ignore[return-value]
+        return None
+
+    def _fires(self, value: Any) -> bool:
+        return isinstance(value, fx.Node) and bool(value.meta.get('population'))
+
+    def _geometric(self, x: fx.Node) -> fx.Node:
+        """The same value in a code of its base; of a square, a delay by itself."""
+        if x.op == 'call_module' and isinstance(module_of(self.network, x), Rebase):
+            if module_of(self.network, x).exponent == 2:
+                source: Any = x.args[0]
+                gate = self.writer.call(f'gates.{x.name}', Delay(), source, source)
+                gate.meta['population'] = True
+                return gate
+            return self._relay(x)
+        return x
+
+    def _power(self, node: fx.Node) -> Any:
+        given = [*node.args, *node.kwargs.values()]
+        exponent = given[1] if len(given) > 1 else 2
+        is_number = isinstance(exponent, (int, float)) and exponent != 0
+        if not is_number or len(given) > 2:
+            return None
+        if exponent == 0.5:
+            return self._fired(node, given[0], Root())
+        if exponent < 0:
+            positive = self._root_or_power(node, given[0], -exponent)
+            return None if positive is None else Fraction(1, positive)
+        return self._power_of(node, given[0], exponent)
+
+    def _root_or_power(self, node: fx.Node, value: Any, exponent: float) -> Any:
+        if exponent == 0.5:
+            return self._fired(node, value, Root())
+        if not self._is_positive(value):
+            return None
+        if exponent == 1:
+            return self._settled(value)
+        return self._power_of(node, value, exponent)
+
+    def _power_of(self, node: fx.Node, value: Any, exponent: float) -> fx.Node | None:
+        is_even = float(exponent).is_integer() and exponent % 2 == 0
+        is_odd = float(exponent).is_integer() and exponent % 2 == 1
+        if not (is_even or is_odd or self._is_positive(value)):
+            return None
         x = self.spikes(value)
-        gate = self.writer.call(f'gates.{node.name}', Rebase(exponent), x)
+        made = Rebase(exponent, keeps_sign=is_odd)
+        gate = self.writer.call(f'gates.{node.name}', made, x)
         gate.meta['population'] = True
-        self.structure.tied.append(set(self._populations(x)))
+        self._tie(x)
         return gate
 
+    def _size(self, node: fx.Node) -> fx.Node:
+        x = self.spikes(node.args[0])
+        gate = self.writer.call(f'gates.{node.name}', Rebase(1), x)
+        gate.meta['population'] = True
+        self._tie(x)
+        return gate
+
+    def _root(self, node: fx.Node) -> fx.Node:
+        return self._fired(node, node.args[0], Root())
+
+    def _inverse_root(self, node: fx.Node) -> Fraction:
+        return Fraction(1, self._fired(node, node.args[0], Root()))
+
+    def _inverse(self, node: fx.Node) -> Fraction | None:
+        value: Any = node.args[0]
+        if not self._is_positive(value):
+            return None
+        return Fraction(1, self._settled(value))
+
+    def _exponential(self, node: fx.Node) -> fx.Node:
+        return self._fired(node, node.args[0], Exponential())
+
+    def _logarithm(self, node: fx.Node) -> fx.Node | None:
+        if not self._is_positive(node.args[0]):
+            return None
+        return self._fired(node, node.args[0], Logarithm())
+
+    def _fired(self, node: fx.Node, value: Any, activation: Activation) -> fx.Node:
+        """A population whose thresholds stand for a function."""
+        part = self.fractions.get(value)
+        made = self._population(node, value, part, activation, 'population')
+        return made
+
+    def _quotient(self, node: fx.Node) -> Fraction | None:
+        if len(node.args) != 2 or node.kwargs:
+            return None
+        x, y = node.args
+        if not self._is_positive(y):
+            return None
+        den = self._settled(y)
+        part = self.fractions.get(x, Fraction(x))  # type: ignore[arg-type]
+        if not _is_whole(part):
+            part = Fraction(self.spikes(x))
+        return Fraction(part.num, den)
+
+    def _is_positive(self, value: Any) -> bool:
+        """Whether a value cannot be negative, nor zero where all goes well."""
+        if isinstance(value, (int, float)):
+            return value > 0
+        if not isinstance(value, fx.Node):
+            return False
+        if value.op == 'call_module':
+            return self._is_positive_module(value)
+        if value in self.fractions:
+            part = self.fractions[value]
+            return part.num == 1 or self._is_positive(part.num)
+        if not self.writer.is_moving(value):
+            seen = value.meta.get('example')
+            if isinstance(seen, (int, float)):
+                return seen > 0
+            return value in self.writer.fixed or not value.all_input_nodes
+        if is_call(value, 'add', 'mul', 'div', 'maximum', 'cat', 'stack'):
+            parts = [a for a in value.args if isinstance(a, (fx.Node, int, float))]
+            return bool(parts) and all(map(self._is_positive, parts))
+        if is_call(value, 'clamp', 'clamp_min'):
+            low = value.kwargs.get('min', (*value.args, None)[1])
+            return isinstance(low, (int, float)) and low >= 0
+        if is_call(value, 'exp', 'sqrt', 'sigmoid', 'softplus', 'abs', 'relu'):
+            return True
+        passes = _move_of(value) or is_call(value, 'sum', 'mean', 'amax', 'values_of')
+        return bool(passes) and self._is_positive(value.args[0])
+
+    def _is_positive_module(self, value: fx.Node) -> bool:
+        module: Any = module_of(self.network, value)
+        if isinstance(module, PhaseNeuron):
+            kinds = (nn.Sigmoid, nn.ReLU, nn.Softplus, Root, Exponential)
+            return module.activation == 'relu' or isinstance(module.activation, kinds)
+        if isinstance(module, (Rebase, Relative)):
+            return not getattr(module, 'keeps_sign', False)
+        if isinstance(module, Delay):
+            return all(map(self._is_positive, value.args))
+        is_sum = isinstance(module, GraphFilter) and module.weight is None
+        return is_sum and self._is_positive(value.args[0])
+
     def _softmax(self, node: fx.Node) -> Fraction | None:
+        if node.target is not pyg_softmax:
+            given = {**dict(zip(('x', 'dim'), node.args, strict=False)), **node.kwargs}
+            source = given.get('input', given.get('x'))
+            dim = given.get('dim')
+            rank = rank_of(source)
+            if not isinstance(dim, int) or rank is None:
+                return None
+            dim = dim - rank if dim >= 0 else dim
+            e = self._ramp(node, source, dim)
+            total = self.writer.write(torch.sum, e, dim, keepdim=True)
+            return Fraction(e, self.writer.write(operator.add, total, _LEAST))
         names = ['src', 'index', 'ptr', 'num_nodes', 'dim']
-        by_index = called(node) is not torch.softmax and node.target is not None
         given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        if not by_index or given.get('ptr') is not None or given.get('dim', 0) != 0:
+        if given.get('ptr') is not None or given.get('dim', 0) != 0:
             return None
         index, num = given.get('index'), given.get('num_nodes')
         e = self._ramp(node, given['src'], None, index, num)
@@ -152,26 +374,77 @@ class Arithmetic:
 
     def _ramp(self, node: fx.Node, score: Any, dim: int | None, *group: Any) -> fx.Node:
         """Coefficients relative to the largest of their group."""
+        source, hidden = self._unmasked(score)
         inner: nn.Module | None = None
-        source = self._settled(score)
+        part = self.fractions.get(source)
         if source.meta.get('made') == 'population' and len(source.users) == 1:
             neuron = module_of(self.network, source)
             if isinstance(neuron, PhaseNeuron) and not source.kwargs:
-                inner, source = _activation_of(neuron), source.args[0]  # type: ignore
-        with self.network.graph.inserting_before(node):
-            raw = add_population(
-                self.structure,
-                f'ramp_{node.name}',
-                (source,),
-                describe(self.network, node),
-                Exponential(inner),
-                'ramp',
-            )
-        self.writer.signals.add(raw)
-        gate = Relative(self.num_steps, dim)
-        e = self.writer.call(f'gates.{node.name}', gate, raw, *group)
+                monotone = commutes_with_maximum(neuron)
+                if monotone:
+                    inner = _activation_of(neuron)
+                    source = source.args[0]  # type: ignore[assignment]
+        raw = self._population(node, source, part, Exponential(inner), 'ramp')
+        if hidden is not None:
+            raw = self.writer.write(silence, raw, hidden)
+            raw.meta['population'] = True
+        e = self.writer.call(
+            f'gates.{node.name}', Relative(self.num_steps, dim), raw, *group
+        )
         e.meta['population'] = True
         return e
+
+    def _unmasked(self, score: Any) -> tuple[fx.Node, Any]:
+        """Scores, and where there are none: instead of numbers without end."""
+        if is_call(score, 'masked_fill') and len(score.args) == 3:
+            x, mask, number = score.args
+            is_low = isinstance(number, (int, float)) and number <= _NEVER
+            if is_low and not self.writer.is_moving(mask):
+                return x, mask
+        if is_call(score, 'add') and len(score.args) == 2:
+            for x, mask in (score.args, score.args[::-1]):
+                fixed = isinstance(mask, fx.Node) and not self.writer.is_moving(mask)
+                if fixed and isinstance(x, fx.Node) and x in self.writer.signals:
+                    hidden = self.writer.write(torch.le, mask, _NEVER)
+                    finite = self.writer.write(torch.masked_fill, mask, hidden, 0.0)
+                    added = self.writer.write(operator.add, x, finite)
+                    if x in self.fractions:
+                        self._visit_written(added)
+                    return added, hidden
+        return score, None
+
+    def _visit_written(self, node: fx.Node) -> None:
+        here = self.writer.here
+        self.writer.here = node
+        made = self._carry(node)
+        if made is None:
+            self._settle(node)
+        elif isinstance(made, Fraction):
+            self.fractions[node] = made
+        self.writer.here = here
+
+    def _contraction(self, node: fx.Node) -> Any:
+        names = {'matmul', 'mm', 'bmm'}
+        op = op_of(node)
+        if op is None or op.name not in names or node.kwargs or len(node.args) != 2:
+            return None
+        x, y = node.args
+        a, b = (self.fractions.get(n, Fraction(n)) for n in (x, y))  # type: ignore
+        if not _is_whole(b):
+            b = Fraction(self.spikes(y))
+        shape = shape_of(self._den(a)) if not _is_whole(a) else (1,)
+        if shape is None or shape[-1] != 1 or rank_of(y) in (None, 1):
+            a = Fraction(self.spikes(x))
+        num = self._met(node, a.num, b.num)
+        return num if _is_whole(a) else Fraction(num, a.den)
+
+    def _met(self, node: fx.Node, a: fx.Node, b: fx.Node) -> fx.Node:
+        if not (self.writer.is_moving(a) and self.writer.is_moving(b)):
+            return self.writer.write(torch.matmul, a, b)
+        pair = self._geometric(self.spikes(a)), self._geometric(self.spikes(b))
+        made = self.writer.call(f'products.{node.name}', DelayedSum(), *pair)
+        self._tie(*pair)
+        return made
 
     # What carries a quotient on.
 
@@ -343,19 +616,29 @@ class Arithmetic:
         return write()
 
     def _relay(self, value: fx.Node) -> fx.Node:
-        part = self.fractions.get(value)
-        what = f'potentials that meet others ({describe(self.network, value)})'
-        args = (value if part is None else self._num(part),)
+        return self._population(value, value, self.fractions.get(value), 'identity')
+
+    def _population(
+        self,
+        node: fx.Node,
+        value: fx.Node,
+        part: Fraction | None,
+        activation: Activation,
+        made: str = 'relay',
+    ) -> fx.Node:
+        what = describe(self.network, node)
+        if made == 'relay':
+            what = f'potentials that meet others ({what})'
+        num = value if part is None else self._num(part)
         den = None if part is None else self._den(part)
+        name = node.name if made == 'population' else f'{made}_{node.name}'
         assert self.writer.here is not None
         with self.network.graph.inserting_before(self.writer.here):
-            node = add_population(
-                self.structure, f'relay_{value.name}', args, what, 'identity', 'relay'
-            )
+            found = add_population(self.structure, name, (num,), what, activation, made)
         if den is not None:
-            node.kwargs = {'divisor': den}
-        self.writer.signals.add(node)
-        return node
+            found.kwargs = {'divisor': den}
+        self.writer.signals.add(found)
+        return found
 
     def _tie(self, *values: fx.Node) -> None:
         """Populations whose spike times are added have one base."""
@@ -395,5 +678,17 @@ def _activation_of(neuron: PhaseNeuron) -> nn.Module | None:
 
 _COMPUTED: dict[str, Callable[[Arithmetic, fx.Node], Any]] = {
     'mul': Arithmetic._product,
+    'div': Arithmetic._quotient,
     'softmax': Arithmetic._softmax,
+    'pow': Arithmetic._power,
+    'square': Arithmetic._power,
+    'abs': Arithmetic._size,
+    'sqrt': Arithmetic._root,
+    'rsqrt': Arithmetic._inverse_root,
+    'reciprocal': Arithmetic._inverse,
+    'exp': Arithmetic._exponential,
+    'log': Arithmetic._logarithm,
+    'matmul': Arithmetic._contraction,
+    'mm': Arithmetic._contraction,
+    'bmm': Arithmetic._contraction,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,16 @@ class Writer:
             node = self.graph.get_attr(path)
         node.meta['example'] = Seen(tuple(value.shape), value.dtype, value.layout)
         return node
+
+    def repeat(self, node: fx.Node, place: Callable[[fx.Node], fx.Node]) -> fx.Node:
+        """Adds a node of another graph."""
+        assert self.here is not None
+        with self.graph.inserting_before(self.here):
+            made = self.graph.node_copy(node, place)
+        operation: Any = node.target
+        if node.op == 'call_method':
+            operation = getattr(Tensor, str(node.target))
+        return self._noted(made, operation)
 
     def copy(self, node: fx.Node, old: fx.Node, new: fx.Node) -> fx.Node:
         """Adds what a node calls once more, with one of its values replaced."""

@@ -225,7 +225,7 @@ add_ops('sinc', Meaning.OPEN, why='wave', count=Count.FREE)
 add_ops('sin cos tan square pow abs/absolute cosh', Meaning.OPEN, why='wave')
 add_ops(
     'exp exp2 expm1 log log2 log10 log1p reciprocal rsqrt logit acos asin acosh atanh '
-    'erfinv lgamma digamma',
+    'erfinv lgamma digamma sqrt',
     Meaning.OPEN,
     why='infinite',
 )

@@ -1,0 +1,180 @@
+"""What operations on several signals are made of, in terms of products, quotients,
+powers and sums: each function has the signature of the one that it stands for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+
+def variance(
+    x: Any,
+    dim: Any = None,
+    unbiased: Any = True,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Any:
+    """``torch.var``."""
+    dims = _dims_of(x, dim)
+    difference = x - x.mean(dims, keepdim=True)
+    square = difference * difference
+    if correction is None:
+        correction = int(unbiased)
+    total = square.sum(dims, keepdim=keepdim)
+    return total / (_number(x, dims) - correction)
+
+
+def deviation(*args: Any, **kwargs: Any) -> Any:
+    """``torch.std``."""
+    return torch.sqrt(variance(*args, **kwargs))
+
+
+def norm(
+    x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Any:
+    """``torch.norm``, of vectors."""
+    if p in ('fro', None, 2):
+        return torch.sqrt((x * x).sum(_dims_of(x, dim), keepdim=keepdim))
+    if p == 1:
+        return torch.abs(x).sum(_dims_of(x, dim), keepdim=keepdim)
+    raise NotImplementedError
+
+
+def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
+    """``F.normalize``."""
+    return x / (norm(x, p, dim, keepdim=True) + eps)
+
+
+def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """``F.cosine_similarity``."""
+    return (normalize(x, dim=dim, eps=eps) * normalize(y, dim=dim, eps=eps)).sum(dim)
+
+
+def layer_norm(
+    x: Any,
+    normalized_shape: Sequence[int],
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Any:
+    """``F.layer_norm``."""
+    dims = tuple(range(-len(tuple(normalized_shape)), 0))
+    difference = x - x.mean(dims, keepdim=True)
+    square = (difference * difference).mean(dims, keepdim=True)
+    out = difference / torch.sqrt(square + eps)
+    out = out if weight is None else out * weight
+    return out if bias is None else out + bias
+
+
+def rms_norm(
+    x: Any, normalized_shape: Sequence[int], weight: Any = None, eps: Any = None
+) -> Any:
+    """``F.rms_norm``."""
+    dims = tuple(range(-len(tuple(normalized_shape)), 0))
+    eps = torch.finfo(_dtype_of(x)).eps if eps is None else eps
+    out = x / torch.sqrt((x * x).mean(dims, keepdim=True) + eps)
+    return out if weight is None else out * weight
+
+
+def gated(x: Any, dim: int = -1) -> Any:
+    """``F.glu``."""
+    value, gate = x.chunk(2, dim)
+    return value * torch.sigmoid(gate)
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """``F.scaled_dot_product_attention``."""
+    if enable_gqa:
+        raise NotImplementedError
+    scale = 1 / math.sqrt(_shape_of(query)[-1]) if scale is None else scale
+    scores = (query @ key.transpose(-2, -1)) * scale
+    if is_causal:
+        rows = torch.arange(query.size(-2), device=query.device)
+        columns = torch.arange(key.size(-2), device=query.device)
+        scores = scores.masked_fill(columns > rows.unsqueeze(-1), -math.inf)
+    if attn_mask is not None:
+        if _dtype_of(attn_mask) == torch.bool:
+            scores = scores.masked_fill(torch.logical_not(attn_mask), -math.inf)
+        else:
+            scores = scores + attn_mask
+    return torch.softmax(scores, -1) @ value
+
+
+def product(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """``torch.prod`` along a dimension of known size."""
+    if not isinstance(dim, int):
+        raise NotImplementedError
+    parts = [x.select(dim, i) for i in range(_shape_of(x)[dim])]
+    out = parts[0]
+    for part in parts[1:]:
+        out = out * part
+    return out.unsqueeze(dim) if keepdim else out
+
+
+def softmin(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
+    """``F.softmin``."""
+    return torch.softmax(-x, dim)
+
+
+def log_sum_exp(x: Any, dim: Any, keepdim: bool = False) -> Any:
+    """``torch.logsumexp``."""
+    return torch.log(torch.exp(x).sum(dim, keepdim=keepdim))
+
+
+def log_softmax(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
+    """``torch.log_softmax``."""
+    return x - log_sum_exp(x, dim, keepdim=True)
+
+
+def _shape_of(x: Any) -> tuple[int, ...]:
+    seen = x.node.meta.get('example')
+    if seen is None or not hasattr(seen, 'shape'):
+        raise NotImplementedError
+    return tuple(seen.shape)
+
+
+def _dtype_of(x: Any) -> Any:
+    return getattr(x.node.meta.get('example'), 'dtype', torch.float32)
+
+
+def _dims_of(x: Any, dim: Any) -> Any:
+    rank = len(_shape_of(x))
+    if dim is None:
+        return tuple(range(rank))
+    return tuple(dim) if isinstance(dim, (list, tuple)) else (dim,)
+
+
+def _number(x: Any, dims: Sequence[int]) -> Any:
+    return math.prod(x.size(d) for d in dims)
+
+
+#: By the first name of the operation.
+SPELLED_OUT: dict[str, Callable[..., Any]] = {
+    'var': variance,
+    'std': deviation,
+    'norm': norm,
+    'normalize': normalize,
+    'cosine_similarity': cosine_similarity,
+    'layer_norm': layer_norm,
+    'rms_norm': rms_norm,
+    'glu': gated,
+    'scaled_dot_product_attention': attention,
+    'prod': product,
+    'softmin': softmin,
+    'logsumexp': log_sum_exp,
+    'log_softmax': log_softmax,
+}
