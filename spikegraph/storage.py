@@ -123,9 +123,7 @@ def to_bytes(snn: SpikingModel) -> bytes:
 
 
 def load(
-    path: str | PathLike[str],
-    model: nn.Module | None = None,
-    known: Sequence[Any] = (),
+    path: str | PathLike[str], model: nn.Module | None = None, known: Sequence[Any] = ()
 ) -> SpikingModel:
     r"""Loads what :func:`save` wrote: all of it, so that neither the model nor its class
     are needed. A file runs no code, and builds only types, and calls only functions, of

@@ -27,10 +27,7 @@ _MOST_KEPT = 4  # Companions of a graph, such as the edge weights of layers.
 
 
 def prepared(
-    graph: Any,
-    companion: Tensor | None,
-    options: Hashable,
-    build: Callable[[], Any],
+    graph: Any, companion: Tensor | None, options: Hashable, build: Callable[[], Any]
 ) -> Any:
     """Returns what ``build`` makes of a graph, kept for as long as the graph
     lives and made anew when the graph or its companion change, however that is
@@ -178,11 +175,7 @@ def _check_edge_weight(weight: Tensor, edge_index: Tensor) -> None:
 
 
 def _check_sparse(
-    adj: Any,
-    edge_weight: Tensor | None,
-    flow: str,
-    num_sources: int,
-    num_targets: int,
+    adj: Any, edge_weight: Tensor | None, flow: str, num_sources: int, num_targets: int
 ) -> None:
     shape = shape_of(adj, 'edge_index')
     if shape != (num_targets, num_sources):

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import add_remaining_self_loops, scatter
-from torch_geometric.utils import (
-    add_self_loops as add_self_loops_to,
-)
+from torch_geometric.utils import add_self_loops as add_self_loops_to
 
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.forms import entries_of, is_foreign, is_sparse, plain, shape_of
@@ -254,11 +252,7 @@ def matrix_adjacency(matrix: Any, num_sources: int, dtype: torch.dtype) -> Adjac
 
 
 def member_adjacency(
-    index: Tensor,
-    num_groups: int,
-    dtype: torch.dtype,
-    *,
-    mean: bool = False,
+    index: Tensor, num_groups: int, dtype: torch.dtype, *, mean: bool = False
 ) -> Adjacency:
     r"""Prepares the sum or the mean over the members of each group, such as
     the nodes of a graph in a batch, or the edges that end in a node.

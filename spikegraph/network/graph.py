@@ -39,11 +39,7 @@ class Ref:
 
 
 #: What a node is by how it is computed, if it calls nothing.
-ROLES = {
-    'placeholder': Role.INPUT,
-    'get_attr': Role.CONSTANT,
-    'output': Role.OUTPUT,
-}
+ROLES = {'placeholder': Role.INPUT, 'get_attr': Role.CONSTANT, 'output': Role.OUTPUT}
 _OPS = (*ROLES, 'call_module', 'call_function', 'call_method')
 
 

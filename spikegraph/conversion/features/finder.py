@@ -15,17 +15,10 @@ from spikegraph.conversion.features.sources import makes_current, values_weighte
 from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.kinds import Norm, rounds, tracks_statistics
 from spikegraph.conversion.operations.probing import is_affine_function
-from spikegraph.conversion.operations.rules import (
-    reads_shape,
-    rule_at,
-    rule_for,
-)
+from spikegraph.conversion.operations.rules import reads_shape, rule_at, rule_for
 from spikegraph.conversion.passes.products import factors_of, shape_of
 from spikegraph.network.graph import Seen
-from spikegraph.network.naming import (
-    describe,
-    module_of,
-)
+from spikegraph.network.naming import describe, module_of
 from spikegraph.network.ops import BILINEAR, Meaning, means
 from spikegraph.nn import SpikeGate, SpikingLayer, SpikingTwin
 

@@ -9,11 +9,7 @@ from torch import fx
 from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.rules import reads_shape, rule_for
 from spikegraph.network.graph import Seen
-from spikegraph.network.naming import (
-    describe,
-    is_input,
-    module_of,
-)
+from spikegraph.network.naming import describe, is_input, module_of
 from spikegraph.network.ops import BILINEAR, means
 from spikegraph.nn import PhaseNeuron, SpikeGate
 

@@ -14,12 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.calls.call import (
-    CallSpec,
-    no_features,
-    parameters_of,
-    split_arguments,
-)
+from spikegraph.calls.call import CallSpec, no_features, parameters_of, split_arguments
 from spikegraph.calls.errors import ExampleError, UserError, ValueAsked
 from spikegraph.calls.outputs import FORM, take_apart
 from spikegraph.calls.swapping import Swaps
@@ -33,10 +28,7 @@ from spikegraph.conversion.tracing.questions import Questions
 from spikegraph.conversion.tracing.recorder import Recorder
 from spikegraph.conversion.tracing.recording import Recording
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
-from spikegraph.conversion.tracing.symbolic import (
-    traceable_functions,
-    wrap_functions,
-)
+from spikegraph.conversion.tracing.symbolic import traceable_functions, wrap_functions
 from spikegraph.network.naming import module_of
 from spikegraph.nn import SpikingTwin
 

@@ -30,9 +30,7 @@ class SpikingAPPNP(SpikingTwin):
         keep = 1 - conv.alpha
         powers = [conv.alpha * keep**k for k in range(conv.K)]
         shift = GCNShift(
-            add_self_loops=conv.add_self_loops,
-            normalize=conv.normalize,
-            flow=conv.flow,
+            add_self_loops=conv.add_self_loops, normalize=conv.normalize, flow=conv.flow
         )
         self.filter = GraphFilter(shift, [[*powers, keep**conv.K]], cached=conv.cached)
 

@@ -5,13 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.nn import GINEConv
 
-from spikegraph.nn.conv.twin import (
-    SpikingTwin,
-    check_sum,
-    ends,
-    num_targets,
-    pair,
-)
+from spikegraph.nn.conv.twin import SpikingTwin, check_sum, ends, num_targets, pair
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows

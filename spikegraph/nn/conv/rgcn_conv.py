@@ -9,13 +9,7 @@ from torch_geometric.nn import FastRGCNConv, RGCNConv
 
 from spikegraph.kernels import Adjacency, neighbor_adjacency
 from spikegraph.kernels.graph import prepared
-from spikegraph.nn.conv.twin import (
-    SpikingTwin,
-    check_sum,
-    dense,
-    num_targets,
-    pair,
-)
+from spikegraph.nn.conv.twin import SpikingTwin, check_sum, dense, num_targets, pair
 from spikegraph.nn.filter import GraphFilter
 
 

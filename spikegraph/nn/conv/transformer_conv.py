@@ -12,13 +12,7 @@ from spikegraph.nn.conv.attention import (
     AttentionTwin,
     merge_heads,
 )
-from spikegraph.nn.conv.twin import (
-    check_no_weights,
-    check_sum,
-    dense,
-    ends,
-    pair,
-)
+from spikegraph.nn.conv.twin import check_no_weights, check_sum, dense, ends, pair
 
 
 class SpikingTransformerConv(AttentionTwin):

@@ -86,32 +86,20 @@ def _block_by_type(*arguments: Any) -> Any:
 
 @chosen_by_type(_block_by_type)
 def encode_block(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    limits: Limits,
+    value: np.ndarray, out: np.ndarray, table: np.ndarray, scale: Any, limits: Limits
 ) -> None:
     """Fires values by thresholds ``[K]`` times one scale or one for each value."""
     raise NotImplementedError
 
 
 def _search(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    limits: Limits,
+    value: np.ndarray, out: np.ndarray, table: np.ndarray, scale: Any, limits: Limits
 ) -> None:
     search(value, out, table, scale, limits.num_steps, limits.signed)
 
 
 def _compare(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: float,
-    limits: Limits,
+    value: np.ndarray, out: np.ndarray, table: np.ndarray, scale: float, limits: Limits
 ) -> None:
     num_steps, signed = limits.num_steps, limits.signed
     out[:] = num_steps
