@@ -153,8 +153,7 @@ def arguments(
         node (Node): The node.
         env (Mapping[Node, Any]): The values of those that it reads.
     """
-    found: Any = map_nodes((node.args, node.kwargs), env.__getitem__)
-    return found
+    return map_nodes((node.args, node.kwargs), env.__getitem__)
 
 
 def called(node: Any) -> Any:

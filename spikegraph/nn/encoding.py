@@ -53,8 +53,7 @@ class Encoding:
 
     def spikes(self) -> Spikes:
         """The spikes."""
-        spikes: Spikes = self.neuron(self.value)
-        return spikes
+        return self.neuron(self.value)
 
     def __getitem__(self, rows: slice) -> Encoding:
         """Some of the rows."""

@@ -183,8 +183,7 @@ class _Messages(Messages):
             return None
         if weights.prepared is None or weights.prepared[0] is not self.scale:
             weights.prepared = self.scale, self._make_panels(weights)
-        panels: Panels | None = weights.prepared[1]
-        return panels
+        return weights.prepared[1]
 
     def _make_panels(self, weights: Weights) -> Panels | None:
         weight, bias = weights.weight, weights.bias
