@@ -55,47 +55,11 @@ class Interpreter:
     def input(self, node: Node) -> Any:
         return self.inputs[node.target]
 
-    def output(self, node: Node) -> Any:
+    def _as_it_stands(self, node: Node) -> Any:
         return self.call(node)
 
-    def constant(self, node: Node) -> Any:
-        return self.call(node)
-
-    def population(self, node: Node) -> Any:
-        return self.call(node)
-
-    def gate(self, node: Node) -> Any:
-        return self.call(node)
-
-    def layer(self, node: Node) -> Any:
-        return self.call(node)
-
-    def move(self, node: Node) -> Any:
-        return self.call(node)
-
-    def decode(self, node: Node) -> Any:
-        return self.call(node)
-
-    def affine(self, node: Node) -> Any:
-        return self.call(node)
-
-    def current(self, node: Node) -> Any:
-        return self.call(node)
-
-    def analog(self, node: Node) -> Any:
-        return self.call(node)
-
-    def size(self, node: Node) -> Any:
-        return self.call(node)
-
-    def read_out(self, node: Node) -> Any:
-        return self.call(node)
-
-    def structure(self, node: Node) -> Any:
-        return self.call(node)
-
-    def check(self, node: Node) -> Any:
-        return self.call(node)
+    output = constant = population = gate = layer = move = decode = _as_it_stands
+    affine = current = analog = size = read_out = structure = check = _as_it_stands
 
 
 class AnalogReading(Interpreter):

@@ -232,3 +232,30 @@ add_ops(
     Meaning.OPEN,
     why='random',
 )
+
+# Layers without a spiking counterpart, those of PyG by their names alone.
+for why, layers in {
+    'gates': 'CGConv FiLMConv ResGatedGraphConv EGConv',
+    'attention': (
+        'GravNetConv RGATConv DNAConv FeaStConv PointTransformerConv SuperGATConv '
+        'FAConv HGTConv HEATConv HANConv GPSConv nn.MultiheadAttention'
+    ),
+    'recurrent': 'GatedGraphConv nn.LSTM nn.GRU',
+    'neighbours': 'DynamicEdgeConv XConv',
+    'edge weights': 'NNConv GMMConv PDNConv SplineConv',
+    'labels': 'WLConv',
+    'statistics': (
+        'PairNorm MessageNorm DiffGroupNorm GraphNorm HeteroLayerNorm '
+        'F.layer_norm/nn.LayerNorm/pyg.LayerNorm F.group_norm/nn.GroupNorm '
+        'F.local_response_norm/nn.LocalResponseNorm'
+    ),
+    'aggregation': (
+        'SoftmaxAggregation PowerMeanAggregation VarAggregation StdAggregation '
+        'MedianAggregation QuantileAggregation SortAggregation LSTMAggregation '
+        'GRUAggregation Set2Set AttentionalAggregation SetTransformerAggregation '
+        'EquilibriumAggregation DeepSetsAggregation MLPAggregation '
+        'GraphMultisetTransformer LCMAggregation PatchTransformerAggregation'
+    ),
+}.items():
+    names = ' '.join(n if '.' in n else f'pyg.{n}' for n in layers.split())
+    add_ops(names, Meaning.REFUSED, why=why)
