@@ -28,7 +28,6 @@ class SpikingDirGNNConv(SpikingTwin):
     ann_type = DirGNNConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.alpha = conv.alpha
         self.conv_in, self.conv_out = conv.conv_in, conv.conv_out
         self.lin = None
@@ -36,7 +35,6 @@ class SpikingDirGNNConv(SpikingTwin):
             self.lin = dense(conv.lin.weight, conv.lin.bias)
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         x = values_of(x)
         x_in = self.conv_in(x, edge_index)
         x_out = self.conv_out(x, reversed_edges(edge_index))

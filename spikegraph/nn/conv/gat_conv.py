@@ -40,7 +40,6 @@ class SpikingGATConv(AttentionTwin):
     ann_type = GATConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         shared = conv.lin is not None
         source = conv.lin if shared else conv.lin_src
         self.take(conv, source, None if shared else conv.lin_dst)
@@ -72,7 +71,6 @@ class SpikingGATConv(AttentionTwin):
         size: Any = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         check_no_weights(return_attention_weights)
         source, target = pair(x)
         values, other = self.lin_src(source), None

@@ -30,7 +30,6 @@ class SpikingGCN2Conv(SpikingTwin):
     ann_type = GCN2Conv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = GCNShift(
             add_self_loops=conv.add_self_loops, normalize=conv.normalize, flow=conv.flow
@@ -45,5 +44,4 @@ class SpikingGCN2Conv(SpikingTwin):
     def forward(
         self, x: Any, x_0: Any, edge_index: Tensor, edge_weight: Tensor | None = None
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return self.hop(x, edge_index, edge_weight) + self.initial(x_0)

@@ -31,7 +31,6 @@ class SpikingGINEConv(SpikingTwin):
     ann_type = GINEConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv, 'mean')
         self.eps = conv.eps.item()
         self.nn, self.lin, self.flow = conv.nn, conv.lin, conv.flow
@@ -44,7 +43,6 @@ class SpikingGINEConv(SpikingTwin):
         edge_attr: Tensor | None = None,
         size: Any = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         if edge_attr is None:
             raise ValueError("Expected 'edge_attr' to hold edge features (got None)")
         source, target = pair(x)

@@ -37,7 +37,6 @@ class SpikingSAGEConv(SpikingTwin):
     lin_l: nn.Module
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.normalize = conv.normalize
         self.project = None
         if conv.project:
@@ -58,7 +57,6 @@ class SpikingSAGEConv(SpikingTwin):
         self.lin_r = dense(conv.lin_r.weight) if conv.root_weight else None
 
     def forward(self, x: Any, edge_index: Tensor, size: Any = None) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         num = num_targets(x, size)
         if self.project is not None:

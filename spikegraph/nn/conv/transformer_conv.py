@@ -36,7 +36,6 @@ class SpikingTransformerConv(AttentionTwin):
     value: nn.Module
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         if conv.lin_beta is not None:
             raise NotImplementedError(
@@ -60,7 +59,6 @@ class SpikingTransformerConv(AttentionTwin):
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         check_no_weights(return_attention_weights)
         source, target = pair(x)
         num = target.size(0)
