@@ -81,7 +81,11 @@ def edges_of(
         target, source, weight, _ = entries_of(edge_index, 'edge_index')
         return source, target, weight
     edge_index = plain(edge_index)
-    _check_shape(edge_index)
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(
+            "Expected 'edge_index' to have shape [2, num_edges] "
+            f'(got {list(edge_index.shape)})'
+        )
     if edge_weight is not None:
         _check_edge_weight(edge_weight, edge_index)
     source, target = edge_index if flow == 'source_to_target' else edge_index.flip(0)
@@ -125,14 +129,6 @@ def weights_of(edge_index: Any, edge_weight: Tensor | None) -> Tensor:
         return torch.ones_like(edge_index[0])
     row, _, value, _ = entries_of(edge_index, 'edge_index')
     return torch.ones_like(row) if value is None else value
-
-
-def _check_shape(edge_index: Tensor) -> None:
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(
-            "Expected 'edge_index' to have shape [2, num_edges] "
-            f'(got {list(edge_index.shape)})'
-        )
 
 
 def check_index(

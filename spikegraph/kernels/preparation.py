@@ -65,7 +65,13 @@ def gcn_adjacency(
         )
         merges = is_sparse(edge_index) and not is_foreign(edge_index)
         if weight is None and not improved and not merges:
-            return _unweighted(source, target, num_nodes, dtype, adds_loops, normalize)
+            rowptr, col, _ = sort_edges(  # Which counts the edges.
+                *(source, target, num_nodes, num_nodes),
+                loops=adds_loops,
+                with_order=False,
+            )
+            factor = _gcn_factor(rowptr.diff().to(dtype)) if normalize else None
+            return Adjacency(rowptr, col, None, factor, factor, num_nodes)._trusted()
         if adds_loops and is_sparse(edge_index):
             source, target, weight = _with_diagonal(
                 source, target, weight, num_nodes, dtype, fill_value, not merges
@@ -115,22 +121,6 @@ def _with_diagonal(
     full = torch.sparse_coo_tensor(index, values, (num_nodes, num_nodes)).coalesce()
     (target, source), weight = full.indices(), full.values()
     return source, target, None if bool((weight == 1).all()) else weight
-
-
-def _unweighted(
-    source: Tensor,
-    target: Tensor,
-    num_nodes: int,
-    dtype: torch.dtype,
-    loops: bool,
-    normalize: bool,
-) -> Adjacency:
-    """The graph of a GCN whose edges all weigh 1, and are counted when sorted."""
-    rowptr, col, _ = sort_edges(
-        source, target, num_nodes, num_nodes, loops=loops, with_order=False
-    )
-    factor = _gcn_factor(rowptr.diff().to(dtype)) if normalize else None
-    return Adjacency(rowptr, col, None, factor, factor, num_nodes)._trusted()
 
 
 def _gcn_factor(degree: Tensor) -> Tensor:

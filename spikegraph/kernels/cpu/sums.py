@@ -34,9 +34,8 @@ from spikegraph.kernels.memory import (
     needs_gradient,
     padded_table,
 )
-from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.messages import Messages, Weights
 from spikegraph.kernels.threads import share, share_rows
-from spikegraph.kernels.weights import Weights
 
 _LINE = 64  # Bytes of a line of the cache.
 _CACHE = 1 << 22  # Bytes that a processor holds close to its cores.

@@ -22,9 +22,8 @@ from spikegraph.kernels.memory import (
     padded_table,
     runs_of,
 )
-from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.messages import Messages, Weights
 from spikegraph.kernels.triton import kernels
-from spikegraph.kernels.weights import Weights
 
 
 def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
