@@ -84,7 +84,7 @@ class _Tracer(Recorder):
         return is_leaf(m) and (m in self.whole or not can_trace(m))
 
     def path_of_module(self, mod: nn.Module) -> str:
-        return self.layers.path_of(mod)
+        return self.layers.paths[id(mod)]
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None

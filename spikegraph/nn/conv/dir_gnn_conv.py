@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.nn import DirGNNConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, dense
+from spikegraph.nn.conv.twin import SpikingTwin, dense_of
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import reversed_edges
 
@@ -30,9 +30,7 @@ class SpikingDirGNNConv(SpikingTwin):
     def build(self, conv: Any) -> None:
         self.alpha = conv.alpha
         self.conv_in, self.conv_out = conv.conv_in, conv.conv_out
-        self.lin = None
-        if conv.lin is not None:
-            self.lin = dense(conv.lin.weight, conv.lin.bias)
+        self.lin = dense_of(conv.lin)
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
         x = values_of(x)

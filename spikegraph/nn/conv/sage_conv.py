@@ -9,6 +9,7 @@ from torch_geometric.nn import SAGEConv
 from spikegraph.nn.conv.twin import (
     SpikingTwin,
     dense,
+    dense_of,
     ends,
     neighbors,
     num_targets,
@@ -38,9 +39,7 @@ class SpikingSAGEConv(SpikingTwin):
 
     def build(self, conv: Any) -> None:
         self.normalize = conv.normalize
-        self.project = None
-        if conv.project:
-            self.project = dense(conv.lin.weight, conv.lin.bias)
+        self.project = dense_of(conv.lin if conv.project else None)
         self.max, self.aggr, self.flow = None, None, conv.flow
         if conv.aggr in ('max', 'min'):
             self.max = EarliestNeighbor(

@@ -142,6 +142,11 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> SpikingLinear:
     return layer
 
 
+def dense_of(lin: Any) -> SpikingLinear | None:
+    """A fully connected layer with the parameters of another one, if there is any."""
+    return None if lin is None else dense(lin.weight, lin.bias)
+
+
 def ends(edge_index: Any, flow: str = 'source_to_target') -> tuple[Any, Any]:
     """The source and the destination of each edge."""
     both: Any = edge_ends(edge_index, flow)

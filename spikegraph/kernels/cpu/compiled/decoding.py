@@ -1,7 +1,5 @@
 """Decoding a range of a dense block of memory, as neurons have fired it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled

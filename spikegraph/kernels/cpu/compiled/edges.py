@@ -2,8 +2,6 @@
 that start where they end are left out if every node is to have one, its last.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled

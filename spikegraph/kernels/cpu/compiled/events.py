@@ -1,7 +1,5 @@
 """Transforms that only look at the weights of neurons that fire."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled, part

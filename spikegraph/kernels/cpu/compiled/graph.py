@@ -1,7 +1,5 @@
 """Sums and maxima over a range of rows of a graph."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled, part

@@ -17,7 +17,15 @@ from spikegraph.kernels.cpu.compiled.compilation import (
     part,
 )
 from spikegraph.kernels.cpu.compiled.graph import aggregate, encode_rows
-from spikegraph.kernels.cpu.compiled.vectors import LANES, access, load, spread, store
+from spikegraph.kernels.cpu.compiled.vectors import (
+    LANES,
+    access,
+    function,
+    load,
+    name_of,
+    spread,
+    store,
+)
 
 # Rows and vectors of columns whose products are held in registers.
 TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
@@ -58,11 +66,7 @@ def _multiply_tile(
             offset = builder.mul(depth, integer(r))
             rows.append(builder.gep(data(0), [builder.add(row, offset)]))
         weights = builder.gep(data(3), [first])
-        add = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f'llvm.fmuladd.v{LANES}f{real.bitwidth}',
-        )
+        add = function(builder, f'fmuladd.{name_of(vector)}', vector, [vector] * 3)
         with cgutils.for_range(builder, depth) as loop:
             at = builder.mul(loop.index, integer(num_vectors * LANES))
             start = builder.gep(weights, [at])
