@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -65,24 +65,7 @@ class Interpreter:
 class AnalogReading(Interpreter):
     """Reads a network as the ANN that it was made from: activations instead of
     populations, maxima instead of gates, and no coding.
-
-    Args:
-        network (Network): What is read.
-        observe (Callable, optional): Is called with every node and its value.
-            (default: :obj:`None`)
     """
-
-    def __init__(
-        self, network: Network, observe: Callable[[Node, Any], Any] | None = None
-    ) -> None:
-        super().__init__(network)
-        self.observe = observe
-
-    def evaluate(self, node: Node) -> Any:
-        value = super().evaluate(node)
-        if self.observe is not None:
-            self.observe(node, value)
-        return value
 
     def population(self, node: Node) -> Any:
         neuron = self.network.operation(node)
