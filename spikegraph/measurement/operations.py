@@ -82,7 +82,7 @@ class OperationCounter(TorchDispatchMode):
         if kind == 'constant' and count in MOVES and marks[0].arrivals is not None:
             mark = Mark(kind, self.arrivals.moved(func, name, args, kwargs, changes))
         if kind == 'signal':
-            mark = self._count(func, name, args, kwargs, out, marks, changes)
+            mark = self._count(func, name, args, kwargs, out, changes)
         spikes: Any = mark.arrivals
         several = isinstance(out, (tuple, list))
         for i, value in enumerate(pytree.tree_leaves(out)):
@@ -106,14 +106,7 @@ class OperationCounter(TorchDispatchMode):
     # What is done, and what comes out.
 
     def _count(
-        self,
-        func: Any,
-        name: str,
-        args: Any,
-        kwargs: Any,
-        out: Any,
-        marks: list[Mark],
-        changes: bool,
+        self, func: Any, name: str, args: Any, kwargs: Any, out: Any, changes: bool
     ) -> Mark:
         counts, mark, count = self.counts(name), Mark('signal'), count_of(name)
         if count is Count.PRODUCT:
@@ -136,7 +129,7 @@ class OperationCounter(TorchDispatchMode):
         elif count in (Count.SCALING, Count.NEGATION):
             return self._count_scaling(counts, name, args, out)
         elif count is Count.SUM:
-            return self._count_sum(counts, args, kwargs, out)
+            return self._count_sum(counts, args, out)
         elif count is Count.NORM:
             counts.ann_multiplications += args[0].numel()
             counts.scalings += args[0].numel()
@@ -360,7 +353,7 @@ class OperationCounter(TorchDispatchMode):
         x = args[0 if marks[0].kind == 'signal' else 1]
         return 0 < x.numel() < out.numel()
 
-    def _count_sum(self, counts: Counts, args: Any, kwargs: Any, out: Any) -> Mark:
+    def _count_sum(self, counts: Counts, args: Any, out: Any) -> Mark:
         marks = [
             self.marks[v] if isinstance(v, Tensor) else Mark('constant')
             for v in args[:2]

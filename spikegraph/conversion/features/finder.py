@@ -163,7 +163,7 @@ class _Finder:
         """Whether a value of inputs alone is sent as spikes."""
         if node not in self.inputs and node not in self.early:
             return False
-        leaves = any(self.reads_value(u, node) for u in node.users)
+        leaves = any(self.reads_value(u) for u in node.users)
         return leaves and self.is_number(node) and self.is_feature(node)
 
     def split(self) -> None:
@@ -246,7 +246,7 @@ class _Finder:
 
     # What is done with a value.
 
-    def reads_value(self, user: fx.Node, node: fx.Node) -> bool:
+    def reads_value(self, user: fx.Node) -> bool:
         """Whether an operation is of the network, and reads more than a shape."""
         return user not in self.early and not reads_shape(user)
 
