@@ -210,6 +210,7 @@ def _report(
 ) -> ConversionReport:
     network = structure.network
     error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
+    encoding = {str(node.target) for node in network.nodes if node.record.encodes}
     populations = []
     for name, stats in calibration.populations.items():
         neuron = network.get_submodule(name)
@@ -218,6 +219,7 @@ def _report(
             PopulationReport(
                 name=name.split('.', 1)[1],
                 replaced=stats.stands_for,
+                encodes=name in encoding,
                 num_steps=neuron.code.num_steps,
                 base=neuron.code.base,
                 scale=(float(neuron.scale.min()), float(neuron.scale.max())),
