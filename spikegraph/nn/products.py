@@ -225,7 +225,9 @@ class Relative(SpikeGate):
             return x.spike_time.amin(self.dim, keepdim=True)
         index, num_groups = groups_of(x, index, num_groups)
         rows = MemberShift()(x, index, num_groups)
-        found = earliest(rows, x.spike_time.flatten(1), x.code.num_steps)
+        found = earliest(
+            rows, x.spike_time.reshape(len(x.spike_time), -1), x.code.num_steps
+        )
         return found[index].view(x.shape)
 
     def analog(

@@ -176,6 +176,16 @@ LEAF_FUNCTIONS = (
     with_self_loops,
     pair_features,
 )
+#: Those of several parts.
+PARTS = ('chunk', 'split', 'unbind', 'tensor_split')
+#: Methods of tensors that only move values, repeat them or leave some out.
+MOVES = (
+    *('view', 'reshape', 'flatten', 'unflatten', 'squeeze', 'unsqueeze', 'transpose'),
+    *('permute', 't', 'movedim', 'swapaxes', 'expand', 'expand_as', 'view_as', 'clone'),
+    *('getitem', 'select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat'),
+    *('repeat_interleave', 'flip', 'roll', 'reshape_as'),
+    *PARTS,
+)
 # These take spikes as they are.
 SPIKE_MOVES = (move_spikes, shaped_like, silence, never_silent)
 # These read shapes, not values.

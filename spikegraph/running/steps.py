@@ -227,8 +227,9 @@ class _Run(Interpreter):
 
     def _spikes_at(self, node: Node) -> Spikes:
         """The spikes of a population, or those rows of it that were moved."""
-        if node in self.spiking:
-            return self.spiking[node]
+        found = self.spiking.get(node)
+        if isinstance(found, Spikes):
+            return found
         env = {
             n: self._spikes_at(n) if self.feeds[n] else self.static[n]
             for n in node.all_input_nodes

@@ -18,6 +18,7 @@ from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 
 _MARGIN = 0.25  # Of the range of scores, above and below those of the calibration data.
+_RANGE = 30.0  # What coefficients are told apart from, if nothing else decides.
 _MOST = 69.0  # The logarithm of the largest ratio of levels.
 
 
@@ -62,6 +63,8 @@ def _merged(ties: list[set[str]]) -> list[set[str]]:
 def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
     if config.base != 'auto':
         return float(config.base)
+    if not rows:  # Coefficients alone.
+        return _RANGE ** (1 / max(1, config.num_steps - 1))
     best = (math.inf, BASES[0])
     for base in BASES[::-1]:
         if base ** (2 * config.num_steps) > math.exp(_MOST):

@@ -1,0 +1,76 @@
+"""Which values are positive, so that others can be relative to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from spikegraph.conversion.passes.relays import Relays, is_firing, move_of
+from spikegraph.network.interpreter import run_node
+from spikegraph.network.naming import module_of
+from spikegraph.network.ops import is_call
+from spikegraph.nn import GraphFilter, PhaseNeuron
+from spikegraph.nn.activation import Exponential, Ramp, Root
+from spikegraph.nn.products import Delay, Rebase, Relative
+from spikegraph.nn.routing import never_silent
+
+_KINDS = (nn.Sigmoid, nn.ReLU, nn.ReLU6, nn.Softplus, Root, Exponential, Ramp)
+_ALWAYS = ('exp', 'sqrt', 'sigmoid', 'softplus', 'abs', 'relu', 'square')
+_BOTH = ('add', 'mul', 'div', 'maximum', 'cat', 'stack')
+_PASSING = ('sum', 'mean', 'amax', 'values_of')
+
+
+def is_positive(relays: Relays, value: Any) -> bool:
+    """Whether a value cannot be negative, whatever the input."""
+    if isinstance(value, (int, float)):
+        return value > 0
+    if not isinstance(value, fx.Node):
+        return False
+    if value in relays.fractions:
+        num = relays.fractions[value].num
+        return is_positive(relays, num)  # What divides is.
+    if value.op == 'call_module':
+        return _is_module(relays, value)
+    if value.op == 'get_attr':
+        return bool((run_node(relays.network, value, {}) >= 0).all())
+    if not relays.writer.is_moving(value):
+        seen = value.meta.get('example')
+        return isinstance(seen, (int, float)) and seen > 0  # Such as a size.
+    if is_call(value, *_BOTH):
+        first: Any = value.args[0]
+        parts = first if isinstance(first, (list, tuple)) else value.args
+        return all(is_positive(relays, part) for part in parts)
+    if is_call(value, 'clamp', 'clamp_min'):
+        low = value.kwargs.get('min', (*value.args, None)[1])
+        return isinstance(low, (int, float)) and low >= 0
+    if is_call(value, *_ALWAYS):
+        return True
+    passes = is_firing(value) or move_of(value) or is_call(value, *_PASSING)
+    return bool(passes) and is_positive(relays, value.args[0])
+
+
+def _is_module(relays: Relays, value: fx.Node) -> bool:
+    module: Any = module_of(relays.network, value)
+    if isinstance(module, PhaseNeuron):
+        return module.activation == 'relu' or isinstance(module.activation, _KINDS)
+    if isinstance(module, (Rebase, Relative)):
+        return not getattr(module, 'keeps_sign', False)
+    is_sum = isinstance(module, GraphFilter) and module.weight is None
+    if isinstance(module, Delay):
+        return all(is_positive(relays, each) for each in value.args)
+    return is_sum and is_positive(relays, value.args[0])
+
+
+def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
+    """What others are divided by: its neurons fire at the last step in any case."""
+    if is_call(den, 'add') and not den.kwargs:
+        parts: Any = den.args
+        for each in parts:
+            if is_firing(each):
+                return relays.writer.copy(den, each, never_zero(relays, each))
+    if not is_firing(den) or not is_positive(relays, den):
+        return den
+    made = relays.writer.write(never_silent, den)
+    made.meta['population'] = True
+    return made
