@@ -228,6 +228,16 @@ class Relative(SpikeGate):
         found = earliest(rows, x.spike_time.flatten(1), x.code.num_steps)
         return found[index].view(x.shape)
 
+    def num_compared(
+        self, x: Spikes, index: Tensor | None = None, num_groups: Any = None
+    ) -> int:
+        """One comparison less than there are members, in each group."""
+        num_values = x.shape.numel()
+        if self.dim is not None:
+            return num_values - num_values // max(1, x.shape[self.dim])
+        index, _ = groups_of(x, index, num_groups)
+        return (x.shape[0] - index.unique().numel()) * x.shape[1:].numel()
+
     def analog(
         self, x: Tensor, index: Tensor | None = None, num_groups: Any = None
     ) -> Tensor:
@@ -329,6 +339,15 @@ class DelayedSum(nn.Module):
         if isinstance(x, Spikes) and isinstance(other, Spikes):
             product_code(x.code, other.code)
         return self.analog(values_of(x), values_of(other))
+
+    def num_pairs(self, x: Tensor, other: Tensor) -> Tensor:
+        """How many pairs of spikes arrive at each potential.
+
+        Args:
+            x (torch.Tensor): Ones where the one population fires :math:`(*, N, K)`.
+            other (torch.Tensor): Ones where the other one does :math:`(*, K, M)`.
+        """
+        return torch.matmul(x, other)
 
     def analog(self, x: Tensor, other: Tensor) -> Tensor:
         """The product of real values."""
