@@ -48,7 +48,7 @@ class RowFinder:
             if node.op == 'call_module' and not node.record.is_own:
                 self.at.setdefault(node.target, []).append(name)
                 self.paths.append((node.target, name))
-            elif name in rows and rows[name].role == 'layer':
+            elif name in rows and rows[name].role in ('layer', 'product'):
                 self.inside.setdefault(around, []).append(name)
                 self.paths.append((around, name))
 

@@ -20,6 +20,7 @@ from spikegraph.measurement.meetings import (
     fired,
     has_node_scale,
     num_membranes,
+    values_behind,
 )
 from spikegraph.measurement.operations import OperationCounter
 from spikegraph.network.graph import Node, arguments, inputs_behind
@@ -69,7 +70,7 @@ class Counter(Interpreter):
             counts.ann_aggregation_macs = counts.ann_multiplications = 0
 
     def evaluate(self, node: Node) -> Any:
-        feeds = (self.sources[n] for n in node.all_input_nodes)
+        feeds = (self.sources[n] for n in values_behind(node))
         self.sources[node] = frozenset().union(*feeds)
         value = self.env[node] = super().evaluate(node)
         return value

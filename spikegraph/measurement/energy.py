@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 
 from spikegraph.measurement.counts import Counts
 
-
 _BYTE_BITS = 8
 _ACCESSES_PER_DELAY = 2  # The one time is read, the sum of both is written.
 _ADD_INT8 = 0.03

@@ -11,7 +11,7 @@ from spikegraph.coding import Spikes
 from spikegraph.measurement.counts import Counts
 from spikegraph.network.graph import Node
 from spikegraph.network.network import Network
-from spikegraph.network.ops import Count, is_call, op_of
+from spikegraph.network.ops import Count, Meaning, is_call, means, op_of
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron, SpikeGate
 from spikegraph.nn.gate import EarliestGate
@@ -89,6 +89,14 @@ def num_membranes(node: Node, env: Mapping[Node, Any]) -> int:
     return found
 
 
+def values_behind(node: Node) -> list[Node]:
+    """What a node reads of which it takes more than the shape."""
+    if node.role is Role.SIZE or means(node, Meaning.LIKE, Meaning.FILL):
+        return []
+    is_shaped = node.target is shaped_like or is_call(node, *_SHAPED)
+    return node.all_input_nodes[: 1 if is_shaped else None]
+
+
 def _repeats(node: Node) -> bool:
     """Whether a node does no more than move or repeat values of the first it reads."""
     if node.role in (Role.MOVE, Role.DECODE) or node.target in _REPEATING:
@@ -99,4 +107,5 @@ def _repeats(node: Node) -> bool:
 
 
 _REPEATING = (shaped_like, gather_rows)
+_SHAPED = ('expand_as', 'view_as', 'reshape_as', 'type_as')
 _JOINING = ('cat', 'stack', 'pad')
