@@ -15,7 +15,7 @@ from spikegraph.conversion.fitting.sampling import own_samples
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.nn import PhaseNeuron
-from spikegraph.nn.activation import Exponential
+from spikegraph.nn.activation import Ramp
 
 _MARGIN = 0.25  # Of the range of scores, above and below those of the calibration data.
 _MOST = 69.0  # The logarithm of the largest ratio of levels.
@@ -43,7 +43,7 @@ def tied_bases(
         rows = [
             samples[name]
             for name in sorted(group)
-            if not isinstance(neurons[name].activation, Exponential)
+            if not isinstance(neurons[name].activation, Ramp)
         ]
         found.update(dict.fromkeys(group, _best_base(rows, config)))
     return found
@@ -81,7 +81,7 @@ def fit_ramp(neuron: PhaseNeuron, potentials: Tensor, base: float) -> None:
     a byte can count.
     """
     activation = neuron.activation
-    assert isinstance(activation, Exponential)
+    assert isinstance(activation, Ramp)
     scores = potentials if activation.inner is None else activation.inner(potentials)
     low, high = float(scores.min()), float(scores.max())
     step = math.log(base)
