@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.kernels import earliest
 from spikegraph.nn.gate import SpikeGate
 from spikegraph.nn.layer import values_of
@@ -227,9 +228,9 @@ class Relative(SpikeGate):
     def check(self) -> None:
         """Raises ``ValueError`` if the window has no steps, or more than a code has."""
         num_steps, dim = self.num_steps, self.dim
-        if type(num_steps) is not int or not 1 <= num_steps <= MAX_STEPS:
+        if type(num_steps) is not int or not 1 <= num_steps <= MAX_NUM_STEPS:
             raise ValueError(
-                f"Expected 'num_steps' to be an integer from 1 to {MAX_STEPS} (got "
+                f"Expected 'num_steps' to be an integer from 1 to {MAX_NUM_STEPS} (got "
                 f'{num_steps!r:.60})'
             )
         if dim is not None and type(dim) is not int:

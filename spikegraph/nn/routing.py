@@ -36,7 +36,7 @@ MOVING = (
     *('permute', 't', 'movedim', 'swapaxes', 'expand', 'expand_as', 'view_as', 'clone'),
     *('select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat', 'split'),
     *('repeat_interleave', 'flip', 'roll', 'reshape_as', 'chunk', 'unbind'),
-    '__getitem__',
+    *('tensor_split', '__getitem__'),
 )
 
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch_geometric.nn import GATConv, global_max_pool
+from torch_geometric.nn import global_max_pool
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from spikegraph import ConversionConfig, convert, measure, simulate
 from spikegraph.measurement import Counts, EnergyTable
 from spikegraph.network.roles import Role
+from tests.meetings import Attention, Edges, Normed, Product
 
 CONFIG = ConversionConfig(num_steps=6, compensate=None)
 
@@ -39,15 +39,6 @@ def node(snn, label):
     return next(n for n in snn.network.nodes if n.record.label == label)
 
 
-class Product(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(5, 4), nn.Linear(5, 1), nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.c(self.a(x).relu() * self.b(x).sigmoid())
-
-
 def test_products_of_elements():
     """One delay for each pair that fires, also where one meets many."""
     x = torch.rand(9, 5).double()
@@ -65,19 +56,6 @@ def test_products_of_elements():
     assert rows['output'].membrane_updates == num_steps * 9 * 3
     assert 'delays' in str(measured).splitlines()[0]
     assert measured.to_dict()['total']['delays'] == pairs
-
-
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.q, self.k, self.v = (nn.Linear(5, 4) for _ in range(3))
-        self.c = nn.Linear(4, 3)
-
-        nn.init.uniform_(self.v.weight)  # So that something fires.
-
-    def forward(self, x):
-        weight = torch.softmax(self.q(x) @ self.k(x).t(), dim=-1)
-        return self.c((weight @ self.v(x)).relu())
 
 
 def num_pairs(a, b):
@@ -119,19 +97,9 @@ def test_products_of_matrices():
     assert measured.total.snn_macs == 0 and snn.network is not None
 
 
-class Network(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a = GATConv(5, 4, heads=2)
-        self.b = GATConv(8, 3, concat=False)
-
-    def forward(self, x, edge_index):
-        return self.b(F.elu(self.a(x, edge_index)), edge_index)
-
-
 def gat(graph):
     call = graph.x, graph.edge_index
-    found = counted(Network(), call)
+    found = counted(Edges(), call)
     edges = add_self_loops(remove_self_loops(graph.edge_index)[0], num_nodes=60)[0]
     return *found, edges
 
@@ -195,16 +163,7 @@ def test_quotients_that_are_read_out(graph):
 def measure_alone(graph):
     torch.manual_seed(0)
     call = graph.x, graph.edge_index
-    return measure(convert(Network().double().eval(), call, CONFIG), call)
-
-
-class Normed(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.c = nn.Linear(5, 4), nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.c(F.layer_norm(self.a(x), (4,)).relu())
+    return measure(convert(Edges().double().eval(), call, CONFIG), call)
 
 
 def test_norms():
