@@ -80,11 +80,10 @@ class Entering(fx.Tracer):
         if isinstance(value, Mapping):
             held = [key for key, item in value.items() if item is not None]
             self._hold(name, path, 'dict', tuple(held))
-            items = {
+            return {
                 key: self.argument(name, (*path, ('item', key)), item)
                 for key, item in value.items()
             }
-            return items
         if isinstance(value, (list, tuple)):
             keys = getattr(value, '_fields', range(len(value)))
             kind = 'named' if is_named(value) else type(value).__name__

@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from spikegraph.calls.errors import UserError, ValueAsked
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.network.functions import check_answer
+from spikegraph.network.graph import made_of
 from spikegraph.network.ops import Meaning, is_call, means
 
 
@@ -192,35 +193,22 @@ def depends_on(node: fx.Node) -> str:
     that are no features) or ``'features'``.
     """
     order = ('nothing', 'sizes', 'structure', 'features')
-    found, queue, seen = 0, [node], {node}
-    while queue:
-        value = queue.pop()
+    found = 0
+
+    def tells_more(value: fx.Node) -> bool:
+        return not (means(value, Meaning.SIZE) or value.target is len)
+
+    for value in made_of(node, tells_more):
         if value.op == 'placeholder':
             found = max(found, order.index(value.meta['kind']))
-        elif _tells_size(value):
+        elif not tells_more(value):
             found = max(found, 1)
-        else:
-            new = [n for n in value.all_input_nodes if n not in seen]
-            seen.update(new)
-            queue += new
     return order[found]
-
-
-def _tells_size(node: fx.Node) -> bool:
-    return means(node, Meaning.SIZE) or node.target is len
 
 
 def may_lose_dimensions(node: fx.Node) -> bool:
     """Whether the number of dimensions of a value depends on sizes."""
-    queue, seen = [node], {node}
-    while queue:
-        value = queue.pop()
-        if is_call(value, 'squeeze'):
-            return True
-        new = [n for n in value.all_input_nodes if n not in seen]
-        seen.update(new)
-        queue += new
-    return False
+    return any(is_call(value, 'squeeze') for value in made_of(node))
 
 
 def _is_asserted() -> bool:

@@ -37,10 +37,7 @@ from spikegraph.conversion.tracing.writing import (
     memory_of,
     storages,
 )
-from spikegraph.network.functions import (
-    replace_part,
-    write_through,
-)
+from spikegraph.network.functions import replace_part, write_through
 from spikegraph.network.interpreter import call_module
 from spikegraph.network.naming import called
 from spikegraph.nn import SpikeGate, SpikingLayer

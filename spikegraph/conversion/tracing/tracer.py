@@ -11,15 +11,11 @@ import torch
 import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.calls.call import (
-    CallSpec,
-    no_features,
-    parameters_of,
-    split_arguments,
-)
+from spikegraph.calls.call import CallSpec, no_features, parameters_of, split_arguments
 from spikegraph.calls.errors import ExampleError, UserError, ValueAsked
 from spikegraph.calls.outputs import FORM, take_apart
 from spikegraph.calls.swapping import Swaps
@@ -31,17 +27,29 @@ from spikegraph.conversion.tracing.numbers import NumberAsked, Numbers
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.conversion.tracing.questions import Questions
 from spikegraph.conversion.tracing.recorder import Recorder
-from spikegraph.conversion.tracing.recording import Recording
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
-from spikegraph.conversion.tracing.symbolic import (
-    traceable_functions,
-    wrap_functions,
-)
+from spikegraph.conversion.tracing.symbolic import traceable_functions, wrap_functions
 from spikegraph.network.naming import module_of
 from spikegraph.nn import SpikingTwin
 
 # What other threads find, while PyTorch's tracer replaces these for all.
 _MODULE = {name: vars(nn.Module)[name] for name in ('__call__', '__getattr__')}
+
+
+class _Recording(TorchFunctionMode):
+    """Shows a recorder all functions of PyTorch that are given symbolic values."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self.recorder.running and self.recorder.knows((args, kwargs)):
+            return self.recorder.record(func, args, kwargs)
+        return func(*args, **kwargs)
 
 
 class _Tracer(Recorder):
@@ -76,7 +84,7 @@ class _Tracer(Recorder):
         return is_leaf(m) and (m in self.whole or not can_trace(m))
 
     def path_of_module(self, mod: nn.Module) -> str:
-        return self.layers.path_of(mod)
+        return self.layers.paths[id(mod)]
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
@@ -90,7 +98,7 @@ class _Tracer(Recorder):
             given[name] = self.argument(name, (), value)
 
         def forward() -> Any:
-            with Swaps() as swaps, Recording(self):
+            with Swaps() as swaps, _Recording(self):
                 for name, ours in _MODULE.items():
                     swaps.put(
                         nn.Module, name, partial(_same, vars(nn.Module)[name]), ours
