@@ -36,6 +36,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.products import quotient
+from spikegraph.nn.routing import never_silent
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel
 
@@ -206,9 +207,10 @@ class Counter(Interpreter):
             made.role = 'layer' if made.role == 'elementwise' else made.role
         moved = run_node(self.network, node, self.env) if spiking else None
         if _are_spikes(moved):
-            self.arrivals[node] = pytree.tree_map(
-                lambda part: self.marks[part].arrivals, value
-            )
+            self.arrivals[node] = pytree.tree_map(fired, moved)
+            if self.network.operation(node) is never_silent:  # Some fire at the end.
+                more = self.arrivals[node] - self.arrivals[spiking[0]]
+                self._row(node, 'gate').spikes += int(more.sum())
             return moved
         return value
 

@@ -107,10 +107,11 @@ def gat(graph):
 def test_attention_along_edges(graph):
     _, measured, rows, spikes, edges = gat(graph)
     edge_list = list(enumerate(edges.t().tolist()))
-    for layer, softmax, product, heads, width in (
-        *(('a', 'softmax', 'mul_2', 2, 4), ('b', 'softmax_1', 'mul_5', 1, 3)),
+    for layer, sent, softmax, product, heads, width in (
+        ('a', 'relay_a_lin', 'softmax', 'mul_2', 2, 4),
+        ('b', 'elu', 'softmax_1', 'mul_5_in_front', 1, 8),
     ):
-        weight, relay = spikes[softmax], spikes[f'relay_{layer}_lin']
+        weight, relay = spikes[softmax], spikes[sent]
         pairs = sum(
             fires(weight, e, head) and fires(relay, source, head * width + channel)
             for e, (source, _) in edge_list
@@ -127,11 +128,14 @@ def test_attention_along_edges(graph):
         assert rows[softmax].spikes == weight.num_spikes
         ramp = spikes[f'ramp_{softmax}']
         assert rows[f'ramp_{softmax}'].neurons == ramp.shape.numel()
+        starts = f'{layer}_aggr_module_reduce_'
         sums = [
-            rows[f'{layer}_aggr_module_reduce_{i}'].accumulates for i in range(1, 3)
+            row.accumulates for name, row in rows.items() if name.startswith(starts)
         ]
         assert sums == [len(edge_list) * heads * width, len(edge_list) * heads]
-    assert measured.total.delays == rows['mul_2'].delays + rows['mul_5'].delays
+    behind = rows['mul_5_in_front'].delays
+    assert rows['b_lin_behind'].synops == 3 * behind  # Weights come behind the sums.
+    assert measured.total.delays == rows['mul_2'].delays + behind
     assert measured.unit == 'node' and measured.num_nodes == 60
 
 
@@ -149,7 +153,7 @@ def test_second_membranes(graph):
 
 def test_quotients_that_are_read_out(graph):
     _, measured, rows, spikes, _ = gat(graph)
-    weight, product = spikes['softmax_1'], spikes['mul_5']
+    weight, product = spikes['softmax_1'], spikes['mul_5_in_front']
     num_steps = product.code.num_steps, weight.code.num_steps
     charged = sum(num_steps) * 60 * 3 + num_steps[1] * 60
     assert rows['output'].membrane_updates == charged
@@ -211,3 +215,25 @@ def test_energy_of_a_delay(add_byte, expected):
     assert table.ann_pj(counts, memory=True) == 0
     with pytest.raises(ValueError, match=r"'add_byte' to be an energy .*\(got -1\)"):
         EnergyTable('bad', '', 1, 1, 1, 32, -1)
+
+
+class Divided(nn.Module):
+    """Divides by what may be silent."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(5, 4), nn.Linear(5, 4), nn.Linear(4, 3)
+
+        nn.init.uniform_(self.b.weight, -6, 6)  # So that some are silent.
+
+    def forward(self, x):
+        return self.c(self.a(x).relu() / self.b(x).sigmoid())
+
+
+def test_spikes_at_the_end():
+    """What others are divided by fires at the last step at the latest."""
+    torch.manual_seed(1)
+    _, _, rows, spikes = counted(Divided(), torch.rand(40, 5).double())
+    sent = sum(row.spikes for name, row in rows.items() if 'never_silent' in name)
+    silent = spikes['sigmoid'].shape.numel() - spikes['sigmoid'].num_spikes
+    assert sent == silent > 0

@@ -47,11 +47,13 @@ def test_products_of_matrices():
 
 
 def test_products_along_edges():
-    """As many as edges, heads and channels, self-loops included."""
+    """As many as edges, heads and channels, self-loops included; of the last layer, the
+    weights come behind the sums.
+    """
     snn, (_, edge_index) = converted('edges')
     num_edges = int((edge_index[0] != edge_index[1]).sum()) + 9
     found = [p.num_delays for p in snn.report.products.values()]
-    assert found == [num_edges * 2 * 4, num_edges * 3]
+    assert found == [num_edges * 2 * 4, num_edges * 8]
 
 
 def test_networks_without_products(graph):
