@@ -30,7 +30,7 @@ from spikegraph.running.model import SpikingModel
 from spikegraph.schema import from_json, to_json
 
 FORMAT = 'spikegraph'
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _CHECKSUM = 'sha256'
 _LONGEST_REASON = 400
 _REMEDY = (

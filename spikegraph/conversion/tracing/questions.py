@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from spikegraph.calls.errors import UserError, ValueAsked
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
+from spikegraph.conversion.tracing.refusals import refusal
 from spikegraph.network.functions import check_answer
 from spikegraph.network.graph import made_of
 from spikegraph.network.ops import Meaning, is_call, means
@@ -98,14 +99,8 @@ class Questions:
         if what != 'length' and source == 'features':
             if what == 'value' and _is_asserted():
                 return bool(example)  # Taken to hold.
-            raise ValueAsked(
-                NotImplementedError,
-                f'it asks for the value of a tensor that depends on features '
-                f'({where}); control flow may depend on sizes and types, not on the values '
-                'of features. Compute on tensors there, as in torch.where(condition, a, '
-                "b), or name an input that is no feature in 'static_inputs' of "
-                'ConversionConfig',
-            )
+            what = f'{type(value.tracer.root).__name__}.forward'
+            raise refusal('asked', what, ValueAsked, where=where)
         answer = self._next(_answer(example, what))
         if source != 'nothing':
             self._guards.setdefault((value.node, what), []).append((answer, where))
@@ -176,11 +171,7 @@ def _answer(example: Any, what: str) -> Any:
     if what == 'length':
         return len(example)
     if what == 'array':
-        raise UserError(
-            NotImplementedError,
-            'Cannot trace the model: it turns a tensor into a NumPy array; use functions '
-            'of PyTorch',
-        )
+        raise refusal('array')
     if isinstance(example, Tensor):
         example = example.item()
     if not isinstance(example, (bool, int, float)):

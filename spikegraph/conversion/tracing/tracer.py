@@ -27,6 +27,7 @@ from spikegraph.conversion.tracing.numbers import NumberAsked, Numbers
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.conversion.tracing.questions import Questions
 from spikegraph.conversion.tracing.recorder import Recorder
+from spikegraph.conversion.tracing.refusals import refusal
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
 from spikegraph.conversion.tracing.symbolic import traceable_functions, wrap_functions
 from spikegraph.network.naming import module_of
@@ -177,12 +178,8 @@ class _Tracer(Recorder):
     def check_failures(self) -> None:
         """Raises ``UserError`` if the model went on after an operation that failed."""
         if self.failed:
-            raise UserError(
-                NotImplementedError,
-                f'Cannot trace {type(self.root).__name__}.forward: it goes on after an '
-                f'error on the calibration data, {self.failed[0]}, which other data may '
-                'not cause. Ask for what causes it instead, such as a size',
-            )
+            what = f'{type(self.root).__name__}.forward'
+            raise refusal('caught', what, error=self.failed[0])
 
     def specification(self) -> CallSpec:
         """Which values in the arguments are read, and what was asked."""
@@ -280,10 +277,6 @@ def _trace(
             finally:
                 numbers.check_caught()
             tracer.check_failures()
-    except ValueAsked as error:
-        raise error.kind(
-            f'Cannot trace {type(model).__name__}.forward: {error}'
-        ) from None
     except ExampleError as error:
         tracer.check_features()
         raise error.kind(str(error)) from error.__cause__
@@ -291,11 +284,9 @@ def _trace(
         raise error.kind(str(error)) from error.__cause__
     except Exception as error:  # Whatever user code does with symbolic values.
         text = str(error).strip().partition('\n')[0].replace('Traced', 'Tensor')
-        raise NotImplementedError(
-            f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
-            f'{text} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
-            'or convert the part of the model without it'
-        ) from error
+        what, text = f'{type(model).__name__}.forward', f'{type(error).__name__} {text}'
+        found = refusal('failed', what, error=text, where=_place_of(error))
+        raise found.kind(str(found)) from error
     finally:
         tracer.closed = True
     layers.install()
