@@ -48,7 +48,8 @@ def assert_spiking(
     if isinstance(conv, SpikingModel):
         _assert_network(conv, args, kwargs)
     else:
-        _assert_layer(conv, *args, **kwargs, **({} if code is None else {'code': code}))
+        given = args if code is None else (*args, code)
+        _assert_layer(conv, *given, **kwargs)
 
 
 def _assert_layer(
