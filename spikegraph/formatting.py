@@ -85,7 +85,8 @@ def format_experiment(result: Experiment) -> str:
     lines += [
         f'{"latency":<27}{summary["latency_steps"]:>15} steps '
         f'({_windows(summary, num_steps)})',
-        f'{"  pipelined":<27}{num_steps:>15} steps from one result to the next',
+        f'{"  pipelined":<27}{summary["pipelined_steps"]:>15} steps from one '
+        'result to the next',
     ]
     for name, label in _SECONDS.items():
         if name == 'training' and result.weights is not None:
@@ -164,11 +165,14 @@ def _headline(result: Experiment | Sweep) -> list[str]:
 
 def _windows(summary: dict[str, Any], num_steps: int) -> str:
     """What the steps of the latency are: a window for each population on the
-    longest path, and one in which the output charges.
+    longest path, and one in which the output charges; those of products are longer.
     """
-    total, depth = summary['populations'], summary['latency_steps'] // num_steps - 1
-    in_a_row = f'{total}' if depth == total else f'{depth} in a row of {total}'
+    total, longest = summary['populations'], summary['pipelined_steps']
     noun = 'population' if total == 1 else 'populations'
+    if longest > num_steps or summary['latency_steps'] % num_steps:
+        return f'{total} {noun} and the read-out, windows of up to {longest} steps'
+    depth = summary['latency_steps'] // num_steps - 1
+    in_a_row = f'{total}' if depth == total else f'{depth} in a row of {total}'
     return f'{in_a_row} {noun} and the read-out, {num_steps} steps each'
 
 

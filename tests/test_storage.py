@@ -21,6 +21,7 @@ from spikegraph.zoo.models.resnet import ResNet20
 from tests.conversion.random_networks import draw
 from tests.conversion.test_hetero import Hetero, hetero_data
 from tests.conversion.zoo import MODELS, SharedReLU, TakesData, make, randomize
+from tests.meetings import NAMES, network
 from tests.mutations import mutated, read, written
 
 
@@ -131,17 +132,19 @@ def rewrite(path, change, checksum=True):
     path.write_bytes(written(content, change(header), tensors, checksum=checksum))
 
 
-@pytest.mark.parametrize('name', ['JK cat', 'GCN', 'images'])
+@pytest.mark.parametrize('name', ['JK cat', 'GCN', 'images', 'mask', 'edges'])
 def test_mutated_files(name, graph, tmp_path):
     """An error that says which file, in a line, or a network that may refuse an input;
     SPIKEGRAPH_NUM_FILES=1000 tries that many of each.
     """
-    model, call = (
-        (CNN((1, 8, 8), 3).eval(), torch.rand(2, 1, 8, 8))
-        if name == 'images'
-        else (None, graph)
-    )
-    snn = convert(model or make(name), call, ConversionConfig(num_steps=4))
+    if name == 'images':
+        model, call = CNN((1, 8, 8), 3).eval(), (torch.rand(2, 1, 8, 8),)
+    elif name in NAMES:
+        model, call = network(name)
+    else:
+        model, call = make(name), (graph,)
+    given = call[0] if len(call) == 1 else call
+    snn = convert(model, given, ConversionConfig(num_steps=4))
     path = tmp_path / 'model.safetensors'
     save(snn, path)
     content = path.read_bytes()
@@ -167,7 +170,7 @@ def test_mutated_files(name, graph, tmp_path):
             continue
         loaded += 1
         with contextlib.suppress(*OF_VALUES):
-            found(call)  # Perhaps in another structure, if the file says so.
+            found(*call)  # Perhaps in another structure, if the file says so.
     assert len(messages) > 10 and loaded > 0
 
 
@@ -351,7 +354,8 @@ print('equal')
 
 
 def test_in_a_process_that_cannot_import_the_model(graph, tmp_path):
-    """Random networks, a ResNet, molecules with a virtual node and a hetero network;
+    """Random networks, a ResNet, molecules with a virtual node, a hetero network and
+    networks in which signals meet;
     SPIKEGRAPH_NUM_NETWORKS=60 tries that many.
     """
     networks, num = [], int(os.environ.get('SPIKEGRAPH_NUM_NETWORKS', 6))
@@ -377,6 +381,10 @@ def test_in_a_process_that_cannot_import_the_model(graph, tmp_path):
     data = hetero_data(20, 15)
     call = (data.x_dict, data.edge_index_dict)
     networks.append((convert(Hetero().double(), call, config), call, {}))
+    for name in NAMES:
+        model, call = network(name)
+        given = call[0] if len(call) == 1 else call
+        networks.append((convert(model, given, config), call, {}))
     for number, (snn, args, kwargs) in enumerate(networks):
         spikes = snn.spikes(*args, **kwargs)
         times = {name: each.spike_time for name, each in spikes.items()}

@@ -103,7 +103,7 @@ def decode(
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
         dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
     table = code.table().to(device=spike_time.device, dtype=dtype)
-    if spike_time.numel() > 0 and int(spike_time.max()) >= table.numel():
+    if spike_time.numel() > 0 and bool(spike_time.max() >= table.numel()):
         raise ValueError(
             f"Expected 'spike_time' to be at most {table.numel() - 1} for {code} "
             f'(got {int(spike_time.max())})'

@@ -27,13 +27,16 @@ from spikegraph.conversion.operations.affinity import find_affine
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.structure import build_structure
 from spikegraph.network.config import ConversionConfig
+from spikegraph.network.network import Network
 from spikegraph.network.report import ConversionReport, PopulationReport
+from spikegraph.network.roles import Role
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
     SpikingGCNConv,
     SpikingLayer,
 )
+from spikegraph.running.delays import delays_of
 from spikegraph.running.model import SpikingModel
 
 # How far the finished network may be from what calibration found: spikes at ties
@@ -133,7 +136,7 @@ def convert(
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):
             module.clear_cache()
-    report = _report(structure, calibration, affine, model, config)
+    report = _report(structure, calibration, affine, model, config, inputs[0])
     snn = SpikingModel(structure.network, spec, config, report)
     _check_claims(snn, calls, calibration)
     return snn
@@ -201,12 +204,24 @@ def _agree(a: Tensor, b: Tensor) -> bool:
     return bool(((a - b).abs() <= tolerance + torch.finfo(a.dtype).tiny).all())
 
 
+def _relays(network: Network) -> list[str]:
+    """The populations that only pass on what they are charged with."""
+    return [
+        node.target.split('.', 1)[1]
+        for node in network.nodes
+        if node.role is Role.POPULATION
+        and not node.record.encodes
+        and network.operation(node).activation == 'identity'
+    ]
+
+
 def _report(
     structure: Structure,
     calibration: Calibration,
     affine: list[str],
     model: nn.Module,
     config: ConversionConfig,
+    inputs: dict[str, Any],
 ) -> ConversionReport:
     network = structure.network
     error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
@@ -240,6 +255,8 @@ def _report(
         levels=config.levels or 'geometric',
         per_channel=bool(config.per_channel),
         populations=populations,
+        relays=_relays(network),
+        products=delays_of(network, inputs),
         layers={name: type(layer).__name__ for name, layer in layers.items()},
         folded_norms=structure.num_folded,
         compensated=calibration.compensated,

@@ -19,6 +19,7 @@ from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.network import Network
 from spikegraph.network.ops import Count, count_of
 from spikegraph.nn import Analog, Operation, SpikingAffine
+from spikegraph.nn.products import Delay, quotient
 from spikegraph.running.model import SpikingModel
 
 _FIELDS = (
@@ -47,7 +48,7 @@ class RowFinder:
             if node.op == 'call_module' and not node.record.is_own:
                 self.at.setdefault(node.target, []).append(name)
                 self.paths.append((node.target, name))
-            elif name in rows and rows[name].role == 'layer':
+            elif name in rows and rows[name].role in ('layer', 'product'):
                 self.inside.setdefault(around, []).append(name)
                 self.paths.append((around, name))
 
@@ -202,7 +203,8 @@ class AnalogCounter(AnalogReading):
         return self.found.setdefault(self.row, Counts())
 
     def evaluate(self, node: Node) -> Any:
-        self.row = node.record.row
+        is_quotient = self.network.operation(node) is quotient
+        self.row = 'output' if is_quotient else node.record.row
         return super().evaluate(node)
 
     def call(self, node: Node) -> Any:
@@ -210,10 +212,15 @@ class AnalogCounter(AnalogReading):
             return super().call(node)
 
     def population(self, node: Node) -> Any:
+        if 'divisor' in node.kwargs:
+            self._counts('').ann_multiplications += self.env[node.args[0]].numel()
         return self.marks.note(super().population(node))
 
     def gate(self, node: Node) -> Any:
-        return self.marks.note(super().gate(node))
+        value = super().gate(node)
+        if isinstance(self.network.operation(node), Delay):
+            self._counts('').ann_multiplications += value.numel()
+        return self.marks.note(value)
 
     def layer(self, node: Node) -> Any:
         layer = self.network.operation(node)

@@ -14,6 +14,14 @@ from spikegraph.kernels import propagate
 from spikegraph.measurement.arrivals import are_many
 from spikegraph.measurement.counts import Counts, LayerCounts
 from spikegraph.measurement.marks import Mark, marks_of
+from spikegraph.measurement.meetings import (
+    count_gate,
+    count_product,
+    fired,
+    has_node_scale,
+    num_membranes,
+    values_behind,
+)
 from spikegraph.measurement.operations import OperationCounter
 from spikegraph.network.graph import Node, arguments, inputs_behind
 from spikegraph.network.interpreter import Interpreter, run_node
@@ -23,11 +31,12 @@ from spikegraph.nn import (
     GraphFilter,
     Operation,
     PhaseNeuron,
-    SpikeGate,
     SpikingAffine,
     SpikingLayer,
 )
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.products import quotient
+from spikegraph.nn.routing import never_silent
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel
 
@@ -51,8 +60,9 @@ class Counter(Interpreter):
         super().__init__(snn.network)
         self.rows: dict[str, LayerCounts] = {}
         self.uncounted: list[str] = []
-        self.arrivals: dict[Node, Tensor] = {}  # Of values that are spikes.
+        self.arrivals: dict[Node, Any] = {}  # Of values that are spikes.
         self.sources: dict[Node, frozenset[Node]] = {}
+        self.steps: dict[Node, int] = {}  # Of their windows.
         self.marks = marks_of(self.network, inputs, signal_names(snn))
         self.result = self.run(inputs)
         for row in self.rows.values():  # The ANN is counted by running it.
@@ -61,19 +71,36 @@ class Counter(Interpreter):
             counts.ann_aggregation_macs = counts.ann_multiplications = 0
 
     def evaluate(self, node: Node) -> Any:
-        feeds = (self.sources[n] for n in node.all_input_nodes)
+        feeds = (self.sources[n] for n in values_behind(node))
         self.sources[node] = frozenset().union(*feeds)
         value = self.env[node] = super().evaluate(node)
         return value
 
     def population(self, node: Node) -> Any:
         value = self.env[node] = self.call(node)
-        self.arrivals[node] = (value.spike_time != value.code.num_steps).double()
-        self._count_population(node, self.sources[node])
+        self._count_population(node)
+        return self._fires(node, value)
+
+    def gate(self, node: Node) -> Any:
+        value, gate = self.call(node), self.network.operation(node)
+        args, kwargs = arguments(node, self.env)
+        count_gate(self._row(node, 'gate'), gate, args, kwargs, value)
+        return self._fires(node, value)
+
+    def _fires(self, node: Node, value: Spikes) -> Spikes:
+        self.arrivals[node], self.steps[node] = fired(value), value.code.num_steps
         self.sources[node] = frozenset([node])
         return value
 
-    gate = population
+    def product(self, node: Node) -> Any:
+        value, layer = self.call(node), self.network.operation(node)
+        x, other = (self.env[n] for n in node.args)
+        counts = self._row(node, 'product')
+        pairs, self.steps[node] = count_product(counts, layer, x, other)
+        if any(has_node_scale(self.network, n) for n in node.all_input_nodes):
+            counts.scalings = value.numel()
+        self.sources[node] = frozenset([node])
+        return self.marks.note(value, None if are_many(pairs) else pairs)
 
     def output(self, node: Node) -> Any:
         self._count_readout(node)
@@ -108,7 +135,18 @@ class Counter(Interpreter):
     def affine(self, node: Node) -> Any:
         return self._run_counted(node)
 
-    move = size = read_out = structure = check = affine
+    move = size = structure = check = affine
+
+    def read_out(self, node: Node) -> Any:
+        if self.network.operation(node) is not quotient:
+            return self._run_counted(node)
+        value = self.call(node)
+        counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
+        counts.counts.membrane_updates += sum(map(self._num_charges, node.args))
+        counts.counts.snn_macs += value.numel()  # A division costs no less.
+        counts.counts.ann_activations += value.numel()
+        self.sources[node] = frozenset()  # It is read.
+        return self.marks.note(value)
 
     def _summed(self, node: Node, layer: Any) -> Tensor | None:
         """The spikes that arrive where a layer without weights sums them up, unless
@@ -145,11 +183,10 @@ class Counter(Interpreter):
             return row[0]
 
         found = dict(self.env)
-        spiking = [n for n in node.all_input_nodes if isinstance(found[n], Spikes)]
+        spiking = [n for n in node.all_input_nodes if _are_spikes(found[n])]
         for n in node.all_input_nodes:
             if n in spiking:
-                found[n] = values_of(found[n])
-                self.marks[found[n]] = Mark('signal', self.arrivals.get(n))
+                found[n] = self._read(found[n], self.arrivals.get(n))
             if node.role is Role.ANALOG:
                 self._forget_spikes(found[n])
         counter = OperationCounter(self.marks, counts, follows=True)
@@ -169,12 +206,20 @@ class Counter(Interpreter):
             made = self.rows[node.record.row]
             made.role = 'layer' if made.role == 'elementwise' else made.role
         moved = run_node(self.network, node, self.env) if spiking else None
-        if isinstance(moved, Spikes):
-            spikes = self.marks[value].arrivals
-            if spikes is not None:
-                self.arrivals[node] = spikes
+        if _are_spikes(moved):
+            self.arrivals[node] = pytree.tree_map(fired, moved)
+            if self.network.operation(node) is never_silent:  # Some fire at the end.
+                more = self.arrivals[node] - self.arrivals[spiking[0]]
+                self._row(node, 'gate').spikes += int(more.sum())
             return moved
         return value
+
+    def _read(self, value: Any, arrivals: Any) -> Any:
+        """Spikes as real values, of which it is noted that they are spikes."""
+        if isinstance(value, Spikes):
+            return self.marks.note(values_of(value), arrivals)
+        found = arrivals if isinstance(arrivals, (tuple, list)) else [None] * len(value)
+        return type(value)(map(self._read, value, found))
 
     def _forget_spikes(self, value: Any) -> None:
         for part in pytree.tree_leaves(value):
@@ -203,17 +248,10 @@ class Counter(Interpreter):
         counts.snn_macs = operation.macs(*decoded)
         counts.analog_values = counts.ann_activations = size
 
-    def _count_population(self, node: Node, feeds: frozenset[Node]) -> None:
+    def _count_population(self, node: Node) -> None:
         spikes: Spikes = self.env[node]
         neuron = self.network.operation(node)
         num_neurons = spikes.shape.numel()
-        if isinstance(neuron, SpikeGate):
-            counts = self._row(node, 'gate')
-            args, kwargs = arguments(node, self.env)
-            counts.spikes = spikes.num_spikes
-            counts.comparisons = _num_compared(neuron, args, kwargs) - num_neurons
-            counts.ann_activations = num_neurons
-            return
         assert isinstance(neuron, PhaseNeuron)
         counts = self._row(node, 'input encoding' if node.record.encodes else 'neurons')
         counts.spikes = spikes.num_spikes
@@ -221,8 +259,10 @@ class Counter(Interpreter):
         waited = spikes.phase().int().clamp(max=spikes.code.num_steps - 1) + 1
         fire_steps = int(waited.sum())
         counts.comparisons = fire_steps * neuron.comparisons_per_step
-        charge_steps = sum(self.env[n].code.num_steps for n in feeds) * num_neurons
-        counts.membrane_updates = charge_steps + fire_steps
+        charged = self._num_steps(node.all_input_nodes[0]) * num_neurons
+        if 'divisor' in node.kwargs:  # A second membrane, which is the threshold.
+            charged += self._num_charges(node.kwargs['divisor'])
+        counts.membrane_updates = charged + fire_steps
         if node.record.encodes:
             if neuron.node_scale:  # Find each node's peak, scale its thresholds.
                 num_nodes = spikes.scale.numel()
@@ -231,16 +271,23 @@ class Counter(Interpreter):
         else:
             counts.ann_activations = num_neurons
 
+    def _num_steps(self, node: Node) -> int:
+        """Through how many steps a potential is charged, in one window per source."""
+        return sum(self.steps[source] for source in self.sources[node])
+
+    def _num_charges(self, node: Node) -> int:
+        """How often the membranes of a potential are updated while it is charged."""
+        return self._num_steps(node) * num_membranes(node, self.env)
+
     def _count_readout(self, node: Node) -> None:
         for out in node.all_input_nodes:
             value = self.env[out]
             if not isinstance(value, Tensor):
                 continue
-            feeds = self.sources[out]
-            if out.role is Role.DECODE or not feeds:
+            if out.role is Role.DECODE or not self.sources[out]:
                 continue
             counts = self.rows.setdefault('output', LayerCounts('output', 'read-out'))
-            steps = sum(self.env[n].code.num_steps for n in feeds)
+            steps = self._num_steps(out)
             counts.counts.membrane_updates += steps * value.numel()
             counts.counts.ann_activations += value.numel()
 
@@ -282,10 +329,7 @@ class Counter(Interpreter):
         """Whether a node's own scale is a multiplication of its own, and not
         one with a factor that its sums are multiplied by anyway, such as a degree's.
         """
-        while source.role is Role.MOVE:
-            source = source.all_input_nodes[0]  # Rows keep their scale.
-        neuron = self.network.operation(source)
-        if not (isinstance(neuron, PhaseNeuron) and neuron.node_scale):
+        if not has_node_scale(self.network, source):
             return False
         if not isinstance(layer, GraphFilter) or not args:
             return True
@@ -293,12 +337,11 @@ class Counter(Interpreter):
         return not (is_scaled and not getattr(layer, 'fold_source', False))
 
 
-def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:
-    """How many spikes arrive at a gate at most: all members of all groups."""
-    ones = pytree.tree_map_only(
-        Spikes, lambda spikes: torch.ones(spikes.shape, device=spikes.device), args
-    )
-    return int(gate.count(*ones, **kwargs).sum())
+def _are_spikes(value: Any) -> bool:
+    """Whether a value is spikes, or parts of them."""
+    if isinstance(value, (tuple, list)):
+        return len(value) > 0 and all(isinstance(part, Spikes) for part in value)
+    return isinstance(value, Spikes)
 
 
 def _add_operation(counts: Counts, item: Operation, arrivals: Tensor | None) -> None:

@@ -27,11 +27,14 @@ class Counts:
             edges, analog leftovers.
         scalings (int): Multiplications by per-node factors or constants.
         membrane_updates (int): Membrane state read, scaled and written.
-        comparisons (int): Membranes compared with a threshold.
+        comparisons (int): Membranes compared with a threshold, fixed or moving, and
+            spikes compared by gates.
         spikes (int): Spikes sent, by neurons, and passed on by gates.
         neurons (int): Neurons that could have sent one; gates are none.
         adds (int): Elementwise additions, in both networks.
         analog_values (int): Real values passed between analog operations.
+        delays (int): Pairs of spikes of which one delays the other, which is their
+            product.
     """
 
     ann_macs: int = 0
@@ -49,6 +52,7 @@ class Counts:
     neurons: int = 0
     adds: int = 0
     analog_values: int = 0
+    delays: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         names = [f.name for f in dataclasses.fields(Counts)]
@@ -62,8 +66,9 @@ class LayerCounts:
     Args:
         name (str): The layer or population.
         role (str): ``'input encoding'``, ``'layer'``, ``'neurons'``,
-            ``'gate'`` (a maximum, which passes spikes on), ``'read-out'``,
-            ``'elementwise'`` or ``'analog'``.
+            ``'gate'`` (a maximum or a product, which passes spikes on), ``'product'``
+            (of matrices, which sums them up), ``'read-out'``, ``'elementwise'`` or
+            ``'analog'``.
         counts (Counts): Its counts.
     """
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass, fields
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.measurement.counts import Counts
 
+_BYTE_BITS = 8
+_ACCESSES_PER_DELAY = 2  # The one time is read, the sum of both is written.
+_ADD_INT8 = 0.03
+
 
 @dataclass(frozen=True)
 class EnergyTable:
@@ -19,6 +23,8 @@ class EnergyTable:
         word (float): One access to a memory word of :obj:`word_bits`.
         word_bits (int, optional): The width of a memory word.
             (default: :obj:`32`)
+        add_byte (float, optional): One addition of two bytes, as of spike times.
+            (default: :obj:`None`, that of :obj:`add`)
 
     Raises:
         ValueError: If an energy is negative or not finite.
@@ -35,11 +41,12 @@ class EnergyTable:
     multiply: float
     word: float
     word_bits: int = 32
+    add_byte: float | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self)[2:]:
             value = getattr(self, item.name)
-            if not (math.isfinite(value) and value >= 0):
+            if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(
                     f"Expected '{item.name}' to be an energy in pJ, at least 0 "
                     f'(got {value})'
@@ -53,6 +60,22 @@ class EnergyTable:
     def mac(self) -> float:
         """One multiply-accumulate, in pJ."""
         return self.add + self.multiply
+
+    @property
+    def byte(self) -> float:
+        """One access to a byte of memory, in pJ."""
+        return self.word * _BYTE_BITS / self.word_bits
+
+    def delay_pj(self, memory: bool = False) -> float:
+        """The energy of one delay, in pJ: the waiting time of one spike, a byte, is read,
+        added to the time of the other, and written where the product waits.
+
+        Args:
+            memory (bool, optional): Whether both accesses are billed.
+                (default: :obj:`False`)
+        """
+        add = self.add if self.add_byte is None else self.add_byte
+        return add + (_ACCESSES_PER_DELAY * self.byte if memory else 0.0)
 
     def ann_pj(
         self, counts: Counts, skip_zeros: bool = False, memory: bool = False
@@ -89,16 +112,13 @@ class EnergyTable:
         macs = counts.snn_macs
         energy = accumulates * self.add + macs * self.mac
         energy += counts.scalings * self.multiply
+        energy += counts.delays * self.delay_pj(memory)
         if memory:
             # A weight per synaptic operation, a partial sum per edge, a byte
             # out and in per spike, state read, scaled and written per update.
-            words = (
-                counts.synops
-                + counts.accumulates
-                + macs
-                + (2 * counts.spikes * 8 / self.word_bits + 2 * counts.analog_values)
-            )
-            energy += words * self.word + counts.comparisons * self.add
+            words = counts.synops + counts.accumulates + macs + 2 * counts.analog_values
+            energy += words * self.word + 2 * counts.spikes * self.byte
+            energy += counts.comparisons * self.add
             energy += counts.membrane_updates * (2 * self.word + self.multiply)
         return energy
 
@@ -108,11 +128,23 @@ _SOURCE = (
     'ISSCC 2014: 45 nm, {}; 8 KB SRAM, 10 pJ per 64-bit access'
 )
 HOROWITZ_45NM_FP32 = EnergyTable(
-    'Horowitz 45 nm fp32', _SOURCE.format('32-bit floating point'), 0.9, 3.7, 5.0
+    'Horowitz 45 nm fp32',
+    _SOURCE.format('32-bit floating point'),
+    0.9,
+    3.7,
+    5.0,
+    32,
+    _ADD_INT8,
 )
 HOROWITZ_45NM_INT32 = EnergyTable(
-    'Horowitz 45 nm int32', _SOURCE.format('32-bit integer'), 0.1, 3.1, 5.0
+    'Horowitz 45 nm int32',
+    _SOURCE.format('32-bit integer'),
+    0.1,
+    3.1,
+    5.0,
+    32,
+    _ADD_INT8,
 )
 HOROWITZ_45NM_INT8 = EnergyTable(
-    'Horowitz 45 nm int8', _SOURCE.format('8-bit integer'), 0.03, 0.2, 1.25, 8
+    'Horowitz 45 nm int8', _SOURCE.format('8-bit integer'), _ADD_INT8, 0.2, 1.25, 8
 )

@@ -111,10 +111,11 @@ class Measurement:
 
     def __str__(self) -> str:
         width = max([8, *(len(layer.name) for layer in self.layers)])
+        delays = f'  {"delays":>9}' if self.total.delays else ''
         head = (
             f'{"layer":<{width}}  {"role":<14}  {"ANN MACs":>9}  {"nonzero":>9}  '
             f'{"SynOps":>9}  {"adds":>9}  {"MACs":>9}  {"scalings":>9}  '
-            f'{"updates":>9}  {"spikes":>9}'
+            f'{"updates":>9}  {"spikes":>9}{delays}'
         )
         lines = [head]
         for layer in [*self.layers, LayerCounts('total', '', self.total)]:
@@ -128,6 +129,7 @@ class Measurement:
                 c.scalings,
                 c.membrane_updates,
                 c.spikes,
+                *([c.delays] if delays else []),
             )
             cells = '  '.join(f'{_short(v):>9}' for v in values)
             lines.append(f'{layer.name:<{width}}  {layer.role:<14}  {cells}')

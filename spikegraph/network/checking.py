@@ -30,7 +30,7 @@ from spikegraph.nn import (
     SpikingLinear,
 )
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import DelayedSum
+from spikegraph.nn.products import DelayedSum, Rebase, Relative
 
 _MODULES: dict[Role, Any] = {
     Role.POPULATION: PhaseNeuron,
@@ -114,6 +114,8 @@ def check_nodes(network: Any, registry: Registry) -> None:
             _check_neuron(module)
         elif isinstance(module, SpikingLayer):
             _check_layer(module)
+        elif isinstance(module, (Rebase, Relative)):
+            module.check()
     check_sizes(network)
 
 

@@ -25,6 +25,7 @@ from torch_geometric.data import Data, HeteroData
 from spikegraph.network.finding import find, key_of, name_of
 from spikegraph.network.graph import Record, Ref, Seen
 from spikegraph.network.roles import Role
+from spikegraph.nn.routing import check_moving, move_spikes
 
 _FACTORIES = (
     *('arange', 'as_tensor', 'empty', 'eye', 'full', 'linspace', 'ones', 'rand'),
@@ -164,6 +165,8 @@ class Registry:
             names = [arg for arg in args if isinstance(arg, str)]
             place = 1 if function.__name__ == 'write_copy' else 2
             self.method(args[place] if names else None)
+        elif function is move_spikes:
+            check_moving(args[1] if len(args) > 1 else None)
 
 
 def is_known_function(value: Any) -> bool:

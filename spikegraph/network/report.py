@@ -39,6 +39,22 @@ class PopulationReport:
 
 
 @dataclass(frozen=True)
+class ProductReport:
+    """One product of two populations, whose spikes delay each other.
+
+    Args:
+        num_delays (int): Pairs of neurons that meet on the first calibration call: each
+            needs a delay line.
+        longest_delay (int): The most steps that a spike waits.
+        num_steps (int): Time steps :math:`T_a + T_b - 1` of the products.
+    """
+
+    num_delays: int
+    longest_delay: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
 class ConversionReport:
     """What a conversion did, and what it cost on the calibration data.
 
@@ -48,6 +64,10 @@ class ConversionReport:
             was given.
         per_channel (bool): Whether every channel has a scale of its own.
         populations (List[PopulationReport]): All populations, inputs first.
+        relays (List[str]): Those that stand for no activation: they pass potentials on
+            to gates and products as spikes.
+        products (Dict[str, ProductReport]): Products of two populations, and the delay
+            lines that they need.
         layers (Dict[str, str]): Spiking layers: module path to type.
         folded_norms (int): Normalisation layers folded into weights.
         compensated (List[str]): Layers whose weights were corrected.
@@ -73,6 +93,8 @@ class ConversionReport:
     levels: Literal['geometric', 'fitted'] = 'geometric'
     per_channel: bool = False
     populations: list[PopulationReport] = field(default_factory=list)
+    relays: list[str] = field(default_factory=list)
+    products: dict[str, ProductReport] = field(default_factory=dict)
     layers: dict[str, str] = field(default_factory=dict)
     folded_norms: int = 0
     compensated: list[str] = field(default_factory=list)
@@ -103,7 +125,8 @@ class ConversionReport:
             PopulationReport(**{**p, 'scale': tuple(p['scale'])})
             for p in values.pop('populations')
         ]
-        return cls(**values, populations=populations)
+        products = {k: ProductReport(**p) for k, p in values.pop('products').items()}
+        return cls(**values, populations=populations, products=products)
 
     def __str__(self) -> str:
         width = max([10, *(len(p.name) for p in self.populations)])
@@ -131,6 +154,7 @@ class ConversionReport:
         scale = 'a scale for each channel' if self.per_channel else 'one scale each'
         lines += [
             f'codes         {self.levels} levels, {scale}',
+            *self._meetings(),
             f'layers        {", ".join(layers) or "none"}',
             f'compensated   {", ".join(compensated) or "none"}',
             f'first         {", ".join(self._first()) or "none"}',
@@ -143,6 +167,27 @@ class ConversionReport:
             f'agreement with the ANN {self.agreement:.2f} %',
         ]
         return '\n'.join(lines)
+
+    def _meetings(self) -> list[str]:
+        """Relays and products, if there are any."""
+        lines = []
+        if self.relays:
+            many = f'{len(self.relays)} populations'
+            names = ', '.join(self.relays)
+            lines.append(f'relays        {many if len(self.relays) > _MANY else names}')
+        if self.products:
+            found = [
+                f'{name} ({p.num_delays:,} delay lines of up to {p.longest_delay} steps)'
+                for name, p in self.products.items()
+            ]
+            if len(found) > _MANY:
+                num = sum(p.num_delays for p in self.products.values())
+                longest = max(p.longest_delay for p in self.products.values())
+                found = [
+                    f'{len(found)} gates ({num:,} delay lines of up to {longest} steps)'
+                ]
+            lines.append(f'products      {", ".join(found)}')
+        return lines
 
     def _first(self) -> list[str]:
         """What comes first in each graph layer, and the megabytes moved."""

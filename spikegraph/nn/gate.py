@@ -37,6 +37,10 @@ class SpikeGate(nn.Module):
         """How many steps the spikes may take, given those of the sources."""
         return max(lengths)
 
+    def num_compared(self, x: Any, *groups: Any, **kwargs: Any) -> int:
+        """How many comparisons it takes to see which spike of a group is first."""
+        return 0
+
     def __call__(self, x: Any, *groups: Any, **kwargs: Any) -> Any:
         """Real values make of it what the ANN computes."""
         first = x[0] if isinstance(x, (list, tuple)) else x
@@ -74,6 +78,13 @@ class EarliestGate(SpikeGate):
     @abstractmethod
     def count(self, x: Any, *groups: Any) -> Tensor:
         """How many members of each group are marked by ones in ``x``."""
+
+    def num_compared(self, x: Any, *groups: Any, **kwargs: Any) -> int:
+        """One comparison less than there are members, in each group."""
+        is_one = isinstance(x, Spikes)
+        ones = [torch.ones(s.shape, device=s.device) for s in ([x] if is_one else x)]
+        size = self.count(ones[0] if is_one else ones, *groups, **kwargs)
+        return int((size - 1).clamp(min=0).sum())
 
     def stepped(self, x: Any, *groups: Any) -> Spikes:
         """ON passes with the first of its group, OFF with the last (for a minimum, the

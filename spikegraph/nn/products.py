@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.kernels import earliest
 from spikegraph.nn.gate import SpikeGate
 from spikegraph.nn.layer import values_of
@@ -120,7 +121,7 @@ class Rebase(SpikeGate):
             even ones they become ON. (default: :obj:`False`)
 
     Raises:
-        ValueError: If the code is not geometric.
+        ValueError: If the exponent is not positive, or the code is not geometric.
 
     Example:
         >>> code = PhaseCode(num_steps=3, base=2, signed=True)
@@ -133,6 +134,20 @@ class Rebase(SpikeGate):
         super().__init__()
         self.exponent = exponent
         self.keeps_sign = keeps_sign
+        self.check()
+
+    def check(self) -> None:
+        """Raises ``ValueError`` if the exponent is not positive."""
+        number = self.exponent
+        is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not is_number or not 0 < number < float('inf'):
+            raise ValueError(
+                f"Expected 'exponent' to be a positive number (got {number!r:.60})"
+            )
+        if type(self.keeps_sign) is not bool:
+            raise ValueError(
+                f"Expected 'keeps_sign' to be a bool (got {self.keeps_sign!r:.60})"
+            )
 
     def forward(self, x: Spikes) -> Spikes:
         """The power of each value."""
@@ -195,7 +210,7 @@ class Relative(SpikeGate):
             an index of the rows. (default: :obj:`None`)
 
     Raises:
-        ValueError: If the code is signed or not geometric.
+        ValueError: If the code is signed or not geometric, or the window has no steps.
 
     Example:
         >>> code = PhaseCode(num_steps=8, base=2)
@@ -208,6 +223,18 @@ class Relative(SpikeGate):
         super().__init__()
         self.num_steps = num_steps
         self.dim = dim
+        self.check()
+
+    def check(self) -> None:
+        """Raises ``ValueError`` if the window has no steps, or more than a code has."""
+        num_steps, dim = self.num_steps, self.dim
+        if type(num_steps) is not int or not 1 <= num_steps <= MAX_NUM_STEPS:
+            raise ValueError(
+                f"Expected 'num_steps' to be an integer from 1 to {MAX_NUM_STEPS} (got "
+                f'{num_steps!r:.60})'
+            )
+        if dim is not None and type(dim) is not int:
+            raise ValueError(f"Expected 'dim' to be an integer (got {dim!r:.60})")
 
     def forward(
         self, x: Spikes, index: Tensor | None = None, num_groups: Any = None
@@ -229,6 +256,16 @@ class Relative(SpikeGate):
             rows, x.spike_time.reshape(len(x.spike_time), -1), x.code.num_steps
         )
         return found[index].view(x.shape)
+
+    def num_compared(
+        self, x: Spikes, index: Tensor | None = None, num_groups: Any = None
+    ) -> int:
+        """One comparison less than there are members, in each group."""
+        num_values = x.shape.numel()
+        if self.dim is not None:
+            return num_values - num_values // max(1, x.shape[self.dim])
+        index, _ = groups_of(x, index, num_groups)
+        return (x.shape[0] - index.unique().numel()) * x.shape[1:].numel()
 
     def analog(
         self, x: Tensor, index: Tensor | None = None, num_groups: Any = None
@@ -331,6 +368,15 @@ class DelayedSum(nn.Module):
         if isinstance(x, Spikes) and isinstance(other, Spikes):
             product_code(x.code, other.code)
         return self.analog(values_of(x), values_of(other))
+
+    def num_pairs(self, x: Tensor, other: Tensor) -> Tensor:
+        """How many pairs of spikes arrive at each potential.
+
+        Args:
+            x (torch.Tensor): Ones where the one population fires :math:`(*, N, K)`.
+            other (torch.Tensor): Ones where the other one does :math:`(*, K, M)`.
+        """
+        return torch.matmul(x, other)
 
     def analog(self, x: Tensor, other: Tensor) -> Tensor:
         """The product of real values."""

@@ -31,15 +31,38 @@ def gather_rows(x: Spikes | Tensor, index: Tensor) -> Spikes | Tensor:
     return x[index]
 
 
+#: Methods of tensors that only move values, repeat them or leave some out.
+MOVING = (
+    *('view', 'reshape', 'flatten', 'unflatten', 'squeeze', 'unsqueeze', 'transpose'),
+    *('permute', 't', 'movedim', 'swapaxes', 'expand', 'expand_as', 'view_as', 'clone'),
+    *('select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat', 'split'),
+    *('repeat_interleave', 'flip', 'roll', 'reshape_as', 'chunk', 'unbind'),
+    *('tensor_split', '__getitem__'),
+)
+
+
+def check_moving(name: Any) -> None:
+    """Raises ``ValueError`` if something is no name of a method that moves values."""
+    if not isinstance(name, str) or name not in MOVING:
+        raise ValueError(
+            "Expected the name of a method that only moves values, such as 'view' (got "
+            f'{name!r:.60})'
+        )
+
+
 def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """What a method of tensors that only moves values makes of spikes.
 
     Args:
         x (Spikes or torch.Tensor): The spikes :math:`(*)`.
-        name (str): The method, such as ``'view'``.
+        name (str): The method, such as ``'view'``, one of :obj:`MOVING`.
         *args: Its arguments.
         **kwargs: Its keyword arguments.
+
+    Raises:
+        ValueError: If the method may do more.
     """
+    check_moving(name)
     if not isinstance(x, Spikes):
         return getattr(x, name)(*args, **kwargs)
 

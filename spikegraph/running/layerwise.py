@@ -24,6 +24,7 @@ from spikegraph.nn import (
     SpikingLinear,
 )
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.products import Delay, Rebase, Relative
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel, check_spiking
 
@@ -149,9 +150,18 @@ class _Layerwise:
             return fixed and not member
         if isinstance(target, (nn.Softmax, nn.LogSoftmax)):
             return target.dim in _COLUMNS
+        if isinstance(target, Relative):
+            return target.dim in _COLUMNS[:1]
         op = op_for(target)
         if isinstance(target, nn.Module):
-            known = (PhaseNeuron, EarliestSpike, SpikingLinear, nn.BatchNorm1d)
+            known = (
+                Delay,
+                Rebase,
+                PhaseNeuron,
+                EarliestSpike,
+                SpikingLinear,
+                nn.BatchNorm1d,
+            )
             return isinstance(target, known) or (op is not None and op.by_rows)
         if op is not None and op.along is not None:
             position, default = op.along

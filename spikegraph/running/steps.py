@@ -42,7 +42,8 @@ class Simulation:
             after its charge window, :math:`V / Q^{T-1}`, bias included, in the
             units of the activation.
         start_step (Dict[str, int]): The step at which each population's fire
-            window opens.
+            window opens; gates that let the window of a group open at its first spike
+            count from there, and so does all that these spikes delay.
         num_steps (int): The steps of the whole run.
 
     Example:

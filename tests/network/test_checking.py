@@ -10,6 +10,7 @@ from torch_geometric.nn.models import GCN
 from spikegraph import ConversionConfig, convert, load, save
 from spikegraph.storage import to_bytes
 from tests.conversion.zoo import make
+from tests.meetings import network
 from tests.mutations import read, written
 
 
@@ -215,6 +216,67 @@ def test_weights_that_do_not_fit(change, match, saved, tmp_path):
     tensors[name] = change(tensors[name])
     path = tmp_path / 'network'
     path.write_bytes(written(saved, header, tensors))
+    with pytest.raises(ValueError, match=match):
+        load(path)
+
+
+@pytest.fixture(scope='module')
+def attention():
+    model, call = network('mask')
+    return to_bytes(convert(model, call, ConversionConfig(num_steps=4)))
+
+
+def record_of(header, name):
+    return next(r for r in records_of(header) if name in json.dumps(r['target']))
+
+
+def gate(header):
+    return module(header, 'gates')['_modules'][0][1]['state']
+
+
+def calls_another_method(header):
+    record_of(header, 'move_spikes')['args']['tuple'][1] = 'numpy'
+
+
+def moves_by_a_keyword(header):
+    record = record_of(header, 'move_spikes')
+    record['args'] = {'tuple': record['args']['tuple'][:1]}
+    record['kwargs'] = {'dict': [['name', 'numpy']]}
+
+
+def moves_by_a_value(header):
+    record_of(header, 'move_spikes')['args']['tuple'][1] = {'node': 0}
+
+
+def multiplies_by_another_module(header):
+    role = next(r['role'] for r in records_of(header) if r['role']['name'] == 'LAYER')
+    role['name'] = 'PRODUCT'
+
+
+def has_a_window_without_end(header):
+    gate(header)['num_steps'] = 10**6
+
+
+def counts_along_no_dimension(header):
+    gate(header)['dim'] = 'x'
+
+
+@pytest.mark.parametrize(
+    'attack, match',
+    [
+        (calls_another_method, "only moves values, such as 'view' .got 'numpy'"),
+        (moves_by_a_keyword, "only moves values, such as 'view' .got None"),
+        (moves_by_a_value, "only moves values, such as 'view' .got x"),
+        (multiplies_by_another_module, 'to be a DelayedSum'),
+        (has_a_window_without_end, r"'num_steps' to be an integer from 1 to 126 .got"),
+        (counts_along_no_dimension, "'dim' to be an integer .got 'x'"),
+    ],
+)
+def test_attacks_on_what_multiplies(attack, match, attention, tmp_path):
+    header, tensors = read(attention)
+    attack(header)
+    path = tmp_path / 'network'
+    path.write_bytes(written(attention, header, tensors))
     with pytest.raises(ValueError, match=match):
         load(path)
 

@@ -7,10 +7,12 @@ import torch
 import torch_geometric.nn
 from torch import nn
 
+from spikegraph.conversion.passes.arithmetic import _METHODS, MOVES
 from spikegraph.network.finding import name_of, of_model
 from spikegraph.network.functions import write_copy
 from spikegraph.network.registry import Registry
 from spikegraph.nn import PhaseNeuron
+from spikegraph.nn.routing import MOVING, move_spikes
 
 REACHING = [
     # Through modules that others import, and past modules into classes.
@@ -111,6 +113,26 @@ def test_methods(name):
             Registry().check(function, args)
     assert Registry().method('view') == 'view'
     Registry().check(write_copy, (0, 'mul_', 2))
+
+
+@pytest.mark.parametrize(
+    'name', ['apply_', 'numpy', '__class__', 'mul', 'tolist', '__getattribute__', 3, '']
+)
+def test_spikes_are_only_moved(name):
+    """A method that computes would make spikes of no code; others reach further."""
+    match = r"only moves values, such as 'view' \(got "
+    for args in ((0, name), (0,), (name,)):
+        with pytest.raises(ValueError, match=match):
+            Registry().check(move_spikes, args)
+    with pytest.raises(ValueError, match=match):
+        move_spikes(torch.zeros(2), name)
+    for known in MOVING:
+        Registry().check(move_spikes, (0, known))
+        assert Registry().method(known) == known
+
+
+def test_conversion_moves_spikes_as_files_may():
+    assert {_METHODS.get(name, name) for name in MOVES} <= set(MOVING)
 
 
 @pytest.mark.parametrize(

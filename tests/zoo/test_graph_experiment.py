@@ -34,7 +34,7 @@ class Evaluator:
 class Noisy(torch.nn.Module):
     """Stands for a converted network: the network, and some error."""
 
-    neurons, latency_steps = {'a': None, 'b': None}, 48
+    neurons, latency_steps, pipelined_steps = {'a': None, 'b': None}, 48, 16
 
     def __init__(self, model):
         super().__init__()

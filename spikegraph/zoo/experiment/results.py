@@ -98,6 +98,7 @@ class Experiment:
         return {
             **summarize([run.metrics for run in self.runs]),
             'latency_steps': snn.latency_steps,
+            'pipelined_steps': snn.pipelined_steps,
             'populations': len(snn.neurons),
         }
 
