@@ -22,5 +22,4 @@ add_ops(
     Meaning.REFUSED,
     why='statistics',
 )
-add_ops('nn.LSTM nn.GRU', Meaning.REFUSED, why='recurrent')
 add_ops('nn.MultiheadAttention', Meaning.REFUSED, why='attention')
