@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 from torch_geometric.utils import softmax as pyg_softmax
 
+from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.conversion.operations.activations import Activation, activation_of
 from spikegraph.conversion.operations.allowing import Call
 from spikegraph.conversion.operations.kinds import Refused, Rule
@@ -200,7 +201,7 @@ class Arithmetic:
                 rest = self.writer.write(operator.mul, other, constant)
                 added = operator.add if factor > 0 else operator.sub
                 return self.writer.write(added, rest, product)
-        pair = self._geometric(self.spikes(a)), self._geometric(self.spikes(b))
+        pair = self._within_a_byte(self.spikes(a), self.spikes(b))
         gate = self.writer.call(f'gates.{node.name}', Delay(), *pair)
         gate.meta['population'] = True
         self._tie(*pair)
@@ -222,6 +223,26 @@ class Arithmetic:
 
     def _fires(self, value: Any) -> bool:
         return isinstance(value, fx.Node) and bool(value.meta.get('population'))
+
+    def _within_a_byte(self, *values: fx.Node) -> list[fx.Node]:
+        """Two factors, relayed where they are products too late to be delayed."""
+        pair = [self._geometric(x) for x in values]
+        lengths = [self._length(x) for x in pair]
+        for i in sorted(range(2), key=lengths.__getitem__, reverse=True):
+            if sum(lengths) - 1 > MAX_NUM_STEPS and lengths[i] > self.num_steps:
+                pair[i], lengths[i] = self._relay(pair[i]), self.num_steps
+        return pair
+
+    def _length(self, x: fx.Node) -> int:
+        """How many phases spikes have."""
+        gate = module_of(self.network, x) if x.op == 'call_module' else None
+        if gate is None or isinstance(gate, (PhaseNeuron, Relative)):
+            before = [n for n in x.all_input_nodes if n.meta.get('population')]
+            return self._length(before[0]) if gate is None and before else self.num_steps
+        lengths = [self._length(n) for n in x.args if isinstance(n, fx.Node)]
+        if isinstance(gate, Delay):
+            return gate.window(lengths)
+        return max(lengths)
 
     def _geometric(self, x: fx.Node) -> fx.Node:
         """The same value in a code of its base; of a square, a delay by itself."""
@@ -441,7 +462,7 @@ class Arithmetic:
     def _met(self, node: fx.Node, a: fx.Node, b: fx.Node) -> fx.Node:
         if not (self.writer.is_moving(a) and self.writer.is_moving(b)):
             return self.writer.write(torch.matmul, a, b)
-        pair = self._geometric(self.spikes(a)), self._geometric(self.spikes(b))
+        pair = self._within_a_byte(self.spikes(a), self.spikes(b))
         made = self.writer.call(f'products.{node.name}', DelayedSum(), *pair)
         self._tie(*pair)
         return made
