@@ -29,10 +29,12 @@ from spikegraph.nn import (
     SpikingLinear,
 )
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.products import DelayedSum
 
 _MODULES: dict[Role, Any] = {
     Role.POPULATION: PhaseNeuron,
     Role.GATE: SpikeGate,
+    Role.PRODUCT: DelayedSum,
     Role.LAYER: SpikingLayer,
 }
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -67,6 +67,9 @@ class Interpreter:
     def gate(self, node: Node) -> Any:
         return self.call(node)
 
+    def product(self, node: Node) -> Any:
+        return self.call(node)
+
     def layer(self, node: Node) -> Any:
         return self.call(node)
 

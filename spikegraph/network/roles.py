@@ -15,6 +15,7 @@ class Role(Enum):
     CONSTANT = 'constant'  #: A tensor, or anything else, that the network holds.
     POPULATION = 'population'  #: Neurons that fire on a potential.
     GATE = 'gate'  #: Passes the earliest spike of each group on.
+    PRODUCT = 'product'  #: Sums up pairs of spikes, one delayed by the other.
     LAYER = 'layer'  #: An affine operator on spikes, with weights or along edges.
     MOVE = 'move'  #: Takes rows of spikes, which stay spikes.
     DECODE = 'decode'  #: Reads spikes as real values.

@@ -14,6 +14,7 @@ from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import Interpreter, run_node
 from spikegraph.nn import PhaseNeuron, charge, fire
+from spikegraph.nn.products import Arriving
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.windows import windows_of
 
@@ -141,7 +142,7 @@ class _Run(Interpreter):
         self.num_steps = model.config.num_steps
         self.nodes = list(self.network.nodes)
         self.static: dict[Node, Any] = {}  # Values no spike changes.
-        self.spiking: dict[Node, Spikes] = {}
+        self.spiking: dict[Node, Spikes | Arriving] = {}
         self.feeds: dict[Node, set[Node]] = {}  # Sources of a segment.
         self.result = Simulation(output=None)
         self.windows = windows_of(model.network)
@@ -207,6 +208,13 @@ class _Run(Interpreter):
         args, kwargs = arguments(node, read)
         gate: Any = self.network.operation(node)
         self._fired(node, gate.stepped(*args, **kwargs))
+
+    def product(self, node: Node) -> None:
+        """Pairs arrive one after the other, as spikes do."""
+        layer: Any = self.network.operation(node)
+        a, b = (self._spikes_at(n) for n in node.args)
+        self.spiking[node] = Arriving(layer, a, b)
+        self.feeds[node] = {node}
 
     def _value(self, node: Node) -> Any:
         return self._spikes_at(node) if self.feeds[node] else self.static[node]

@@ -42,7 +42,7 @@ def windows_of(network: Network) -> dict[Node, Window]:
         operation: Any = network.operation(node)
         if node.role is Role.POPULATION:
             found[node] = Window(ready[node], operation.code.num_steps)
-        elif node.role is Role.GATE and sources:
+        elif node.role in (Role.GATE, Role.PRODUCT) and sources:
             start = max(window.start for window in sources)
             length = operation.window([window.num_steps for window in sources])
             found[node] = Window(start, length)

@@ -144,8 +144,9 @@ class Arithmetic:
         given: Any = fx.node.map_arg(
             (node.args, node.kwargs), lambda n: known.setdefault(n, proxy(n))
         )
+        given_kwargs = {k: v for k, v in given[1].items() if (k, v) != ('out', None)}
         try:
-            out = function(*given[0], **given[1])
+            out = function(*given[0], **given_kwargs)
         except NotImplementedError:
             return None
         copies: dict[fx.Node, fx.Node] = dict(lent)
@@ -387,7 +388,8 @@ class Arithmetic:
             return Fraction(e, self.writer.write(operator.add, total, _LEAST))
         names = ['src', 'index', 'ptr', 'num_nodes', 'dim']
         given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        if given.get('ptr') is not None or given.get('dim', 0) != 0:
+        rank = rank_of(given['src'])
+        if given.get('ptr') is not None or given.get('dim', 0) not in (0, -(rank or 1)):
             return None
         index, num = given.get('index'), given.get('num_nodes')
         e = self._ramp(node, given['src'], None, index, num)

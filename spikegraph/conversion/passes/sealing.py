@@ -23,6 +23,7 @@ from spikegraph.nn import (
     SpikingLayer,
 )
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.products import DelayedSum
 
 
 def seal(structure: Structure) -> Network:
@@ -127,6 +128,7 @@ def _role_of(structure: Structure, node: fx.Node, roles: dict[fx.Node, Role]) ->
         kinds = {
             PhaseNeuron: Role.POPULATION,
             SpikeGate: Role.GATE,
+            DelayedSum: Role.PRODUCT,
             DegreeFactor: Role.STRUCTURE,
             Analog: Role.ANALOG,
         }
