@@ -60,9 +60,9 @@ def silence(x: Any, mask: Tensor) -> Any:
     return replace(x, spike_time=x.spike_time.masked_fill(mask, x.code.num_steps))
 
 
-def shaped_like(x: Tensor, like: Spikes | Tensor) -> Tensor:
+def shaped_like(x: Spikes | Tensor, like: Spikes | Tensor) -> Tensor:
     """Values repeated to the shape of others."""
-    return x.expand(like.shape)
+    return (x.decode() if isinstance(x, Spikes) else x).expand(like.shape)
 
 
 def edge_ends(edge_index: Any, flow: str) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,11 @@ MOVES = (
     *('repeat_interleave', 'flip', 'roll', 'reshape_as', 'chunk', 'split', 'unbind'),
 )
 _METHODS = {'getitem': '__getitem__'}
+# What is positive if all that it is given is.
+_POSITIVE = (
+    *('sum', 'mean', 'amax', 'values_of', 'pad'),
+    *('avg_pool1d', 'avg_pool2d', 'avg_pool3d'),
+)
 # What PyG adds to the sum of coefficients, so that no node divides by zero.
 _LEAST = 1e-16
 _NEVER = -1e4  # Scores below are those of what is masked.
@@ -359,7 +364,7 @@ class Arithmetic:
             return isinstance(low, (int, float)) and low >= 0
         if is_call(value, 'exp', 'sqrt', 'sigmoid', 'softplus', 'abs', 'relu'):
             return True
-        passes = _move_of(value) or is_call(value, 'sum', 'mean', 'amax', 'values_of')
+        passes = _move_of(value) or is_call(value, *_POSITIVE)
         return bool(passes) and self._is_positive(value.args[0])
 
     def _is_positive_module(self, value: fx.Node) -> bool:

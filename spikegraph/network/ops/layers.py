@@ -17,9 +17,7 @@ _WHY = {
 for _why, _names in _WHY.items():
     add_ops(' '.join(f'pyg.{n}' for n in _names.split()), Meaning.REFUSED, why=_why)
 add_ops(
-    'F.layer_norm/nn.LayerNorm F.group_norm/nn.GroupNorm '
-    'F.local_response_norm/nn.LocalResponseNorm',
+    'F.layer_norm F.group_norm F.local_response_norm F.instance_norm',
     Meaning.REFUSED,
     why='statistics',
 )
-add_ops('nn.MultiheadAttention', Meaning.REFUSED, why='attention')

@@ -195,6 +195,7 @@ add_ops(
     count=Count.FREE,
 )
 add_ops('linalg.vector_norm cdist dist pdist cov', Meaning.OPEN, why='products')
+add_ops('F.pairwise_distance', Meaning.OPEN, why='products')
 add_ops('glu/nn.GLU', Meaning.OPEN, why='factors', count=Count.FREE)
 add_ops(
     'prod cumprod pyg.MulAggregation F.scaled_dot_product_attention cross/linalg.cross '
