@@ -36,8 +36,16 @@ class Formula(nn.Module):
 
 
 class Exponential(nn.Module):
-    r"""The exponential of a potential, :math:`e^{f(v) - c}`: thresholds that fall by a
-    constant from step to step, a ramp.
+    """The exponential of a potential."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The exponential at each place."""
+        return x.exp()
+
+
+class Ramp(nn.Module):
+    r"""The exponential of a score, :math:`e^{f(v) - c}`: thresholds that fall by a
+    constant from step to step.
 
     Args:
         inner (torch.nn.Module, optional): A monotone activation :math:`f` in front.
@@ -82,7 +90,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
     **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
     Formula: None,  # Each says for itself.
-    **dict.fromkeys((Exponential, Root, Logarithm), None),
+    **dict.fromkeys((Exponential, Ramp, Root, Logarithm), None),
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
 }
 # Attributes that make an activation fall, or jump down, below some value.

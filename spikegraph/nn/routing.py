@@ -60,9 +60,11 @@ def silence(x: Any, mask: Tensor) -> Any:
     return replace(x, spike_time=x.spike_time.masked_fill(mask, x.code.num_steps))
 
 
-def shaped_like(x: Spikes | Tensor, like: Spikes | Tensor) -> Tensor:
-    """Values repeated to the shape of others."""
-    return (x.decode() if isinstance(x, Spikes) else x).expand(like.shape)
+def shaped_like(x: Any, like: Spikes | Tensor) -> Any:
+    """Values, or spikes, repeated to the shape of others."""
+    if not isinstance(x, Spikes):
+        return x.expand(like.shape)
+    return replace(x, spike_time=x.spike_time.expand(like.shape))
 
 
 def edge_ends(edge_index: Any, flow: str) -> tuple[Tensor, Tensor]:

@@ -275,12 +275,21 @@ class _Finder:
                     first = pytree.tree_leaves(user.args[:1])
                     if any(value is node for value in first):
                         return True
-                elif user.op == 'output':
+                elif user.op == 'output' or self._meets_weights(user, node):
                     return True
                 elif not reads_shape(user) and not self._is_beside(user, node, source):
                     seen.add(user)
                     queue.append(user)
         return False
+
+    def _meets_weights(self, user: fx.Node, node: fx.Node) -> bool:
+        """Whether a value is multiplied by a matrix that is made of parameters, such as
+        one for each type of edge.
+        """
+        others = [n for n in factors_of(user) if n is not node]
+        return means(user, Meaning.CONTRACTION) and any(
+            n in self.weighted and not self.behind[n] for n in others
+        )
 
     def _is_beside(self, user: fx.Node, node: fx.Node, source: fx.Node) -> bool:
         """Whether a value only multiplies features."""

@@ -27,7 +27,7 @@ from spikegraph.network.interpreter import AnalogReading, Interpreter, run_node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter, PhaseNeuron
-from spikegraph.nn.activation import Exponential, check_activation
+from spikegraph.nn.activation import Ramp, check_activation
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import peaks
 from spikegraph.nn.order import Choice
@@ -136,7 +136,7 @@ def calibrate(
                     coded = sample(
                         node, module, spiking, config, 0, of=_activated(module)
                     )
-                if isinstance(module.activation, Exponential):
+                if isinstance(module.activation, Ramp):
                     fit_ramp(module, potentials, bases[name])
                 else:
                     base = bases.get(name)

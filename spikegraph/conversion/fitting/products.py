@@ -15,7 +15,7 @@ from spikegraph.conversion.fitting.sampling import own_samples
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.nn import PhaseNeuron
-from spikegraph.nn.activation import Exponential
+from spikegraph.nn.activation import Ramp
 
 _MARGIN = 0.25  # Of the range of scores, above and below those of the calibration data.
 _MOST = 69.0  # The logarithm of the largest ratio of levels.
@@ -32,7 +32,7 @@ def tied_bases(
     """The base of every population whose spike times are added to others': that of
     least error, each relative to the energy of its values.
     """
-    groups = _merged(structure.tied)
+    groups = _merged([*structure.tied, *({name} for name in _ramps(structure))])
     if not groups:
         return {}
     names = set().union(*groups)
@@ -43,10 +43,21 @@ def tied_bases(
         rows = [
             samples[name]
             for name in sorted(group)
-            if not isinstance(neurons[name].activation, Exponential)
+            if not isinstance(neurons[name].activation, Ramp)
         ]
+        rows = rows or [samples[name] for name in sorted(group)]
         found.update(dict.fromkeys(group, _best_base(rows, config)))
     return found
+
+
+def _ramps(structure: Structure) -> list[str]:
+    """The populations whose thresholds fall by a constant each step."""
+    modules = structure.network.named_modules()
+    return [
+        name
+        for name, module in modules
+        if isinstance(module, PhaseNeuron) and isinstance(module.activation, Ramp)
+    ]
 
 
 def _merged(ties: list[set[str]]) -> list[set[str]]:
@@ -81,7 +92,7 @@ def fit_ramp(neuron: PhaseNeuron, potentials: Tensor, base: float) -> None:
     a byte can count.
     """
     activation = neuron.activation
-    assert isinstance(activation, Exponential)
+    assert isinstance(activation, Ramp)
     scores = potentials if activation.inner is None else activation.inner(potentials)
     low, high = float(scores.min()), float(scores.max())
     step = math.log(base)

@@ -252,7 +252,8 @@ def _call(
 def _classify(function: fx.GraphModule) -> Activation | None:
     near = torch.linspace(-30, 30, 12001, dtype=torch.float64)
     far = torch.logspace(1.5, 4, 200, dtype=torch.float64)
-    grid = torch.cat([-far.flip(0), near, far]).unique()
+    tiny = torch.logspace(-9, -2, 200, dtype=torch.float64)
+    grid = torch.cat([-far, -tiny, near, tiny, far]).unique()
     double = function.double()
     y = double.forward(grid)  # A call would print what goes wrong.
     if not isinstance(y, Tensor) or y.shape != grid.shape:

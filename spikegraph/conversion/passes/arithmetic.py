@@ -18,7 +18,7 @@ from spikegraph.conversion.operations.activations import Activation, activation_
 from spikegraph.conversion.operations.allowing import Call
 from spikegraph.conversion.operations.kinds import Refused, Rule
 from spikegraph.conversion.operations.rules import ends, reads_out
-from spikegraph.conversion.passes.gates import commutes_with_maximum
+from spikegraph.conversion.passes.gates import commutes_with_maximum, replace_values
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.products import rank_of, shape_of
@@ -26,18 +26,20 @@ from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.conversion.passes.writer import Writer
 from spikegraph.network.naming import called, describe, module_of
 from spikegraph.network.ops import is_call, op_of
-from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
-from spikegraph.nn.activation import Exponential, Logarithm, Root
+from spikegraph.nn import EarliestAlong, GraphFilter, PhaseNeuron, SpikingLinear
+from spikegraph.nn.activation import Exponential, Logarithm, Ramp, Root
 from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative, quotient
 from spikegraph.nn.routing import gather_rows, move_spikes, shaped_like, silence
 from spikegraph.nn.shift import MemberShift
 
+_PARTS = ('chunk', 'split', 'unbind', 'tensor_split')
 #: Methods of tensors that only move values, repeat them or leave some out.
 MOVES = (
     *('view', 'reshape', 'flatten', 'unflatten', 'squeeze', 'unsqueeze', 'transpose'),
     *('permute', 't', 'movedim', 'swapaxes', 'expand', 'expand_as', 'view_as', 'clone'),
     *('getitem', 'select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat'),
-    *('repeat_interleave', 'flip', 'roll', 'reshape_as', 'chunk', 'split', 'unbind'),
+    *('repeat_interleave', 'flip', 'roll', 'reshape_as'),
+    *_PARTS,
 )
 _METHODS = {'getitem': '__getitem__'}
 # What is positive if all that it is given is.
@@ -154,6 +156,30 @@ class Arithmetic:
             out = function(*given[0], **given_kwargs)
         except NotImplementedError:
             return None
+        if isinstance(out, tuple):
+            return self._parts(node, graph, lent, out)
+        return self._written(node, graph, lent)[out.node]
+
+    def _parts(
+        self, node: fx.Node, graph: fx.Graph, lent: dict[fx.Node, fx.Node], out: Any
+    ) -> fx.Node | None:
+        """Lets those that read a part of an operation read what it is made of."""
+        if not all(is_call(user, 'getitem') for user in node.users):
+            return None
+        copies = self._written(node, graph, lent)
+        for user in list(node.users):
+            part = out[user.args[1]]
+            made = copies[part.node] if isinstance(part, fx.Proxy) else part
+            if made in self.fractions:
+                self.fractions[user] = self.fractions[made]
+            elif isinstance(made, fx.Node):
+                user.replace_all_uses_with(made)
+        return node
+
+    def _written(
+        self, node: fx.Node, graph: fx.Graph, lent: dict[fx.Node, fx.Node]
+    ) -> dict[fx.Node, fx.Node]:
+        """Copies a small graph to where a node is."""
         copies: dict[fx.Node, fx.Node] = dict(lent)
         for each in list(graph.nodes):
             if each in lent:
@@ -172,7 +198,7 @@ class Arithmetic:
             for old, new in list(self._replaced.items()):
                 copies = {k: new if v is old else v for k, v in copies.items()}
             self._replaced.clear()
-        return copies[out.node]
+        return copies
 
     def _rule_of(self, node: fx.Node) -> Rule | None:
         if not self.writer.is_moving(node):
@@ -412,7 +438,7 @@ class Arithmetic:
                 if monotone:
                     inner = _activation_of(neuron)
                     source = source.args[0]  # type: ignore[assignment]
-        raw = self._population(node, source, part, Exponential(inner), 'ramp')
+        raw = self._population(node, source, part, Ramp(inner), 'ramp')
         if hidden is not None:
             raw = self.writer.write(silence, raw, hidden)
             raw.meta['population'] = True
@@ -450,6 +476,25 @@ class Arithmetic:
         elif isinstance(made, Fraction):
             self.fractions[node] = made
         self.writer.here = here
+
+    def _largest(self, node: fx.Node) -> fx.Node | None:
+        """The largest value along a dimension, channels too: one scale for all."""
+        op = op_of(node)
+        given = {**dict(zip(('x', 'dim', 'keepdim'), node.args, strict=False))}
+        given.update(node.kwargs)
+        source, dim = given.get('x', given.get('input')), given.get('dim')
+        rank = rank_of(source)
+        if not isinstance(dim, int) or rank is None or op is None:
+            return None
+        dim = dim - rank if dim >= 0 else dim
+        x = self.spikes(source)
+        made = EarliestAlong(dim, bool(given.get('keepdim', False)), op.smallest)
+        gate = self.writer.call(f'gates.{node.name}', made, x)
+        gate.meta['population'] = True
+        for name in self._populations(x):
+            self.network.get_submodule(name).channel_dim = 0
+        replace_values(node, gate)
+        return gate
 
     def _contraction(self, node: fx.Node) -> Any:
         names = {'matmul', 'mm', 'bmm'}
@@ -507,17 +552,25 @@ class Arithmetic:
 
     def _moved(self, node: fx.Node, x: fx.Node, part: Fraction) -> Fraction:
         num = self._move(node, x, part.num)
-        if part.group is not None and is_call(node, 'view', 'unsqueeze', 'reshape'):
-            if (
-                shape_of(node) is not None
-                and (shape_of(node) or ())[:1] == (shape_of(x) or ())[:1]
-            ):
-                e, *rest = part.group
-                return Fraction(num, None, (self._move(node, x, e), *rest))
-        den = self._den(part)
-        if (shape_of(den) or ()) != (shape_of(part.num) or ()):
-            den = self.writer.write(shaped_like, den, part.num)
-        return Fraction(num, self.writer.copy(node, x, den))
+        before, after = shape_of(x), shape_of(node)
+        keeps_rows = (
+            before is not None and after is not None and before[:1] == after[:1]
+        )
+        if part.group is not None and keeps_rows and not _takes_rows(node):
+            e, *rest = part.group
+            return Fraction(num, None, (self._moved_like(node, x, part, e), *rest))
+        return Fraction(num, self._moved_like(node, x, part, self._den(part)))
+
+    def _moved_like(
+        self, node: fx.Node, x: fx.Node, part: Fraction, value: fx.Node
+    ) -> fx.Node:
+        """What is divided by, moved as what is divided."""
+        if shape_of(value) != shape_of(part.num):
+            fires = self._fires(value)
+            value = self.writer.write(shaped_like, value, part.num)
+            if fires:
+                value.meta['population'] = True
+        return self._move(node, x, value)
 
     def _move(self, node: fx.Node, x: fx.Node, value: fx.Node) -> fx.Node:
         """The same move, of spikes if these are."""
@@ -695,7 +748,14 @@ def _move_of(value: fx.Node) -> str:
     if called(value) is gather_rows:
         return 'getitem'
     op = op_of(value)
+    if is_call(value, 'getitem') and shape_of(value.args[0]) is None:
+        if not is_call(value.args[0], *_PARTS):  # Of something else than a tensor.
+            return ''
     return op.name if op is not None and op.name in MOVES else ''
+
+
+def _takes_rows(value: fx.Node) -> bool:
+    return _move_of(value) in ('getitem', 'select', 'index_select', 'narrow')
 
 
 def _activation_of(neuron: PhaseNeuron) -> nn.Module | None:
@@ -716,6 +776,10 @@ _COMPUTED: dict[str, Callable[[Arithmetic, fx.Node], Any]] = {
     'reciprocal': Arithmetic._inverse,
     'exp': Arithmetic._exponential,
     'log': Arithmetic._logarithm,
+    'max': Arithmetic._largest,
+    'min': Arithmetic._largest,
+    'amax': Arithmetic._largest,
+    'amin': Arithmetic._largest,
     'matmul': Arithmetic._contraction,
     'mm': Arithmetic._contraction,
     'bmm': Arithmetic._contraction,

@@ -19,7 +19,13 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
-from spikegraph.nn.routing import gather_rows, move_spikes, silence, trim_rows
+from spikegraph.nn.routing import (
+    gather_rows,
+    move_spikes,
+    shaped_like,
+    silence,
+    trim_rows,
+)
 
 
 @dataclass
@@ -128,7 +134,7 @@ def is_plain_filter(layer: Any) -> bool:
 
 def moves_rows(user: fx.Node, node: fx.Node) -> bool:
     """Whether an operation takes some rows of a population."""
-    if called(user) in (gather_rows, trim_rows, move_spikes, silence):
+    if called(user) in (gather_rows, trim_rows, move_spikes, silence, shaped_like):
         return user.args[0] is node
     if called(user) is not operator.getitem or user.args[0] is not node:
         return False

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import fx
+
+from spikegraph.network.functions import set_items
 
 
 def variance(
@@ -201,6 +204,40 @@ def log_softmax(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
     return x - log_sum_exp(x, dim, keepdim=True)
 
 
+def normalised(
+    edge_index: Any,
+    edge_weight: Any = None,
+    num_nodes: Any = None,
+    improved: bool = False,
+    add_self_loops: bool = True,
+    flow: str = 'source_to_target',
+    dtype: Any = None,
+) -> Any:
+    """PyG's ``gcn_norm``, of weights that are signals."""
+    if add_self_loops:
+        source, target = edge_index[0], edge_index[1]
+        is_loop, fill = source == target, 2.0 if improved else 1.0
+        others = torch.logical_not(is_loop)
+        nodes = torch.arange(num_nodes, device=edge_index.device)
+        edge_index = torch.cat([edge_index[:, others], torch.stack([nodes, nodes])], 1)
+        loops = torch.full((num_nodes,), fill, dtype=_dtype_of(edge_weight))
+        chosen = source[is_loop], edge_weight[is_loop]
+        loops = _record(set_items, loops, *chosen)
+        edge_weight = torch.cat([edge_weight[others], loops])
+    row, column = edge_index[0], edge_index[1]
+    index = column if flow == 'source_to_target' else row
+    zeros = torch.zeros((num_nodes,), dtype=_dtype_of(edge_weight))
+    degree = torch.scatter_add(zeros, 0, index, edge_weight)
+    root = torch.rsqrt(degree)
+    return edge_index, root[row] * edge_weight * root[column]
+
+
+def _record(function: Any, *args: Any) -> Any:
+    """Records a function as a whole."""
+    tracer = next(a.tracer for a in args if isinstance(a, fx.Proxy))
+    return tracer.create_proxy('call_function', function, args, {})
+
+
 def _shape_of(x: Any) -> tuple[int, ...]:
     seen = x.node.meta.get('example')
     if seen is None or not hasattr(seen, 'shape'):
@@ -246,6 +283,7 @@ SPELLED_OUT: dict[str, Callable[..., Any]] = {
     'scaled_dot_product_attention': attention,
     'prod': product,
     'softmin': softmin,
+    'gcn_norm': normalised,
     'logsumexp': log_sum_exp,
     'log_softmax': log_softmax,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from spikegraph.conversion.operations.rules import reads_shape
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.graph import Seen
 from spikegraph.network.naming import keep_value, operation_of, place
@@ -91,7 +92,9 @@ class Writer:
 
     def _noted(self, node: fx.Node, function: Any) -> fx.Node:
         assert self.here is not None
-        if any(self.is_moving(n) for n in node.all_input_nodes):
+        if reads_shape(node):
+            pass
+        elif any(self.is_moving(n) for n in node.all_input_nodes):
             self.signals.add(node)
         elif any(n in self.signals for n in node.all_input_nodes):
             self.signals.add(node)

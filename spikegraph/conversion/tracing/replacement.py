@@ -93,7 +93,7 @@ class Layers:
             for path, module in self.modules.items():
                 own = {**vars(module), **module._parameters, **module._buffers}
                 for name, value in own.items():
-                    if isinstance(value, Tensor):
+                    if issubclass(type(value), Tensor):  # No symbolic one.
                         self._list(value, f'{path}.{name}'.strip('.'))
             self._num_listed = len(self.modules) + len(self._twins)
         return self._tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.nn.models.linkx import SparseLinear
 
 from spikegraph.network.functions import (
@@ -70,6 +71,7 @@ add_ops('cumsum', Meaning.OPEN, count=Count.TOTAL)
 add_ops('index_add scatter_add', Meaning.AFFINE, count=Count.ROWS)
 add_ops('scatter_reduce index_reduce', Meaning.OPEN, count=Count.ROWS)
 add_ops('index_put', Meaning.OPEN, count=Count.WRITE)
+add_ops('gcn_norm', Meaning.OPEN, (gcn_norm,))
 add_ops('utils.scatter', Meaning.GROUPS)
 add_ops('pyg.global_add_pool pyg.global_mean_pool pyg.global_max_pool', Meaning.AFFINE)
 
