@@ -12,7 +12,8 @@ from spikegraph.nn.conv.twin import SpikingTwin
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import EarliestMember
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.routing import degree_factor
+from spikegraph.nn.members import ProductMember, RankedMember
+from spikegraph.nn.routing import degree_factor, quantile_share
 from spikegraph.nn.shift import MemberShift
 
 
@@ -39,12 +40,16 @@ class SpikingSumAggregation(SpikingTwin):
         dim: int = -2,
     ) -> Any:
         """Returns the sums of each group."""
+        self.check(ptr, dim)
+        return self.reduce(x, index, dim_size)
+
+    def check(self, ptr: Any, dim: int) -> None:
+        """Raises if groups come otherwise than by an index of rows."""
         if ptr is not None or dim not in (-2, 0):  # Channels come behind.
             raise NotImplementedError(
                 "Expected groups by 'index' along dimension -2 (got 'ptr' or dimension "
                 f'{dim})'
             )
-        return self.reduce(x, index, dim_size)
 
 
 class SpikingMeanAggregation(SpikingSumAggregation):
@@ -75,6 +80,68 @@ class SpikingMinAggregation(SpikingSumAggregation):
     def build(self, conv: Any) -> None:
         """Makes the gate."""
         self.reduce = EarliestMember(smallest=True)
+
+
+class SpikingMulAggregation(SpikingSumAggregation):
+    """Like :class:`SpikingSumAggregation`, for the product: spike times add up."""
+
+    ann_type = aggr.MulAggregation
+
+    def build(self, conv: Any) -> None:
+        """Makes the gate."""
+        self.reduce = ProductMember()
+
+
+class SpikingQuantileAggregation(SpikingSumAggregation):
+    """Like :class:`SpikingSumAggregation`, for quantiles: the spikes that leave a share
+    of their group behind, and what lies between two.
+    """
+
+    ann_type = aggr.QuantileAggregation
+
+    def build(self, conv: Any) -> None:
+        """Makes the gates."""
+        if conv.fill_value != 0:
+            raise NotImplementedError(
+                "Expected 'fill_value' to be 0 (got "
+                f'{conv.fill_value}), as a group without members is silent'
+            )
+        self.quantiles = conv.q.flatten().tolist()
+        self.how = conv.interpolation
+        between = self.how in ('linear', 'midpoint')
+        ways = ('lower', 'higher') if between else (self.how,)
+        self.gates = nn.ModuleList(
+            RankedMember(q, how) for q in self.quantiles for how in ways
+        )
+
+    def forward(
+        self,
+        x: Any,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        dim: int = -2,
+    ) -> Any:
+        """Returns the quantiles of each group, side by side."""
+        self.check(ptr, dim)
+        outs, num = [], len(self.gates) // len(self.quantiles)
+        for i, q in enumerate(self.quantiles):
+            gates = self.gates[i * num : (i + 1) * num]
+            ends = [gate(x, index, dim_size) for gate in gates]
+            if self.how in ('linear', 'midpoint'):
+                low, high = map(values_of, ends)
+                share: Any = 0.5
+                if self.how == 'linear':
+                    share = quantile_share(low, index, q)
+                ends = [low + (high - low) * share]
+            outs += ends
+        return outs[0] if len(outs) == 1 else torch.cat(list(map(values_of, outs)), -1)
+
+
+class SpikingMedianAggregation(SpikingQuantileAggregation):
+    """Like :class:`SpikingSumAggregation`, for the median."""
+
+    ann_type = aggr.MedianAggregation
 
 
 class SpikingMultiAggregation(SpikingTwin):

@@ -125,6 +125,16 @@ def degree_factor(
     return torch.ones_like(deg)
 
 
+def quantile_share(like: Tensor, index: Tensor, q: float) -> Tensor:
+    """How far behind a member of each group its quantile lies, of the way to the next;
+    groups are the rows of ``like``.
+    """
+    count = torch.bincount(index, minlength=like.size(0))
+    point = torch.tensor(q, dtype=like.dtype, device=index.device) * (count - 1)
+    point = point + (count.cumsum(0) - count)
+    return point.frac().view(-1, *[1] * (like.dim() - 1))
+
+
 def pair_features(
     pos_i: Tensor, pos_j: Tensor, normal_i: Tensor, normal_j: Tensor
 ) -> Tensor:
@@ -146,4 +156,4 @@ LEAF_FUNCTIONS = (
     pair_features,
 )
 # These read shapes, not values.
-SHAPE_FUNCTIONS = (degree_factor,)
+SHAPE_FUNCTIONS = (degree_factor, quantile_share)

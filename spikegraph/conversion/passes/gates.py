@@ -25,6 +25,7 @@ from spikegraph.nn import (
     PhaseNeuron,
     SpikeGate,
 )
+from spikegraph.nn.members import ProductMember
 
 AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
@@ -59,7 +60,8 @@ def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
                     relays[value] = add_relay(structure, value, gate)
                     signals.add(relays[value])
                 gate.replace_input_with(value, relays[value])
-        _tie(structure, _compared(gate))
+        adds = isinstance(module_of(network, gate), ProductMember)
+        _tie(structure, _compared(gate), adds)
 
 
 def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
@@ -218,8 +220,10 @@ def commutes_with_maximum(neuron: PhaseNeuron) -> bool:
     return is_monotone and not bool(activation(zero).any())
 
 
-def _tie(structure: Structure, values: list[fx.Node]) -> None:
-    """Populations whose spike times compare share one code and scale."""
+def _tie(structure: Structure, values: list[fx.Node], adds: bool) -> None:
+    """Populations whose spike times compare share one code and scale; if times are
+    added, it has one base.
+    """
     neurons: set[str] = set()
     queue = list(values)
     while queue:
@@ -228,6 +232,8 @@ def _tie(structure: Structure, values: list[fx.Node]) -> None:
             queue += _compared(value)
         else:
             neurons.add(str(value.target))
+    if adds:
+        structure.tied.append(neurons)
     merged = [g for g in structure.groups if neurons & set(g)]
     rest = [g for g in structure.groups if not neurons & set(g)]
     structure.groups = [*rest, sorted(neurons.union(*map(set, merged)))]

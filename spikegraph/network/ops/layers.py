@@ -8,8 +8,7 @@ _WHY = {
     'neighbours': 'DynamicEdgeConv XConv',
     'labels': 'WLConv',
     'aggregation': (
-        'MedianAggregation QuantileAggregation SortAggregation LSTMAggregation '
-        'GRUAggregation Set2Set SetTransformerAggregation '
+        'SortAggregation SetTransformerAggregation '
         'EquilibriumAggregation MLPAggregation '
         'GraphMultisetTransformer LCMAggregation PatchTransformerAggregation'
     ),
