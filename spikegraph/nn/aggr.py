@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import aggr
+from torch_geometric.utils import softmax
 
 from spikegraph.nn.conv.twin import SpikingTwin
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import EarliestMember
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.members import ProductMember, RankedMember
-from spikegraph.nn.routing import degree_factor, quantile_share
+from spikegraph.nn.routing import degree_factor, gather_rows, quantile_share
 from spikegraph.nn.shift import MemberShift
 
 
@@ -142,6 +143,48 @@ class SpikingMedianAggregation(SpikingQuantileAggregation):
     """Like :class:`SpikingSumAggregation`, for the median."""
 
     ann_type = aggr.MedianAggregation
+
+
+class SpikingSet2Set(SpikingSumAggregation):
+    """Attention to the members of each group, several times, by a query that a
+    recurrent layer keeps.
+    """
+
+    ann_type = aggr.Set2Set
+
+    def build(self, conv: Any) -> None:
+        """Takes the recurrent layer."""
+        super().build(conv)
+        self.lstm, self.num_steps = conv.lstm, conv.processing_steps
+        self.width = conv.in_channels
+
+    def forward(
+        self,
+        x: Any,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        dim: int = -2,
+    ) -> Any:
+        """Returns the last query of each group and what it found."""
+        self.check(ptr, dim)
+        if index is None:
+            raise ValueError(
+                "Expected 'index' to hold the group of each row (got None)"
+            )
+        state: Any = None
+        told = x.new_zeros(1, 2 * self.width)  # The same for all groups, at first.
+        for step in range(self.num_steps):
+            given = (told.unsqueeze(0),) if state is None else (told.unsqueeze(0), state)
+            query, state = self.lstm(*given)
+            query = query.view(-1, self.width)
+            own = query if step == 0 else gather_rows(query, index)
+            score = (x * own).sum(dim=-1, keepdim=True)
+            found = softmax(score, index, num_nodes=dim_size) * x
+            found = self.reduce(found, index, dim_size)
+            query = query.expand(found.size(0), -1) if step == 0 else query
+            told = torch.cat([query, found], dim=-1)
+        return told
 
 
 class SpikingMultiAggregation(SpikingTwin):
