@@ -255,9 +255,8 @@ def _dtype_of(x: Any) -> Any:
 
 
 def _dims_of(x: Any, dim: Any) -> Any:
-    rank = len(_shape_of(x))
     if dim is None:
-        return tuple(range(rank))
+        return tuple(range(len(_shape_of(x))))
     return tuple(dim) if isinstance(dim, (list, tuple)) else (dim,)
 
 
