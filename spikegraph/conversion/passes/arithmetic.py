@@ -16,7 +16,7 @@ from torch_geometric.utils import softmax as pyg_softmax
 from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.conversion.operations.activations import Activation, activation_of
 from spikegraph.conversion.operations.allowing import Call
-from spikegraph.conversion.operations.kinds import Refused, Rule
+from spikegraph.conversion.operations.kinds import ActivationRule, ReadOut, Refused, Rule
 from spikegraph.conversion.operations.rules import ends, reads_out
 from spikegraph.conversion.passes.gates import commutes_with_maximum, replace_values
 from spikegraph.conversion.passes.graph import Structure
@@ -186,7 +186,7 @@ class Arithmetic:
                 continue
             self.writer.here = node
             copies[each] = made = self.writer.repeat(each, copies.__getitem__)
-            rule = self._rule_of(made)
+            rule = self._rule_of(made, not each.users and ends(node))
             if isinstance(rule, Refused):
                 self.refused[made] = self.refused[node]
             if rule is not None and rule.stands_in:
@@ -200,11 +200,15 @@ class Arithmetic:
             self._replaced.clear()
         return copies
 
-    def _rule_of(self, node: fx.Node) -> Rule | None:
+    def _rule_of(self, node: fx.Node, may_end: bool) -> Rule | None:
+        """The rule of what has been written, and has no users yet."""
         if not self.writer.is_moving(node):
             return None
-        signals, fixed = self.writer.signals, self.writer.fixed
-        return Call(self.network, node, signals, fixed).rule()
+        call = Call(self.network, node, self.writer.signals, self.writer.fixed)
+        rule = call.rule()
+        if not isinstance(rule, ReadOut) or may_end:
+            return rule
+        return ActivationRule() if call.is_activation else Refused()
 
     def _product(self, node: fx.Node) -> fx.Node | Fraction | None:
         if len(node.args) != 2 or node.kwargs:
