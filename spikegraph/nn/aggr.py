@@ -147,16 +147,21 @@ class SpikingMedianAggregation(SpikingQuantileAggregation):
 
 class SpikingSet2Set(SpikingSumAggregation):
     """Attention to the members of each group, several times, by a query that a
-    recurrent layer keeps.
+    recurrent layer keeps. The first one is the same for all groups, and a constant.
     """
 
     ann_type = aggr.Set2Set
 
+    @torch.no_grad()
     def build(self, conv: Any) -> None:
-        """Takes the recurrent layer."""
+        """Takes the recurrent layer, and what it says without an input."""
         super().build(conv)
         self.lstm, self.num_steps = conv.lstm, conv.processing_steps
-        self.width = conv.in_channels
+        nothing = conv.lstm.weight_ih_l0.new_zeros(1, 1, conv.out_channels)
+        query, (hidden, cell) = conv.lstm(nothing)
+        self.register_buffer('query', query[0])
+        self.register_buffer('hidden', hidden)
+        self.register_buffer('cell', cell)
 
     def forward(
         self,
@@ -172,19 +177,23 @@ class SpikingSet2Set(SpikingSumAggregation):
             raise ValueError(
                 "Expected 'index' to hold the group of each row (got None)"
             )
-        state: Any = None
-        told = x.new_zeros(1, 2 * self.width)  # The same for all groups, at first.
-        for step in range(self.num_steps):
-            given = (told.unsqueeze(0),) if state is None else (told.unsqueeze(0), state)
-            query, state = self.lstm(*given)
-            query = query.view(-1, self.width)
-            own = query if step == 0 else gather_rows(query, index)
-            score = (x * own).sum(dim=-1, keepdim=True)
-            found = softmax(score, index, num_nodes=dim_size) * x
-            found = self.reduce(found, index, dim_size)
-            query = query.expand(found.size(0), -1) if step == 0 else query
+        query: Any = self.query
+        found = self._find(x, query, index, dim_size)
+        query = query.expand(found.size(0), -1)
+        both: Any = self.hidden, self.cell
+        state = tuple(each.expand(-1, found.size(0), -1) for each in both)
+        for _ in range(self.num_steps - 1):
             told = torch.cat([query, found], dim=-1)
-        return told
+            query, state = self.lstm(told.unsqueeze(0), state)
+            query = query.squeeze(0)
+            found = self._find(x, gather_rows(query, index), index, dim_size)
+        return torch.cat([query, found], dim=-1)
+
+    def _find(self, x: Any, query: Any, index: Tensor, dim_size: int | None) -> Any:
+        """What members say, weighed by how they answer the query."""
+        score = (x * query).sum(dim=-1, keepdim=True)
+        share = softmax(score, index, num_nodes=dim_size)
+        return self.reduce(share * x, index, dim_size)
 
 
 class SpikingMultiAggregation(SpikingTwin):

@@ -14,11 +14,11 @@ ENDS = (Role.READ_OUT, Role.OUTPUT)
 
 
 @torch.no_grad()
-def assert_exact(model, *inputs, most=0.3, config=CONFIG):
+def assert_exact(model, *inputs, most=0.3, config=CONFIG, prepare=randomize):
     """The model converts with no analog part; as an ANN, the graph is the model; steps
     and closed form fire the same spikes; and 16 steps are close.
     """
-    model = randomize(model).eval()
+    model = prepare(model).eval()
     snn = convert(model, copy.deepcopy(inputs), config)
     assert snn.report.analog == {} and not snn.report.preprocessed
     assert deviation(snn, model, inputs) < TOLERANCE
