@@ -200,7 +200,7 @@ add_ops('linalg.vector_norm cdist dist pdist cov', Meaning.OPEN, why='products')
 add_ops('F.pairwise_distance', Meaning.OPEN, why='products')
 add_ops('glu/nn.GLU', Meaning.OPEN, why='factors', count=Count.FREE)
 add_ops(
-    'prod cumprod pyg.MulAggregation F.scaled_dot_product_attention cross/linalg.cross '
+    'prod cumprod F.scaled_dot_product_attention cross/linalg.cross '
     'F.multi_head_attention_forward',
     Meaning.OPEN,
     why='factors',
@@ -237,3 +237,17 @@ add_ops(
     Meaning.OPEN,
     why='random',
 )
+
+# Layers without a spiking counterpart, those of PyG by their names alone.
+for why, layers in {
+    'neighbours': 'DynamicEdgeConv XConv',
+    'labels': 'WLConv',
+    'statistics': 'F.layer_norm F.group_norm F.local_response_norm F.instance_norm',
+    'aggregation': (
+        'SortAggregation SetTransformerAggregation '
+        'EquilibriumAggregation MLPAggregation '
+        'GraphMultisetTransformer LCMAggregation PatchTransformerAggregation'
+    ),
+}.items():
+    names = ' '.join(n if '.' in n else f'pyg.{n}' for n in layers.split())
+    add_ops(names, Meaning.REFUSED, why=why)
