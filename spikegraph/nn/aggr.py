@@ -116,6 +116,7 @@ class SpikingQuantileAggregation(SpikingSumAggregation):
     ) -> Any:
         """Returns the quantiles of each group, side by side."""
         self.check(ptr, dim)
+        index = _given(index)
         outs, num = [], len(self.gates) // len(self.quantiles)
         for i, q in enumerate(self.quantiles):
             gates = self.gates[i * num : (i + 1) * num]
@@ -164,10 +165,7 @@ class SpikingSet2Set(SpikingSumAggregation):
     ) -> Any:
         """Returns the last query of each group and what it found."""
         self.check(ptr, dim)
-        if index is None:
-            raise ValueError(
-                "Expected 'index' to hold the group of each row (got None)"
-            )
+        index = _given(index)
         query: Any = self.query
         found = self._find(x, query, index, dim_size)
         query = query.expand(found.size(0), -1)
@@ -239,10 +237,7 @@ class SpikingDegreeScalerAggregation(SpikingTwin):
         dim: int = -2,
     ) -> Any:
         """Returns the scaled aggregations."""
-        if index is None:
-            raise ValueError(
-                "Expected 'index' to hold the group of each row (got None)"
-            )
+        index = _given(index)
         out = values_of(self.aggr(x, index, ptr, dim_size, dim))
         scaled = []
         for scaler in self.scaler:
@@ -251,3 +246,9 @@ class SpikingDegreeScalerAggregation(SpikingTwin):
             )
             scaled.append(out if scaler == 'identity' else out * factor)
         return torch.cat(scaled, dim=-1) if len(scaled) > 1 else scaled[0]
+
+
+def _given(index: Tensor | None) -> Tensor:
+    if index is None:
+        raise ValueError("Expected 'index' to hold the group of each row (got None)")
+    return index

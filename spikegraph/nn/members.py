@@ -85,9 +85,7 @@ class ProductMember(SpikeGate):
             fires_at = torch.where(due, step, fires_at)
         return self._spikes(x, fires_at, num_off % 2 == 1, index)
 
-    def _spikes(
-        self, x: Spikes, step: Tensor, is_off: Tensor, index: Tensor
-    ) -> Spikes:
+    def _spikes(self, x: Spikes, step: Tensor, is_off: Tensor, index: Tensor) -> Spikes:
         if x.code.base is None or x.scale.dim() >= len(x.shape) > 0:
             raise ValueError(
                 "Expected 'x' to have a geometric code and no scales of single rows, "

@@ -61,7 +61,7 @@ class SpikingInstanceNorm(SpikingTwin):
             return self.norm(x)
         return _by_own_statistics(x, self.weight, self.bias, self.eps)
 
-    def _of_graphs(self, x: Tensor, batch: Any, batch_size: Any) -> Any:
+    def _of_graphs(self, x: Any, batch: Any, batch_size: Any) -> Any:
         """Rows by the statistics of those that are in one graph."""
         if batch is None:
             rows = x.t().unsqueeze(0)

@@ -4,7 +4,7 @@ is delayed by them, and a sequence is unrolled.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,6 @@ class _Plain(_Cell):
     .. math::
         \mathbf{h}' = \sigma(\mathbf{W} \mathbf{x} + \mathbf{U} \mathbf{h} + \mathbf{b})
     """
-
-    activation = 'tanh'
 
     def forward(self, x: Tensor, h: Any = None) -> tuple[Tensor, Any]:
         """The output and the next state."""
@@ -129,7 +127,7 @@ class SpikingGRUCell(SpikingTwin):
     Arguments and shapes are those of :class:`torch.nn.GRUCell`.
     """
 
-    ann_type = nn.GRUCell
+    ann_type: ClassVar[type[nn.Module]] = nn.GRUCell
 
     def build(self, conv: Any) -> None:
         """Takes the weights."""
@@ -161,7 +159,7 @@ class SpikingGRU(SpikingTwin):
     as those that it is converted with.
     """
 
-    ann_type = nn.GRU
+    ann_type: ClassVar[type[nn.Module]] = nn.GRU
 
     def build(self, conv: Any) -> None:
         """Takes the weights of every layer and direction."""
@@ -172,7 +170,9 @@ class SpikingGRU(SpikingTwin):
         for layer in range(conv.num_layers):
             for suffix in ('', '_reverse')[: self.num_directions]:
                 names = [f'{n}_l{layer}{suffix}' for n in ('weight', 'bias')]
-                ends = [n.replace('_', f'_{e}_', 1) for n in names for e in ('ih', 'hh')]
+                ends = [
+                    n.replace('_', f'_{e}_', 1) for n in names for e in ('ih', 'hh')
+                ]
                 w, u, b, c = (getattr(conv, name, None) for name in ends)
                 last = getattr(conv, f'weight_hr_l{layer}{suffix}', None)
                 self.cells.append(made((w, u), (b, c), last))  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ delayed by their coefficients.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -125,8 +125,8 @@ class SpikingTransformerEncoderLayer(SpikingTwin):
     Arguments and shapes are those of :class:`torch.nn.TransformerEncoderLayer`.
     """
 
-    ann_type = nn.TransformerEncoderLayer
-    names = ('self_attn', 'linear1', 'linear2', 'norm1', 'norm2')
+    ann_type: ClassVar[type[nn.Module]] = nn.TransformerEncoderLayer
+    names: tuple[str, ...] = ('self_attn', 'linear1', 'linear2', 'norm1', 'norm2')
 
     def build(self, conv: Any) -> None:
         """Takes the parts."""
@@ -223,7 +223,7 @@ class SpikingTransformerEncoder(SpikingTwin):
     padded places are what the layers make of them; PyTorch fills in zeros at times.
     """
 
-    ann_type = nn.TransformerEncoder
+    ann_type: ClassVar[type[nn.Module]] = nn.TransformerEncoder
 
     def build(self, conv: Any) -> None:
         """Takes the layers."""

@@ -182,7 +182,9 @@ TORCH = {
         ('yyy', '6, 3, batch_first=True, add_bias_kv=True'),
     ],
     'nn.TransformerEncoderLayer': [('y', '6, 2, 8, batch_first=True')],
-    'nn.TransformerDecoderLayer': [('yy', "6, 2, 8, norm_first=True, activation='gelu'")],
+    'nn.TransformerDecoderLayer': [
+        ('yy', "6, 2, 8, norm_first=True, activation='gelu'")
+    ],
     'nn.TransformerEncoder': [('x', 'nn.TransformerEncoderLayer(6, 2, 8), 2')],
     'nn.TransformerDecoder': [('xz', 'nn.TransformerDecoderLayer(6, 2, 8), 1')],
     'nn.Transformer': [('xz', '6, 2, 1, 1, 8')],

@@ -16,7 +16,12 @@ from torch_geometric.utils import softmax as pyg_softmax
 from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.conversion.operations.activations import Activation, activation_of
 from spikegraph.conversion.operations.allowing import Call
-from spikegraph.conversion.operations.kinds import ActivationRule, ReadOut, Refused, Rule
+from spikegraph.conversion.operations.kinds import (
+    ActivationRule,
+    ReadOut,
+    Refused,
+    Rule,
+)
 from spikegraph.conversion.operations.rules import ends, reads_out
 from spikegraph.conversion.passes.gates import commutes_with_maximum, replace_values
 from spikegraph.conversion.passes.graph import Structure
@@ -283,7 +288,9 @@ class Arithmetic:
         gate = module_of(self.network, x) if x.op == 'call_module' else None
         if gate is None or isinstance(gate, (PhaseNeuron, Relative)):
             before = [n for n in x.all_input_nodes if n.meta.get('population')]
-            return self._length(before[0]) if gate is None and before else self.num_steps
+            return (
+                self._length(before[0]) if gate is None and before else self.num_steps
+            )
         lengths = [self._length(n) for n in x.args if isinstance(n, fx.Node)]
         if isinstance(gate, Delay):
             return gate.window(lengths)
