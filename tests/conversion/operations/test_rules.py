@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.aggr import SortAggregation
 
 from spikegraph import convert
 from spikegraph.conversion.operations import kinds
