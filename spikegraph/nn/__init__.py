@@ -16,6 +16,7 @@ from spikegraph.nn.convolution import SpikingConv
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import (
     EarliestAlong,
+    EarliestGate,
     EarliestMember,
     EarliestNeighbor,
     EarliestSpike,
@@ -25,19 +26,25 @@ from spikegraph.nn.layer import Operation, SpikingLayer
 from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.neuron import PhaseNeuron, charge, fire
 from spikegraph.nn.pool import EarliestInWindow
+from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative
 
 __all__ = [
     'Analog',
     'ACTIVATIONS',
     'DegreeFactor',
     'EarliestInWindow',
+    'Delay',
+    'DelayedSum',
     'EarliestAlong',
+    'EarliestGate',
     'EarliestMember',
     'EarliestNeighbor',
     'EarliestSpike',
     'GraphFilter',
     'Operation',
     'PhaseNeuron',
+    'Rebase',
+    'Relative',
     'SpikeGate',
     'PreActivationThresholds',
     'SpikingGCNConv',

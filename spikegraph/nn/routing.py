@@ -31,13 +31,15 @@ def gather_rows(x: Spikes | Tensor, index: Tensor) -> Spikes | Tensor:
     return x[index]
 
 
-#: Methods of tensors that only move values, repeat them or leave some out.
+#: Methods of tensors that take a value apart.
+PARTS = ('chunk', 'split', 'unbind', 'tensor_split')
+#: Those that only move values, repeat them or leave some out.
 MOVING = (
     *('view', 'reshape', 'flatten', 'unflatten', 'squeeze', 'unsqueeze', 'transpose'),
     *('permute', 't', 'movedim', 'swapaxes', 'expand', 'expand_as', 'view_as', 'clone'),
-    *('select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat', 'split'),
-    *('repeat_interleave', 'flip', 'roll', 'reshape_as', 'chunk', 'unbind'),
-    *('tensor_split', '__getitem__'),
+    *('select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat', 'flip'),
+    *('repeat_interleave', 'roll', 'reshape_as', '__getitem__'),
+    *PARTS,
 )
 
 
@@ -178,6 +180,16 @@ def degree_factor(
     return torch.ones_like(deg)
 
 
+def quantile_share(like: Tensor, index: Tensor, q: float) -> Tensor:
+    """How far behind a member of each group its quantile lies, of the way to the next;
+    groups are the rows of ``like``.
+    """
+    count = torch.bincount(index, minlength=like.size(0))
+    point = torch.tensor(q, dtype=like.dtype, device=index.device) * (count - 1)
+    point = point + (count.cumsum(0) - count)
+    return point.frac().view(-1, *[1] * (like.dim() - 1))
+
+
 def pair_features(
     pos_i: Tensor, pos_j: Tensor, normal_i: Tensor, normal_j: Tensor
 ) -> Tensor:
@@ -199,17 +211,7 @@ LEAF_FUNCTIONS = (
     with_self_loops,
     pair_features,
 )
-#: Those of several parts.
-PARTS = ('chunk', 'split', 'unbind', 'tensor_split')
-#: Methods of tensors that only move values, repeat them or leave some out.
-MOVES = (
-    *('view', 'reshape', 'flatten', 'unflatten', 'squeeze', 'unsqueeze', 'transpose'),
-    *('permute', 't', 'movedim', 'swapaxes', 'expand', 'expand_as', 'view_as', 'clone'),
-    *('getitem', 'select', 'index_select', 'contiguous', 'detach', 'narrow', 'repeat'),
-    *('repeat_interleave', 'flip', 'roll', 'reshape_as'),
-    *PARTS,
-)
 # These take spikes as they are.
 SPIKE_MOVES = (move_spikes, shaped_like, silence, never_silent)
 # These read shapes, not values.
-SHAPE_FUNCTIONS = (degree_factor,)
+SHAPE_FUNCTIONS = (degree_factor, quantile_share)

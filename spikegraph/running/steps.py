@@ -255,6 +255,8 @@ class _Run(Interpreter):
         silent = {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
         # With all sources silent a segment yields its bias, which enters once.
         bias = self._run_segment(segment, silent)
+        if not bias.is_floating_point():
+            return bias  # Such as a mask, which depends on shapes only.
         potential = bias
         for source in sources:
             spikes = self.spiking[source]

@@ -1,4 +1,4 @@
-"""Which of PyG's layers convert: every class of ``torch_geometric.nn.conv`` is
+"""Which layers convert: every class of ``torch_geometric.nn.conv``, and more, is
 built, converted and compared with what it computes.
 """
 
@@ -166,6 +166,46 @@ MODELS = {
     'GAT': [('xe', '6, 8, 2, 5, heads=2'), ('xe', '6, 8, 2, 5, v2=True')],
 }
 
+# Of PyTorch, what multiplies or divides signals.
+TORCH = {
+    'nn.RNNCell': [('x', '6, 5')],
+    'nn.GRUCell': [('x', '6, 5'), ('xz', '6, 6')],
+    'nn.LSTMCell': [('x', '6, 5')],
+    'nn.RNN': [('y', "6, 5, batch_first=True, nonlinearity='relu'")],
+    'nn.GRU': [('y', '6, 5, batch_first=True')],
+    'nn.LSTM': [
+        ('y', '6, 5, batch_first=True, bidirectional=True'),
+        ('y', '6, 5, 2, batch_first=True, proj_size=3'),
+    ],
+    'nn.MultiheadAttention': [
+        ('xzz', '6, 2'),
+        ('yyy', '6, 3, batch_first=True, add_bias_kv=True'),
+    ],
+    'nn.TransformerEncoderLayer': [('y', '6, 2, 8, batch_first=True')],
+    'nn.TransformerDecoderLayer': [
+        ('yy', "6, 2, 8, norm_first=True, activation='gelu'")
+    ],
+    'nn.TransformerEncoder': [('x', 'nn.TransformerEncoderLayer(6, 2, 8), 2')],
+    'nn.TransformerDecoder': [('xz', 'nn.TransformerDecoderLayer(6, 2, 8), 1')],
+    'nn.Transformer': [('xz', '6, 2, 1, 1, 8')],
+    'nn.LayerNorm': [('x', '6')],
+    'nn.RMSNorm': [('x', '6')],
+    'nn.GroupNorm': [('i', '3, 6')],
+    'nn.InstanceNorm1d': [('y', '3')],
+    'nn.InstanceNorm2d': [('i', '6'), ('i', '6, track_running_stats=True')],
+    'nn.LocalResponseNorm': [('i', '3')],
+    'nn.GLU': [('x', '')],
+    'nn.Bilinear': [('xz', '6, 6, 5')],
+    'nn.CosineSimilarity': [('xz', '')],
+    'nn.PairwiseDistance': [('xz', '')],
+    'nn.Sequential': [
+        ('x', 'nn.Linear(6, 8), nn.Softmax(-1), nn.Linear(8, 5)'),
+        ('x', 'nn.Linear(6, 8), nn.Softmin(-1), nn.Linear(8, 5)'),
+        ('x', 'nn.Linear(6, 8), nn.LogSoftmax(-1), nn.Linear(8, 5)'),
+        ('i', 'nn.Conv2d(6, 8, 1), nn.Softmax2d(), nn.Conv2d(8, 5, 1)'),
+    ],
+}
+
 
 @dataclass
 class Outcome:
@@ -194,6 +234,8 @@ def build(name: str, letters: str, code: str) -> nn.Module:
     """The layer with the arguments that ``code`` spells."""
     tests = layers_with_tests().get(name)
     found = tests.layer if tests else None
+    if name.startswith('nn.'):
+        found = getattr(nn, name.removeprefix('nn.'))
     for module in (pyg_nn.models, pyg_nn, pyg_nn.aggr):
         found = found or getattr(module, name, None)
     model = construct(found, code)
@@ -382,8 +424,9 @@ def rows_of(
 HEAD = """\
 # Which layers convert
 
-Written by `python -m tests.pages`, which builds each layer of PyG with
-the arguments given, converts it and compares; a test keeps this page true.
+Written by `python -m tests.pages`, which builds each layer of PyG, and those of
+PyTorch that multiply or divide signals, with the arguments given, converts it and
+compares; a test keeps this page true.
 
 * **exactly**: nothing stays analog. The converted graph, run as an ANN, is the layer
   (relative difference below 1e-9 in float64); single time steps and closed form fire
@@ -407,6 +450,7 @@ TABLES = {
     'Norms': NORMS,
     'Aggregations': AGGREGATIONS,
     'Models': MODELS,
+    'PyTorch': TORCH,
 }
 
 

@@ -33,7 +33,7 @@ def tied_bases(
     """The base of every population whose spike times are added to others': that of
     least error, each relative to the energy of its values.
     """
-    groups = _merged(structure.tied)
+    groups = _merged([*structure.tied, *({name} for name in _ramps(structure))])
     if not groups:
         return {}
     names = set().union(*groups)
@@ -46,8 +46,19 @@ def tied_bases(
             for name in sorted(group)
             if not isinstance(neurons[name].activation, Ramp)
         ]
+        rows = rows or [samples[name] for name in sorted(group)]
         found.update(dict.fromkeys(group, _best_base(rows, config)))
     return found
+
+
+def _ramps(structure: Structure) -> list[str]:
+    """The populations whose thresholds fall by a constant each step."""
+    modules = structure.network.named_modules()
+    return [
+        name
+        for name, module in modules
+        if isinstance(module, PhaseNeuron) and isinstance(module.activation, Ramp)
+    ]
 
 
 def _merged(ties: list[set[str]]) -> list[set[str]]:

@@ -41,6 +41,13 @@ from spikegraph.nn.pool import MAX_POOLS
 #: Of types of modules; whatever else there is, the table of operations tells.
 RULES: dict[Any, Rule] = {}
 
+#: Modules of PyTorch that call one function, which is looked at instead.
+CALLING = (
+    *(nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm, nn.GLU),
+    *(nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax),
+    *(nn.Bilinear, nn.CosineSimilarity, nn.PairwiseDistance),
+)
+
 # Types of packages that are slow to import, by module and name.
 NAMED_RULES = {
     ('ogb.graphproppred.mol_encoder', name): Source()
@@ -175,7 +182,7 @@ def reads_out(node: fx.Node) -> bool:
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether the tracer keeps a module whole."""
-    if isinstance(module, SpikingTwin):
+    if isinstance(module, SpikingTwin) or type(module) in CALLING:
         return False
     whole = (MessagePassing, SpikingLayer, SpikeGate, Analog)
     if rule_for(module) is not None or isinstance(module, whole):

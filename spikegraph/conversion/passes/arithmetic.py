@@ -11,7 +11,13 @@ from torch import fx
 
 from spikegraph.conversion.operations.activations import activation_of
 from spikegraph.conversion.operations.allowing import Call
-from spikegraph.conversion.operations.kinds import Refused, Rule
+from spikegraph.conversion.operations.kinds import (
+    ActivationRule,
+    ReadOut,
+    Refused,
+    Rule,
+)
+from spikegraph.conversion.operations.rules import ends
 from spikegraph.conversion.passes.carrying import carry
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.meeting import COMPUTED
@@ -132,7 +138,7 @@ class Arithmetic:
                 continue
             self.writer.here = node
             made = self.writer.repeat(each, copies.__getitem__)
-            rule = self._rule_of(made)
+            rule = self._rule_of(made, not each.users and ends(node))
             if isinstance(rule, Refused):
                 self.refused[made] = self.refused[node]
             if rule is not None and rule.stands_in:
@@ -144,8 +150,12 @@ class Arithmetic:
         self.writer.here = node
         return copies
 
-    def _rule_of(self, node: fx.Node) -> Rule | None:
+    def _rule_of(self, node: fx.Node, may_end: bool) -> Rule | None:
+        """The rule of what has been written, and has no users yet."""
         if not self.writer.is_moving(node):
             return None
-        signals, fixed = self.writer.signals, self.writer.fixed
-        return Call(self.network, node, signals, fixed).rule()
+        call = Call(self.network, node, self.writer.signals, self.writer.fixed)
+        rule = call.rule()
+        if may_end or not isinstance(rule, ReadOut):
+            return rule
+        return ActivationRule() if call.is_activation else Refused()

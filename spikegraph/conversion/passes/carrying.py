@@ -18,7 +18,7 @@ from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
 from spikegraph.nn.products import quotient
 from spikegraph.nn.shift import MemberShift
 
-_TAKE_ROWS = ('getitem', 'select', 'index_select', 'narrow')
+_TAKE_ROWS = ('__getitem__', 'select', 'index_select', 'narrow')
 
 
 def carry(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:

@@ -20,11 +20,13 @@ from spikegraph.network.naming import (
 from spikegraph.network.ops import Meaning, is_call, means, op_of
 from spikegraph.nn import (
     ACTIVATIONS,
+    EarliestGate,
     EarliestInWindow,
     EarliestSpike,
     PhaseNeuron,
     SpikeGate,
 )
+from spikegraph.nn.members import ProductMember
 
 AddRelay = Callable[[fx.Node, fx.Node], fx.Node]
 
@@ -47,7 +49,7 @@ def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
             gate = _replace_maximum(structure, node)
             signals.add(gate)
         elif node.op == 'call_module':
-            if isinstance(module_of(network, node), SpikeGate):
+            if isinstance(module_of(network, node), (EarliestGate, ProductMember)):
                 gate = node
         if gate is None:
             continue
@@ -59,7 +61,8 @@ def insert_gates(structure: Structure, signals: set[fx.Node]) -> None:
                     relays[value] = add_relay(structure, value, gate)
                     signals.add(relays[value])
                 gate.replace_input_with(value, relays[value])
-        _tie(structure, _compared(gate))
+        adds = isinstance(module_of(network, gate), ProductMember)
+        _tie(structure, _compared(gate), adds)
 
 
 def _split_windows(structure: Structure, signals: set[fx.Node]) -> None:
@@ -218,8 +221,10 @@ def commutes_with_maximum(neuron: PhaseNeuron) -> bool:
     return is_monotone and not bool(activation(zero).any())
 
 
-def _tie(structure: Structure, values: list[fx.Node]) -> None:
-    """Populations whose spike times compare share one code and scale."""
+def _tie(structure: Structure, values: list[fx.Node], adds: bool) -> None:
+    """Populations whose spike times compare share one code and scale; if times are
+    added, it has one base.
+    """
     neurons: set[str] = set()
     queue = list(values)
     while queue:
@@ -228,6 +233,8 @@ def _tie(structure: Structure, values: list[fx.Node]) -> None:
             queue += _compared(value)
         else:
             neurons.add(str(value.target))
+    if adds:
+        structure.tied.append(neurons)
     merged = [g for g in structure.groups if neurons & set(g)]
     rest = [g for g in structure.groups if not neurons & set(g)]
     structure.groups = [*rest, sorted(neurons.union(*map(set, merged)))]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.conversion.passes.gates import replace_values
 from spikegraph.conversion.passes.positive import is_positive, never_zero
 from spikegraph.conversion.passes.products import rank_of, shape_of
@@ -15,9 +16,9 @@ from spikegraph.conversion.passes.relays import Compute, Fraction, Relays, is_fi
 from spikegraph.conversion.passes.softmax import softmax
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call, op_of
-from spikegraph.nn import EarliestAlong
+from spikegraph.nn import EarliestAlong, PhaseNeuron
 from spikegraph.nn.activation import Exponential, Logarithm, Root
-from spikegraph.nn.products import Delay, DelayedSum, Rebase
+from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative
 
 
 def product(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
@@ -48,7 +49,7 @@ def _delayed(relays: Relays, node: fx.Node, a: fx.Node, b: fx.Node) -> fx.Node:
             rest = write(operator.mul, other, constant)
             more = _delayed(relays, node, spikes, other)
             return write(operator.add if sign > 0 else operator.sub, rest, more)
-    pair = [_geometric(relays, relays.spikes(value)) for value in (a, b)]
+    pair = _within_a_byte(relays, a, b)
     relays.tie(*pair)
     return relays.gate(node.name, Delay(), *pair)
 
@@ -64,6 +65,29 @@ def _shifted(value: fx.Node) -> tuple[float, int, fx.Node] | None:
     if isinstance(b, (int, float)) and is_firing(a):
         return float(b) * sign, 1, a  # type: ignore[return-value]
     return None
+
+
+def _within_a_byte(relays: Relays, *values: fx.Node) -> list[fx.Node]:
+    """The spikes of two factors, relayed where they are products that come too late to
+    be delayed once more.
+    """
+    pair = [_geometric(relays, relays.spikes(value)) for value in values]
+    lengths = [_length(relays, x) for x in pair]
+    for i in sorted(range(2), key=lengths.__getitem__, reverse=True):
+        if sum(lengths) - 1 > MAX_NUM_STEPS and lengths[i] > relays.num_steps:
+            pair[i], lengths[i] = relays.relay(pair[i]), relays.num_steps
+    return pair
+
+
+def _length(relays: Relays, x: fx.Node) -> int:
+    """How many phases spikes have."""
+    gate: Any = module_of(relays.network, x) if x.op == 'call_module' else None
+    lengths = [_length(relays, n) for n in x.all_input_nodes if is_firing(n)]
+    if isinstance(gate, Delay):
+        return gate.window(lengths)
+    if isinstance(gate, (PhaseNeuron, Relative)) or not lengths:
+        return relays.num_steps
+    return max(lengths)
 
 
 def _geometric(relays: Relays, x: fx.Node) -> fx.Node:
@@ -88,7 +112,7 @@ def matrix_product(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
     if shape is None or shape[-1] != 1 or rank_of(y) in (None, 1):
         a = Fraction(relays.spikes(x))
     if relays.writer.is_moving(a.num) and relays.writer.is_moving(b.num):
-        pair = [_geometric(relays, relays.spikes(value)) for value in (a.num, b.num)]
+        pair = _within_a_byte(relays, a.num, b.num)
         num = relays.writer.call(f'products.{node.name}', DelayedSum(), *pair)
         relays.tie(*pair)
     else:

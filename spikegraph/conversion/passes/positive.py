@@ -18,7 +18,10 @@ from spikegraph.nn.routing import never_silent
 _KINDS = (nn.Sigmoid, nn.ReLU, nn.ReLU6, nn.Softplus, Root, Exponential, Ramp)
 _ALWAYS = ('exp', 'sqrt', 'sigmoid', 'softplus', 'abs', 'relu', 'square')
 _BOTH = ('add', 'mul', 'div', 'maximum', 'cat', 'stack')
-_PASSING = ('sum', 'mean', 'amax', 'values_of')
+_PASSING = (
+    *('sum', 'mean', 'amax', 'values_of', 'pad'),
+    *('avg_pool1d', 'avg_pool2d', 'avg_pool3d'),
+)
 
 
 def is_positive(relays: Relays, value: Any) -> bool:

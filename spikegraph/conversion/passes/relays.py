@@ -18,12 +18,11 @@ from spikegraph.conversion.passes.writer import Writer
 from spikegraph.network.naming import called, describe, module_of
 from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikeGate
-from spikegraph.nn.routing import MOVES, PARTS, gather_rows, move_spikes, shaped_like
+from spikegraph.nn.routing import MOVING, PARTS, gather_rows, move_spikes, shaped_like
 from spikegraph.nn.shift import MemberShift
 
 # What PyG adds to the sum of coefficients, so that no node divides by zero.
 LEAST = 1e-16
-_METHODS = {'getitem': '__getitem__'}
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,7 @@ class Relays:
         """What a node moves, with another value in the place of one: spikes stay so."""
         if not is_firing(value):
             return self.writer.copy(node, x, value)
-        name = _METHODS.get(move_of(node), move_of(node))
-        return self.moved_by(value, name, *node.args[1:], **node.kwargs)
+        return self.moved_by(value, move_of(node), *node.args[1:], **node.kwargs)
 
     def moved_by(self, value: fx.Node, name: str, *args: Any, **kwargs: Any) -> fx.Node:
         """Spikes, moved by a method of tensors."""
@@ -206,12 +204,13 @@ def move_of(value: fx.Node) -> str:
     if not value.args or not isinstance(value.args[0], fx.Node):
         return ''
     if called(value) is gather_rows:
-        return 'getitem'
+        return '__getitem__'
     op = op_of(value)
     if is_call(value, 'getitem') and shape_of(value.args[0]) is None:
         if not is_call(value.args[0], *PARTS):  # Of something else than a tensor.
             return ''
-    return op.name if op is not None and op.name in MOVES else ''
+    name = '' if op is None else op.name.replace('getitem', '__getitem__')
+    return name if name in MOVING else ''
 
 
 #: How an operation is computed.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from spikegraph.network.functions import set_items
@@ -55,7 +56,15 @@ def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
 
 def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """``F.cosine_similarity``."""
+    eps = min(eps, 1e-12)  # Added to lengths, where PyTorch takes the larger one.
     return (normalize(x, dim=dim, eps=eps) * normalize(y, dim=dim, eps=eps)).sum(dim)
+
+
+def pairwise_distance(
+    x: Any, y: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Any:
+    """``F.pairwise_distance``."""
+    return norm(x - y + eps, p, -1, keepdim)
 
 
 def layer_norm(
@@ -82,6 +91,58 @@ def rms_norm(
     eps = torch.finfo(_dtype_of(x)).eps if eps is None else eps
     out = x / torch.sqrt((x * x).mean(dims, keepdim=True) + eps)
     return out if weight is None else out * weight
+
+
+def group_norm(
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """``F.group_norm``."""
+    shape = _shape_of(x)
+    groups = x.unflatten(1, (num_groups, shape[1] // num_groups)).flatten(2)
+    difference = groups - groups.mean(-1, keepdim=True)
+    square = (difference * difference).mean(-1, keepdim=True)
+    out = difference / torch.sqrt(square + eps)
+    out = out.unflatten(2, (shape[1] // num_groups, *_sizes(x, shape, 2))).flatten(1, 2)
+    if weight is not None:
+        out = out * weight.view(-1, *[1] * (len(shape) - 2))
+    return out if bias is None else out + bias.view(-1, *[1] * (len(shape) - 2))
+
+
+def instance_norm(
+    x: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """``F.instance_norm``, by the statistics of each input."""
+    if not use_input_stats:
+        raise NotImplementedError
+    if len(_shape_of(x)) < 3:
+        raise NotImplementedError
+    return group_norm(x, _shape_of(x)[1], weight, bias, eps)
+
+
+def local_response_norm(
+    x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    """``F.local_response_norm``."""
+    rows = (x * x).flatten(2).unsqueeze(1)
+    rows = F.pad(rows, (0, 0, size // 2, (size - 1) // 2))
+    mean = F.avg_pool2d(rows, (size, 1), stride=1).squeeze(1)
+    mean = mean.unflatten(2, _sizes(x, _shape_of(x), 2))
+    return x / torch.pow(mean * alpha + k, beta)
+
+
+def bilinear(x: Any, y: Any, weight: Any, bias: Any = None) -> Any:
+    """``F.bilinear``."""
+    num_out, num_in, width = weight.shape
+    folded = x @ weight.permute(1, 0, 2).reshape(num_in, num_out * width)
+    out = (folded.unflatten(-1, (num_out, width)) * y.unsqueeze(-2)).sum(-1)
+    return out if bias is None else out + bias
 
 
 def gated(x: Any, dim: int = -1) -> Any:
@@ -184,14 +245,18 @@ def _shape_of(x: Any) -> tuple[int, ...]:
     return tuple(seen.shape)
 
 
+def _sizes(x: Any, shape: Sequence[int], start: int) -> tuple[Any, ...]:
+    """The sizes from one dimension on."""
+    return tuple(x.size(d) for d in range(start, len(shape)))
+
+
 def _dtype_of(x: Any) -> Any:
     return getattr(x.node.meta.get('example'), 'dtype', torch.float32)
 
 
 def _dims_of(x: Any, dim: Any) -> Any:
-    rank = len(_shape_of(x))
     if dim is None:
-        return tuple(range(rank))
+        return tuple(range(len(_shape_of(x))))
     return tuple(dim) if isinstance(dim, (list, tuple)) else (dim,)
 
 
@@ -206,8 +271,13 @@ SPELLED_OUT: dict[str, Callable[..., Any]] = {
     'norm': norm,
     'normalize': normalize,
     'cosine_similarity': cosine_similarity,
+    'pairwise_distance': pairwise_distance,
     'layer_norm': layer_norm,
     'rms_norm': rms_norm,
+    'group_norm': group_norm,
+    'instance_norm': instance_norm,
+    'local_response_norm': local_response_norm,
+    'bilinear': bilinear,
     'glu': gated,
     'scaled_dot_product_attention': attention,
     'prod': product,

@@ -197,9 +197,10 @@ add_ops(
     count=Count.FREE,
 )
 add_ops('linalg.vector_norm cdist dist pdist cov', Meaning.OPEN, why='products')
+add_ops('F.pairwise_distance', Meaning.OPEN, why='products')
 add_ops('glu/nn.GLU', Meaning.OPEN, why='factors', count=Count.FREE)
 add_ops(
-    'prod cumprod pyg.MulAggregation F.scaled_dot_product_attention cross/linalg.cross '
+    'prod cumprod F.scaled_dot_product_attention cross/linalg.cross '
     'F.multi_head_attention_forward',
     Meaning.OPEN,
     why='factors',
@@ -239,17 +240,11 @@ add_ops(
 
 # Layers without a spiking counterpart, those of PyG by their names alone.
 for why, layers in {
-    'attention': 'nn.MultiheadAttention',
-    'recurrent': 'nn.LSTM nn.GRU',
     'neighbours': 'DynamicEdgeConv XConv',
     'labels': 'WLConv',
-    'statistics': (
-        'F.layer_norm/nn.LayerNorm F.group_norm/nn.GroupNorm '
-        'F.local_response_norm/nn.LocalResponseNorm'
-    ),
+    'statistics': 'F.layer_norm F.group_norm F.local_response_norm F.instance_norm',
     'aggregation': (
-        'MedianAggregation QuantileAggregation SortAggregation LSTMAggregation '
-        'GRUAggregation Set2Set SetTransformerAggregation '
+        'SortAggregation SetTransformerAggregation '
         'EquilibriumAggregation MLPAggregation '
         'GraphMultisetTransformer LCMAggregation PatchTransformerAggregation'
     ),

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.aggr import SortAggregation
 
 from spikegraph import convert
 from spikegraph.conversion.operations import kinds
@@ -28,7 +29,7 @@ X = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
         (nn.ReLU(), kinds.ActivationRule),
         (nn.BatchNorm2d(3), kinds.Norm),
         (nn.Embedding(3, 3), kinds.Source),
-        (nn.LSTM(3, 3), kinds.Refused),
+        (SortAggregation(3), kinds.Refused),
         (torch.sort, type(None)),
     ],
     ids=lambda value: getattr(value, '__name__', type(value).__name__),

@@ -72,7 +72,7 @@ def arguments(
     two kinds of neighbours, H one-hot, y of several layers; e edges, s sorted ones, w
     their weights, a features, t types; p positions, n normals; h hyperedges, v their
     weights; b graphs (features of hyperedges beside h), o types of nodes, m edges of a
-    mesh, d features by type.
+    mesh, d features by type, i images.
     """
     num_sources = num_nodes if num_sources is None else num_sources
     g = torch.Generator().manual_seed(seed)
@@ -104,6 +104,7 @@ def arguments(
         'o': index(2, num_nodes),
         'm': index(num_nodes, 2, 4 * num_nodes),
         'd': {'a': real(num_nodes, 6)},
+        'i': real(2, 6, 3, 6),
     }
     if 'h' in letters:
         known['b'] = real(5, 6)

@@ -1,0 +1,76 @@
+"""Functions of several signals, and the modules that call them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.nn.exactness import assert_exact, real
+
+
+class Between(nn.Module):
+    """A function of features, between two layers."""
+
+    def __init__(self, function, width=6, of_two=False):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.function, self.of_two = function, of_two
+        self.last = nn.Linear(width, 3) if width else None
+
+    def forward(self, x):
+        values = self.second(x), torch.relu(self.first(x)) + 0.2
+        out = self.function(*values[: 1 + self.of_two])
+        return out if self.last is None else self.last(out)
+
+
+def row(out):
+    return out.unsqueeze(-1)
+
+
+SINGLE = {
+    'softmax': nn.Softmax(-1),
+    'softmax of images': lambda x: F.softmax(x.unflatten(-1, (3, 2)), 1).flatten(1),
+    'softmin': nn.Softmin(-1),
+    'log softmax': nn.LogSoftmax(-1),
+    'layer norm': lambda x: F.layer_norm(x, (6,)),
+    'rms norm': lambda x: F.rms_norm(x, (6,)),
+    'group norm': lambda x: F.group_norm(x, 2),
+    'instance norm': lambda x: F.instance_norm(x.unflatten(-1, (2, 3))).flatten(1),
+    'response': lambda x: F.local_response_norm(x.unsqueeze(-1), 3, 0.5).squeeze(-1),
+}
+PAIRS = {
+    'bilinear': (nn.Bilinear(6, 6, 4), 4),
+    'without a bias': (nn.Bilinear(6, 6, 4, bias=False), 4),
+    'cosine': (nn.CosineSimilarity(), 0),
+    'distance': (nn.PairwiseDistance(), 0),
+    'sum of distances': (nn.PairwiseDistance(1, keepdim=True), 1),
+    'dot products': (lambda x, y: row((x * y).sum(-1)), 1),
+    'attention': (F.scaled_dot_product_attention, 6),
+}
+
+
+@pytest.mark.parametrize('function', SINGLE.values(), ids=SINGLE)
+@pytest.mark.parametrize('is_last', [False, True])
+def test_functions_of_one(function, is_last):
+    model = Between(function, 0 if is_last else 6)
+    assert_exact(model, real(7, 6), most=0.35)
+
+
+@pytest.mark.parametrize('function', [nn.Softmax(-1), nn.LogSoftmax(-1)], ids=str)
+def test_read_outs_at_the_end(function):
+    snn = assert_exact(nn.Sequential(nn.Linear(6, 4), function), real(7, 6))
+    assert len(snn.neurons) == 1
+
+
+def test_gated_units_are_populations():
+    """What they are made of does not pass for a read-out."""
+    snn = assert_exact(Between(nn.GLU(), 3), real(7, 6))
+    kinds = [type(neuron.activation) for neuron in snn.neurons.values()]
+    assert nn.Sigmoid in kinds
+
+
+@pytest.mark.parametrize('function, width', PAIRS.values(), ids=PAIRS)
+def test_functions_of_two(function, width):
+    if function is F.scaled_dot_product_attention:
+        function = lambda x, y: F.scaled_dot_product_attention(x, y, y)  # noqa: E731
+    assert_exact(Between(function, width, of_two=True), real(7, 6), most=0.35)
