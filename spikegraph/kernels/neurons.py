@@ -35,7 +35,12 @@ def encode_spikes(
     return call('encode', potential, code, scale)
 
 
-def first_spike(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
+def first_spike(
+    potential: Tensor,
+    thresholds: Tensor,
+    signed: bool = False,
+    factor: Tensor | None = None,
+) -> Tensor:
     r"""Compares potentials with thresholds that include the scale.
 
     .. math::
@@ -51,6 +56,9 @@ def first_spike(potential: Tensor, thresholds: Tensor, signed: bool = False) -> 
             where every :math:`(*)` broadcasts to :obj:`potential`, decreasing.
         signed (bool, optional): Whether negative potentials fire OFF spikes.
             (default: :obj:`False`)
+        factor (torch.Tensor, optional): What each neuron's thresholds :math:`(T)` are
+            multiplied by, positive; it broadcasts to :obj:`potential`.
+            (default: :obj:`None`)
 
     Raises:
         ValueError: If there are no thresholds or more than a byte can count.
@@ -60,7 +68,14 @@ def first_spike(potential: Tensor, thresholds: Tensor, signed: bool = False) -> 
         - **output:** spike times :math:`(*)`, uint8
     """
     check_thresholds(thresholds)
-    return call('first_spike', potential, thresholds.to(potential), signed)
+    thresholds = thresholds.to(potential)
+    if factor is None:
+        return call('first_spike', potential, thresholds, signed)
+    if thresholds.dim() > 1:
+        dims = [1] * (1 + max(factor.dim(), thresholds.dim() - 1) - thresholds.dim())
+        moved = thresholds.view(-1, *dims, *thresholds.shape[1:]) * factor
+        return call('first_spike', potential, moved, signed)
+    return call('first_spike', potential, thresholds, signed, factor.to(potential))
 
 
 def decode_spikes(

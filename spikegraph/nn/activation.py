@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -122,51 +122,49 @@ class PreActivationThresholds:
         off_low (torch.Tensor, optional): The smallest potentials
             :math:`v^-_t` of the OFF spike, where :math:`f` is not monotone.
             (default: :obj:`None`)
+        factor (torch.Tensor, optional): What the thresholds of each neuron are
+            multiplied by, as a second potential moves them :math:`(*)`.
+            (default: :obj:`None`)
     """
 
     on: Tensor
     off_high: Tensor | None = None
     off_low: Tensor | None = None
+    factor: Tensor | None = None
 
     def encode(self, potential: Tensor) -> Tensor:
         r"""The spike times :math:`(*)` (uint8) of potentials :math:`(*)`, as
         :func:`spikegraph.coding.encode` gives them for :math:`f(v)`.
         """
         num_steps = len(self.on)
-        spike_time = first_spike(potential, _finite_only(self.on))
+        spike_time = self._reached(potential, self.on)
         if self.off_high is None:
             return spike_time
-        num_off = num_steps - first_spike(-potential, _finite_only(-self.off_high))
+        num_off = num_steps - self._reached(-potential, -self.off_high)
         if self.off_low is not None:  # Each window holds the one before it.
-            num_low = num_steps - first_spike(potential, _finite_only(self.off_low))
+            num_low = num_steps - self._reached(potential, self.off_low)
             num_off = torch.minimum(num_off, num_low)
         off_time = 2 * num_steps + 1 - num_off
         return torch.where(num_off > 0, off_time, spike_time)
 
-    def times(self, divisor: Tensor) -> PreActivationThresholds:
+    def times(self, factor: Tensor) -> PreActivationThresholds:
         """The thresholds times a positive number of each neuron :math:`(*)`."""
-        dim = divisor.dim()
+        return replace(self, factor=factor)
 
-        def moved(table: Tensor | None) -> Tensor | None:
-            if table is None:
-                return None
-            return (
-                table.view(-1, *[1] * (dim + 1 - table.dim()), *table.shape[1:])
-                * divisor
-            )
+    def _reached(self, potential: Tensor, thresholds: Tensor) -> Tensor:
+        return first_spike(potential, _finite_only(thresholds), factor=self.factor)
 
-        on = moved(self.on)
-        assert on is not None
-        return PreActivationThresholds(on, moved(self.off_high), moved(self.off_low))
+    def _at(self, table: Tensor, step: int) -> Tensor:
+        return table[step] if self.factor is None else table[step] * self.factor
 
     def fire(self, potential: Tensor, step: int, has_fired: Tensor) -> Tensor:
         """One step of the fire window, as :func:`spikegraph.nn.fire`."""
         potential = _finite(potential)
-        spikes = (potential >= self.on[step]).to(torch.int8)
+        spikes = (potential >= self._at(self.on, step)).to(torch.int8)
         if self.off_high is not None:
-            is_off = potential <= self.off_high[step]
+            is_off = potential <= self._at(self.off_high, step)
             if self.off_low is not None:
-                is_off &= potential >= self.off_low[step]
+                is_off &= potential >= self._at(self.off_low, step)
             spikes -= is_off.to(torch.int8)
         return spikes * ~has_fired
 

@@ -21,6 +21,7 @@ from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinea
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
+from spikegraph.running.delayed import Delayed, Rows, find_delayed
 from spikegraph.running.keeping import GraphValues
 
 _IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
@@ -50,6 +51,7 @@ class Flow:
             passes_on = user in self.in_rows and is_sum(user)
             if passes_on or self._fires_on(user, node):
                 self.in_rows.add(node)
+        self.sums, self.delays, self.rows = find_delayed(network)
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
@@ -113,7 +115,32 @@ class ClosedForm(Interpreter):
             return neuron(value.whole())
         return self.call(node)
 
+    def move(self, node: Node) -> Any:
+        if node not in self.flow.rows:
+            return self.call(node)
+        x, _, index = (self.env.get(n, n) for n in node.args)
+        is_row = (
+            isinstance(x, Spikes) and isinstance(index, Tensor) and index.dim() == 1
+        )
+        return Rows(x, index) if is_row else self.call(node)
+
+    def gate(self, node: Node) -> Any:
+        if node not in self.flow.delays:
+            return self.call(node)
+        pair = [self.env[n] for n in node.all_input_nodes]
+        gate: Any = self.network.operation(node)
+        rows = [each for each in pair if isinstance(each, Rows)]
+        others = [each for each in pair if isinstance(each, Spikes)]
+        if rows and others and not is_changed(gate):
+            return Delayed(gate, others[0], rows[0])
+        return gate(*(p.whole() if isinstance(p, Rows) else p for p in pair))
+
     def layer(self, node: Node) -> Any:
+        if node in self.flow.sums:
+            (delayed, *rest), _ = arguments(node, self.env)
+            if isinstance(delayed, Delayed):
+                index, num = (*rest, None)[:2]
+                return delayed.sums(self.network.operation(node), index, num)
         if node not in self.flow.in_rows:
             return self.call(node)
         args, kwargs = arguments(node, self.env)

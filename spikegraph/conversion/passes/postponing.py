@@ -11,6 +11,7 @@ from torch import fx
 
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import shape_of
+from spikegraph.conversion.passes.relays import fires
 from spikegraph.conversion.passes.writer import Writer
 from spikegraph.network.naming import called, module_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
@@ -64,13 +65,11 @@ def _postpone(
     source: Any = layer.args[0]
     weights: Any = module_of(network, layer)
     writer.here = node
-    rows = writer.write(move_spikes, source, '__getitem__', index)
-    rows.meta['population'] = True
-    rows = writer.write(move_spikes, rows, 'unsqueeze', 1)
-    rows.meta['population'] = True
+    rows = fires(writer.write(move_spikes, source, 'unsqueeze', 1))
+    rows = fires(writer.write(move_spikes, rows, '__getitem__', index))
     gate: Any = node.args[0]
     delayed = writer.call(f'{gate.target}_in_front', Delay(), coefficients, rows)
-    delayed.meta['population'] = True
+    fires(delayed)
     summed = writer.copy(node, gate, delayed)
     plain = dense(weights.weight)
     out = writer.call(f'products.{layer.name}_behind', plain, summed)

@@ -41,11 +41,18 @@ def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
     return _encode(x, limits_of(code, x.dtype), scale, *runs)
 
 
-def first_spike(potential: Tensor, thresholds: Tensor, signed: bool) -> Tensor:
+def first_spike(
+    potential: Tensor, thresholds: Tensor, signed: bool, factor: Tensor | None = None
+) -> Tensor:
     """See :func:`spikegraph.kernels.first_spike`."""
     if potential.dtype not in FLOATS:
         return NotImplemented
     x, thresholds = dense(potential), thresholds.detach()
+    if factor is not None:
+        runs = runs_of(factor.shape, x) or _rows_of(factor, x)
+        factor = factor.contiguous()
+        limits = _limits(thresholds.view(1, -1), signed)
+        return NotImplemented if runs is None else _encode(x, limits, factor, *runs)
     runs = runs_of(thresholds.shape[1:], x)
     if runs is None:
         return NotImplemented
@@ -66,6 +73,19 @@ def first_spike(potential: Tensor, thresholds: Tensor, signed: bool) -> Tensor:
     work = partial(neurons.encode_table, flat(x), flat(out), *how)
     share(work, -(-size // period), size, neurons.ROWS)
     return out
+
+
+def _rows_of(factor: Tensor, x: Tensor) -> tuple[int, int] | None:
+    """How many places have a factor of their own, of leading dimensions, and how many
+    neighbours in memory share one.
+    """
+    shape = factor.shape
+    while len(shape) and shape[-1] == 1:
+        shape = shape[:-1]
+    same = factor.dim() == x.dim() and shape == x.shape[: len(shape)]
+    if not same or not x.is_contiguous():
+        return None
+    return shape.numel(), x.shape[len(shape) :].numel()
 
 
 def _encode(

@@ -48,11 +48,17 @@ def info(x: Any) -> dict[str, Any]:
     return {'path': 'torch', 'reason': 'Numba cannot be used'}
 
 
-def first_spike(potential: Tensor, thresholds: Tensor, signed: bool) -> Tensor:
+def first_spike(
+    potential: Tensor, thresholds: Tensor, signed: bool, factor: Tensor | None = None
+) -> Tensor:
     """See :func:`spikegraph.kernels.first_spike`."""
     num_steps = len(thresholds)
     value = potential.abs() if signed else potential
-    if thresholds.dim() == 1:  # None of those that are never reached counts.
+    if factor is not None:
+        num_reached = torch.zeros_like(value, dtype=torch.uint8)
+        for threshold in thresholds:
+            num_reached += value >= threshold * factor
+    elif thresholds.dim() == 1:  # None of those that are never reached counts.
         num_reached = count_reached(value, thresholds[~thresholds.isnan()])
     else:
         num_reached = count_reached(value, thresholds)

@@ -32,8 +32,12 @@ def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
     return _encode(x, thresholds, scale, scale.shape, code.signed)
 
 
-def first_spike(potential: Tensor, thresholds: Tensor, signed: bool) -> Tensor:
+def first_spike(
+    potential: Tensor, thresholds: Tensor, signed: bool, factor: Tensor | None = None
+) -> Tensor:
     """See :func:`spikegraph.kernels.first_spike`."""
+    if factor is not None:
+        return _encode(potential, thresholds.detach(), factor, factor.shape, signed)
     one = thresholds.new_ones(())
     return _encode(potential, thresholds.detach(), one, thresholds.shape[1:], signed)
 
