@@ -77,7 +77,14 @@ _OTHERS: dict[str, TrainingRecipe] = {
         'transformer': dict(heads=4, decay_all_layers=True),
         'gps': dict(lr=0.005, decay_all_layers=True),
         'gcn-layernorm': dict(num_layers=4, decay_all_layers=True),
-        'gcn-graphnorm': dict(num_layers=4, decay_all_layers=True),
+        'gcn-graphnorm': dict(
+            hidden_channels=128,
+            num_layers=4,
+            lr=0.005,
+            weight_decay=5e-3,
+            decay_all_layers=True,
+            patience=100,
+        ),
         'resgated': dict(decay_all_layers=True),
         'film': dict(decay_all_layers=True),
     }.items()
