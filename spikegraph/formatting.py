@@ -210,7 +210,7 @@ def _sizes(result: Experiment | Sweep) -> list[str]:
     return [
         f'{data.num_nodes:,} nodes, {data.num_edges:,} edges, {dataset.num_features:,} '
         f'features, {dataset.num_classes} classes; {int(data.train_mask.sum()):,} '
-        f'training and {int(data.test_mask.sum()):,} test nodes',
+        f'training and {int(data.test_mask.sum()):,} test nodes'
     ]
 
 

@@ -185,7 +185,8 @@ def _decode_dict(value: Any, args: tuple[Any, ...], name: str) -> Any:
         )
         if not is_pairs:
             _fail(name, 'a list of pairs', value)
-        items = [(_hashable(key), item) for key, item in value]
+        # JSON has no tuples.
+        items = [(tuple(k) if isinstance(k, list) else k, item) for k, item in value]
     found = {}
     for key, item in items:
         try:
@@ -193,11 +194,6 @@ def _decode_dict(value: Any, args: tuple[Any, ...], name: str) -> Any:
         except TypeError:  # No key of a dictionary.
             _fail(name, 'pairs that start with a text or a list of texts', key)
     return found
-
-
-def _hashable(key: Any) -> Any:
-    """JSON has no tuples."""
-    return tuple(key) if isinstance(key, list) else key
 
 
 def _inner(args: tuple[Any, ...], length: int) -> list[Any]:

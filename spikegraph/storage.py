@@ -30,7 +30,7 @@ from spikegraph.running.model import SpikingModel
 from spikegraph.schema import from_json, to_json
 
 FORMAT = 'spikegraph'
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _CHECKSUM = 'sha256'
 _LONGEST_REASON = 400
 _REMEDY = (
@@ -105,7 +105,9 @@ def to_bytes(snn: SpikingModel) -> bytes:
             'Cannot save the network: it holds a value that is nested too deep, or holds '
             'itself'
         ) from error
-    spec = replace(snn.spec, defaults=_plain(snn.spec.defaults))
+    # Default values that a file cannot hold are given, or not read.
+    defaults = {k: v if is_plain(v) else None for k, v in snn.spec.defaults.items()}
+    spec = replace(snn.spec, defaults=defaults)
     header = to_json(_Header(FORMAT_VERSION, spec, snn.config, snn.report, network))
     try:
         text = json.dumps(header)
@@ -123,9 +125,7 @@ def to_bytes(snn: SpikingModel) -> bytes:
 
 
 def load(
-    path: str | PathLike[str],
-    model: nn.Module | None = None,
-    known: Sequence[Any] = (),
+    path: str | PathLike[str], model: nn.Module | None = None, known: Sequence[Any] = ()
 ) -> SpikingModel:
     r"""Loads what :func:`save` wrote: all of it, so that neither the model nor its class
     are needed. A file runs no code, and builds only types, and calls only functions, of
@@ -168,7 +168,8 @@ def load(
         raise FileNotFoundError(
             f"Expected a file at '{path}' (found {found}); 'spikegraph.save' writes one"
         )
-    registry = Registry([*_own(model), *_checked(known)])
+    own = [] if model is None else of_model(unwrap(model))
+    registry = Registry([*own, *_checked(known)])
     metadata, tensors = _read(path)
     header = _parse(path, metadata[FORMAT])
     try:
@@ -192,10 +193,6 @@ def load(
         ) from error
 
 
-def _own(model: nn.Module | None) -> list[Any]:
-    return [] if model is None else of_model(unwrap(model))
-
-
 def _checked(known: Any) -> list[Any]:
     """What the user knows, if it is functions and types with names."""
     if isinstance(known, (str, bytes)) or not isinstance(known, Iterable):
@@ -217,13 +214,6 @@ def _reason(error: Exception) -> str:
         text = f'{type(error).__name__}: {text}'
     text = text.encode(errors='replace').decode()
     return text if len(text) <= _LONGEST_REASON else f'{text[:_LONGEST_REASON]} ...'
-
-
-def _plain(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Default values that a file can hold; the others are given, or not read."""
-    return {
-        name: value if is_plain(value) else None for name, value in defaults.items()
-    }
 
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:

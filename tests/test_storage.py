@@ -111,11 +111,11 @@ def test_foreign_files(saved, tmp_path):
     with pytest.raises(ValueError, match=r'safetensors with metadata \[\]'):
         load(path)
     for header, match in [
-        ('{"version": 99}', r'format version 3 \(got 99\); install the version'),
-        ('{"version": 1}', r'version 3 \(got 1\); convert and save the network again'),
-        ('{"version": 2}', r'version 3 \(got 2\); convert and save the network again'),
-        ('{"version": true}', r'version 3 \(got True\)'),
-        ('{"version": 3}', r'as spikegraph.save wrote it \(got another SHA-256'),
+        ('{"version": 99}', r'format version 4 \(got 99\); install the version'),
+        ('{"version": 1}', r'version 4 \(got 1\); convert and save the network again'),
+        ('{"version": 3}', r'version 4 \(got 3\); convert and save the network again'),
+        ('{"version": true}', r'version 4 \(got True\)'),
+        ('{"version": 4}', r'as spikegraph.save wrote it \(got another SHA-256'),
         ('nonsense', 'valid JSON'),
         (json.dumps([1]), 'valid JSON'),
     ]:

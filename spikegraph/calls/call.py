@@ -14,19 +14,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.data import BaseData
 from torch_geometric.nn import Sequential as PyGSequential
 
-from spikegraph.calls.checks import (
-    check_number,
-    check_tensor,
-    refuse_arrays,
-)
-from spikegraph.calls.inputs import (
-    Asked,
-    Container,
-    Leaf,
-    is_named,
-    is_value,
-    spell,
-)
+from spikegraph.calls.checks import check_number, check_tensor, refuse_arrays
+from spikegraph.calls.inputs import Asked, Container, Leaf, is_named, is_value, spell
 from spikegraph.calls.wrappers import own_modules, unwrap
 
 # Features that enter as currents beside those of the nodes.

@@ -14,21 +14,21 @@ from spikegraph.kernels.contents import are_finite, is_noted, one_pass
 from spikegraph.kernels.forms import parts_of
 
 
-def check_calibration_data(data: Any, single: bool) -> None:
+def check_calls(name: str, data: Any, single: bool) -> None:
     """Raises ``ValueError`` if data are neither one sample nor an iterable."""
     if isinstance(data, np.ndarray):
-        refuse_array('calibration_data', data)
+        refuse_array(name, data)
     if single or isinstance(data, Iterable):
         return
     found = type(data).__name__
     if isinstance(data, Dataset):
         raise ValueError(
-            "Expected 'calibration_data' to give batches (got the dataset "
+            f"Expected '{name}' to give batches (got the dataset "
             f'{found}, which gives single samples); wrap it in a DataLoader: '
             "'DataLoader(dataset, batch_size=128)'"
         )
     raise ValueError(
-        "Expected 'calibration_data' to be PyG data, a tuple of forward arguments "
+        f"Expected '{name}' to be PyG data, a tuple of forward arguments "
         f'or an iterable of either (got {found})'
     )
 

@@ -28,23 +28,31 @@ def takes_old_order(
     kind: type, *names: str
 ) -> Callable[[Callable[_Given, _Found]], Callable[_Given, _Found]]:
     """Lets a function that takes the spiking network first be called with the ANN first,
-    as it was before.
+    as it was before, and refuses calls without one.
 
     Args:
         kind (type): That of spiking networks.
         *names (str): The arguments in their old order, the ANN and ``snn`` first.
     """
 
+    order = names[1], names[2], names[0]
+
     def decorate(function: Callable[_Given, _Found]) -> Callable[_Given, _Found]:
         @wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
+            first, name = args[0] if args else kwargs.get('snn'), function.__name__
             second = args[1] if len(args) > 1 else kwargs.get('snn')
-            if not args or isinstance(args[0], kind) or not isinstance(second, kind):
+            if isinstance(first, kind):
                 return function(*args, **kwargs)
-            name = function.__name__
+            if not args or not isinstance(second, kind):
+                raise ValueError(
+                    f"Expected 'snn' to be a {kind.__name__} (got "
+                    f"{type(first).__name__}); call '{name}({', '.join(order)})' with "
+                    "'snn = spikegraph.convert(model, data)'"
+                )
             warn_of(
                 f"'{name}({', '.join(names[:3])})'",
-                f"give the spiking network first, '{name}(snn, {names[2]}, {names[0]})'",
+                f"give the spiking network first, '{name}({', '.join(order)})'",
             )
             call: Any = function
             return call(**dict(zip(names, args, strict=False)), **kwargs)

@@ -179,7 +179,7 @@ def join(outputs: list[Any]) -> Any:
 
 def _join(form: Form, outputs: list[Any]) -> Any:
     if form.kind == 'value' and isinstance(outputs[0], Tensor):
-        return _joined(outputs)
+        return torch.cat(outputs) if outputs[0].dim() > 0 else torch.stack(outputs)
     first = form.read(outputs[0])
     if not _holds_values(first):
         return first
@@ -191,10 +191,6 @@ def _join(form: Form, outputs: list[Any]) -> Any:
         else:
             found[key] = _join(part, [item[key] for item in items])
     return list(found.values()) if form.kind == 'sequence' else found
-
-
-def _joined(parts: list[Any]) -> Tensor:
-    return torch.cat(parts) if parts[0].dim() > 0 else torch.stack(parts)
 
 
 def _joined_in_data(outputs: list[Any], key: tuple[Any, str]) -> Tensor:

@@ -18,7 +18,7 @@ from spikegraph.calls.call import (
     without_labels,
 )
 from spikegraph.calls.checks import (
-    check_calibration_data,
+    check_calls,
     check_max_batches,
     check_number,
     refuse_arrays,
@@ -27,7 +27,10 @@ from spikegraph.calls.inputs import is_value
 
 
 def as_calls(
-    model: nn.Module | CallSpec, data: Any, max_batches: int | None = None
+    model: nn.Module | CallSpec,
+    data: Any,
+    max_batches: int | None = None,
+    name: str = 'calibration_data',
 ) -> list[dict[str, Any]]:
     r"""Turns calibration data into calls of ``forward``, by argument name.
 
@@ -38,27 +41,29 @@ def as_calls(
             any of these. A tuple always holds the arguments of one call.
         max_batches (int, optional): How many items of an iterable are taken at
             most. (default: :obj:`None`, all)
+        name (str, optional): What data are called in messages.
+            (default: :obj:`"calibration_data"`)
 
     Raises:
         ValueError: If there is no data, if it does not fit ``forward``, if
             features are not finite, or if :obj:`max_batches` is not positive.
     """
     single = isinstance(data, (BaseData, Tensor, tuple, Mapping))
-    check_calibration_data(data, single)
+    check_calls(name, data, single)
     check_max_batches(max_batches)
     samples = [data] if single else list(islice(data, max_batches))
     calls = [as_call(model, sample) for sample in samples]
     if not any(_num_values(call) for call in calls):
-        for name, value in calls[0].items() if calls else ():
+        for argument, value in calls[0].items() if calls else ():
             known = (BaseData, Tensor, Mapping, Sequence, int, float, type(None))
             if not isinstance(value, known) and not is_value(value):
                 raise ValueError(
-                    f"Expected '{name}' to be a tensor, PyG data, or a dictionary, list "
-                    f'or tuple of these (got {type(value).__name__}); let forward take '
-                    'the tensors that it holds, or a named tuple of them'
+                    f"Expected '{argument}' to be a tensor, PyG data, or a dictionary, "
+                    f'list or tuple of these (got {type(value).__name__}); let forward '
+                    'take the tensors that it holds, or a named tuple of them'
                 )
         raise ValueError(
-            "Expected 'calibration_data' to hold at least one sample "
+            f"Expected '{name}' to hold at least one sample "
             f'(got {len(samples)} samples, all empty)'
         )
     return calls
@@ -84,7 +89,7 @@ def as_call(model: nn.Module | CallSpec, sample: Any) -> dict[str, Any]:
         required = parameter.default is inspect.Parameter.empty
         if name not in arguments and required:
             raise ValueError(
-                f"Expected calibration data to give the forward argument '{name}' "
+                f"Expected the data to give the forward argument '{name}' "
                 f'(got {", ".join(arguments) or "nothing"})'
             )
     unknown = [name for name in arguments if name not in parameters]
@@ -111,7 +116,7 @@ def _from_data(
     missing = [name for name in required if name not in found]
     if missing:
         raise ValueError(
-            f"Expected calibration data to hold '{missing[0]}', an argument of "
+            f"Expected the data to hold '{missing[0]}', an argument of "
             f'{type(model).__name__}.forward (got {", ".join(data.keys()) or "nothing"}); '
             'pass a tuple of forward arguments instead'
         )

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from spikegraph.zoo.datasets import (
-    DATASETS,
-    IMAGE_DATASETS,
-    DatasetInfo,
-    default_root,
-)
+from spikegraph.zoo.datasets import DATASETS, IMAGE_DATASETS, DatasetInfo, default_root
 
 
 def list_datasets() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,8 +60,7 @@ class PhaseCode:
 
     def __post_init__(self) -> None:
         check_num_steps(self.num_steps)
-        if not isinstance(self.signed, bool):
-            raise ValueError(f"Expected 'signed' to be a bool (got {self.signed!r})")
+        check_bools(signed=self.signed)
         if self._levels:
             return
         base = check_base(self.base)
@@ -189,6 +189,13 @@ class PhaseCode:
     def __str__(self) -> str:
         kind = 'fitted levels' if self.base is None else f'base={self.base:.4g}'
         return f'PhaseCode(T={self.num_steps}, {kind}{", signed" * self.signed})'
+
+
+def check_bools(**options: Any) -> None:
+    """Raises ``ValueError`` if an option is neither ``True`` nor ``False``."""
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"Expected '{name}' to be a bool (got {value!r})")
 
 
 def check_num_steps(num_steps: int) -> int:

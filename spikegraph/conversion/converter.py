@@ -17,6 +17,7 @@ from spikegraph.calls.inputs import spell
 from spikegraph.calls.outputs import Form
 from spikegraph.calls.samples import as_calls
 from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.conversion.fitting.calibration import (
     Calibration,
     calibrate,
@@ -92,6 +93,13 @@ def convert(
         >>> snn.report.layers
         {'convs.0': 'SpikingGCNConv', 'convs.1': 'SpikingGCNConv'}
     """
+    wrap: Callable[[Any], Any]
+    if callable(progress):
+        warn_of("A callable 'progress'", "pass 'progress=True' for a bar")
+        wrap = progress
+    else:
+        check_bools(progress=progress)
+        wrap = partial(tqdm, desc='Converting', leave=False, disable=not progress)
     model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise ValueError(
@@ -109,12 +117,6 @@ def convert(
         raise ValueError(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
-    wrap: Callable[[Any], Any] = partial(
-        tqdm, desc='Converting', leave=False, disable=not progress
-    )
-    if callable(progress):
-        warn_of("A callable 'progress'", "pass 'progress=True' for a bar")
-        wrap = progress
     calls = as_calls(model, calibration_data, max_batches)
     spec = call_spec(model, calls[0], config.static_inputs)
     affine = find_affine(model, calls)
@@ -208,6 +210,7 @@ def _report(
 ) -> ConversionReport:
     network = structure.network
     error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
+    encoding = {str(node.target) for node in network.nodes if node.record.encodes}
     populations = []
     for name, stats in calibration.populations.items():
         neuron = network.get_submodule(name)
@@ -216,6 +219,7 @@ def _report(
             PopulationReport(
                 name=name.split('.', 1)[1],
                 replaced=stats.stands_for,
+                encodes=name in encoding,
                 num_steps=neuron.code.num_steps,
                 base=neuron.code.base,
                 scale=(float(neuron.scale.min()), float(neuron.scale.max())),

@@ -12,7 +12,7 @@ from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.dispatch import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
 from spikegraph.kernels.memory import empty_cache
-from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.messages import Messages, Weights
 from spikegraph.kernels.neurons import (
     decode_spikes,
     encode_spikes,
@@ -25,7 +25,6 @@ from spikegraph.kernels.preparation import (
     member_adjacency,
     neighbor_adjacency,
 )
-from spikegraph.kernels.weights import Weights
 
 __all__ = [
     'CSR',

@@ -70,11 +70,9 @@ def send(adjacency: Adjacency, x: Tensor | Spikes) -> Messages:
         if _can_be_sent(adjacency, x):
             found = call('send_spikes', x.spike_time, adjacency, x.code, x.scale)
             if found is not NotImplemented:
-                messages: Messages = found
-                return messages
+                return found
         x = decode_spikes(x.spike_time, x.code, x.scale)
-    messages = call('send', x, adjacency)
-    return messages
+    return call('send', x, adjacency)
 
 
 def _can_be_sent(adjacency: Adjacency, x: Spikes) -> bool:
@@ -99,8 +97,7 @@ def sent_size(x: Any, adjacency: Adjacency) -> float:
     """
     if isinstance(x, Tensor):
         return x.dtype.itemsize
-    size: float = call('sent_size', adjacency.rowptr, x, adjacency)
-    return size
+    return call('sent_size', adjacency.rowptr, x, adjacency)
 
 
 def earliest(

@@ -109,9 +109,6 @@ def digest(x: Tensor) -> Hashable:
     and order in memory. One word that changes always changes them; of other changes,
     permutations among them, one in :math:`2^{64}` does not.
     """
-    tape = current_tape()
-    if tape is not None:
-        tape.decide_by(x)
     x = _readable(x)
     kind = (x.dtype, x.shape, x.stride(), x.device)
     num_bytes = x.numel() * x.element_size()
@@ -124,7 +121,12 @@ def digest(x: Tensor) -> Hashable:
 
 
 def _readable(x: Tensor) -> Tensor:
-    """The tensor without gaps, as it lies in memory."""
+    """The tensor without gaps, as it lies in memory; what it holds decides what is done
+    next.
+    """
+    tape = current_tape()
+    if tape is not None:
+        tape.decide_by(x)
     if type(x) is Tensor and x.is_contiguous() and not x.is_neg():
         return x  # In most cases, and soon.
     x = plain(x).detach()
@@ -135,9 +137,6 @@ def _readable(x: Tensor) -> Tensor:
 
 def are_finite(x: Tensor) -> bool:
     """Whether all values of a tensor are finite, in one pass over it."""
-    tape = current_tape()
-    if tape is not None:
-        tape.decide_by(x)
     x = _readable(x)
     if x.numel() == 0 or not x.is_floating_point():
         return True

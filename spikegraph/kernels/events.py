@@ -32,10 +32,7 @@ def transform_spikes(
         - **output:** values :math:`(N, F_{out})`
     """
     _check_width(spikes.shape, weight)
-    found: Tensor = call(
-        'transform', spikes.spike_time, spikes.code, spikes.scale, weight, bias
-    )
-    return found
+    return call('transform', spikes.spike_time, spikes.code, spikes.scale, weight, bias)
 
 
 def encode_transform(
@@ -67,18 +64,16 @@ def encode_transform(
         - **output:** values :math:`(N, F_{out})`
     """
     _check_width(x.shape, weight)
-    found: Tensor = call(
+    return call(
         'encode_transform', x, code, check_scale(scale, x), weight, bias, is_relative
     )
-    return found
 
 
 def row_peaks(x: Tensor) -> Tensor:
     """The largest size of a value in each row, 1 if all are zero :math:`(N, 1)`.
     Not-a-number counts for nothing.
     """
-    found: Tensor = call('row_peaks', x)
-    return found
+    return call('row_peaks', x)
 
 
 def _check_width(shape: torch.Size, weight: Tensor) -> None:

@@ -82,8 +82,7 @@ def check_layout(graph: Any, name: str) -> None:
 
 def plain(x: Tensor) -> Tensor:
     """The tensor that PyG's ``EdgeIndex`` and ``Index`` wrap, others as they are."""
-    found: Tensor = x.as_tensor() if isinstance(x, (EdgeIndex, Index)) else x
-    return found
+    return x.as_tensor() if isinstance(x, (EdgeIndex, Index)) else x
 
 
 def parts_of(graph: Any) -> tuple[Tensor, ...]:

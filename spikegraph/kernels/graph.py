@@ -27,10 +27,7 @@ _MOST_KEPT = 4  # Companions of a graph, such as the edge weights of layers.
 
 
 def prepared(
-    graph: Any,
-    companion: Tensor | None,
-    options: Hashable,
-    build: Callable[[], Any],
+    graph: Any, companion: Tensor | None, options: Hashable, build: Callable[[], Any]
 ) -> Any:
     """Returns what ``build`` makes of a graph, kept for as long as the graph
     lives and made anew when the graph or its companion change, however that is
@@ -84,7 +81,11 @@ def edges_of(
         target, source, weight, _ = entries_of(edge_index, 'edge_index')
         return source, target, weight
     edge_index = plain(edge_index)
-    _check_shape(edge_index)
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(
+            "Expected 'edge_index' to have shape [2, num_edges] "
+            f'(got {list(edge_index.shape)})'
+        )
     if edge_weight is not None:
         _check_edge_weight(edge_weight, edge_index)
     source, target = edge_index if flow == 'source_to_target' else edge_index.flip(0)
@@ -130,14 +131,6 @@ def weights_of(edge_index: Any, edge_weight: Tensor | None) -> Tensor:
     return torch.ones_like(row) if value is None else value
 
 
-def _check_shape(edge_index: Tensor) -> None:
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(
-            "Expected 'edge_index' to have shape [2, num_edges] "
-            f'(got {list(edge_index.shape)})'
-        )
-
-
 def check_index(
     name: str, index: Tensor, num_rows: int, reason: str = 'there are {}'
 ) -> None:
@@ -178,11 +171,7 @@ def _check_edge_weight(weight: Tensor, edge_index: Tensor) -> None:
 
 
 def _check_sparse(
-    adj: Any,
-    edge_weight: Tensor | None,
-    flow: str,
-    num_sources: int,
-    num_targets: int,
+    adj: Any, edge_weight: Tensor | None, flow: str, num_sources: int, num_targets: int
 ) -> None:
     shape = shape_of(adj, 'edge_index')
     if shape != (num_targets, num_sources):

@@ -32,8 +32,7 @@ def encode_spikes(
     """
     if potential.dtype in FLOATS:
         scale = check_scale(scale, potential)
-    spike_time: Tensor = call('encode', potential, code, scale)
-    return spike_time
+    return call('encode', potential, code, scale)
 
 
 def first_spike(potential: Tensor, thresholds: Tensor, signed: bool = False) -> Tensor:
@@ -61,10 +60,7 @@ def first_spike(potential: Tensor, thresholds: Tensor, signed: bool = False) -> 
         - **output:** spike times :math:`(*)`, uint8
     """
     check_thresholds(thresholds)
-    spike_time: Tensor = call(
-        'first_spike', potential, thresholds.to(potential), signed
-    )
-    return spike_time
+    return call('first_spike', potential, thresholds.to(potential), signed)
 
 
 def decode_spikes(
@@ -94,8 +90,7 @@ def decode_spikes(
     if dtype is None:
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
         dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore
-    value: Tensor = call('decode', spike_time, code, scale, dtype)
-    return value
+    return call('decode', spike_time, code, scale, dtype)
 
 
 def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> Tensor:
@@ -126,5 +121,4 @@ def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor = 1.0) -> T
             f"Expected 'table' to hold 1 to {NUM_BYTES} levels "
             f'(got shape {list(table.shape)})'
         )
-    value: Tensor = call('look_up', spike_time, table, scale)
-    return value
+    return call('look_up', spike_time, table, scale)

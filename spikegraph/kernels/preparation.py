@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import add_remaining_self_loops, scatter
-from torch_geometric.utils import (
-    add_self_loops as add_self_loops_to,
-)
+from torch_geometric.utils import add_self_loops as add_self_loops_to
 
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.forms import entries_of, is_foreign, is_sparse, plain, shape_of
@@ -67,7 +65,13 @@ def gcn_adjacency(
         )
         merges = is_sparse(edge_index) and not is_foreign(edge_index)
         if weight is None and not improved and not merges:
-            return _unweighted(source, target, num_nodes, dtype, adds_loops, normalize)
+            rowptr, col, _ = sort_edges(  # Which counts the edges.
+                *(source, target, num_nodes, num_nodes),
+                loops=adds_loops,
+                with_order=False,
+            )
+            factor = _gcn_factor(rowptr.diff().to(dtype)) if normalize else None
+            return Adjacency(rowptr, col, None, factor, factor, num_nodes)._trusted()
         if adds_loops and is_sparse(edge_index):
             source, target, weight = _with_diagonal(
                 source, target, weight, num_nodes, dtype, fill_value, not merges
@@ -117,22 +121,6 @@ def _with_diagonal(
     full = torch.sparse_coo_tensor(index, values, (num_nodes, num_nodes)).coalesce()
     (target, source), weight = full.indices(), full.values()
     return source, target, None if bool((weight == 1).all()) else weight
-
-
-def _unweighted(
-    source: Tensor,
-    target: Tensor,
-    num_nodes: int,
-    dtype: torch.dtype,
-    loops: bool,
-    normalize: bool,
-) -> Adjacency:
-    """The graph of a GCN whose edges all weigh 1, and are counted when sorted."""
-    rowptr, col, _ = sort_edges(
-        source, target, num_nodes, num_nodes, loops=loops, with_order=False
-    )
-    factor = _gcn_factor(rowptr.diff().to(dtype)) if normalize else None
-    return Adjacency(rowptr, col, None, factor, factor, num_nodes)._trusted()
 
 
 def _gcn_factor(degree: Tensor) -> Tensor:
@@ -254,11 +242,7 @@ def matrix_adjacency(matrix: Any, num_sources: int, dtype: torch.dtype) -> Adjac
 
 
 def member_adjacency(
-    index: Tensor,
-    num_groups: int,
-    dtype: torch.dtype,
-    *,
-    mean: bool = False,
+    index: Tensor, num_groups: int, dtype: torch.dtype, *, mean: bool = False
 ) -> Adjacency:
     r"""Prepares the sum or the mean over the members of each group, such as
     the nodes of a graph in a batch, or the edges that end in a node.

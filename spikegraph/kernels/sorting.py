@@ -35,10 +35,9 @@ def sort_edges(
         enough, and their positions before :math:`(E)`.
     """
     with_order &= not loops
-    found: tuple[Tensor, Tensor, Tensor | None] = call(
+    return call(
         'sort_edges', target, source, num_sources, num_targets, loops, with_order
     )
-    return found
 
 
 def integers_for(num: int) -> torch.dtype:

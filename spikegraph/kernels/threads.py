@@ -33,14 +33,15 @@ def share(work: Callable[[int, int], Any], num: int, size: int, unit: int) -> li
         size (int): The number of values in all items together.
         unit (int): Pieces start at multiples of this number of items.
     """
-    num_pieces = 1
-    if torch.get_num_threads() > 1 and size >= MIN_SIZE:
-        num_pieces = min(
-            _PIECES_PER_THREAD * torch.get_num_threads(), 2 * size // MIN_SIZE
-        )
     num_units = -(-num // unit)
-    step = unit * max(1, -(-num_units // num_pieces))
+    step = unit * max(1, -(-num_units // _num_pieces(size)))
     return share_pieces(work, [*range(0, num, step), num] if num > 0 else [0, 0])
+
+
+def _num_pieces(size: int) -> int:
+    if torch.get_num_threads() == 1 or size < MIN_SIZE:
+        return 1
+    return min(_PIECES_PER_THREAD * torch.get_num_threads(), 2 * size // MIN_SIZE)
 
 
 def share_rows(
@@ -56,10 +57,7 @@ def share_rows(
     """
     start, stop = rows
     first, last = int(rowptr[start]), int(rowptr[stop])
-    num_pieces, num_threads = 1, torch.get_num_threads()
-    size = (last - first + stop - start) * width
-    if num_threads > 1 and size >= MIN_SIZE:
-        num_pieces = min(_PIECES_PER_THREAD * num_threads, 2 * size // MIN_SIZE)
+    num_pieces = _num_pieces((last - first + stop - start) * width)
     starts, edges = rowptr.numpy(), last - first
     cuts = {
         bisect_left(starts, first + edges * k // num_pieces, start, stop)

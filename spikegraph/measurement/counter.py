@@ -199,7 +199,8 @@ class Counter(Interpreter):
         counts = self._row(node, 'analog')
         args, _ = arguments(node, self.env)
         size = value.numel() if isinstance(value, Tensor) else 0
-        counts.snn_macs = operation.macs(*_decoded(args))
+        decoded = pytree.tree_map_only(Spikes, Spikes.decode, args)
+        counts.snn_macs = operation.macs(*decoded)
         counts.analog_values = counts.ann_activations = size
 
     def _count_population(self, node: Node, feeds: frozenset[Node]) -> None:
@@ -290,10 +291,6 @@ class Counter(Interpreter):
             return True
         is_scaled = layer.adjacency(args[0], args[1:]).source_factor is not None
         return not (is_scaled and not getattr(layer, 'fold_source', False))
-
-
-def _decoded(value: Any) -> Any:
-    return pytree.tree_map_only(Spikes, lambda spikes: spikes.decode(), value)
 
 
 def _num_compared(gate: SpikeGate, args: Any, kwargs: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.measurement.counts import Counts
 
 
@@ -65,6 +66,7 @@ class EnergyTable:
             memory (bool, optional): Whether memory traffic and comparisons are
                 billed too. (default: :obj:`False`)
         """
+        check_bools(skip_zeros=skip_zeros, memory=memory)
         macs = counts.ann_macs_nonzero if skip_zeros else counts.ann_macs
         energy = (macs + counts.ann_aggregation_macs) * self.mac
         energy += counts.adds * self.add + counts.ann_multiplications * self.multiply
@@ -82,6 +84,7 @@ class EnergyTable:
             memory (bool, optional): Whether memory traffic, membrane updates
                 and comparisons are billed too. (default: :obj:`False`)
         """
+        check_bools(memory=memory)
         accumulates = counts.synops + counts.accumulates + counts.adds
         macs = counts.snn_macs
         energy = accumulates * self.add + macs * self.mac

@@ -54,11 +54,6 @@ def summed_rows(name: str, args: Any) -> tuple[Tensor, int, str]:
     return args[3], args[3].numel(), how
 
 
-def num_in_batch(marks: Tensor) -> Tensor:
-    """How many are marked at each place, over all samples."""
-    return marks.sum(dim=0, dtype=torch.float64)
-
-
 def convolution_fan_out(
     x: Tensor,
     weight: Tensor,

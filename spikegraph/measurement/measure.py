@@ -207,14 +207,18 @@ def measure(
         ['ann_compute', 'ann_compute_sparse']
     """
     model = unwrap(model)
-    is_ann = isinstance(model, nn.Module) and not isinstance(model, SpikingModel)
-    if not isinstance(snn, SpikingModel) or not (model is None or is_ann):
-        found = f'{type(snn).__name__} and {type(model).__name__}'
+    if isinstance(model, SpikingModel) or not isinstance(model, nn.Module | None):
         raise ValueError(
-            "Expected 'snn' to be a SpikingModel and 'model' the ANN that it was converted "
-            f"from (got {found}); call 'measure(snn, data)', or 'measure(snn, data, model)'"
+            "Expected 'model' to be the ANN that 'snn' was converted from (got "
+            f"{type(model).__name__}); call 'measure(snn, data)', or 'measure(snn, data, "
+            "model)'"
         )
-    calls = as_calls(snn.spec if model is None else model, data)
+    if not isinstance(energy_table, EnergyTable):
+        raise ValueError(
+            "Expected 'energy_table' to be an EnergyTable (got "
+            f'{type(energy_table).__name__}); spikegraph.measurement has some'
+        )
+    calls = as_calls(snn.spec if model is None else model, data, name='data')
     if model is not None and fingerprint(model) != snn.report.fingerprint:
         raise ValueError(
             "Expected 'model' to be the network that 'snn' was converted from "

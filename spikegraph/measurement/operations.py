@@ -17,7 +17,6 @@ from spikegraph.measurement.fan_out import (
     convolution_fan_out,
     interpolation_fan_out,
     nonzero_along,
-    num_in_batch,
     num_nonzero,
     num_summed,
     probed_fan_out,
@@ -63,7 +62,9 @@ class OperationCounter(TorchDispatchMode):
         name = func._schema.name.partition('::')[2]
         changes = name.endswith('_') and not name.startswith('__')
         name = name.rstrip('_') if changes else name
-        inputs = [v for v in pytree.tree_leaves((args, kwargs)) if _is_tensor(v)]
+        inputs = [
+            v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)
+        ]
         marks = [self.marks[v] for v in inputs]
         kind = strongest(marks)
         if changes and kind == 'signal':
@@ -73,7 +74,7 @@ class OperationCounter(TorchDispatchMode):
         kind = 'signal' if picked else kind
         out = func(*args, **kwargs)
         if count is Count.SHAPE or not inputs:
-            if self.follows and _is_tensor(out) and out.is_floating_point():
+            if self.follows and isinstance(out, Tensor) and out.is_floating_point():
                 if out.layout == torch.strided:
                     self.marks[out] = Mark('constant', no_spikes(out))
             return out
@@ -81,11 +82,11 @@ class OperationCounter(TorchDispatchMode):
         if kind == 'constant' and count in MOVES and marks[0].arrivals is not None:
             mark = Mark(kind, self.arrivals.moved(func, name, args, kwargs, changes))
         if kind == 'signal':
-            mark = self._count(func, name, args, kwargs, out, marks, changes)
+            mark = self._count(func, name, args, kwargs, out, changes)
         spikes: Any = mark.arrivals
         several = isinstance(out, (tuple, list))
         for i, value in enumerate(pytree.tree_leaves(out)):
-            if _is_tensor(value):
+            if isinstance(value, Tensor):
                 found = spikes[i] if several and spikes is not None else spikes
                 if found is not None and found.shape != value.shape:
                     found = None
@@ -97,7 +98,7 @@ class OperationCounter(TorchDispatchMode):
 
     def _note_zeros(self, base: Any) -> None:
         """Zeros that spikes are about to be written into hold none so far."""
-        mark = self.marks[base] if _is_tensor(base) else Mark('signal')
+        mark = self.marks[base] if isinstance(base, Tensor) else Mark('signal')
         is_empty = mark.kind != 'signal' and mark.arrivals is None and self.follows
         if is_empty and base.is_floating_point() and not bool(base.any()):
             self.marks[base] = replace(mark, arrivals=no_spikes(base))
@@ -105,14 +106,7 @@ class OperationCounter(TorchDispatchMode):
     # What is done, and what comes out.
 
     def _count(
-        self,
-        func: Any,
-        name: str,
-        args: Any,
-        kwargs: Any,
-        out: Any,
-        marks: list[Mark],
-        changes: bool,
+        self, func: Any, name: str, args: Any, kwargs: Any, out: Any, changes: bool
     ) -> Mark:
         counts, mark, count = self.counts(name), Mark('signal'), count_of(name)
         if count is Count.PRODUCT:
@@ -135,13 +129,14 @@ class OperationCounter(TorchDispatchMode):
         elif count in (Count.SCALING, Count.NEGATION):
             return self._count_scaling(counts, name, args, out)
         elif count is Count.SUM:
-            return self._count_sum(counts, args, kwargs, out)
+            return self._count_sum(counts, args, out)
         elif count is Count.NORM:
             counts.ann_multiplications += args[0].numel()
             counts.scalings += args[0].numel()
             counts.adds += args[0].numel()
         elif count is Count.INTERPOLATION:
-            self._count_interpolation(counts, func, args, kwargs, out, TAPS[name])
+            fan_out = interpolation_fan_out(func, args[0], args[1:], kwargs)
+            self._count_linear(counts, args[0], fan_out, out.numel() * TAPS[name])
         elif count is Count.MEAN:
             counts.adds += num_summed(name, args, kwargs, out)
             if name == 'mean':
@@ -166,7 +161,7 @@ class OperationCounter(TorchDispatchMode):
         places = [
             i
             for i, v in enumerate(args)
-            if _is_tensor(v) and self.marks[v].kind == 'signal'
+            if isinstance(v, Tensor) and self.marks[v].kind == 'signal'
         ]
         if len(places) != 1:
             return False
@@ -190,7 +185,7 @@ class OperationCounter(TorchDispatchMode):
     def _move(
         self, func: Any, name: str, args: Any, kwargs: Any, changes: bool
     ) -> Mark:
-        first = self.marks[args[0]] if _is_tensor(args[0]) else Mark('signal')
+        first = self.marks[args[0]] if isinstance(args[0], Tensor) else Mark('signal')
         gathered = first.gathered or (count_of(name) in _INDEXED)
         arrivals = self.arrivals.moved(func, name, args, kwargs, changes)
         swapped = first.swapped ^ swaps(name, args)
@@ -294,12 +289,12 @@ class OperationCounter(TorchDispatchMode):
         mark = self.marks[x]
         num = (x if transposed else out).numel() * weight[0].numel()
         fan_out = convolution_fan_out(x, weight, out, *args[3:])
-        met = int((num_in_batch(x != 0) * fan_out).sum())
-        _add_transform(counts, num, met)
+        met = (x != 0).sum(dim=0, dtype=torch.float64) * fan_out
+        _add_transform(counts, num, int(met.sum()))
         if mark.arrivals is None:
             counts.snn_macs += num
         else:
-            counts.synops += int((num_in_batch(mark.arrivals) * fan_out).sum())
+            counts.synops += int((mark.arrivals.sum(dim=0) * fan_out).sum())
 
     def _count_rows(
         self, counts: Counts, func: Any, name: str, args: Any, kwargs: Any
@@ -319,10 +314,15 @@ class OperationCounter(TorchDispatchMode):
     def _count_scaling(self, counts: Counts, name: str, args: Any, out: Any) -> Mark:
         if count_of(name) is Count.NEGATION:
             return replace(self.marks[args[0]], scaled=None)
-        marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
+        marks = [
+            self.marks[v] if isinstance(v, Tensor) else Mark('constant')
+            for v in args[:2]
+        ]
         if self._meets_weights(name, args, marks, out):
             x = args[0 if marks[0].kind == 'signal' else 1]
-            return self._count_weights(counts, x, out.numel() // max(1, x.numel()))
+            fan_out = out.numel() // max(1, x.numel())
+            self._count_linear(counts, x, fan_out, x.numel() * fan_out)
+            return Mark('signal', met=True)
         counts.ann_multiplications += out.numel()
         counts.scalings += out.numel()
         gathered = any(m.gathered for m in marks)
@@ -335,7 +335,7 @@ class OperationCounter(TorchDispatchMode):
         if arrivals is None or (name not in ('mul', 'multiply') and i == 1):
             return mark
         arrivals = arrivals.expand(out.shape)
-        if _is_tensor(factor):
+        if isinstance(factor, Tensor):
             is_mask = factor.dtype == torch.bool
             if factor.numel() == out.numel() > 1 and not is_mask:
                 return mark  # Each spike has a size of its own.
@@ -353,12 +353,11 @@ class OperationCounter(TorchDispatchMode):
         x = args[0 if marks[0].kind == 'signal' else 1]
         return 0 < x.numel() < out.numel()
 
-    def _count_weights(self, counts: Counts, x: Tensor, fan_out: int) -> Mark:
-        self._count_linear(counts, x, fan_out, x.numel() * fan_out)
-        return Mark('signal', met=True)
-
-    def _count_sum(self, counts: Counts, args: Any, kwargs: Any, out: Any) -> Mark:
-        marks = [self.marks[v] if _is_tensor(v) else Mark('constant') for v in args[:2]]
+    def _count_sum(self, counts: Counts, args: Any, out: Any) -> Mark:
+        marks = [
+            self.marks[v] if isinstance(v, Tensor) else Mark('constant')
+            for v in args[:2]
+        ]
         kinds = [m.kind for m in marks]
         if 'weight' not in kinds and 'constant' not in kinds:
             counts.adds += out.numel()
@@ -369,18 +368,6 @@ class OperationCounter(TorchDispatchMode):
         if first is None or second is None:
             return mark
         return replace(mark, arrivals=(first + second).expand(out.shape))
-
-    def _count_interpolation(
-        self, counts: Counts, func: Any, args: Any, kwargs: Any, out: Tensor, taps: int
-    ) -> None:
-        x = args[0]
-        fan_out = interpolation_fan_out(func, x, args[1:], kwargs)
-        num = out.numel() * taps
-        self._count_linear(counts, x, fan_out, num)
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
 
 
 def _add_transform(counts: Counts, num: int, num_nonzero: int) -> None:

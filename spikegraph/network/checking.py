@@ -21,6 +21,7 @@ from spikegraph.network.functions import check_answer
 from spikegraph.network.graph import ROLES, Record, Ref
 from spikegraph.network.registry import Registry
 from spikegraph.network.roles import Role
+from spikegraph.network.sizes import check_sizes
 from spikegraph.nn import (
     GraphFilter,
     PhaseNeuron,
@@ -113,6 +114,7 @@ def check_nodes(network: Any, registry: Registry) -> None:
             _check_neuron(module)
         elif isinstance(module, SpikingLayer):
             _check_layer(module)
+    check_sizes(network)
 
 
 def _part_of(network: nn.Module, path: str, kind: Any) -> Any:

@@ -4,7 +4,12 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from spikegraph.coding.phase_code import PhaseCode, check_base, check_num_steps
+from spikegraph.coding.phase_code import (
+    PhaseCode,
+    check_base,
+    check_bools,
+    check_num_steps,
+)
 
 Scale = Literal['max', 'mse'] | tuple[Literal['percentile'], float]
 
@@ -115,9 +120,10 @@ class ConversionConfig:
                 f'{names!r})'
             )
         object.__setattr__(self, 'static_inputs', tuple(names))
-        _check_choice('per_channel', self.per_channel, (None, True, False))
+        if self.per_channel is not None:
+            check_bools(per_channel=self.per_channel)
         for name in ('encode_input', 'fold_degree', 'allow_analog'):
-            _check_choice(name, getattr(self, name), (True, False))
+            check_bools(**{name: getattr(self, name)})
         if self.levels == 'fitted' and self._gives_code:
             raise ValueError(
                 "Expected 'base', 'threshold_shift' and 'scale' to keep their "

@@ -23,7 +23,8 @@ def name_of(value: Any) -> str:
     Raises:
         ValueError: If it has none by which it could be found again.
     """
-    value = getattr(value, '__wrapped__', value) if _is_compiled(value) else value
+    if getattr(value, 'scripted', False) is True:
+        value = getattr(value, '__wrapped__', value)
     origin = getattr(value, '_torchdynamo_inline', value)  # Of what torch.jit compiled.
     module = getattr(origin, '__module__', None) or ''
     qualified = getattr(origin, '__qualname__', None) or getattr(origin, '__name__', '')
@@ -36,10 +37,6 @@ def name_of(value: Any) -> str:
         f'Cannot save {qualified or repr(value):.80}: it has no name by which a file could '
         'refer to it; define it at the top of a module'
     )
-
-
-def _is_compiled(value: Any) -> bool:
-    return getattr(value, 'scripted', False) is True
 
 
 def key_of(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +39,7 @@ class Ref:
 
 
 #: What a node is by how it is computed, if it calls nothing.
-ROLES = {
-    'placeholder': Role.INPUT,
-    'get_attr': Role.CONSTANT,
-    'output': Role.OUTPUT,
-}
+ROLES = {'placeholder': Role.INPUT, 'get_attr': Role.CONSTANT, 'output': Role.OUTPUT}
 _OPS = (*ROLES, 'call_module', 'call_function', 'call_method')
 
 
@@ -157,8 +153,7 @@ def arguments(
         node (Node): The node.
         env (Mapping[Node, Any]): The values of those that it reads.
     """
-    found: Any = map_nodes((node.args, node.kwargs), env.__getitem__)
-    return found
+    return map_nodes((node.args, node.kwargs), env.__getitem__)
 
 
 def called(node: Any) -> Any:
@@ -168,18 +163,30 @@ def called(node: Any) -> Any:
     return node.target if node.op in ('call_function', 'call_method') else None
 
 
-def inputs_behind(node: Node) -> set[str]:
-    """The inputs that a value is made of, not only by their shape."""
-    found: set[str] = set()
+def made_of(
+    node: Any, goes_on: Callable[[Any], bool] = lambda _: True
+) -> Iterator[Any]:
+    """A node, also one that is still traced, and all that it is made of, each once.
+
+    Args:
+        node (Node): The node.
+        goes_on (Callable, optional): Whether what one of them reads counts, too.
+            (default: always)
+    """
     queue, seen = [node], {node}
     while queue:
         value = queue.pop()
-        if value.role is Role.INPUT:
-            found.add(value.target)
-        elif value.role is not Role.SIZE:
-            queue += [n for n in value.all_input_nodes if n not in seen]
-            seen.update(value.all_input_nodes)
-    return found
+        yield value
+        if goes_on(value):
+            new = [n for n in value.all_input_nodes if n not in seen]
+            seen.update(new)
+            queue += new
+
+
+def inputs_behind(node: Node) -> set[str]:
+    """The inputs that a value is made of, not only by their shape."""
+    values = made_of(node, lambda n: n.role is not Role.SIZE)
+    return {value.target for value in values if value.role is Role.INPUT}
 
 
 def is_sum(node: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -55,73 +55,18 @@ class Interpreter:
     def input(self, node: Node) -> Any:
         return self.inputs[node.target]
 
-    def output(self, node: Node) -> Any:
+    def _as_it_stands(self, node: Node) -> Any:
         return self.call(node)
 
-    def constant(self, node: Node) -> Any:
-        return self.call(node)
-
-    def population(self, node: Node) -> Any:
-        return self.call(node)
-
-    def gate(self, node: Node) -> Any:
-        return self.call(node)
-
-    def product(self, node: Node) -> Any:
-        return self.call(node)
-
-    def layer(self, node: Node) -> Any:
-        return self.call(node)
-
-    def move(self, node: Node) -> Any:
-        return self.call(node)
-
-    def decode(self, node: Node) -> Any:
-        return self.call(node)
-
-    def affine(self, node: Node) -> Any:
-        return self.call(node)
-
-    def current(self, node: Node) -> Any:
-        return self.call(node)
-
-    def analog(self, node: Node) -> Any:
-        return self.call(node)
-
-    def size(self, node: Node) -> Any:
-        return self.call(node)
-
-    def read_out(self, node: Node) -> Any:
-        return self.call(node)
-
-    def structure(self, node: Node) -> Any:
-        return self.call(node)
-
-    def check(self, node: Node) -> Any:
-        return self.call(node)
+    output = constant = population = gate = product = _as_it_stands
+    layer = move = decode = _as_it_stands
+    affine = current = analog = size = read_out = structure = check = _as_it_stands
 
 
 class AnalogReading(Interpreter):
     """Reads a network as the ANN that it was made from: activations instead of
     populations, maxima instead of gates, and no coding.
-
-    Args:
-        network (Network): What is read.
-        observe (Callable, optional): Is called with every node and its value.
-            (default: :obj:`None`)
     """
-
-    def __init__(
-        self, network: Network, observe: Callable[[Node, Any], Any] | None = None
-    ) -> None:
-        super().__init__(network)
-        self.observe = observe
-
-    def evaluate(self, node: Node) -> Any:
-        value = super().evaluate(node)
-        if self.observe is not None:
-            self.observe(node, value)
-        return value
 
     def population(self, node: Node) -> Any:
         neuron = self.network.operation(node)

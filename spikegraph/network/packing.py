@@ -56,7 +56,8 @@ class Packer:
             return value
         if isinstance(value, Tensor):
             order = _order_of(value)
-            found = {'tensor': self._tensor(value, where), 'is': _kind_of(value)}
+            what = 'parameter' if isinstance(value, nn.Parameter) else 'tensor'
+            found = {'tensor': self._tensor(value, where), 'is': what}
             return found if order is None else {**found, 'order': order}
         if kind is Ref:
             return {'node': value.index}
@@ -79,7 +80,9 @@ class Packer:
             return [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
         if isinstance(value, tuple):
             items = [self.pack(v, f'{where}.{i}') for i, v in enumerate(value)]
-            return {'tuple': items} if kind is tuple else self._named(value, items)
+            if kind in (tuple, torch.Size):
+                return {'tuple' if kind is tuple else 'size': items}
+            return {'named': name_of(kind), 'items': items}
         if kind in (dict, immutable_dict):
             return {'dict': self._pairs(value, where)}
         if isinstance(value, (*COLLECTIONS, BaseData)):
@@ -104,11 +107,6 @@ class Packer:
             held = value.detach()
             self.tensors[name] = held if order is None else held.permute(order)
         return self._known[id(value)][0]
-
-    def _named(self, value: Any, items: list[Any]) -> Any:
-        if type(value) is torch.Size:
-            return {'size': items}
-        return {'named': name_of(type(value)), 'items': items}
 
     def _pairs(self, value: Mapping[Any, Any], where: str) -> list[list[Any]]:
         return [
@@ -149,10 +147,7 @@ class Packer:
         for name, item in state.items():
             place = f'{where}.{name}'.lstrip('.')
             if name in HELD:
-                packed[name] = [
-                    [k, self.pack(v, f'{where}.{k}'.lstrip('.'))]
-                    for k, v in item.items()
-                ]
+                packed[name] = self._pairs(item, where)
                 continue
             try:
                 packed[name] = self.pack(item, place)
@@ -184,7 +179,3 @@ def _order_of(value: Tensor) -> list[int] | None:
     strides = value.stride()
     order = sorted(range(value.dim()), key=lambda dim: -strides[dim])
     return order if value.permute(order).is_contiguous() else None
-
-
-def _kind_of(value: Tensor) -> str:
-    return 'parameter' if isinstance(value, nn.Parameter) else 'tensor'

@@ -59,14 +59,8 @@ _NAMING = ('write_copy', 'write_through')
 _OPERATORS = ('attrgetter', 'itemgetter', 'methodcaller', 'call')
 # Arguments of functions that call what they are given, or go to files.
 _CALLED = {
-    'cls',
-    'model',
-    'transform',
-    'initializer',
-    'module',
-    'func',
+    *('cls', 'model', 'transform', 'initializer', 'module', 'func', 'function'),
     'distance_function',
-    'function',
 }
 # Packages of whose modules the functions may be named, and the modules be built.
 _FUNCTIONS = (

@@ -14,6 +14,7 @@ class PopulationReport:
     Args:
         name (str): The name of the population.
         replaced (str): The activation (or input) it stands for.
+        encodes (bool): Whether it encodes an input.
         num_steps (int): Time steps :math:`T`.
         base (float, optional): Ratio of neighbouring levels; :obj:`None` for
             fitted levels.
@@ -27,6 +28,7 @@ class PopulationReport:
 
     name: str
     replaced: str
+    encodes: bool
     num_steps: int
     base: float | None
     scale: tuple[float, float]
@@ -87,7 +89,7 @@ class ConversionReport:
     @property
     def num_activations(self) -> int:
         """How many activations became populations, inputs not counted."""
-        return sum(not p.replaced.startswith("input '") for p in self.populations)
+        return sum(not p.encodes for p in self.populations)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""

@@ -25,10 +25,13 @@ class SpikingSumAggregation(SpikingTwin):
     """
 
     ann_type = aggr.SumAggregation
+    kind = 'sum'
 
     def build(self, conv: Any) -> None:
-        """Makes the filter."""
-        self.reduce: nn.Module = GraphFilter(MemberShift())
+        if self.kind in ('sum', 'mean'):
+            self.reduce: nn.Module = GraphFilter(MemberShift(self.kind == 'mean'))
+        else:
+            self.reduce = EarliestMember(smallest=self.kind == 'min')
 
     def forward(
         self,
@@ -50,31 +53,19 @@ class SpikingSumAggregation(SpikingTwin):
 class SpikingMeanAggregation(SpikingSumAggregation):
     """Like :class:`SpikingSumAggregation`, for the mean."""
 
-    ann_type = aggr.MeanAggregation
-
-    def build(self, conv: Any) -> None:
-        """Makes the filter."""
-        self.reduce = GraphFilter(MemberShift(mean=True))
+    ann_type, kind = aggr.MeanAggregation, 'mean'
 
 
 class SpikingMaxAggregation(SpikingSumAggregation):
     """Like :class:`SpikingSumAggregation`, for the maximum: the earliest spike."""
 
-    ann_type = aggr.MaxAggregation
-
-    def build(self, conv: Any) -> None:
-        """Makes the gate."""
-        self.reduce = EarliestMember()
+    ann_type, kind = aggr.MaxAggregation, 'max'
 
 
 class SpikingMinAggregation(SpikingSumAggregation):
     """Like :class:`SpikingSumAggregation`, for the minimum."""
 
-    ann_type = aggr.MinAggregation
-
-    def build(self, conv: Any) -> None:
-        """Makes the gate."""
-        self.reduce = EarliestMember(smallest=True)
+    ann_type, kind = aggr.MinAggregation, 'min'
 
 
 class SpikingMultiAggregation(SpikingTwin):

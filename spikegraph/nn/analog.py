@@ -52,9 +52,7 @@ class SpikingAffine(SpikingLayer):
         num_values = sum(part.shape.numel() for part in parts if part is not None)
         out = self.forward(x, *args, **kwargs)
         num_weights = sum(p.numel() for p in self.parameters() if p.dim() > 1)
-        num_edges = max(
-            [0, *(v.size(-1) for v in args if is_edge_index(v))],
-        )
+        num_edges = max([0, *(v.size(-1) for v in args if is_edge_index(v))])
         num = out.size(0) * num_weights + num_edges * out.shape[1:].numel()
         return [Operation('weighted aggregation', max(num, num_values))]
 

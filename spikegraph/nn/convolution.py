@@ -117,8 +117,7 @@ class SpikingConv(SpikingLayer):
         arguments as those of the convolution.
         """
         self._check(x)
-        out: Tensor = self.conv(values_of(x), *args)
-        return out
+        return self.conv(values_of(x), *args)
 
     def features(self, x: Spikes | Tensor, *args: Any) -> Tensor:
         r"""The patches that the weights see, :math:`(N, *, G, F)` for

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.coding import Spikes
 from spikegraph.kernels import encode_transform
 from spikegraph.nn.neuron import PhaseNeuron
 
@@ -17,35 +16,20 @@ class Encoding:
     Args:
         neuron (PhaseNeuron): The input population.
         value (torch.Tensor): The input :math:`(N, F)`.
+
+    Attributes:
+        shape (torch.Size): The shape of the population.
+        dtype (torch.dtype): The data type of the decoded values.
+        device (torch.device): Where the input is stored.
+        code (PhaseCode): The code of the population.
+        density (float, optional): The share of neurons that fire, as measured by
+            calibration.
     """
 
     def __init__(self, neuron: PhaseNeuron, value: Tensor) -> None:
         self.neuron, self.value = neuron, value
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of the population."""
-        return self.value.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The data type of the decoded values."""
-        return self.value.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the input is stored."""
-        return self.value.device
-
-    @property
-    def density(self) -> float | None:
-        """The share of neurons that fire, as measured by calibration."""
-        return self.neuron.density
-
-    @property
-    def code(self) -> PhaseCode:
-        """The code of the population."""
-        return self.neuron.code
+        self.shape, self.dtype, self.device = value.shape, value.dtype, value.device
+        self.code, self.density = neuron.code, neuron.density
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension, as of a tensor."""
@@ -53,8 +37,7 @@ class Encoding:
 
     def spikes(self) -> Spikes:
         """The spikes."""
-        spikes: Spikes = self.neuron(self.value)
-        return spikes
+        return self.neuron(self.value)
 
     def __getitem__(self, rows: slice) -> Encoding:
         """Some of the rows."""

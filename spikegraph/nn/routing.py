@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,16 +42,38 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """
     if not isinstance(x, Spikes):
         return getattr(x, name)(*args, **kwargs)
-    times = getattr(x.spike_time, name)(*args, **kwargs)
-    scale = x.scale
-    if scale.numel() > 1:
-        scale = getattr(scale.expand(x.shape), name)(*args, **kwargs)
+
+    def method(value: Tensor) -> Any:
+        return getattr(value, name)(*args, **kwargs)
+
+    times = method(x.spike_time)
     if isinstance(times, Tensor):
-        return replace(x, spike_time=times, scale=scale)
-    scales = scale if isinstance(scale, (tuple, list)) else [scale] * len(times)
+        return replace(x, spike_time=times, scale=_moved_scale(x, times, method))
+    parts = range(len(times))
+    whole = x.scale if x.scale.numel() == 1 else method(x.scale.expand(x.shape))
+    scales = [whole if whole is x.scale else whole[i] for i in parts]
     return tuple(
         replace(x, spike_time=t, scale=s) for t, s in zip(times, scales, strict=True)
     )
+
+
+def _moved_scale(
+    x: Spikes, moved: Tensor, method: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The scales of spikes that were moved; those of channels stay those of channels."""
+    scale = x.scale
+    if scale.numel() == 1:
+        return scale
+    if scale.dim() < len(x.shape):
+        if moved.shape[1:] == x.shape[1:]:
+            return scale  # Rows.
+        try:
+            row = method(scale.expand(1, *x.shape[1:]))
+        except (RuntimeError, IndexError):
+            row = scale
+        if row.shape == (1, *moved.shape[1:]) and len(moved) == x.shape[0]:
+            return row[0]
+    return method(scale.expand(x.shape))
 
 
 def silence(x: Any, mask: Tensor) -> Any:
@@ -58,6 +81,13 @@ def silence(x: Any, mask: Tensor) -> Any:
     if not isinstance(x, Spikes):
         return x.masked_fill(mask, 0.0)
     return replace(x, spike_time=x.spike_time.masked_fill(mask, x.code.num_steps))
+
+
+def never_silent(x: Any) -> Any:
+    """Spikes, at the last step at the latest, of what others are divided by."""
+    if not isinstance(x, Spikes):
+        return x
+    return replace(x, spike_time=x.spike_time.clamp(max=x.code.num_steps - 1))
 
 
 def shaped_like(x: Any, like: Spikes | Tensor) -> Any:
@@ -138,6 +168,7 @@ LEAF_FUNCTIONS = (
     move_spikes,
     shaped_like,
     silence,
+    never_silent,
     edge_ends,
     edge_weights,
     reversed_edges,
@@ -145,5 +176,7 @@ LEAF_FUNCTIONS = (
     with_self_loops,
     pair_features,
 )
+# These take spikes as they are.
+SPIKE_MOVES = (move_spikes, shaped_like, silence, never_silent)
 # These read shapes, not values.
 SHAPE_FUNCTIONS = (degree_factor,)

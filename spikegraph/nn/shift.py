@@ -32,10 +32,7 @@ class GCNShift:
     flow: str = 'source_to_target'
 
     def __call__(
-        self,
-        x: Spikes | Tensor,
-        edge_index: Any,
-        edge_weight: Tensor | None = None,
+        self, x: Spikes | Tensor, edge_index: Any, edge_weight: Tensor | None = None
     ) -> Adjacency:
         """Prepares a graph; see :func:`spikegraph.kernels.gcn_adjacency`."""
         return gcn_adjacency(

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from spikegraph.coding import Spikes
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.kernels import Adjacency, propagate
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import run_node
@@ -72,6 +73,7 @@ def layerwise(
         True
     """
     check_spiking(snn)
+    check_bools(progress=progress)
     if not isinstance(block_size, int):
         raise ValueError(f"Expected 'block_size' to be an integer (got {block_size!r})")
     if block_size < 1:

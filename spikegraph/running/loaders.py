@@ -16,6 +16,7 @@ from spikegraph.calls.call import run_copy
 from spikegraph.calls.outputs import join, take_apart
 from spikegraph.calls.samples import as_call
 from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.running.model import SpikingModel
 
 
@@ -52,6 +53,7 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> 
         >>> torch.allclose(predict(snn, loader, progress=False), snn(x), atol=1e-5)
         True
     """
+    check_bools(progress=progress)
     loader = [loader] if isinstance(loader, (BaseData, Tensor)) else loader
     model, outputs = unwrap(model), []
     if not isinstance(model, nn.Module):

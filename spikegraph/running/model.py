@@ -18,7 +18,7 @@ from spikegraph.network.report import ConversionReport
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
 from spikegraph.running.closed import ClosedForm, Flow, is_changed
-from spikegraph.running.plan import MISS, Plan
+from spikegraph.running.plan import MISS, Call, Plan
 from spikegraph.running.windows import windows_of
 
 
@@ -74,20 +74,30 @@ class SpikingModel(nn.Module):
         Raises:
             ValueError: If features are not finite or inputs do not fit.
         """
-        found = self.plan.replay(self.spec.names, args, kwargs)
-        if found is MISS:
-            return self.returned(self.values(*args, **kwargs), args, kwargs)
-        return found if self._is_plain else self.returned(found, args, kwargs)
+        plan = self.plan
+        try:
+            call = Call(self.spec.names, args, kwargs, self._bind)
+            found = plan.replay(call)
+            if found is MISS:
+                return self.returned(self._run(call, args, kwargs), args, kwargs)
+            return found if self._is_plain else self.returned(found, args, kwargs)
+        except BaseException as error:
+            plan.reason = f'the last pass raised {type(error).__name__}'
+            raise
 
     @torch.no_grad()
-    def values(self, *args: Any, **kwargs: Any) -> Any:
-        """What :meth:`forward` returns, in plain dictionaries, lists and tuples."""
-        inputs = self._bind(*args, **kwargs)
+    def _run(self, call: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+        inputs = self._bind(*args, **kwargs) if call.inputs is None else call.inputs
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
         checked = FiniteFeatures(self.spec.spelled_features(inputs))
         with torch.autocast(device, enabled=False), checked:
-            return self.plan.run(self.spec.names, args, kwargs, inputs, self._pass)
+            return self.plan.run(call, inputs, self._pass)
+
+    def values(self, *args: Any, **kwargs: Any) -> Any:
+        """What :meth:`forward` returns, in plain dictionaries, lists and tuples."""
+        call = Call(self.spec.names, args, kwargs, self._bind)
+        return self._run(call, args, kwargs)
 
     def _pass(self, inputs: Any) -> Any:
         if is_changed(self.network):

@@ -20,6 +20,7 @@ from spikegraph.running.state import MISS, State, is_dense
 _MOST_SEEN = 8  # Kinds of calls that are remembered until they come again.
 _MOST_KEPT = 4  # Tapes.
 _LAYOUTS = (torch.strided, torch.sparse_csr, torch.sparse_coo)
+_SEEN = 'it has just been recorded'
 _PLAIN = (int, float, str, bool, type(None))
 
 
@@ -68,21 +69,9 @@ class Plan:
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self})'
 
-    def replay(self, names: tuple[str, ...], args: Any, kwargs: Any) -> Any:
-        """What a recorded pass returns for the arguments of a call; :obj:`MISS` if there
-        is none.
-
-        Args:
-            names (Tuple[str, ...]): The parameters of ``forward``.
-            args (Tuple[Any, ...]): Positional arguments.
-            kwargs (Dict[str, Any]): Keyword arguments.
-        """
-        if not self._tapes:
-            return MISS
-        given = _given(names, args, kwargs)
-        if given is None:
-            return MISS
-        kind = _kind_of(given)
+    def replay(self, call: Call) -> Any:
+        """What a recorded pass returns for a call; :obj:`MISS` if there is none."""
+        kind, given = call.kind, call.given
         tape = self._tapes.get(kind)
         if tape is None or _is_watched():
             return MISS
@@ -90,7 +79,8 @@ class Plan:
             self._tapes.pop(kind, None)
             return MISS
         fixed = [part for name in tape.fixed for part in _parts(given[name])]
-        if tape.state.digest(fixed) != tape.digest:
+        call.digest = tape.state.digest(fixed)
+        if call.digest != tape.digest:
             return MISS
         if not self._lock.acquire(blocking=False):
             return MISS
@@ -102,8 +92,8 @@ class Plan:
                 if total - total != 0:  # Not finite, or too large: who checks it says.
                     return MISS
                 value.copy_(given[name])
-            for to, call, arguments in tape.calls:
-                made = call(*arguments)
+            for to, function, arguments in tape.calls:
+                made = function(*arguments)
                 if to is not None:
                     if made.shape != to.shape:
                         raise Untapeable('a result has another shape')
@@ -119,95 +109,99 @@ class Plan:
 
     def run(
         self,
-        names: tuple[str, ...],
-        args: Any,
-        kwargs: Any,
+        call: Call,
         inputs: Mapping[str, Any],
         passes: Callable[[Mapping[str, Any]], Any],
     ) -> Any:
         """What a pass returns that is run node by node, and perhaps recorded.
 
         Args:
-            names (Tuple[str, ...]): The parameters of ``forward``.
-            args (Tuple[Any, ...]): Positional arguments.
-            kwargs (Dict[str, Any]): Keyword arguments.
+            call (Call): How the network was called.
             inputs (Dict[str, Any]): The inputs of the network by name.
             passes (Callable): Runs a pass.
         """
-        given = _given(names, args, kwargs)
-        self.reason = 'its arguments hold more than tensors and numbers'
-        if given is None or not _are_arguments(inputs, given):
-            return passes(inputs)
-        self.reason = 'operations are watched'
-        if _is_watched() or torch.compiler.is_compiling():
-            return passes(inputs)
-        self.reason = 'no graph came again lately'
-        if self._waits > 0:
-            self._waits -= 1
-            return passes(inputs)
-        state = self._state
-        if state is None or not state.is_same():
-            self._tapes.clear()
-            self._refused.clear()
-            state = self._state = State.of(self.network)
-            if state is None:
-                self.reason = (
-                    'it calls code of yours, or no kernel digests what it holds'
-                )
-                return passes(inputs)
-            if not state.is_same():
-                self.reason = 'modules have hooks, or forward methods of their own'
-                return passes(inputs)
-        kind = _kind_of(given)
-        self.reason = self._refused.get(kind, '')
-        if self.reason:
-            return passes(inputs)
-        tensors = [name for name in inputs if isinstance(inputs[name], Tensor)]
-        features = [name for name in tensors if name in self.features]
-        fixed = [name for name in tensors if name not in features]
-        if not all(is_dense(v) for name in tensors for v in _parts(inputs[name])):
-            self.reason = 'inputs have gaps'
-            return passes(inputs)
-        key = kind, state.digest([v for name in fixed for v in _parts(inputs[name])])
-        self.reason = 'this graph, or shape, is seen for the first time'
-        if key not in self._seen:
-            self._seen[key] = None
-            if len(self._seen) > _MOST_SEEN:
-                self._seen.clear()
-                self._waits = _MOST_SEEN
+        self.reason = self._reason(call, inputs)
+        if self.reason != _SEEN:
             return passes(inputs)
         if not self._lock.acquire(blocking=False):
             self.reason = 'another thread records it'
             return passes(inputs)
         try:
-            return self._record(key, state, features, fixed, inputs, passes)
+            return self._record(call, inputs, passes)
         finally:
             self._lock.release()
 
+    def _reason(self, call: Call, inputs: Mapping[str, Any]) -> str:
+        """Why a call is run node by node."""
+        if not call.is_plain or not _are_arguments(inputs, call.given):
+            return 'its inputs are more than tensors, CSR, COO and numbers'
+        if _is_watched() or torch.compiler.is_compiling():
+            return 'operations are watched'
+        if self._waits > 0:
+            self._waits -= 1
+            return 'no graph came again lately'
+        state = self._state
+        if state is None or not state.is_same():
+            self._tapes.clear()
+            self._refused.clear()
+            call.digest = None
+            state = self._state = State.of(self.network)
+            if state is None:
+                return 'it calls code of yours, or no kernel digests what it holds'
+            if not state.is_same():
+                return 'modules have hooks, or forward methods of their own'
+        if call.kind in self._refused:
+            return self._refused[call.kind]
+        tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
+        if not all(is_dense(part) for value in tensors for part in _parts(value)):
+            return 'inputs have gaps'
+        if call.digest is None:
+            fixed = self._fixed(inputs)
+            call.digest = state.digest([v for n in fixed for v in _parts(inputs[n])])
+        key = call.kind, call.digest
+        if key in self._seen:
+            return _SEEN
+        self._seen[key] = None
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.clear()
+            self._waits = _MOST_SEEN
+        return 'this graph, or shape, is seen for the first time'
+
+    def _fixed(self, inputs: Mapping[str, Any]) -> list[str]:
+        """The tensors that a recorded pass takes for constant: no features, or sparse
+        ones, into which no others can be written.
+        """
+        return [
+            name
+            for name, value in inputs.items()
+            if isinstance(value, Tensor)
+            and (name not in self.features or value.layout != torch.strided)
+        ]
+
     def _record(
         self,
-        key: Any,
-        state: State,
-        features: list[str],
-        fixed: list[str],
+        call: Call,
         inputs: Mapping[str, Any],
         passes: Callable[[Mapping[str, Any]], Any],
     ) -> Any:
-        own = {name: inputs[name].detach().clone() for name in features}
+        assert self._state is not None and call.digest is not None
+        fixed = self._fixed(inputs)
+        tensors = {n: v for n, v in inputs.items() if isinstance(v, Tensor)}
+        own = {n: v.detach().clone() for n, v in tensors.items() if n not in fixed}
         tape = Tape(list(own.values()))
         with tape:
             out = passes({**inputs, **own})
         leaves, spec = pytree.tree_flatten(out)
         if not all(isinstance(leaf, (Tensor, *_PLAIN)) for leaf in leaves):
             tape.failed = tape.failed or 'it returns more than tensors and numbers'
-        self.reason = tape.failed or 'it has just been recorded'
+        self.reason = tape.failed or _SEEN
         if tape.failed:
             if len(self._refused) >= _MOST_SEEN:
                 self._refused.clear()
-            self._refused[key[0]] = tape.failed
+            self._refused[call.kind] = tape.failed
             return out
-        found = _Recorded(tape, own, fixed, leaves, spec, state, key[1])
-        self._tapes[key[0]] = found
+        found = _Recorded(tape, own, fixed, leaves, spec, self._state, call.digest)
+        self._tapes[call.kind] = found
         while len(self._tapes) > _MOST_KEPT:
             self._tapes.pop(next(iter(self._tapes)))
         self._seen.clear()
@@ -239,6 +233,56 @@ class _Recorded:
         return pytree.tree_unflatten(leaves, self._spec)
 
 
+class Call:
+    """How a network is called, read once for all that asks what a recorded pass fits.
+
+    Args:
+        names (Tuple[str, ...]): The parameters of ``forward``.
+        args (Tuple[Any, ...]): Positional arguments.
+        kwargs (Dict[str, Any]): Keyword arguments.
+        bind (Callable): Finds the inputs of the network in PyG data, dictionaries, lists
+            and tuples, and refuses others than those of the calibration data.
+
+    Attributes:
+        given (Dict[str, Any]): The arguments by name, or the attributes of data, or what
+            was found in them.
+        inputs (Dict[str, Any], optional): The inputs, where they were looked for.
+        is_plain (bool): Whether these are all tensors and numbers.
+        kind (Any): What calls have in common that one recorded pass fits.
+        digest (int, optional): What tells graphs and parameters from others.
+    """
+
+    __slots__ = ('digest', 'given', 'inputs', 'is_plain', 'kind')
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        args: Any,
+        kwargs: Any,
+        bind: Callable[..., dict[str, Any]],
+    ) -> None:
+        given = _given(names, args, kwargs)
+        self.inputs = None if given else bind(*args, **kwargs)
+        self.given = given or self.inputs or {}
+        self.is_plain = self.inputs is None or _are_plain(self.given)
+        self.kind = self._kind() if self.is_plain else None
+        self.digest: int | None = None
+
+    def _kind(self) -> Any:
+        found: list[Any] = [torch.is_inference_mode_enabled(), self.inputs is None]
+        for name, value in self.given.items():
+            if type(value) is Tensor:
+                parts = _parts(value)
+                order = [
+                    (v.dtype, v.shape, v.stride(), v.storage_offset()) for v in parts
+                ]
+                place = value.device.type, value.layout, value.is_neg()
+                found.append((name, value.shape, *place, *order))
+            else:
+                found.append((name, type(value), value))
+        return tuple(found)
+
+
 def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | None:
     """The arguments of a call by name, or the attributes of data; None if they hold more
     than tensors and numbers.
@@ -253,25 +297,15 @@ def _given(names: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any] | N
         given.update(kwargs)
         if len(given) != len(args) + len(kwargs) or not given.keys() <= set(names):
             return None  # Too many, twice, or unknown.
+    return given if _are_plain(given) else None
+
+
+def _are_plain(given: dict[str, Any]) -> bool:
     for value in given.values():
         is_tensor = type(value) is Tensor and value.layout in _LAYOUTS
         if not is_tensor and type(value) not in _PLAIN:
-            return None
-    return given
-
-
-def _kind_of(given: dict[str, Any]) -> Any:
-    """What arguments have in common that one recorded pass fits."""
-    found: list[Any] = [torch.is_inference_mode_enabled()]
-    for name, value in given.items():
-        if type(value) is Tensor:
-            parts = _parts(value)
-            order = [(v.dtype, v.shape, v.stride(), v.storage_offset()) for v in parts]
-            place = value.device.type, value.layout, value.is_neg()
-            found.append((name, value.shape, *place, *order))
-        else:
-            found.append((name, type(value), value))
-    return tuple(found)
+            return False
+    return True
 
 
 def _parts(value: Tensor) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.zoo.datasets import (
     DATASETS,
     GraphDataset,
@@ -163,6 +164,7 @@ def train(
     dataset: Dataset, recipe: Recipe, seed: int, progress: bool = False
 ) -> TrainedModel:
     """Builds and trains the network of a recipe."""
+    check_bools(progress=progress)
     model = build(dataset, recipe)
     if isinstance(dataset, GraphDataset):
         assert isinstance(recipe, GraphRecipe)

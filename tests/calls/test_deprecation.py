@@ -1,4 +1,5 @@
 import inspect
+import re
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch import nn
 
 import spikegraph
 from spikegraph import convert
-from spikegraph.zoo import experiment, models
+from spikegraph.zoo import datasets, experiment, models
 
 NETWORK = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
 
@@ -32,12 +33,38 @@ def test_bars(capfd):
     assert out == '' and 'Converting' in err and 'Inference' in err
 
 
+def functions():
+    places = (spikegraph, datasets, experiment, models)
+    found = [getattr(p, name) for p in places for name in p.__all__]
+    return [function for function in found if inspect.isfunction(function)]
+
+
+@pytest.mark.parametrize(
+    'function, option',
+    [
+        (function, name)
+        for function in functions()
+        for name, parameter in inspect.signature(function).parameters.items()
+        if isinstance(parameter.default, bool)
+    ],
+)
+@pytest.mark.parametrize('value', ['yes', 1, None])
+def test_switches_are_bools(function, option, value):
+    parameters = inspect.signature(function).parameters.values()
+    given = {
+        p.name: [] for p in parameters if p.default is p.empty and p.kind in (1, 3)
+    }
+    if 'snn' in given:
+        given['snn'] = convert(NETWORK, torch.randn(20, 6))
+    match = re.escape(f"Expected '{option}' to be a bool (got {value!r})")
+    with pytest.raises(ValueError, match=match):
+        function(**given, **{option: value})
+
+
 def test_options_are_the_same_everywhere():
     """The same default, and the spiking network first."""
-    places = (spikegraph, experiment, models)
-    functions = [getattr(p, name) for p in places for name in p.__all__]
     found = 0
-    for function in filter(inspect.isfunction, functions):
+    for function in functions():
         names = inspect.signature(function).parameters
         if 'progress' in names:
             found += 1

@@ -151,10 +151,36 @@ STATES = [
     'self.last = h',
     'self.free.data.mul_(0.9)\nh = h @ self.free',
 ]
+MEETINGS = [
+    'h = h * {o}',
+    'h = h * torch.sigmoid(self.{l}(h))',
+    'h = torch.tanh(h) * {o} + h',
+    'z = torch.sigmoid(self.{l}(h))\nh = (1 - z) * h + z * {o}',
+    'h = h.pow(2) - 0.5',
+    'h = h - h.abs()',
+    'h = self.layer_norm(h)',
+    'h = F.layer_norm(h, (8,)) + {o}',
+    'h = h / (1 + h.abs())',
+    'h = h / (h * h).sum(-1, keepdim=True).add(0.1).sqrt()',
+    'h = F.normalize(h + 0.5, dim=-1)',
+    'h = h * torch.softmax(self.{l}(h), dim=-1)',
+    'h = torch.softmax(self.{l}(h) @ h.t() / 3, dim=-1) @ h',
+    'h = self.gat(h, edge_index)',
+    'h = self.transformer(h, edge_index)',
+    'a = (h[edge_index[0]] * {o}[edge_index[1]]).sum(-1, keepdim=True)\n'
+    'h = h + torch.zeros_like(h).index_add_(0, edge_index[1], '
+    'torch.sigmoid(a) * h[edge_index[0]])',
+    'h = F.glu(torch.cat([h, {o}], dim=-1))',
+    'h = (h - h.mean(0)) / (h.var(0, unbiased=False) + 0.1).sqrt()',
+    'h = torch.exp(-h.relu()) * {o}',
+    'h = h * h.mean(dim=-1, keepdim=True)',
+    'h = F.scaled_dot_product_attention(h, {o}, self.{l}(h))',
+]
 OPERATIONS = [
     *(('layer', 4, LAYERS), ('graph', 3, GRAPHS), ('activation', 4, ACTIVATIONS)),
     *(('shape', 3, SHAPES), ('write', 3, WRITES), ('question', 2, QUESTIONS)),
     *(('data', 0.6, DATA), ('state', 0.15, STATES)),
+    ('meeting', 2, MEETINGS),
 ]
 HEADS = {
     'tensors': ('x, edge_index, adj, mask, batch', ''),
@@ -216,6 +242,9 @@ class RandomNetwork(nn.Module):
         self.act, self.in_place = nn.ReLU(), nn.ReLU(inplace=True)
         self.gcn, self.sage = pyg_nn.GCNConv(8, 8), pyg_nn.SAGEConv(8, 8)
         self.same, self.gin = self.gcn, pyg_nn.GINConv(self.twice)
+        self.layer_norm = nn.LayerNorm(WIDTH)
+        self.gat = pyg_nn.GATConv(WIDTH, 4, heads=2)
+        self.transformer = pyg_nn.TransformerConv(WIDTH, 4, heads=2)
         self.conv = nn.Conv2d(4, 4, 3, padding=1)
         self.first = nn.Conv2d(1, 4, 3, padding=1)
         self.pool, self.out2 = nn.MaxPool2d(2, ceil_mode=True), nn.Linear(4, 3)

@@ -388,7 +388,7 @@ def test_bad_calibration_data(graph):
         ((graph.x, edges + 10), r'nodes 0 to 59.*\(got node 64\)'),
         ((graph.x, -edges), r'nodes 0 to 59.*\(got node -54\)'),
         ((graph.x,), r"forward argument 'edge_index' \(got x\)"),
-        (Data(edge_index=edges), r"calibration data to hold 'x'.*\(got edge_index\)"),
+        (Data(edge_index=edges), r"the data to hold 'x'.*\(got edge_index\)"),
         ((graph.x.long(), edges), r'floating point features.*no floating point input'),
         ((-graph.x * 0, edges), r"to activate 'input_x' \(got a largest.* of -?0"),
         (3, r'PyG data, a tuple of forward arguments.*\(got int\)'),

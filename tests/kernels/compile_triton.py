@@ -49,7 +49,7 @@ def launch_all(dtype, index_dtype, code, width):
     csr, scale = CSR(rowptr, col, weight, weight[:6], torch.rand(9)), x[0]
     one, thresholds = torch.ones(1, dtype=dtype), code.thresholds.to(dtype)
     ops.aggregate(x, csr)
-    ops.aggregate_spikes(spike_time, CSR(rowptr, col), table)
+    ops.aggregate(spike_time, CSR(rowptr, col), table)
     neuron = (x[0], thresholds, scale, signed)
     ops.aggregate_encode(spike_time, CSR(rowptr, col, weight), table, *neuron)
     per_channel = thresholds.view(-1, 1).expand(-1, width)

@@ -66,8 +66,8 @@ def test_it_is_gone_with_its_folder():
 
 
 def test_functions_have_the_same_arguments_everywhere():
+    from spikegraph.kernels import reference
     from spikegraph.kernels.cpu import operations as cpu
-    from spikegraph.kernels.reference import operations as reference
     from spikegraph.kernels.torch import operations as plain
 
     for name in cpu.__all__:

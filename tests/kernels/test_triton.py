@@ -99,7 +99,7 @@ def test_aggregate_spikes(graph, width, dtype):
     for w, a, b in list(factors(*graph, dtype))[::7]:
         spike_time = torch.randint(31, (graph[1], width), dtype=torch.uint8)
         csr = CSR(rowptr, col, w, a, b)
-        found = call(ops.aggregate_spikes, spike_time, csr, table)
+        found = call(ops.aggregate, spike_time, csr, table)
         assert_same(found, reference.aggregate_spikes(spike_time, csr, table))
 
 
@@ -268,7 +268,7 @@ def test_layouts_of_graphs():
     ):
         times, moved, levels = view(wide), view(wide.to(DEVICE)), table.to(DEVICE)
         expected = reference.aggregate_spikes(times, csr, table)
-        assert_same(ops.aggregate_spikes(moved, move(csr), levels).cpu(), expected)
+        assert_same(ops.aggregate(moved, move(csr), levels).cpu(), expected)
         assert_same(ops.aggregate(levels[moved.int()], move(csr)).cpu(), expected)
         expected = reference.earliest(times, csr, 7)
         assert_same(ops.earliest(moved, move(csr), 7, False).cpu(), expected)
@@ -296,7 +296,7 @@ def test_bytes_that_are_not_in_the_table():
     table = PhaseCode(3, 2.0).table()
     spike_time = torch.tensor([[0, 3], [255, 4]], dtype=torch.uint8)
     expected = torch.tensor([[1, 0], [math.nan, math.nan]], dtype=torch.float64)
-    found = call(ops.aggregate_spikes, spike_time, CSR(rowptr, col), table)
+    found = call(ops.aggregate, spike_time, CSR(rowptr, col), table)
     assert_same(found, expected)
     assert ops.look_up(move(spike_time), move(table), 1.0) is NotImplemented
 

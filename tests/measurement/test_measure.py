@@ -199,17 +199,29 @@ def test_another_model_is_refused(graph):
         measure(snn, graph, make('residual'))
 
 
-def test_swapped_networks_are_refused(graph):
+def test_wrong_arguments(graph):
     model = make('F.relu')
-    snn = convert(model, graph)
-    for args, found in (
-        ((snn, snn), 'SpikingModel and SpikingModel'),
-        ((model, model), f'{type(model).__name__} and {type(model).__name__}'),
-        ((snn, graph), 'SpikingModel and Data'),
+    snn, name = convert(model, graph), type(model).__name__
+    for args, kwargs, match in (
+        (
+            (None,),
+            {},
+            r"'snn' to be a SpikingModel \(got NoneType\); call .measure\(snn",
+        ),
+        ((model,), {}, rf"'snn' to be a SpikingModel \(got {name}\)"),
+        ((), {'data': graph}, r"'snn' to be a SpikingModel \(got NoneType\)"),
+        ((model, graph, model), {}, rf"'snn' to be a SpikingModel \(got {name}\)"),
+        ((snn, graph, snn), {}, r"'model' to be the ANN .*\(got SpikingModel\)"),
+        ((snn, graph, graph), {}, r"'model' to be the ANN .*\(got Data\)"),
+        ((snn, None), {}, r"'data' to be PyG data, .*\(got NoneType\)"),
+        ((snn, []), {}, r"'data' to hold at least one sample \(got 0 samples"),
+        ((snn, graph.x.numpy()), {}, r"'data' to be a tensor.*\(got numpy.ndarray"),
+        ((snn, (graph.x,)), {}, r"the data to give .*'edge_index' \(got x\)"),
+        ((snn, graph, None, 4.6), {}, r"'energy_table' to be an .*\(got float\)"),
+        ((snn, graph), {'per': 'row'}, r"'per' to be one of .*\(got 'row'\)"),
     ):
-        match = rf"'model' the ANN .*\(got {found}\).*measure\(snn, data, model\)"
         with pytest.raises(ValueError, match=match):
-            measure(args[0], graph, args[1])
+            measure(*args, **kwargs)
 
 
 def test_the_old_order_is_deprecated(graph):

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from torch import nn
+from torch_geometric.nn.models import GCN
 
-from spikegraph import ConversionConfig, convert, load
+from spikegraph import ConversionConfig, convert, load, save
 from spikegraph.storage import to_bytes
 from tests.conversion.zoo import make
 from tests.mutations import read, written
@@ -215,3 +217,50 @@ def test_weights_that_do_not_fit(change, match, saved, tmp_path):
     path.write_bytes(written(saved, header, tensors))
     with pytest.raises(ValueError, match=match):
         load(path)
+
+
+class Image(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 4, 3, groups=2), nn.ConvTranspose2d(4, 6, 2)
+        self.norm, self.c = nn.LayerNorm(6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.b(self.a(x).relu()).relu().mean((-2, -1))
+        return self.c(self.norm(x))
+
+
+SIZES = [
+    ('image', 'a.conv.weight', lambda t: t[:2]),
+    ('image', 'a.conv.bias', lambda t: t[:2]),
+    ('image', 'b.conv.weight', lambda t: t.transpose(0, 1)),
+    ('image', 'c.weight', lambda t: t.t()),
+    ('image', 'c.bias', lambda t: t[:1]),
+    ('image', 'norm.weight', lambda t: t[:5]),
+    ('image', 'neurons.relu.scale', lambda t: t[:3]),
+    ('graph', 'convs.0.weight', lambda t: torch.cat([t, t])),
+    ('graph', 'convs.1.weight', lambda t: t[:, :-1]),
+    ('graph', 'neurons.act.scale', lambda t: torch.cat([t, t])),
+]
+
+
+@pytest.mark.parametrize('kind, name, change', SIZES)
+def test_tensors_that_are_too_long_or_short(kind, name, change, tmp_path):
+    torch.manual_seed(0)
+    model, call = GCN(5, 8, 2, 3), (torch.rand(9, 5), torch.randint(9, (2, 30)))
+    if kind == 'image':
+        model, call = Image(), torch.rand(2, 2, 8, 8)
+    config = ConversionConfig(per_channel=True, allow_analog=True)
+    snn, path = convert(model.eval(), call, config), tmp_path / 'network'
+    module, _, attribute = name.rpartition('.')
+    module = snn.network.get_submodule(module)
+    value = change(getattr(module, attribute).detach()).contiguous()
+    if attribute in module._parameters:
+        value = nn.Parameter(value)
+    setattr(module, attribute, value)
+    save(snn, path)  # As a change of the file, with a checksum that fits.
+    with pytest.raises(
+        ValueError, match=r'expected .*(shape|channels|scales|a bias for)'
+    ) as error:
+        load(path)
+    assert str(error.value).count('got') == 1

@@ -7,14 +7,24 @@ import threading
 import pytest
 import torch
 from torch import nn
-from torch_geometric.data import Data
-from torch_geometric.nn import GAT, GCN, GIN, GCNConv, GraphConv, GraphSAGE
+from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.nn import (
+    GAT,
+    GCN,
+    GIN,
+    GCNConv,
+    GraphConv,
+    GraphSAGE,
+    HeteroConv,
+    SAGEConv,
+)
 
 from spikegraph import ConversionConfig, convert, register_rule
 from spikegraph.conversion.operations.rules import RULES
 from spikegraph.kernels import dispatch, tape
 from spikegraph.network.interpreter import Interpreter
 from spikegraph.nn import PhaseNeuron
+from spikegraph.running.state import State
 from tests.conversion.zoo import MODELS, make, randomize
 
 NEEDS_KERNELS = pytest.mark.skipif(
@@ -330,6 +340,22 @@ def test_sparse_adjacencies(layout):
     assert torch.equal(snn(x, adj), expected(snn, x, adj))
 
 
+def test_sparse_features():
+    class Opened(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.b(self.a(x.to_dense()).relu())
+
+    x = call(1)[0].relu()
+    snn = convert(Opened().double(), (x.to_sparse_coo(),))
+    for other in (x, x, x, 0.5 * x, x, 2 * x):
+        found = snn(other.to_sparse_coo())
+        assert torch.equal(found, expected(snn, other.to_sparse_coo()))
+
+
 def test_large_passes_are_not_kept(monkeypatch):
     monkeypatch.setattr(tape, '_MOST_HELD', 10_000)
     snn, args = converted(), call(1)
@@ -450,3 +476,151 @@ def test_features_that_carry_gradients():
     for _ in range(4):
         found = snn(x, edge_index)
         assert torch.equal(found, wanted) and not found.requires_grad
+
+
+class OfData(nn.Module):
+    """Reads PyG data, and what a method of theirs says."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = GCNConv(5, 8), GraphConv(8, 3)
+
+    def forward(self, data):
+        x = self.a(data.x, data.edge_index).relu()
+        return (
+            -self.b(x, data.edge_index)
+            if data.is_undirected()
+            else self.b(x, data.edge_index)
+        )
+
+
+class OfTypes(nn.Module):
+    """Reads dictionaries of tensors."""
+
+    def __init__(self):
+        super().__init__()
+        kinds = {TO: SAGEConv(5, 8), BACK: SAGEConv(5, 8)}
+        self.a, self.b = HeteroConv(kinds), nn.Linear(8, 3)
+
+    def forward(self, x_dict, edge_index_dict):
+        found = self.a(x_dict, edge_index_dict)
+        return {key: self.b(value.relu()) for key, value in found.items()}
+
+
+TO, BACK = ('u', 'to', 'v'), ('v', 'to', 'u')
+
+
+def data(seed):
+    x, edge_index = call(seed)
+    return Data(x=x, edge_index=edge_index, y=torch.zeros(30), name='a graph')
+
+
+def batch(seed):
+    return Batch.from_data_list([data(seed), data(seed + 10)])
+
+
+def hetero(seed):
+    found, (x, edge_index) = HeteroData(), call(seed)
+    found['u'].x, found['v'].x = x, call(seed + 10)[0]
+    found[TO].edge_index, found[BACK].edge_index = edge_index, edge_index.flip(0)
+    return found
+
+
+def dictionaries(seed):
+    found = hetero(seed)
+    return dict(found.x_dict), dict(found.edge_index_dict)
+
+
+CONTAINERS = [
+    (lambda: GCN(5, 16, 2, 3), batch),
+    (OfData, data),
+    (OfData, batch),
+    (OfTypes, hetero),
+    (OfTypes, dictionaries),
+]
+
+
+@pytest.mark.parametrize('kind, make_call', CONTAINERS)
+def test_what_containers_hold_is_recorded(kind, make_call):
+    def call_of(seed):
+        found = make_call(seed)
+        return found if isinstance(found, tuple) else (found,)
+
+    def equal(a, b):
+        pairs = zip(leaves(a), leaves(b), strict=True)
+        return all(torch.equal(left, right) for left, right in pairs)
+
+    torch.manual_seed(0)
+    snn = convert(randomize(kind().double()), make_call(0))
+    recorded(snn, *call_of(1))
+    given = copy.deepcopy(call_of(1))  # The same graph in other memory.
+    features = [v for v in leaves_of(given) if v.is_floating_point()]
+    for value in features:
+        value.neg_()
+    assert equal(snn(*given), expected(snn, *given))
+    assert snn.plan.way == 'recorded'
+    edges = next(v for v in leaves_of(given) if v.dtype == torch.long and v.dim() == 2)
+    edges[0, 0] = (edges[0, 0] + 1) % 30
+    assert equal(snn(*given), expected(snn, *given))
+    assert 'first time' in str(snn.plan)
+
+
+def leaves_of(args):
+    return leaves([v.to_dict() if hasattr(v, 'to_dict') else v for v in args])
+
+
+def test_what_was_asked_of_containers_is_asked_again():
+    snn = convert(randomize(OfData().double()), data(0))
+    recorded(snn, data(1))
+    other = data(1)
+    other.edge_index = torch.cat([other.edge_index, other.edge_index.flip(0)], 1)
+    with pytest.raises(ValueError, match='is_undirected'):
+        snn(other)
+    snn = convert(randomize(OfTypes().double()), dictionaries(0))
+    recorded(snn, *dictionaries(1))
+    x_dict, edges = dictionaries(1)
+    with pytest.raises(ValueError, match=r"got 'w', too"):
+        snn({**x_dict, 'w': x_dict['u']}, edges)
+
+
+def test_says_what_cannot_be_recorded():
+    snn, (x, edge_index) = converted(GraphSAGE), call(1)
+    values = torch.ones(90, dtype=torch.float64)
+    adj = torch.sparse_coo_tensor(edge_index.flip(0), values, (30, 30)).coalesce()
+    for _ in range(3):
+        snn(x, adj.to_sparse_csc())
+    assert str(snn.plan) == (
+        'node by node (its inputs are more than tensors, CSR, COO and numbers)'
+    )
+
+
+def test_reason_after_an_error(monkeypatch):
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    broken = (x.float().new_full((30, 5), float('nan')), edge_index)
+    for args in (broken, (x,), (x[:, :4], edge_index)):
+        with pytest.raises((TypeError, ValueError)) as found:
+            snn(*args)
+        assert str(snn.plan) == f'node by node (the last pass raised {found.typename})'
+        recorded(snn, x, edge_index)
+
+    def digest(self, values):
+        raise MemoryError
+
+    monkeypatch.setattr(State, 'digest', digest)
+    with pytest.raises(MemoryError):
+        snn(x, edge_index)
+    assert 'raised MemoryError' in str(snn.plan)
+
+
+def test_a_miss_is_read_once(monkeypatch):
+    snn, (x, edge_index) = converted(), call(1)
+    recorded(snn, x, edge_index)
+    digests, digest = [], State.digest
+    monkeypatch.setattr(
+        State, 'digest', lambda *args: digests.append(digest(*args)) or digests[-1]
+    )
+    snn(x, edge_index.flip(0))
+    assert snn.plan.way == 'node by node' and len(digests) == 1
+    snn(x, edge_index)
+    assert snn.plan.way == 'recorded' and len(set(digests)) == len(digests) == 2

@@ -15,17 +15,10 @@ from spikegraph.conversion.features.sources import makes_current, values_weighte
 from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.kinds import Norm, rounds, tracks_statistics
 from spikegraph.conversion.operations.probing import is_affine_function
-from spikegraph.conversion.operations.rules import (
-    reads_shape,
-    rule_at,
-    rule_for,
-)
+from spikegraph.conversion.operations.rules import reads_shape, rule_at, rule_for
 from spikegraph.conversion.passes.products import factors_of, shape_of
-from spikegraph.network.graph import Seen
-from spikegraph.network.naming import (
-    describe,
-    module_of,
-)
+from spikegraph.network.graph import Seen, made_of
+from spikegraph.network.naming import describe, module_of
 from spikegraph.network.ops import BILINEAR, Meaning, means
 from spikegraph.nn import SpikeGate, SpikingLayer, SpikingTwin
 
@@ -115,7 +108,7 @@ class _Finder:
         self.behind[node] = features | ({node} & self.inputs)
         is_weighted = any(n in self.weighted for n in before)
         if node.op == 'get_attr':
-            is_weighted = self._is_parameter(node)
+            is_weighted = str(node.target) in self.network._parameters
         elif node.op == 'call_module':
             module = module_of(self.network, node)
             is_weighted |= isinstance(module, SpikingLayer)
@@ -129,9 +122,6 @@ class _Finder:
             multiplies = node.op == 'call_module' or means(node, Meaning.CONTRACTION)
             if multiplies or features or any(n in self.made for n in before):
                 self.made.add(node)
-
-    def _is_parameter(self, node: fx.Node) -> bool:
-        return str(node.target) in self.network._parameters
 
     def is_number(self, node: fx.Node) -> bool:
         """Whether a value is a tensor of floating point numbers."""
@@ -173,7 +163,7 @@ class _Finder:
         """Whether a value of inputs alone is sent as spikes."""
         if node not in self.inputs and node not in self.early:
             return False
-        leaves = any(self.reads_value(u, node) for u in node.users)
+        leaves = any(self.reads_value(u) for u in node.users)
         return leaves and self.is_number(node) and self.is_feature(node)
 
     def split(self) -> None:
@@ -256,7 +246,7 @@ class _Finder:
 
     # What is done with a value.
 
-    def reads_value(self, user: fx.Node, node: fx.Node) -> bool:
+    def reads_value(self, user: fx.Node) -> bool:
         """Whether an operation is of the network, and reads more than a shape."""
         return user not in self.early and not reads_shape(user)
 
@@ -342,14 +332,8 @@ class _Finder:
 
     def _placeholders(self, node: fx.Node) -> list[fx.Node]:
         """The inputs that a value is made of, if only by their size."""
-        queue, seen = [node], {node}
-        while queue:
-            new = [n for n in queue.pop().all_input_nodes if n not in seen]
-            seen.update(new)
-            queue += new
-        return [
-            n for n in self.network.graph.nodes if n in seen and n.op == 'placeholder'
-        ]
+        found = {n for n in made_of(node) if n.op == 'placeholder'}
+        return [n for n in self.network.graph.nodes if n in found]
 
     def describe_in_front(self, node: fx.Node) -> list[str]:
         """What is computed in front of a value, of no features."""

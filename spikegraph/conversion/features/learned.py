@@ -10,6 +10,7 @@ from torch import fx
 from spikegraph.conversion.features.sources import is_weight
 from spikegraph.conversion.operations.rules import reads_shape
 from spikegraph.conversion.passes.products import contraction_of, shape_of
+from spikegraph.network.graph import made_of
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import BILINEAR, Meaning, is_call, means
 from spikegraph.nn import SpikingLayer
@@ -65,7 +66,7 @@ class Learned:
         """The values that are features, and the operations that read them so."""
         found: dict[fx.Node, set[fx.Node]] = {}
         for node in self.order:
-            if node not in self.plain or not self._is_table(node):
+            if node not in self.plain or len(shape_of(node) or ()) < 2:
                 continue
             readers = {user for user in node.users if user not in self.plain}
             readers = {user for user in readers if self._reads(user, node)}
@@ -74,9 +75,6 @@ class Learned:
         for node, readers in found.items():
             readers |= {user for user in node.users if self._takes_along(user)}
         return found
-
-    def _is_table(self, node: fx.Node) -> bool:
-        return len(shape_of(node) or ()) >= 2
 
     def _reads(self, user: fx.Node, node: fx.Node) -> bool:
         """Whether a value is read as features are, at once or later on."""
@@ -102,8 +100,11 @@ class Learned:
             return 'features' if is_layer else 'passes'
         if user.op == 'output' or reads_shape(user):
             return 'ends'
-        others = [n for n in user.all_input_nodes if n is not node]
-        others = [n for n in others if not _is_plain_number(n)]
+        others = [
+            n
+            for n in user.all_input_nodes
+            if n is not node and not isinstance(n.meta.get('example'), (int, float))
+        ]
         if not means(user, Meaning.CONTRACTION):
             others = [n for n in others if n not in self.constant]
             if not all(map(self._is_structure, others)):
@@ -144,20 +145,12 @@ class Learned:
 
     def name_of(self, node: fx.Node) -> str:
         """The name of a parameter, or of what is made of several."""
-        names = set()
-        queue, seen = [node], {node}
-        while queue:
-            value = queue.pop()
-            if value.op == 'get_attr' and value in self.constant:
-                names.add(str(value.target).removeprefix('values_'))
-            new = [n for n in value.all_input_nodes if n not in seen]
-            seen.update(new)
-            queue += new
+        names = {
+            str(value.target).removeprefix('values_')
+            for value in made_of(node)
+            if value.op == 'get_attr' and value in self.constant
+        }
         return names.pop() if len(names) == 1 else node.name
-
-
-def _is_plain_number(node: fx.Node) -> bool:
-    return isinstance(node.meta.get('example'), (bool, int, float))
 
 
 def is_table(network: fx.GraphModule, node: fx.Node) -> bool:

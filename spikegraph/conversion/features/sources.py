@@ -8,12 +8,8 @@ from torch import fx
 
 from spikegraph.conversion.operations.activations import is_activation
 from spikegraph.conversion.operations.rules import reads_shape, rule_for
-from spikegraph.network.graph import Seen
-from spikegraph.network.naming import (
-    describe,
-    is_input,
-    module_of,
-)
+from spikegraph.network.graph import Seen, made_of
+from spikegraph.network.naming import describe, is_input, module_of
 from spikegraph.network.ops import BILINEAR, means
 from spikegraph.nn import PhaseNeuron, SpikeGate
 
@@ -45,29 +41,17 @@ def inputs_behind(node: fx.Node) -> list[str]:
     """The inputs, or attributes of PyG data, that a value is made of, those of
     which it only takes the shape left out.
     """
-    names: set[str] = set()
-    queue, seen = [node], {node}
-    while queue:
-        value = queue.pop()
-        if value.op == 'placeholder':
-            names.add(str(value.target))
-        elif value.op == 'call_module' or not reads_shape(value):
-            queue += [n for n in value.all_input_nodes if n not in seen]
-            seen.update(value.all_input_nodes)
-    return sorted(names)
+    values = made_of(node, lambda n: n.op == 'call_module' or not reads_shape(n))
+    return sorted(str(n.target) for n in values if n.op == 'placeholder')
 
 
 def _fires(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a value is made by a population or a gate, other than those of inputs."""
-    queue, seen = [node], {node}
-    while queue:
-        value = queue.pop()
-        if value.op == 'call_module' and not is_input(value):
-            if isinstance(module_of(network, value), (PhaseNeuron, SpikeGate)):
-                return True
-        queue += [n for n in value.all_input_nodes if n not in seen]
-        seen.update(value.all_input_nodes)
-    return False
+    return any(
+        isinstance(module_of(network, value), (PhaseNeuron, SpikeGate))
+        for value in made_of(node)
+        if value.op == 'call_module' and not is_input(value)
+    )
 
 
 def way_to_declare(network: fx.GraphModule, factors: Sequence[fx.Node]) -> str:

@@ -141,6 +141,8 @@ def calibrate(
                 else:
                     base = bases.get(name)
                     own = config if base is None else at_base(config, base)
+                    if base is not None and values.size(1) > 1:
+                        own = replace(own, per_channel=True)
                     _fit_population(module, values, peak, own, weight, coded)
             elif node.name in structure.claimed:
                 args, _ = arguments(node, analog[0])

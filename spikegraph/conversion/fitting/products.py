@@ -68,9 +68,8 @@ def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
             continue
         total = 0.0
         for values in rows:
-            flat = values.reshape(1, -1)
             own = at_base(config, base)
-            _, _, error = fit_code(flat, own, bool((flat < 0).any()))
+            _, _, error = fit_code(values.t(), own, bool((values < 0).any()))
             total += error / max(float(values.double().square().sum()), 1e-300)
         best = min(best, (total, base))
     return best[1]

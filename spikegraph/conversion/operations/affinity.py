@@ -1,12 +1,14 @@
-"""A numerical check for layers that no rule knows."""
+"""A numerical check for layers, and functions, that no rule knows."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.calls.call import run_copy
@@ -104,7 +106,7 @@ def is_affine(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> bool:
     module = deepcopy(module).double()
     bound = inspect.signature(module.forward).bind(*args, **kwargs)
     bound.apply_defaults()
-    x, *rest = _double(bound.args)
+    x, *rest = pytree.tree_map(as_double, bound.args)
     if not _is_affine_at(module, x, rest):
         return False
     rewired = [_rewired(value) if is_edge_index(value) else value for value in rest]
@@ -118,22 +120,13 @@ def _is_affine_at(module: nn.Module, x: Any, rest: list[Any]) -> bool:
     parts = x if isinstance(x, tuple) else (x,)
     if not all(isinstance(v, Tensor) and v.is_floating_point() for v in parts):
         return False
-    generator = torch.Generator().manual_seed(0)
-    for spread in _SPREADS:
-        a, b = (tuple(_like(v, spread, generator) for v in parts) for _ in range(2))
-        weight = 3 * float(torch.rand((), generator=generator)) - 1
-        mixed = tuple(weight * u + (1 - weight) * v for u, v in zip(a, b, strict=True))
-        outs = []
-        for probe in (a, b, mixed):
-            first = probe if isinstance(x, tuple) else probe[0]
-            outs.append(module(first, *rest))
-        if not all(isinstance(out, Tensor) for out in outs):
-            return False
-        expected = weight * outs[0] + (1 - weight) * outs[1]
-        size = max(float(out.abs().max()) for out in outs) if outs[0].numel() else 0.0
-        if not bool(((outs[2] - expected).abs() <= _TOLERANCE * (size + 1e-9)).all()):
-            return False
-    return True
+
+    def run(values: list[Tensor]) -> list[Any]:
+        out = module(tuple(values) if isinstance(x, tuple) else values[0], *rest)
+        return [out] if isinstance(out, Tensor) else []
+
+    sizes = [v.abs().mean().clamp(min=1e-3) if v.numel() else 1.0 for v in parts]
+    return mixes(run, parts, sizes, _SPREADS)
 
 
 def _has_edges(call: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
@@ -153,17 +146,62 @@ def _rewired(edge_index: Tensor) -> Tensor:
     return out
 
 
-def _like(value: Tensor, spread: float, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-    size = value.abs().mean().clamp(min=1e-3) if value.numel() else 1.0
-    return noise.to(value.device) * size * spread
+def mixes(
+    run: Callable[[list[Tensor]], list[Any]],
+    like: Sequence[Tensor],
+    sizes: Sequence[Any],
+    spreads: Sequence[float],
+) -> bool:
+    """Whether a function mixes as what it is given does, see :func:`find_affine`; what
+    it returns beside numbers must not change.
+
+    Args:
+        run (Callable): The function, of several tensors in float64.
+        like (Sequence[torch.Tensor]): Tensors of their shapes.
+        sizes (Sequence[float]): How large numbers in each are.
+        spreads (Sequence[float]): How much larger those that are tried.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for spread in spreads:
+        drawn: list[list[Tensor]] = [[], []]
+        weight = 3 * float(torch.rand((), generator=generator)) - 1
+        for values in drawn:
+            for value, size in zip(like, sizes, strict=True):
+                noise = torch.randn(
+                    value.shape, generator=generator, dtype=torch.float64
+                )
+                values.append(noise.to(value.device) * size * spread)
+        mixed = [weight * a + (1 - weight) * b for a, b in zip(*drawn, strict=True)]
+        if not _is_mix([run(values) for values in (*drawn, mixed)], weight):
+            return False
+    return True
 
 
-def _double(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return type(value)(_double(v) for v in value)
-    if isinstance(value, dict):
-        return {k: _double(v) for k, v in value.items()}
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.double()
-    return value
+def _is_mix(outs: list[list[Any]], weight: float) -> bool:
+    found = False
+    for a, b, mixed in zip(*outs, strict=True):
+        if not isinstance(a, Tensor):
+            if a != b:
+                return False
+            continue
+        a, b, mixed = (
+            v if v.layout == torch.strided else v.to_dense() for v in (a, b, mixed)
+        )
+        if a.shape != b.shape or a.shape != mixed.shape:
+            return False
+        if not a.is_floating_point():
+            if not (torch.equal(a, b) and torch.equal(a, mixed)):
+                return False
+            continue
+        found = True
+        expected = weight * a + (1 - weight) * b
+        size = max([float(v.abs().max()) for v in (a, b, mixed)]) if a.numel() else 0.0
+        if not bool(((mixed - expected).abs() <= _TOLERANCE * (size + 1e-9)).all()):
+            return False
+    return found
+
+
+def as_double(value: Any) -> Any:
+    """Numbers in float64, anything else as it is."""
+    is_real = isinstance(value, Tensor) and value.is_floating_point()
+    return value.double() if is_real else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.operations.activations import Activation
+from spikegraph.conversion.operations.affinity import as_double, mixes
 from spikegraph.conversion.passes.products import shape_of
 from spikegraph.conversion.tracing.proxies import map_values
 from spikegraph.network.interpreter import run_node
@@ -20,7 +20,6 @@ from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Formula
 
 _SPREADS = (1.0, 4e4)  # Of probes: wide ones reach far bounds.
-_TOLERANCE = 1e-9  # Relative, in float64: rounding stays below, curvature above.
 _MAX_STEPS = 24  # Operations in a formula.
 _LEAST_VALUES = 8  # A function of fewer values is a step, and tells too little.
 
@@ -43,47 +42,22 @@ def is_affine_function(node: fx.Node, moving: Moving) -> bool:
     if 'sample' not in node.meta:
         return False
     signals = set(moving((node.args, node.kwargs)))
-    generator = torch.Generator().manual_seed(0)
-    for spread in _SPREADS:
-        weight = 3 * float(torch.rand((), generator=generator)) - 1
-        drawn: list[list[Tensor]] = [[], [], []]  # Two at random, and their mix.
-        outs = []
-        for values in drawn:
-            draw = _Draw(values, drawn, weight, spread, generator)
-            try:
-                outs.append(_outputs(node, *_arguments(node, signals, draw)))
-            except Exception:  # Whatever a function says of such numbers.
-                return False
-        if not _mix(outs, weight):
-            return False
-    return True
 
+    def run(values: list[Tensor]) -> list[Any]:
+        drawn = iter(values)
+        args, kwargs = _arguments(node, signals, lambda _: next(drawn))
+        return _outputs(node, args, kwargs)
 
-@dataclass
-class _Draw:
-    """Draws numbers in place of signals; the third time, the mix of the others."""
-
-    values: list[Tensor]
-    drawn: list[list[Tensor]]
-    weight: float
-    spread: float
-    generator: torch.Generator
-
-    def __call__(self, like: Tensor) -> Tensor:
-        if self.values is self.drawn[2]:
-            a, b = (values[len(self.values)] for values in self.drawn[:2])
-            new = self.weight * a + (1 - self.weight) * b
-        else:
-            noise = torch.randn(
-                like.shape, generator=self.generator, dtype=torch.float64
-            )
-            new = self.spread * noise.to(like.device)
-        self.values.append(new)
-        return new
+    like: list[Tensor] = []
+    try:
+        _arguments(node, signals, like.append)
+        return mixes(run, like, [1.0] * len(like), _SPREADS)
+    except Exception:  # Whatever a function says of such numbers.
+        return False
 
 
 def _arguments(
-    node: fx.Node, signals: set[fx.Node], draw: Callable[[Tensor], Tensor]
+    node: fx.Node, signals: set[fx.Node], draw: Callable[[Tensor], Any]
 ) -> tuple[Any, Any]:
     """The arguments of a call, signals drawn and all else in float64."""
 
@@ -93,20 +67,15 @@ def _arguments(
                 if not isinstance(sample, Tensor) or not sample.is_floating_point():
                     raise TypeError('only numbers are drawn')
                 return draw(sample)
-            return _double(sample)
+            return as_double(sample)
         if isinstance(given, (tuple, list)):
             return type(sample)(fill(g, s) for g, s in zip(given, sample, strict=True))
         if isinstance(given, dict):
             return {key: fill(value, sample[key]) for key, value in given.items()}
-        return _double(sample)
+        return as_double(sample)
 
     args, kwargs = node.meta['sample']
     return fill(tuple(node.args), args), fill(dict(node.kwargs), kwargs)
-
-
-def _double(value: Any) -> Any:
-    is_real = isinstance(value, Tensor) and value.is_floating_point()
-    return value.double() if is_real else value
 
 
 def _outputs(node: fx.Node, args: Any, kwargs: Any) -> list[Any]:
@@ -115,31 +84,6 @@ def _outputs(node: fx.Node, args: Any, kwargs: Any) -> list[Any]:
     else:
         out = node.target(*args, **kwargs)  # type: ignore[operator]
     return pytree.tree_leaves(out)
-
-
-def _mix(outs: list[list[Any]], weight: float) -> bool:
-    """Whether outputs mix as inputs do; what are no numbers must not change."""
-    found = False
-    for a, b, mixed in zip(*outs, strict=True):
-        if not isinstance(a, Tensor):
-            if a != b:
-                return False
-            continue
-        a, b, mixed = (
-            v if v.layout == torch.strided else v.to_dense() for v in (a, b, mixed)
-        )
-        if a.shape != b.shape or a.shape != mixed.shape:
-            return False
-        if not a.is_floating_point():
-            if not (torch.equal(a, b) and torch.equal(a, mixed)):
-                return False
-            continue
-        found = True
-        expected = weight * a + (1 - weight) * b
-        size = max([float(v.abs().max()) for v in (a, b, mixed)]) if a.numel() else 0.0
-        if not bool(((mixed - expected).abs() <= _TOLERANCE * (size + 1e-9)).all()):
-            return False
-    return found
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from spikegraph.conversion.operations.rules import ends, reads_out
 from spikegraph.conversion.passes.gates import commutes_with_maximum, replace_values
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.populations import add_population
+from spikegraph.conversion.passes.postponing import postpone_weights
 from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.conversion.passes.writer import Writer
@@ -28,7 +29,13 @@ from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import EarliestAlong, GraphFilter, PhaseNeuron, SpikingLinear
 from spikegraph.nn.activation import Exponential, Logarithm, Ramp, Root
 from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative, quotient
-from spikegraph.nn.routing import gather_rows, move_spikes, shaped_like, silence
+from spikegraph.nn.routing import (
+    gather_rows,
+    move_spikes,
+    never_silent,
+    shaped_like,
+    silence,
+)
 from spikegraph.nn.shift import MemberShift
 
 _PARTS = ('chunk', 'split', 'unbind', 'tensor_split')
@@ -93,6 +100,8 @@ class Arithmetic:
         """Looks at every node in order."""
         for node in list(self.network.graph.nodes):
             self._visit(node)
+        self.network.graph.eliminate_dead_code()
+        postpone_weights(self.structure, self.writer)
         self.network.graph.eliminate_dead_code()
 
     def _visit(self, node: fx.Node) -> None:
@@ -271,7 +280,9 @@ class Arithmetic:
             return self._fired(node, given[0], Root())
         if exponent < 0:
             positive = self._root_or_power(node, given[0], -exponent)
-            return None if positive is None else Fraction(1, positive)
+            if positive is None:
+                return None
+            return Fraction(1, self._never_silent(positive))
         return self._power_of(node, given[0], exponent)
 
     def _root_or_power(self, node: fx.Node, value: Any, exponent: float) -> Any:
@@ -306,13 +317,14 @@ class Arithmetic:
         return self._fired(node, node.args[0], Root())
 
     def _inverse_root(self, node: fx.Node) -> Fraction:
-        return Fraction(1, self._fired(node, node.args[0], Root()))
+        root = self._fired(node, node.args[0], Root())
+        return Fraction(1, self._never_silent(root))
 
     def _inverse(self, node: fx.Node) -> Fraction | None:
         value: Any = node.args[0]
         if not self._is_positive(value):
             return None
-        return Fraction(1, self._settled(value))
+        return Fraction(1, self._never_silent(self._settled(value)))
 
     def _exponential(self, node: fx.Node) -> fx.Node:
         return self._fired(node, node.args[0], Exponential())
@@ -334,11 +346,23 @@ class Arithmetic:
         x, y = node.args
         if not self._is_positive(y):
             return None
-        den = self._settled(y)
+        den = self._never_silent(self._settled(y))
         part = self.fractions.get(x, Fraction(x))  # type: ignore[arg-type]
         if not _is_whole(part):
             part = Fraction(self.spikes(x))
         return Fraction(part.num, den)
+
+    def _never_silent(self, den: fx.Node) -> fx.Node:
+        """What others are divided by: it fires at the last step in any case."""
+        if is_call(den, 'add') and not den.kwargs:
+            for spikes in den.args:
+                if self._fires(spikes):
+                    return self.writer.copy(den, spikes, self._never_silent(spikes))
+        if not self._fires(den) or not self._is_positive(den):
+            return den
+        made = self.writer.write(never_silent, den)
+        made.meta['population'] = True
+        return made
 
     def _is_positive(self, value: Any) -> bool:
         """Whether a value cannot be negative, nor zero where all goes well."""

@@ -121,6 +121,7 @@ class Builder:
         for name in list(self.structure.populations):
             if name not in used:
                 del self.structure.populations[name]
+        self.structure.tied = [tie & used for tie in self.structure.tied]
         kept = self.structure.groups
         self.structure.groups = [[n for n in g if n in used] for g in kept]
         has_layers = any(

@@ -10,7 +10,13 @@ from torch import fx
 
 from spikegraph.network.naming import operation_of
 from spikegraph.network.ops import ARRANGED, op_for
-from spikegraph.nn import EarliestInWindow, PhaseNeuron, SpikingConv, SpikingLayer
+from spikegraph.nn import (
+    EarliestAlong,
+    EarliestInWindow,
+    PhaseNeuron,
+    SpikingConv,
+    SpikingLayer,
+)
 
 
 def set_channel_dims(network: fx.GraphModule) -> None:
@@ -33,6 +39,8 @@ def set_channel_dims(network: fx.GraphModule) -> None:
             for pool in pools:  # It compares what lies in a window.
                 if isinstance(pool, EarliestInWindow):
                     own = -1 - pool.num_dims
+                elif isinstance(pool, EarliestAlong) and pool.dim == own:
+                    own = 0
             neuron.channel_dim = own
         if own is not None:
             known[node] = own

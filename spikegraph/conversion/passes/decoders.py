@@ -17,7 +17,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.products import DelayedSum
-from spikegraph.nn.routing import move_spikes, shaped_like, silence
+from spikegraph.nn.routing import SPIKE_MOVES
 
 
 def insert_decoders(structure: Structure, _: set[fx.Node]) -> None:
@@ -53,6 +53,6 @@ def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
         if called(user) is getattr:
             return user.args[1] in ('dtype', 'device')
         asks = called(user) is check_answer and user.args[1] == 'length'
-        return asks or called(user) in ('size', move_spikes, shaped_like, silence)
+        return asks or called(user) in ('size', *SPIKE_MOVES)
     module = module_of(network, user)
     return isinstance(module, (SpikingLayer, SpikeGate, DelayedSum))

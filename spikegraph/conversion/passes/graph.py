@@ -20,10 +20,8 @@ from spikegraph.nn import (
     SpikingLinear,
 )
 from spikegraph.nn.routing import (
+    SPIKE_MOVES,
     gather_rows,
-    move_spikes,
-    shaped_like,
-    silence,
     trim_rows,
 )
 
@@ -134,7 +132,7 @@ def is_plain_filter(layer: Any) -> bool:
 
 def moves_rows(user: fx.Node, node: fx.Node) -> bool:
     """Whether an operation takes some rows of a population."""
-    if called(user) in (gather_rows, trim_rows, move_spikes, silence, shaped_like):
+    if called(user) in (gather_rows, trim_rows, *SPIKE_MOVES):
         return user.args[0] is node
     if called(user) is not operator.getitem or user.args[0] is not node:
         return False

@@ -32,6 +32,7 @@ from spikegraph.conversion.tracing.questions import (
     Where,
     may_lose_dimensions,
 )
+from spikegraph.conversion.tracing.refusals import refusal
 from spikegraph.conversion.tracing.replacement import Layers
 from spikegraph.network.graph import Seen
 
@@ -80,11 +81,10 @@ class Entering(fx.Tracer):
         if isinstance(value, Mapping):
             held = [key for key, item in value.items() if item is not None]
             self._hold(name, path, 'dict', tuple(held))
-            items = {
+            return {
                 key: self.argument(name, (*path, ('item', key)), item)
                 for key, item in value.items()
             }
-            return items
         if isinstance(value, (list, tuple)):
             keys = getattr(value, '_fields', range(len(value)))
             kind = 'named' if is_named(value) else type(value).__name__
@@ -214,12 +214,7 @@ class Entering(fx.Tracer):
         """Raises ``UserError`` for a value that the model has kept from another call."""
         for value in values:
             if value.tracer is not self or self.closed:
-                raise ValueKept(
-                    NotImplementedError,
-                    f'Cannot trace the model: it keeps values of other calls '
-                    f'({self.where()}), and a converted network keeps no state. Compute '
-                    'them in each call',
-                )
+                raise refusal('kept', kind=ValueKept, where=self.where())
 
     def where(self) -> Where:
         """Where the model is."""

@@ -10,14 +10,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data, HeteroData
 
-from spikegraph.calls.inputs import (
-    Asked,
-    Container,
-    Leaf,
-    Path,
-    Step,
-    is_value,
-)
+from spikegraph.calls.inputs import Asked, Container, Leaf, Path, Step, is_value
 
 _DATA_TYPES: dict[str, type] = {t.__name__: t for t in (Data, Batch, HeteroData)}
 

@@ -8,10 +8,10 @@ from typing import Any
 from torch.utils import _pytree as pytree
 from torch_geometric.data.data import BaseData
 
-from spikegraph.calls.errors import UserError
 from spikegraph.calls.inputs import Path, is_plain, is_value, plain, spell
 from spikegraph.calls.outputs import Form
 from spikegraph.conversion.tracing.proxies import MOVES, Traced, is_foreign
+from spikegraph.conversion.tracing.refusals import refusal
 
 _isinstance = isinstance  # Others may be told otherwise, see symbolic.
 
@@ -135,12 +135,8 @@ class InputObject:
         return found
 
     def _computes(self, name: str) -> Exception:
-        return UserError(
-            NotImplementedError,
-            f"Cannot trace '{spell(self._argument, self._path)}.{name}()' "
-            f'({self._tracer.where()}): it computes with the data; write that with its '
-            'tensors, or do it before the model is called',
-        )
+        what = f"'{spell(self._argument, self._path)}.{name}()'"
+        return refusal('computed', what, where=self._tracer.where())
 
 
 def passes_for(value: Any, kinds: Any) -> bool:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from spikegraph.calls.errors import UserError
 from spikegraph.calls.inputs import is_value
 from spikegraph.calls.outputs import Form, emptied
 from spikegraph.conversion.tracing import memory
+from spikegraph.conversion.tracing.refusals import refusal
 
 _SYMBOLIC = {'shape', 'dtype', 'device'}
 # What is answered at once, and what has to be the same on every call then.
@@ -227,12 +227,7 @@ class _Method:
             if name in ('stride', 'storage_offset'):
                 return getattr(memory, f'{name}_of')(owner, *args, **kwargs)
             if name in _MEMORY:
-                raise UserError(
-                    NotImplementedError,
-                    f"Cannot trace the model: '{name}' asks where a tensor lies in memory "
-                    f'({owner.tracer.where()}), and a converted network keeps its values '
-                    "elsewhere. Ask for sizes instead, as in 'x.size(0)'",
-                )
+                raise refusal('address', name=name, where=owner.tracer.where())
         return owner.tracer.create_proxy('call_method', name, (owner, *args), kwargs)
 
 

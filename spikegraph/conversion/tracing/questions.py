@@ -17,7 +17,9 @@ from torch import Tensor, fx
 
 from spikegraph.calls.errors import UserError, ValueAsked
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
+from spikegraph.conversion.tracing.refusals import refusal
 from spikegraph.network.functions import check_answer
+from spikegraph.network.graph import made_of
 from spikegraph.network.ops import Meaning, is_call, means
 
 
@@ -97,14 +99,8 @@ class Questions:
         if what != 'length' and source == 'features':
             if what == 'value' and _is_asserted():
                 return bool(example)  # Taken to hold.
-            raise ValueAsked(
-                NotImplementedError,
-                f'it asks for the value of a tensor that depends on features '
-                f'({where}); control flow may depend on sizes and types, not on the values '
-                'of features. Compute on tensors there, as in torch.where(condition, a, '
-                "b), or name an input that is no feature in 'static_inputs' of "
-                'ConversionConfig',
-            )
+            what = f'{type(value.tracer.root).__name__}.forward'
+            raise refusal('asked', what, ValueAsked, where=where)
         answer = self._next(_answer(example, what))
         if source != 'nothing':
             self._guards.setdefault((value.node, what), []).append((answer, where))
@@ -175,11 +171,7 @@ def _answer(example: Any, what: str) -> Any:
     if what == 'length':
         return len(example)
     if what == 'array':
-        raise UserError(
-            NotImplementedError,
-            'Cannot trace the model: it turns a tensor into a NumPy array; use functions '
-            'of PyTorch',
-        )
+        raise refusal('array')
     if isinstance(example, Tensor):
         example = example.item()
     if not isinstance(example, (bool, int, float)):
@@ -192,35 +184,22 @@ def depends_on(node: fx.Node) -> str:
     that are no features) or ``'features'``.
     """
     order = ('nothing', 'sizes', 'structure', 'features')
-    found, queue, seen = 0, [node], {node}
-    while queue:
-        value = queue.pop()
+    found = 0
+
+    def tells_more(value: fx.Node) -> bool:
+        return not (means(value, Meaning.SIZE) or value.target is len)
+
+    for value in made_of(node, tells_more):
         if value.op == 'placeholder':
             found = max(found, order.index(value.meta['kind']))
-        elif _tells_size(value):
+        elif not tells_more(value):
             found = max(found, 1)
-        else:
-            new = [n for n in value.all_input_nodes if n not in seen]
-            seen.update(new)
-            queue += new
     return order[found]
-
-
-def _tells_size(node: fx.Node) -> bool:
-    return means(node, Meaning.SIZE) or node.target is len
 
 
 def may_lose_dimensions(node: fx.Node) -> bool:
     """Whether the number of dimensions of a value depends on sizes."""
-    queue, seen = [node], {node}
-    while queue:
-        value = queue.pop()
-        if is_call(value, 'squeeze'):
-            return True
-        new = [n for n in value.all_input_nodes if n not in seen]
-        seen.update(new)
-        queue += new
-    return False
+    return any(is_call(value, 'squeeze') for value in made_of(node))
 
 
 def _is_asserted() -> bool:

@@ -28,6 +28,7 @@ from spikegraph.conversion.tracing.proxies import (
     map_values,
 )
 from spikegraph.conversion.tracing.questions import depends_on
+from spikegraph.conversion.tracing.refusals import refusal
 from spikegraph.conversion.tracing.symbolic import with_type_of
 from spikegraph.conversion.tracing.writing import (
     functional,
@@ -37,10 +38,7 @@ from spikegraph.conversion.tracing.writing import (
     memory_of,
     storages,
 )
-from spikegraph.network.functions import (
-    replace_part,
-    write_through,
-)
+from spikegraph.network.functions import replace_part, write_through
 from spikegraph.network.interpreter import call_module
 from spikegraph.network.naming import called
 from spikegraph.nn import SpikeGate, SpikingLayer
@@ -209,12 +207,7 @@ class Recorder(Entering):
             here = memory_of(value)
             others = [memory_of(tensor) for tensor, _ in self._written.values()]
         if here is not None and here in others:
-            raise UserError(
-                NotImplementedError,
-                f'Cannot trace the model: it reads or writes a tensor that shares its '
-                f'memory with another one that features are written to ({self.where()}). '
-                "Write to one tensor only, as in 'out[i] = h', and read that",
-            )
+            raise refusal('shared', where=self.where())
 
     def _version(self, example: Any) -> Any:
         with self.on_examples():
@@ -380,11 +373,7 @@ class Recorder(Entering):
         if type(a) is fx.Node:
             return a
         if type(a) is InputObject:
-            raise UserError(
-                NotImplementedError,
-                f"Cannot trace '{a._argument}': the whole data object is passed on "
-                f'({self.where()}); pass its tensors',
-            )
+            raise refusal('passed', f"'{a._argument}'", where=self.where())
         if issubclass(type(a), Tensor):
             known = self._written.get(id(a))
             if known is not None:

@@ -43,10 +43,6 @@ class Layers:
             self.paths[id(part)] = name
             self.modules[name] = part
 
-    def path_of(self, module: nn.Module) -> str:
-        """The path of a module of the model."""
-        return self.paths[id(module)]
-
     def own(self, module: nn.Module) -> nn.Module:
         """A module of the model itself. One that it has not registered, such as a layer
         in a plain list, gets a path, or a copy does: it may be anybody's, unless it was
@@ -74,7 +70,7 @@ class Layers:
         """
         if id(module) in self._twins:
             return self._twins[id(module)]
-        path = self.path_of(module)
+        path = self.paths[id(module)]
         rule = _rule_at(module, path, self.options)
         twin = module
         if rule is not None and rule.convert is not None:

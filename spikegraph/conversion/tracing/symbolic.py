@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ def traceable_functions() -> Iterator[Swaps]:
             if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
                 wrap_functions(swaps, vars(module))
         for name in _METHODS:
-            swaps.put(Tensor, name, _traceable_method)
+            swaps.put(Tensor, name, partial(_traceable, target=name))
         # Checks dimensions that are not known yet.
         swaps.put(Aggregation, '__call__', _unchecked)
         # What 'apply' calls: models keep 'apply' itself, as in 'spmm = SpMM.apply'.
@@ -184,10 +184,6 @@ def _traceable(function: Any, target: Any = None) -> Any:
         return found[0].tracer.create_proxy(kind, target or function, args, kwargs)
 
     return traced
-
-
-def _traceable_method(method: Any) -> Any:
-    return _traceable(method, method.__name__)
 
 
 def with_type_of(

@@ -11,15 +11,11 @@ import torch
 import torch_geometric.nn as pyg_nn
 from torch import fx, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.calls.call import (
-    CallSpec,
-    no_features,
-    parameters_of,
-    split_arguments,
-)
+from spikegraph.calls.call import CallSpec, no_features, parameters_of, split_arguments
 from spikegraph.calls.errors import ExampleError, UserError, ValueAsked
 from spikegraph.calls.outputs import FORM, take_apart
 from spikegraph.calls.swapping import Swaps
@@ -31,17 +27,30 @@ from spikegraph.conversion.tracing.numbers import NumberAsked, Numbers
 from spikegraph.conversion.tracing.proxies import Traced, is_foreign
 from spikegraph.conversion.tracing.questions import Questions
 from spikegraph.conversion.tracing.recorder import Recorder
-from spikegraph.conversion.tracing.recording import Recording
+from spikegraph.conversion.tracing.refusals import refusal
 from spikegraph.conversion.tracing.replacement import Layers, TraceOptions
-from spikegraph.conversion.tracing.symbolic import (
-    traceable_functions,
-    wrap_functions,
-)
+from spikegraph.conversion.tracing.symbolic import traceable_functions, wrap_functions
 from spikegraph.network.naming import module_of
 from spikegraph.nn import SpikingTwin
 
 # What other threads find, while PyTorch's tracer replaces these for all.
 _MODULE = {name: vars(nn.Module)[name] for name in ('__call__', '__getattr__')}
+
+
+class _Recording(TorchFunctionMode):
+    """Shows a recorder all functions of PyTorch that are given symbolic values."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self.recorder.running and self.recorder.knows((args, kwargs)):
+            return self.recorder.record(func, args, kwargs)
+        return func(*args, **kwargs)
 
 
 class _Tracer(Recorder):
@@ -76,7 +85,7 @@ class _Tracer(Recorder):
         return is_leaf(m) and (m in self.whole or not can_trace(m))
 
     def path_of_module(self, mod: nn.Module) -> str:
-        return self.layers.path_of(mod)
+        return self.layers.paths[id(mod)]
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
@@ -90,7 +99,7 @@ class _Tracer(Recorder):
             given[name] = self.argument(name, (), value)
 
         def forward() -> Any:
-            with Swaps() as swaps, Recording(self):
+            with Swaps() as swaps, _Recording(self):
                 for name, ours in _MODULE.items():
                     swaps.put(
                         nn.Module, name, partial(_same, vars(nn.Module)[name]), ours
@@ -169,12 +178,8 @@ class _Tracer(Recorder):
     def check_failures(self) -> None:
         """Raises ``UserError`` if the model went on after an operation that failed."""
         if self.failed:
-            raise UserError(
-                NotImplementedError,
-                f'Cannot trace {type(self.root).__name__}.forward: it goes on after an '
-                f'error on the calibration data, {self.failed[0]}, which other data may '
-                'not cause. Ask for what causes it instead, such as a size',
-            )
+            what = f'{type(self.root).__name__}.forward'
+            raise refusal('caught', what, error=self.failed[0])
 
     def specification(self) -> CallSpec:
         """Which values in the arguments are read, and what was asked."""
@@ -272,10 +277,6 @@ def _trace(
             finally:
                 numbers.check_caught()
             tracer.check_failures()
-    except ValueAsked as error:
-        raise error.kind(
-            f'Cannot trace {type(model).__name__}.forward: {error}'
-        ) from None
     except ExampleError as error:
         tracer.check_features()
         raise error.kind(str(error)) from error.__cause__
@@ -283,11 +284,9 @@ def _trace(
         raise error.kind(str(error)) from error.__cause__
     except Exception as error:  # Whatever user code does with symbolic values.
         text = str(error).strip().partition('\n')[0].replace('Traced', 'Tensor')
-        raise NotImplementedError(
-            f'Cannot trace {type(model).__name__}.forward: {type(error).__name__} '
-            f'{text} ({_place_of(error)}). Rewrite that line with functions of PyTorch, '
-            'or convert the part of the model without it'
-        ) from error
+        what, text = f'{type(model).__name__}.forward', f'{type(error).__name__} {text}'
+        found = refusal('failed', what, error=text, where=_place_of(error))
+        raise found.kind(str(found)) from error
     finally:
         tracer.closed = True
     layers.install()

@@ -16,8 +16,7 @@ def digest(x: Tensor, num_words: int) -> int:
     """See :func:`spikegraph.kernels.contents.digest`."""
     address = x.data_ptr()
     if num_words < MIN_SIZE:
-        found: int = contents.digest(address, 0, num_words)
-        return found
+        return contents.digest(address, 0, num_words)
     work = partial(contents.digest, address)
     return sum(share(work, num_words, num_words, _WORD)) % (1 << 64)
 

@@ -12,13 +12,7 @@ from spikegraph.kernels.contents import note_finite
 from spikegraph.kernels.cpu import takes
 from spikegraph.kernels.cpu.compiled import events, neurons
 from spikegraph.kernels.cpu.neurons import limits_of
-from spikegraph.kernels.memory import (
-    FLOATS,
-    empty,
-    flat,
-    needs_gradient,
-    padded_table,
-)
+from spikegraph.kernels.memory import FLOATS, empty, flat, needs_gradient, padded_table
 from spikegraph.kernels.threads import share
 
 

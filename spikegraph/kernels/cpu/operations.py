@@ -5,11 +5,7 @@ from typing import Any
 import numba
 
 from spikegraph.kernels import openmp
-from spikegraph.kernels.cpu.compiled.compilation import (
-    HAS_AVX2,
-    HAS_AVX512,
-    cpu_target,
-)
+from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512, cpu_target
 from spikegraph.kernels.cpu.compiled.contents import digest_all
 from spikegraph.kernels.cpu.contents import digest, is_finite
 from spikegraph.kernels.cpu.events import encode_transform, row_peaks, transform

@@ -34,9 +34,8 @@ from spikegraph.kernels.memory import (
     needs_gradient,
     padded_table,
 )
-from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.messages import Messages, Weights
 from spikegraph.kernels.threads import share, share_rows
-from spikegraph.kernels.weights import Weights
 
 _LINE = 64  # Bytes of a line of the cache.
 _CACHE = 1 << 22  # Bytes that a processor holds close to its cores.
@@ -183,8 +182,7 @@ class _Messages(Messages):
             return None
         if weights.prepared is None or weights.prepared[0] is not self.scale:
             weights.prepared = self.scale, self._make_panels(weights)
-        panels: Panels | None = weights.prepared[1]
-        return panels
+        return weights.prepared[1]
 
     def _make_panels(self, weights: Weights) -> Panels | None:
         weight, bias = weights.weight, weights.bias

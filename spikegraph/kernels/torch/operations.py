@@ -126,8 +126,7 @@ send = _Messages
 
 def sent_size(rowptr: Tensor, x: Any, adjacency: Adjacency) -> float:
     """See :func:`spikegraph.kernels.sent_size`."""
-    size: int = x.dtype.itemsize
-    return size
+    return x.dtype.itemsize
 
 
 def earliest(rank: Tensor, csr: CSR, silent: int, latest: bool) -> Tensor:

@@ -232,7 +232,7 @@ def look_up(
 
 def launch_rows(kernel: Any, out: Tensor, *args: Any, **flags: Any) -> None:
     """Runs one program for each row and block of columns of the output."""
-    block = _power_of_two(out.size(1), 32, _MAX_COLUMNS)
+    block = min(max(1 << (out.size(1) - 1).bit_length(), 32), _MAX_COLUMNS)
     flags.update(UNROLL=_UNROLL, BLOCK=block, num_warps=max(1, block // 128))
     _launch(kernel, (out.size(0), -(-out.size(1) // block)), out, *args, **flags)
 
@@ -250,7 +250,3 @@ def _launch(
     if out.numel() > 0:
         with torch.cuda.device_of(out):
             kernel[grid](out, *args, **options, **OPTIONS)
-
-
-def _power_of_two(size: int, smallest: int, largest: int) -> int:
-    return min(max(1 << (size - 1).bit_length(), smallest), largest)

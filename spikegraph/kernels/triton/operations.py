@@ -22,9 +22,8 @@ from spikegraph.kernels.memory import (
     padded_table,
     runs_of,
 )
-from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.messages import Messages, Weights
 from spikegraph.kernels.triton import kernels
-from spikegraph.kernels.weights import Weights
 
 
 def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
@@ -98,18 +97,6 @@ def earliest(rank: Tensor, csr: CSR, silent: int, latest: bool) -> Tensor:
     return out
 
 
-def aggregate(x: Tensor, csr: CSR) -> Tensor:
-    """Sums rows of values, see :func:`spikegraph.kernels.propagate`."""
-    return _sum(x, csr, None)
-
-
-def aggregate_spikes(spike_time: Tensor, csr: CSR, table: Tensor) -> Tensor:
-    """Sums the levels of spikes; what is read of each is a byte. One that is not in
-    the table counts as not-a-number.
-    """
-    return _sum(spike_time, csr, table)
-
-
 def aggregate_encode(
     x: Tensor,
     csr: CSR,
@@ -123,18 +110,22 @@ def aggregate_encode(
     writing the potentials down.
     """
     limits, factors = _limits(thresholds, scale)
-    return _sum(x, csr, table, bias, limits, factors, signed)
+    return aggregate(x, csr, table, bias, limits, factors, signed)
 
 
-def _sum(
+def aggregate(
     x: Tensor,
     csr: CSR,
-    table: Tensor | None,
+    table: Tensor | None = None,
     bias: Tensor | None = None,
     limits: Tensor | None = None,
     factors: Tensor | None = None,
     signed: bool = False,
 ) -> Tensor:
+    """Sums rows of values, see :func:`spikegraph.kernels.propagate`; with a table, of
+    spikes, of which a byte is read, and one that is not in it counts as not-a-number.
+    With limits, sums are encoded.
+    """
     x, like = _rows(x), x if table is None else table
     dtype = like.dtype if limits is None else torch.uint8
     out = x.new_empty(len(csr.rowptr) - 1, x.size(1), dtype=dtype)
@@ -208,7 +199,7 @@ class _Messages(Messages):
             rowptr=self.csr.rowptr[start : stop + 1],
             target_factor=None if target is None else target[start:stop],
         )
-        found = _sum(self.x, csr, self.table).view(stop - start, *self.shape[1:])
+        found = aggregate(self.x, csr, self.table).view(stop - start, *self.shape[1:])
         found = found if self.scale is None else found.mul_(self.scale)
         return found if out is None else out.copy_(found)
 

@@ -1,6 +1,5 @@
 """What every operation of PyTorch and PyG is, however it is spelled."""
 
-import spikegraph.network.ops.layers
 import spikegraph.network.ops.table  # noqa: F401
 from spikegraph.network.ops.counting import MOVES, TAPS, Count
 from spikegraph.network.ops.op import (

@@ -48,7 +48,7 @@ class Meaning(Enum):
 
 #: Products, whatever is multiplied.
 BILINEAR = {
-    *(Meaning.PRODUCT, Meaning.CONTRACTION, Meaning.QUOTIENT, Meaning.BATCH_NORM),
+    *(Meaning.PRODUCT, Meaning.CONTRACTION, Meaning.QUOTIENT, Meaning.BATCH_NORM)
 }
 
 

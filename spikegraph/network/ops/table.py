@@ -236,3 +236,23 @@ add_ops(
     Meaning.OPEN,
     why='random',
 )
+
+# Layers without a spiking counterpart, those of PyG by their names alone.
+for why, layers in {
+    'attention': 'nn.MultiheadAttention',
+    'recurrent': 'nn.LSTM nn.GRU',
+    'neighbours': 'DynamicEdgeConv XConv',
+    'labels': 'WLConv',
+    'statistics': (
+        'F.layer_norm/nn.LayerNorm F.group_norm/nn.GroupNorm '
+        'F.local_response_norm/nn.LocalResponseNorm'
+    ),
+    'aggregation': (
+        'MedianAggregation QuantileAggregation SortAggregation LSTMAggregation '
+        'GRUAggregation Set2Set SetTransformerAggregation '
+        'EquilibriumAggregation MLPAggregation '
+        'GraphMultisetTransformer LCMAggregation PatchTransformerAggregation'
+    ),
+}.items():
+    names = ' '.join(n if '.' in n else f'pyg.{n}' for n in layers.split())
+    add_ops(names, Meaning.REFUSED, why=why)

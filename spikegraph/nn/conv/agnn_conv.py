@@ -36,14 +36,12 @@ class SpikingAGNNConv(AttentionTwin):
     ann_type = AGNNConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         self.loops, self.flow = conv.add_self_loops, conv.flow
         self.coefficients = CosineCoefficients(conv)
         self.sum = AttentionSum(1)
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         num = x.size(0)
         if self.loops:
             edge_index = with_self_loops(edge_index, None, num, num, 1.0)[0]

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from torch_geometric.nn import APPNP
 
-from spikegraph.nn.conv.twin import SpikingTwin, check_sum
+from spikegraph.nn.conv.twin import FilterTwin, check_sum
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.shift import GCNShift
 
 
-class SpikingAPPNP(SpikingTwin):
+class SpikingAPPNP(FilterTwin):
     r"""The personalised propagation from the `"Predict then Propagate"
     <https://arxiv.org/abs/1810.05997>`_ paper on spikes.
 
@@ -25,19 +24,10 @@ class SpikingAPPNP(SpikingTwin):
     ann_type = APPNP
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         keep = 1 - conv.alpha
         powers = [conv.alpha * keep**k for k in range(conv.K)]
         shift = GCNShift(
-            add_self_loops=conv.add_self_loops,
-            normalize=conv.normalize,
-            flow=conv.flow,
+            add_self_loops=conv.add_self_loops, normalize=conv.normalize, flow=conv.flow
         )
         self.filter = GraphFilter(shift, [[*powers, keep**conv.K]], cached=conv.cached)
-
-    def forward(
-        self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
-    ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
-        return self.filter(x, edge_index, edge_weight)

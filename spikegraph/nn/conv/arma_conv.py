@@ -27,7 +27,6 @@ class SpikingARMAConv(SpikingTwin):
     ann_type = ARMAConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = GCNShift(add_self_loops=False, flow=conv.flow)
         self.stacks = nn.ModuleList()
@@ -46,7 +45,6 @@ class SpikingARMAConv(SpikingTwin):
     def forward(
         self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         total: Any = None
         stack: Any
         for stack in self.stacks:

@@ -34,7 +34,6 @@ class SpikingChebConv(SpikingTwin):
     ann_type = ChebConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         weight = torch.cat([lin.weight for lin in conv.lins], dim=1)
         powers = [
@@ -52,7 +51,6 @@ class SpikingChebConv(SpikingTwin):
         batch: Tensor | None = None,
         lambda_max: Any = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return self.filter(x, edge_index, edge_weight, batch, lambda_max)
 
 

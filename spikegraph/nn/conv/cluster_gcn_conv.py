@@ -32,7 +32,6 @@ class SpikingClusterGCNConv(SpikingTwin):
     ann_type = ClusterGCNConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = ClusterShift(conv.diag_lambda, conv.add_self_loops, conv.flow)
         lin = conv.lin_out
@@ -40,7 +39,6 @@ class SpikingClusterGCNConv(SpikingTwin):
         self.lin_root = dense(conv.lin_root.weight)
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return self.lin_out(x, edge_index) + self.lin_root(x)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.nn import DirGNNConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, dense
+from spikegraph.nn.conv.twin import SpikingTwin, dense_of
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import reversed_edges
 
@@ -28,15 +28,11 @@ class SpikingDirGNNConv(SpikingTwin):
     ann_type = DirGNNConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.alpha = conv.alpha
         self.conv_in, self.conv_out = conv.conv_in, conv.conv_out
-        self.lin = None
-        if conv.lin is not None:
-            self.lin = dense(conv.lin.weight, conv.lin.bias)
+        self.lin = dense_of(conv.lin)
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         x = values_of(x)
         x_in = self.conv_in(x, edge_index)
         x_out = self.conv_out(x, reversed_edges(edge_index))

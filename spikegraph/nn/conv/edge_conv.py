@@ -29,12 +29,10 @@ class SpikingEdgeConv(SpikingTwin):
     ann_type = EdgeConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.nn, self.flow = conv.nn, conv.flow
         self.aggr = conv.aggr_module
 
     def forward(self, x: Any, edge_index: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         j, i = ends(edge_index, self.flow)
         x_i = values_of(gather_rows(target, i))

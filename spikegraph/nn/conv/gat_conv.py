@@ -16,6 +16,7 @@ from spikegraph.nn.conv.twin import (
     check_no_weights,
     check_sum,
     dense,
+    dense_of,
     ends,
     num_targets,
     pair,
@@ -40,7 +41,6 @@ class SpikingGATConv(AttentionTwin):
     ann_type = GATConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         shared = conv.lin is not None
         source = conv.lin if shared else conv.lin_src
         self.take(conv, source, None if shared else conv.lin_dst)
@@ -52,13 +52,8 @@ class SpikingGATConv(AttentionTwin):
         """
         check_sum(conv)
         self.lin_src = dense(lin_src.weight, lin_src.bias)
-        self.lin_dst = self.lin_edge = self.res = None
-        if lin_dst is not None:
-            self.lin_dst = dense(lin_dst.weight, lin_dst.bias)
-        if conv.lin_edge is not None:
-            self.lin_edge = dense(conv.lin_edge.weight)
-        if conv.res is not None:
-            self.res = dense(conv.res.weight)
+        self.lin_dst, self.lin_edge = dense_of(lin_dst), dense_of(conv.lin_edge)
+        self.res = dense_of(conv.res)
         self.loops, self.fill_value = conv.add_self_loops, conv.fill_value
         self.flow = conv.flow
         self.heads, self.concat, self.bias = conv.heads, conv.concat, conv.bias
@@ -72,7 +67,6 @@ class SpikingGATConv(AttentionTwin):
         size: Any = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         check_no_weights(return_attention_weights)
         source, target = pair(x)
         values, other = self.lin_src(source), None

@@ -27,7 +27,6 @@ class SpikingGATv2Conv(SpikingGATConv):
     ann_type = GATv2Conv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.take(conv, conv.lin_l, None if conv.share_weights else conv.lin_r)
         self.coefficients = GATv2Coefficients(conv)
 
@@ -38,7 +37,6 @@ class SpikingGATv2Conv(SpikingGATConv):
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return super().forward(x, edge_index, edge_attr, None, return_attention_weights)
 
 

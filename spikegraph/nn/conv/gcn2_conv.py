@@ -30,12 +30,9 @@ class SpikingGCN2Conv(SpikingTwin):
     ann_type = GCN2Conv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = GCNShift(
-            add_self_loops=conv.add_self_loops,
-            normalize=conv.normalize,
-            flow=conv.flow,
+            add_self_loops=conv.add_self_loops, normalize=conv.normalize, flow=conv.flow
         )
         weight2 = conv.weight1 if conv.weight2 is None else conv.weight2
         identity = (1 - conv.beta) * torch.eye(conv.channels).to(conv.weight1)
@@ -45,11 +42,6 @@ class SpikingGCN2Conv(SpikingTwin):
         self.initial = dense(first.t())
 
     def forward(
-        self,
-        x: Any,
-        x_0: Any,
-        edge_index: Tensor,
-        edge_weight: Tensor | None = None,
+        self, x: Any, x_0: Any, edge_index: Tensor, edge_weight: Tensor | None = None
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return self.hop(x, edge_index, edge_weight) + self.initial(x_0)

@@ -123,10 +123,7 @@ class SpikingGCNConv(GraphFilter):
         return layer
 
     def forward(
-        self,
-        x: Spikes | Tensor,
-        edge_index: Tensor,
-        edge_weight: Tensor | None = None,
+        self, x: Spikes | Tensor, edge_index: Tensor, edge_weight: Tensor | None = None
     ) -> Tensor:
         """Returns the potentials that the input leaves behind."""
         return super().forward(x, edge_index, edge_weight)

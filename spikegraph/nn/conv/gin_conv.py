@@ -28,7 +28,6 @@ class SpikingGINConv(SpikingTwin):
     ann_type = GINConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.eps = conv.eps.item()
         self.nn = conv.nn
         self.max = None
@@ -43,7 +42,6 @@ class SpikingGINConv(SpikingTwin):
         self.sum_neighbors = GraphFilter(shift)  # Bipartite.
 
     def forward(self, x: Any, edge_index: Tensor, size: Any = None) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         if self.max is None and not isinstance(x, (tuple, list)):
             return self.nn(self.sum(x, edge_index))
         source, target = pair(x)

@@ -5,13 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.nn import GINEConv
 
-from spikegraph.nn.conv.twin import (
-    SpikingTwin,
-    check_sum,
-    ends,
-    num_targets,
-    pair,
-)
+from spikegraph.nn.conv.twin import SpikingTwin, check_sum, ends, num_targets, pair
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import gather_rows
@@ -37,7 +31,6 @@ class SpikingGINEConv(SpikingTwin):
     ann_type = GINEConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv, 'mean')
         self.eps = conv.eps.item()
         self.nn, self.lin, self.flow = conv.nn, conv.lin, conv.flow
@@ -50,7 +43,6 @@ class SpikingGINEConv(SpikingTwin):
         edge_attr: Tensor | None = None,
         size: Any = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         if edge_attr is None:
             raise ValueError("Expected 'edge_attr' to hold edge features (got None)")
         source, target = pair(x)

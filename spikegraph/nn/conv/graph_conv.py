@@ -36,7 +36,6 @@ class SpikingGraphConv(SpikingTwin):
     lin_rel: nn.Module
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.flow = conv.flow
         self.by_order = conv.aggr in ('max', 'min')
         if self.by_order:
@@ -55,7 +54,6 @@ class SpikingGraphConv(SpikingTwin):
         edge_weight: Tensor | None = None,
         size: Any = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         num = num_targets(x, size)
         if not self.by_order:

@@ -29,7 +29,6 @@ class SpikingHypergraphConv(SpikingTwin):
     ann_type = HypergraphConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         if conv.use_attention:
             raise NotImplementedError(
                 "Expected 'use_attention' to be False (got True): coefficients that "
@@ -48,7 +47,6 @@ class SpikingHypergraphConv(SpikingTwin):
         hyperedge_attr: Tensor | None = None,
         num_edges: int | None = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         num_nodes = x.size(0)
         sums = self.gather(x, hyperedge_index, None, num_edges)
         out = self.scatter(sums, hyperedge_index, hyperedge_weight, num_nodes)

@@ -35,7 +35,6 @@ class SpikingLEConv(SpikingTwin):
     ann_type = LEConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         self.lin1 = dense(conv.lin1.weight, conv.lin1.bias)
         self.lin2 = dense(conv.lin2.weight)
@@ -46,7 +45,6 @@ class SpikingLEConv(SpikingTwin):
     def forward(
         self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         num = num_targets(x)
         out = self.sum(self.lin1(source), edge_index, edge_weight, num)

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from torch_geometric.nn import LGConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, check_sum
+from spikegraph.nn.conv.twin import FilterTwin, check_sum
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.shift import GCNShift
 
 
-class SpikingLGConv(SpikingTwin):
+class SpikingLGConv(FilterTwin):
     r"""The light graph convolution from the `"LightGCN" <https://arxiv.org/abs/
     2002.02126>`_ paper on spikes.
 
@@ -25,13 +24,6 @@ class SpikingLGConv(SpikingTwin):
     ann_type = LGConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = GCNShift(add_self_loops=False, normalize=conv.normalize, flow=conv.flow)
         self.filter = GraphFilter(shift)
-
-    def forward(
-        self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
-    ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
-        return self.filter(x, edge_index, edge_weight)

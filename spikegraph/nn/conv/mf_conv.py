@@ -39,7 +39,6 @@ class SpikingMFConv(SpikingTwin):
     ann_type = MFConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         self.flow = conv.flow
         self.sum = GraphFilter(NeighborShift(flow=conv.flow, keeps_values=False))
@@ -48,7 +47,6 @@ class SpikingMFConv(SpikingTwin):
         self.lin_r = DegreeLinear([(lin.weight, None) for lin in conv.lins_r])
 
     def forward(self, x: Any, edge_index: Tensor, size: Any = None) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         sums = self.sum(source, edge_index, None, num_targets(x, size))
         i = ends(edge_index, self.flow)[1]
@@ -72,7 +70,6 @@ class DegreeLinear(SpikingLayer):
         self.lins = nn.ModuleList(dense(*layer) for layer in layers)
 
     def forward(self, x: Spikes | Tensor, degree: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         values = self.features(x)
         degree = degree.clamp(max=len(self.lins) - 1)
         out = values.new_empty(values.size(0), self.out_channels)

@@ -27,7 +27,6 @@ class SpikingMixHopConv(SpikingTwin):
     ann_type = MixHopConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = GCNShift(add_self_loops=conv.add_self_loops, flow=conv.flow)
         self.filters = nn.ModuleList()
@@ -43,6 +42,5 @@ class SpikingMixHopConv(SpikingTwin):
     def forward(
         self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         outs = [each(x, edge_index, edge_weight) for each in self.filters]
         return torch.cat(outs, dim=-1)

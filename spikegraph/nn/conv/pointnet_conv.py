@@ -28,13 +28,11 @@ class SpikingPointNetConv(SpikingTwin):
     ann_type = PointNetConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.local_nn, self.global_nn = conv.local_nn, conv.global_nn
         self.loops, self.flow = conv.add_self_loops, conv.flow
         self.aggr = conv.aggr_module
 
     def forward(self, x: Any, pos: Any, edge_index: Tensor) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return self.collect(x, edge_index, pair(pos))
 
     def collect(self, x: Any, edge_index: Tensor, *pairs: Any) -> Tensor:

@@ -26,7 +26,6 @@ class SpikingPPFConv(SpikingPointNetConv):
     def forward(  # type: ignore[override]
         self, x: Any, pos: Any, normal: Any, edge_index: Tensor
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         return self.collect(x, edge_index, pair(pos), pair(normal))
 
     def offset(self, *ends: Any) -> Any:

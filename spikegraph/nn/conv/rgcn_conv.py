@@ -9,13 +9,7 @@ from torch_geometric.nn import FastRGCNConv, RGCNConv
 
 from spikegraph.kernels import Adjacency, neighbor_adjacency
 from spikegraph.kernels.graph import prepared
-from spikegraph.nn.conv.twin import (
-    SpikingTwin,
-    check_sum,
-    dense,
-    num_targets,
-    pair,
-)
+from spikegraph.nn.conv.twin import SpikingTwin, check_sum, dense, num_targets, pair
 from spikegraph.nn.filter import GraphFilter
 
 
@@ -37,7 +31,6 @@ class SpikingRGCNConv(SpikingTwin):
     ann_type = RGCNConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv, 'mean')
         mean = conv.aggr == 'mean'
         self.relations = nn.ModuleList(
@@ -53,7 +46,6 @@ class SpikingRGCNConv(SpikingTwin):
     def forward(
         self, x: Any, edge_index: Tensor, edge_type: Tensor | None = None
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         num = num_targets(x)
         out: Any = None if self.root is None else self.root(target)

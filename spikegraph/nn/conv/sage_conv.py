@@ -9,6 +9,7 @@ from torch_geometric.nn import SAGEConv
 from spikegraph.nn.conv.twin import (
     SpikingTwin,
     dense,
+    dense_of,
     ends,
     neighbors,
     num_targets,
@@ -37,11 +38,8 @@ class SpikingSAGEConv(SpikingTwin):
     lin_l: nn.Module
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.normalize = conv.normalize
-        self.project = None
-        if conv.project:
-            self.project = dense(conv.lin.weight, conv.lin.bias)
+        self.project = dense_of(conv.lin if conv.project else None)
         self.max, self.aggr, self.flow = None, None, conv.flow
         if conv.aggr in ('max', 'min'):
             self.max = EarliestNeighbor(
@@ -58,7 +56,6 @@ class SpikingSAGEConv(SpikingTwin):
         self.lin_r = dense(conv.lin_r.weight) if conv.root_weight else None
 
     def forward(self, x: Any, edge_index: Tensor, size: Any = None) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         num = num_targets(x, size)
         if self.project is not None:

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from torch_geometric.nn import SGConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, check_sum
+from spikegraph.nn.conv.twin import FilterTwin, check_sum
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.shift import GCNShift
 
 
-class SpikingSGConv(SpikingTwin):
+class SpikingSGConv(FilterTwin):
     r"""The simple graph convolution from the `"Simplifying Graph Convolutional
     Networks" <https://arxiv.org/abs/1902.07153>`_ paper on spikes.
 
@@ -27,14 +26,7 @@ class SpikingSGConv(SpikingTwin):
     ann_type = SGConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         powers = [*[0.0] * conv.K, 1.0]
         shift = GCNShift(add_self_loops=conv.add_self_loops, flow=conv.flow)
         self.filter = GraphFilter(shift, [powers], conv.lin.weight, conv.lin.bias)
-
-    def forward(
-        self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
-    ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
-        return self.filter(x, edge_index, edge_weight)

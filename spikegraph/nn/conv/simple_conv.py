@@ -28,7 +28,6 @@ class SpikingSimpleConv(SpikingTwin):
     ann_type = SimpleConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         self.combine_root = conv.combine_root
         loops = conv.combine_root == 'self_loop'
         self.max = None
@@ -46,7 +45,6 @@ class SpikingSimpleConv(SpikingTwin):
         edge_weight: Tensor | None = None,
         size: Any = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         source, target = pair(x)
         num = num_targets(x, size)
         if self.max is None:

@@ -3,15 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch_geometric.nn import TAGConv
 
-from spikegraph.nn.conv.twin import SpikingTwin, check_sum
+from spikegraph.nn.conv.twin import FilterTwin, check_sum
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.shift import GCNShift
 
 
-class SpikingTAGConv(SpikingTwin):
+class SpikingTAGConv(FilterTwin):
     r"""The topology adaptive graph convolution from the `"Topology Adaptive Graph
     Convolutional Networks" <https://arxiv.org/abs/1710.10370>`_ paper on spikes.
 
@@ -27,15 +26,8 @@ class SpikingTAGConv(SpikingTwin):
     ann_type = TAGConv
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         shift = GCNShift(add_self_loops=False, normalize=conv.normalize, flow=conv.flow)
         weight = torch.cat([lin.weight for lin in conv.lins], dim=1)
         powers = torch.eye(conv.K + 1).tolist()
         self.filter = GraphFilter(shift, powers, weight, conv.bias)
-
-    def forward(
-        self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
-    ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
-        return self.filter(x, edge_index, edge_weight)

@@ -12,13 +12,7 @@ from spikegraph.nn.conv.attention import (
     AttentionTwin,
     merge_heads,
 )
-from spikegraph.nn.conv.twin import (
-    check_no_weights,
-    check_sum,
-    dense,
-    ends,
-    pair,
-)
+from spikegraph.nn.conv.twin import check_no_weights, check_sum, dense_of, ends, pair
 
 
 class SpikingTransformerConv(AttentionTwin):
@@ -42,7 +36,6 @@ class SpikingTransformerConv(AttentionTwin):
     value: nn.Module
 
     def build(self, conv: Any) -> None:
-        """Takes the parts of PyG's layer."""
         check_sum(conv)
         if conv.lin_beta is not None:
             raise NotImplementedError(
@@ -50,11 +43,9 @@ class SpikingTransformerConv(AttentionTwin):
                 'features'
             )
         for name in ('query', 'key', 'value'):
-            lin = getattr(conv, f'lin_{name}')
-            setattr(self, name, dense(lin.weight, lin.bias))
-        skip = conv.lin_skip if conv.root_weight else None
-        self.skip = None if skip is None else dense(skip.weight, skip.bias)
-        self.lin_edge = None if conv.lin_edge is None else dense(conv.lin_edge.weight)
+            setattr(self, name, dense_of(getattr(conv, f'lin_{name}')))
+        self.skip = dense_of(conv.lin_skip if conv.root_weight else None)
+        self.lin_edge = dense_of(conv.lin_edge)
         self.coefficients = TransformerCoefficients(conv)
         self.heads, self.concat, self.flow = conv.heads, conv.concat, conv.flow
         self.sum = AttentionSum(conv.heads)
@@ -66,7 +57,6 @@ class SpikingTransformerConv(AttentionTwin):
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor:
-        """Returns the potentials that the input leaves behind."""
         check_no_weights(return_attention_weights)
         source, target = pair(x)
         num = target.size(0)

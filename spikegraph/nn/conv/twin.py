@@ -71,6 +71,23 @@ class SpikingTwin(nn.Module):
         """
         raise NotImplementedError
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the potentials that the input leaves behind, given what PyG's layer
+        is given.
+        """
+        raise NotImplementedError
+
+
+class FilterTwin(SpikingTwin):
+    """A twin that is one filter of the graph."""
+
+    filter: GraphFilter
+
+    def forward(
+        self, x: Any, edge_index: Tensor, edge_weight: Tensor | None = None
+    ) -> Tensor:
+        return self.filter(x, edge_index, edge_weight)
+
 
 def for_each_twin(function: Callable[[type[SpikingTwin]], object]) -> None:
     """Calls a function with each twin of a layer, those that are yet to come too."""
@@ -123,6 +140,11 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> SpikingLinear:
     layer = SpikingLinear(weight.size(1), weight.size(0), bias=bias is not None)
     layer.set_parameters(weight, bias)
     return layer
+
+
+def dense_of(lin: Any) -> SpikingLinear | None:
+    """A fully connected layer with the parameters of another one, if there is any."""
+    return None if lin is None else dense(lin.weight, lin.bias)
 
 
 def ends(edge_index: Any, flow: str = 'source_to_target') -> tuple[Any, Any]:

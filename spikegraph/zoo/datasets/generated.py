@@ -61,6 +61,9 @@ def power_law_graph(
     import numpy as np
     import torch
 
+    from spikegraph.coding.phase_code import check_bools
+
+    check_bools(shuffle=shuffle)
     _check(num_nodes, num_edges, exponent)
     rng = np.random.default_rng(seed)
     number = rng.permutation(num_nodes) if shuffle else np.arange(num_nodes)

@@ -14,6 +14,7 @@ from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
 from spikegraph.calls.deprecation import takes_old_order
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.measurement import peak_memory
 from spikegraph.running.model import SpikingModel
 from spikegraph.zoo.datasets import GraphDataset, ImageDataset
@@ -90,6 +91,7 @@ def evaluate_images(
     Raises:
         ValueError: If there is no test image.
     """
+    check_bools(progress=progress)
     if len(dataset.test_x) == 0:
         raise ValueError("Expected 'dataset.test_x' to hold at least one image (got 0)")
     outs = []
@@ -130,6 +132,7 @@ def evaluate_graphs(
     Raises:
         ValueError: If there is no test graph.
     """
+    check_bools(progress=progress)
     if len(dataset.test) == 0:
         raise ValueError("Expected 'dataset.test' to hold at least one graph (got 0)")
     loader = DataLoader(list(dataset.test), batch_size=BATCH_SIZE)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.conversion import ConversionConfig, convert
 from spikegraph.measurement import measure
 from spikegraph.measurement.units import Unit
@@ -93,6 +94,7 @@ def run_experiment(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
+    check_bools(profile=profile, progress=progress)
     config = (config or ConversionConfig()).resolve(is_image_task(name, model))
     dataset, recipe = prepare(
         name, hidden, layers, seeds, root, model, loads_weights=weights is not None
@@ -146,6 +148,7 @@ def run_sweep(
         ValueError: If an option is out of range or the dataset unknown.
         FileNotFoundError: If files are missing and cannot be downloaded.
     """
+    check_bools(progress=progress)
     config = replace(config or ConversionConfig(), base=_first_number(bases))
     config = config.resolve(is_image_task(name, model))
     cells = [replace(config, num_steps=t, base=q) for t in num_steps for q in bases]
@@ -205,6 +208,7 @@ def _mirror(dataset: Dataset, mirror: bool | None) -> bool:
     is_images = isinstance(dataset, ImageDataset)
     if mirror is None:
         return isinstance(dataset, ImageDataset) and dataset.mirrored
+    check_bools(mirror=mirror)
     if mirror and not is_images:
         raise ValueError(
             f"Expected 'mirror' to be None or False for '{dataset.name}', whose inputs "
@@ -256,6 +260,7 @@ def run_conversion(
     graphs or images and measured on some for testing. With :obj:`profile`, the peak
     memory of a forward pass of each network is measured, too.
     """
+    check_bools(progress=progress, profile=profile, mirror=mirror)
     model = trained.model
     calibration: Any
     if isinstance(dataset, (GraphDataset, ImageDataset)):

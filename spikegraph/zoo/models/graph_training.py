@@ -12,6 +12,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.zoo.models.epochs import single_thread
 from spikegraph.zoo.models.recipe import GraphRecipe
 
@@ -58,6 +59,7 @@ def train_graph_model(
     Raises:
         ValueError: If there are no graphs, or the task is unknown.
     """
+    check_bools(progress=progress)
     if task not in ('classification', 'regression'):
         raise ValueError(
             f"Expected 'task' to be 'classification' or 'regression' (got '{task}')"

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.zoo.models.epochs import single_thread
 from spikegraph.zoo.models.recipe import ImageRecipe
 
@@ -53,6 +54,7 @@ def train_image_classifier(
     Raises:
         ValueError: If the tensors do not fit, or the recipe has no epochs.
     """
+    check_bools(progress=progress)
     if x.dim() != 4 or y.shape != x.shape[:1]:
         raise ValueError(
             f"Expected 'x' of shape (N, C, H, W) and 'y' of shape (N,) (got "

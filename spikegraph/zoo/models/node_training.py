@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.zoo.models import full_batch, gcn_training
 from spikegraph.zoo.models.epochs import single_thread
 from spikegraph.zoo.models.gcn import GCN
@@ -52,6 +53,7 @@ def train_node_classifier(
             fit the data, the data lack a tensor or a mask is empty, or
             anything is not on the CPU.
     """
+    check_bools(progress=progress)
     _check(model, data)
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]), single_thread():

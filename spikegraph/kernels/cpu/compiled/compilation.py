@@ -38,14 +38,10 @@ def compiled(function: Callable[..., Any]) -> Any:
     return kernel
 
 
-def intrinsic(function: Callable[..., Any]) -> Any:
-    """Generates LLVM's language where kernels call it."""
-    return extending.intrinsic(function)
-
-
-def part(function: Callable[..., Any]) -> Any:
-    """Compiles as a part of the kernels that call it, which is sooner done."""
-    return extending.register_jitable(function)
+# Generates LLVM's language where kernels call it.
+intrinsic: Any = extending.intrinsic
+# Compiles as a part of the kernels that call it, which is sooner done.
+part: Any = extending.register_jitable
 
 
 def chosen_by_type(choose: Callable[..., Any]) -> Any:

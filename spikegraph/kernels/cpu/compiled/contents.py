@@ -30,7 +30,7 @@ SINGLE, DOUBLE = MASKS['torch.float32'], MASKS['torch.float64']
 
 
 @intrinsic
-def _word(typing: Any, address: Any, index: Any) -> Any:
+def _word(typing, address, index):
     """Word ``index`` of eight bytes after an address."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -41,7 +41,7 @@ def _word(typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _byte(typing: Any, address: Any, index: Any) -> Any:
+def _byte(typing, address, index):
     """Byte ``index`` after an address."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -52,7 +52,7 @@ def _byte(typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _address(typing: Any, x: Any) -> Any:
+def _address(typing, x):
     """Where the memory of an array starts."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -63,7 +63,7 @@ def _address(typing: Any, x: Any) -> Any:
 
 
 @compiled
-def digest(address: int, start: int, stop: int) -> int:
+def digest(address, start, stop):
     """The sum over words ``start`` to ``stop`` of what their bits and their place are
     mixed to. No word can change alone without a change of the sum; pieces may be
     added up in any order.
@@ -77,7 +77,7 @@ def digest(address: int, start: int, stop: int) -> int:
 
 
 @compiled
-def digest_all(addresses: np.ndarray, sizes: np.ndarray) -> int:
+def digest_all(addresses, sizes):
     """What :func:`digest` gives for the bytes of several tensors, one after another."""
     total = np.uint64(0)
     for k in range(len(addresses)):
@@ -90,9 +90,7 @@ def digest_all(addresses: np.ndarray, sizes: np.ndarray) -> int:
 
 
 @compiled
-def is_finite(
-    address: int, exponent: int, one_more: int, sign: int, start: int, stop: int
-) -> bool:
+def is_finite(address, exponent, one_more, sign, start, stop):
     """Whether all numbers in words ``start`` to ``stop`` are finite."""
     found = np.uint64(0)
     for i in range(start, stop):
@@ -101,7 +99,7 @@ def is_finite(
 
 
 @part
-def are_finite(x: np.ndarray, first: int, last: int) -> bool:
+def are_finite(x, first, last):
     """Whether values ``first`` to ``last`` are finite, float32 or float64."""
     size, num = x.itemsize, (last - first) * x.itemsize // 8
     exponent, one_more, sign = SINGLE if size == 4 else DOUBLE

@@ -1,7 +1,5 @@
 """Decoding a range of a dense block of memory, as neurons have fired it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled
@@ -11,16 +9,8 @@ from spikegraph.kernels.cpu.compiled.registers import look_up
 
 @compiled
 def decode_runs(
-    spike_time: np.ndarray,
-    value: np.ndarray,
-    table: np.ndarray,
-    num_levels: int,
-    scales: np.ndarray,
-    num_channels: int,
-    length: int,
-    start: int,
-    stop: int,
-) -> int:
+    spike_time, value, table, num_levels, scales, num_channels, length, start, stop
+):
     """Decodes values ``start`` to ``stop``, of which ``length`` neighbours share a
     channel, by a table of 256 entries, and returns the largest spike time.
     """
@@ -42,15 +32,7 @@ def decode_runs(
 
 
 @compiled
-def decode_columns(
-    spike_time: np.ndarray,
-    value: np.ndarray,
-    table: np.ndarray,
-    num_levels: int,
-    scales: np.ndarray,
-    start: int,
-    stop: int,
-) -> int:
+def decode_columns(spike_time, value, table, num_levels, scales, start, stop):
     """Decodes rows ``start`` to ``stop`` of as many values as there are scales,
     and returns the largest spike time.
     """

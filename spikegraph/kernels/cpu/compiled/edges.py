@@ -2,24 +2,13 @@
 that start where they end are left out if every node is to have one, its last.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled
 
 
 @compiled
-def count(
-    source: np.ndarray,
-    target: np.ndarray,
-    loops: bool,
-    shift: int,
-    counts: np.ndarray,
-    step: int,
-    start: int,
-    stop: int,
-) -> None:
+def count(source, target, loops, shift, counts, step, start, stop):
     """Counts the edges of each bucket of ``2 ** shift`` rows, for each piece of
     ``step`` edges.
     """
@@ -32,18 +21,8 @@ def count(
 
 @compiled
 def distribute(
-    source: np.ndarray,
-    target: np.ndarray,
-    loops: bool,
-    shift: int,
-    places: np.ndarray,
-    step: int,
-    sources: np.ndarray,
-    rows: np.ndarray,
-    order: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
+    source, target, loops, shift, places, step, sources, rows, order, start, stop
+):
     """Writes the sources, rows in the bucket and numbers of edges into buckets; those
     of a piece go to its ``places``, which move on. No ``order``, no numbers.
     """
@@ -63,18 +42,8 @@ def distribute(
 
 @compiled
 def sort_buckets(
-    sources: np.ndarray,
-    rows: np.ndarray,
-    numbers: np.ndarray,
-    bounds: np.ndarray,
-    loops: bool,
-    shift: int,
-    rowptr: np.ndarray,
-    col: np.ndarray,
-    order: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
+    sources, rows, numbers, bounds, loops, shift, rowptr, col, order, start, stop
+):
     """Sorts the edges of buckets ``start`` to ``stop`` by row, those of a row as
     given; ``rowptr`` gets the end of each row.
     """

@@ -1,13 +1,11 @@
 """Transforms that only look at the weights of neurons that fire."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spikegraph.kernels.cpu.compiled.compilation import compiled, part
 from spikegraph.kernels.cpu.compiled.contents import are_finite
 from spikegraph.kernels.cpu.compiled.neurons import collect, encode_block, peaks, select
-from spikegraph.kernels.cpu.compiled.operands import NEAR, Limits
+from spikegraph.kernels.cpu.compiled.operands import NEAR
 from spikegraph.kernels.cpu.compiled.registers import look_up
 from spikegraph.kernels.cpu.compiled.sums import sum_rows
 from spikegraph.kernels.cpu.compiled.vectors import LANES
@@ -17,17 +15,8 @@ ROWS = 16  # Rows added up together: one goes on while the last one waits.
 
 @compiled
 def transform(
-    spike_time: np.ndarray,
-    num_inputs: int,
-    silent: int,
-    table: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    start: int,
-    stop: int,
-) -> None:
+    spike_time, num_inputs, silent, table, weight, bias, out, width, start, stop
+):
     """Writes the sums of the rows of weights ``[num_inputs, width]`` of all inputs
     that fire, times their levels, plus the bias.
     """
@@ -49,19 +38,19 @@ def transform(
 
 @compiled
 def encode_transform(
-    x: np.ndarray,
-    num_inputs: int,
-    is_relative: bool,
-    scales: np.ndarray,
-    limits: Limits,
-    table: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    start: int,
-    stop: int,
-) -> bool:
+    x,
+    num_inputs,
+    is_relative,
+    scales,
+    limits,
+    table,
+    weight,
+    bias,
+    out,
+    width,
+    start,
+    stop,
+):
     """:func:`transform` of values, encoded row by row with one scale, relative to
     the largest of the row or not; spike times are kept for a few rows only. Returns
     whether all values are finite.
@@ -94,17 +83,7 @@ def encode_transform(
 
 
 @part
-def _add_up(
-    rowptr: np.ndarray,
-    index: np.ndarray,
-    level: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    low: int,
-    high: int,
-) -> None:
+def _add_up(rowptr, index, level, weight, bias, out, width, low, high):
     end = rowptr[high - low]
     sum_rows(
         *(weight, width, rowptr, index, level, -1, 0, 0, high - low, end, level, out),

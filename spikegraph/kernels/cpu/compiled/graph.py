@@ -1,33 +1,18 @@
 """Sums and maxima over a range of rows of a graph."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-from numba.core import types
 
-from spikegraph.kernels.cpu.compiled.compilation import chosen_by_type, compiled
+from spikegraph.kernels.cpu.compiled.compilation import compiled, part
 from spikegraph.kernels.cpu.compiled.neurons import encode_columns, encode_runs
-from spikegraph.kernels.cpu.compiled.operands import Limits, Sent
 from spikegraph.kernels.cpu.compiled.registers import pack_lanes
 from spikegraph.kernels.cpu.compiled.sums import sum_rows
 from spikegraph.kernels.cpu.compiled.vectors import LANES
-from spikegraph.kernels.csr import CSR
 
 ROWS = 32  # Rows whose sums stay in the first cache.
 
 
 @compiled
-def aggregate(
-    csr: CSR,
-    sent: Sent,
-    out: np.ndarray,
-    offset: int,
-    width: int,
-    start: int,
-    stop: int,
-) -> None:
+def aggregate(csr, sent, out, offset, width, start, stop):
     """Writes the sums of rows ``start`` to ``stop``, times the factor of each if
     there are any; the first row of ``out`` is row ``offset``. Edges have weights,
     sources have factors, or all share the only one.
@@ -53,14 +38,7 @@ def aggregate(
 
 
 @compiled
-def pack(
-    spike_time: np.ndarray,
-    width: int,
-    packed: np.ndarray,
-    stride: int,
-    start: int,
-    stop: int,
-) -> None:
+def pack(spike_time, width, packed, stride, start, stop):
     """Writes rows of spike times below 16 as two a byte, 16 columns apart, a row
     every ``stride`` bytes.
     """
@@ -80,17 +58,8 @@ def pack(
 
 @compiled
 def aggregate_encode(
-    csr: CSR,
-    sent: Sent,
-    bias: np.ndarray,
-    limits: Limits,
-    scales: np.ndarray,
-    by_column: bool | None,
-    spike_time: np.ndarray,
-    width: int,
-    start: int,
-    stop: int,
-) -> None:
+    csr, sent, bias, limits, scales, by_column, spike_time, width, start, stop
+):
     """Fires the sums of :func:`aggregate` plus a bias, see :func:`encode_rows`."""
     potential = np.empty(ROWS * width, sent.table.dtype)
     for low in range(start, stop, ROWS):
@@ -106,57 +75,21 @@ def aggregate_encode(
         encode_rows(potential[:num], out, limits, scales, by_column)
 
 
-def _rows_by_type(*arguments: Any) -> Any:
-    return _by_run if isinstance(arguments[-1], types.NoneType) else _by_column
-
-
-@chosen_by_type(_rows_by_type)
-def encode_rows(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    limits: Limits,
-    scales: np.ndarray,
-    by_column: bool | None,
-) -> None:
+@part
+def encode_rows(potential, spike_time, limits, scales, by_column):
     """Fires whole rows, by thresholds ``[1, K]`` times one scale where ``by_column``
-    is None, else times one for each column of a few rows.
+    is None, else times one for each column of a few rows; only one is compiled.
     """
-    raise NotImplementedError
-
-
-def _by_run(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    limits: Limits,
-    scales: np.ndarray,
-    by_column: bool | None,
-) -> None:
     num = potential.size
-    encode_runs(potential, spike_time, limits, scales, 1, num, 0, num)
-
-
-def _by_column(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    limits: Limits,
-    scales: np.ndarray,
-    by_column: bool | None,
-) -> None:
-    num_rows = (potential.size + scales.size - 1) // scales.size
-    encode_columns(potential, spike_time, limits, scales, 0, num_rows)
+    if by_column is None:
+        encode_runs(potential, spike_time, limits, scales, 1, num, 0, num)
+    else:
+        num_rows = (num + scales.size - 1) // scales.size
+        encode_columns(potential, spike_time, limits, scales, 0, num_rows)
 
 
 @compiled
-def earliest(
-    csr: CSR,
-    rank: np.ndarray,
-    width: int,
-    silent: int,
-    latest: bool,
-    out: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
+def earliest(csr, rank, width, silent, latest, out, start, stop):
     """Writes the smallest (largest) rank among in-neighbours, by columns."""
     rowptr, col = csr.rowptr, csr.col
     for i in range(start, stop):

@@ -34,15 +34,8 @@ ROWS = 8  # Rows that share them before the next columns are read.
 
 @compiled
 def encode_runs(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    limits: Limits,
-    scales: np.ndarray,
-    num_channels: int,
-    length: int,
-    start: int,
-    stop: int,
-) -> None:
+    potential, spike_time, limits, scales, num_channels, length, start, stop
+):
     """Fires values ``start`` to ``stop``, where ``length`` neighbours share a
     channel: thresholds ``[C or 1, K]`` times scales ``[C or 1]``, searched in
     registers, or compared one by one where ``limits.searched`` is None.
@@ -85,34 +78,16 @@ def _block_by_type(*arguments: Any) -> Any:
 
 
 @chosen_by_type(_block_by_type)
-def encode_block(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    limits: Limits,
-) -> None:
+def encode_block(value, out, table, scale, limits):
     """Fires values by thresholds ``[K]`` times one scale or one for each value."""
     raise NotImplementedError
 
 
-def _search(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    limits: Limits,
-) -> None:
+def _search(value, out, table, scale, limits):
     search(value, out, table, scale, limits.num_steps, limits.signed)
 
 
-def _compare(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: float,
-    limits: Limits,
-) -> None:
+def _compare(value, out, table, scale, limits):
     num_steps, signed = limits.num_steps, limits.signed
     out[:] = num_steps
     for first in range(0, table.size, GROUP):
@@ -127,13 +102,7 @@ def _compare(
         _turn_off(value, out, num_steps)
 
 
-def _compare_scaled(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: np.ndarray,
-    limits: Limits,
-) -> None:
+def _compare_scaled(value, out, table, scale, limits):
     one, num_steps, signed = scale.dtype.type(1), limits.num_steps, limits.signed
     out[:] = num_steps
     for first in range(0, table.size, GROUP):
@@ -149,9 +118,7 @@ def _compare_scaled(
 
 
 @part
-def mark(
-    value: np.ndarray, out: np.ndarray, last: float, num_steps: int, signed: bool
-) -> int:
+def mark(value, out, last, num_steps, signed):
     """Writes ``num_steps`` for what stays silent, another time for what reaches the
     last threshold, and returns how many do.
     """
@@ -168,13 +135,7 @@ def mark(
 
 
 @part
-def collect(
-    value: np.ndarray,
-    times: np.ndarray,
-    num_steps: int,
-    index: np.ndarray,
-    found: np.ndarray,
-) -> int:
+def collect(value, times, num_steps, index, found):
     """Lists the positions and values of all that fire, and returns their number."""
     num, silent = 0, np.uint8(num_steps)
     whole = times.size - times.size % WORD
@@ -193,15 +154,7 @@ def collect(
 
 
 @part
-def select(
-    value: np.ndarray,
-    times: np.ndarray,
-    last: float,
-    num_steps: int,
-    signed: bool,
-    index: np.ndarray,
-    found: np.ndarray,
-) -> int:
+def select(value, times, last, num_steps, signed, index, found):
     """Lists the positions and values of all that reach the last threshold, in lists
     with room for some more, and returns their number.
     """
@@ -219,14 +172,7 @@ def select(
 
 
 @compiled
-def encode_columns(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    limits: Limits,
-    scales: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
+def encode_columns(potential, spike_time, limits, scales, start, stop):
     """Fires rows ``start`` to ``stop`` of as many values as there are scales, by
     the first thresholds times the scale of the column. The last row may be shorter.
     """
@@ -242,15 +188,8 @@ def encode_columns(
 
 @compiled
 def encode_table(
-    potential: np.ndarray,
-    spike_time: np.ndarray,
-    thresholds: np.ndarray,
-    period: int,
-    num_steps: int,
-    signed: bool,
-    start: int,
-    stop: int,
-) -> None:
+    potential, spike_time, thresholds, period, num_steps, signed, start, stop
+):
     """Fires rows ``start`` to ``stop`` of ``period`` values, each column with
     thresholds of its own: ``[period / COLUMNS, K * COLUMNS]``. The last row may
     be shorter.
@@ -276,9 +215,7 @@ def encode_table(
 
 
 @compiled
-def peaks(
-    x: np.ndarray, width: int, scale: float, out: np.ndarray, start: int, stop: int
-) -> None:
+def peaks(x, width, scale, out, start, stop):
     """Writes the largest size in each row, 1 for zeros, times a scale."""
     for i in range(start, stop):
         first, last = i * width, (i + 1) * width
@@ -290,7 +227,7 @@ def peaks(
 
 
 @part
-def _take(t: np.ndarray, k: int, scale: float) -> tuple[float, ...]:
+def _take(t, k, scale):
     # A tuple stays in registers; an array may share memory with the output.
     return (
         t[k] * scale,
@@ -305,7 +242,7 @@ def _take(t: np.ndarray, k: int, scale: float) -> tuple[float, ...]:
 
 
 @part
-def _reached(x: float, t: tuple[float, ...]) -> int:
+def _reached(x, t):
     return np.uint8(
         np.uint8(x >= t[0])
         + np.uint8(x >= t[1])
@@ -319,7 +256,7 @@ def _reached(x: float, t: tuple[float, ...]) -> int:
 
 
 @part
-def _reached_scaled(x: float, t: tuple[float, ...], scale: float) -> int:
+def _reached_scaled(x, t, scale):
     return np.uint8(
         np.uint8(x >= t[0] * scale)
         + np.uint8(x >= t[1] * scale)
@@ -333,7 +270,7 @@ def _reached_scaled(x: float, t: tuple[float, ...], scale: float) -> int:
 
 
 @part
-def _reached_at(x: float, t: np.ndarray, k: int) -> int:
+def _reached_at(x, t, k):
     return np.uint8(
         np.uint8(x >= t[k])
         + np.uint8(x >= t[k + STRIDES[1]])
@@ -347,7 +284,7 @@ def _reached_at(x: float, t: np.ndarray, k: int) -> int:
 
 
 @part
-def _turn_off(value: np.ndarray, out: np.ndarray, num_steps: int) -> None:
+def _turn_off(value, out, num_steps):
     silent, shift = np.uint8(num_steps), np.uint8(num_steps + 1)
     for j in range(value.size):
         is_off = (value[j] < 0) & (out[j] != silent)

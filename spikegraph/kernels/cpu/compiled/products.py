@@ -17,9 +17,15 @@ from spikegraph.kernels.cpu.compiled.compilation import (
     part,
 )
 from spikegraph.kernels.cpu.compiled.graph import aggregate, encode_rows
-from spikegraph.kernels.cpu.compiled.operands import Limits, Panels, Sent
-from spikegraph.kernels.cpu.compiled.vectors import LANES, access, load, spread, store
-from spikegraph.kernels.csr import CSR
+from spikegraph.kernels.cpu.compiled.vectors import (
+    LANES,
+    access,
+    function,
+    load,
+    name_of,
+    spread,
+    store,
+)
 
 # Rows and vectors of columns whose products are held in registers.
 TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
@@ -29,19 +35,8 @@ ONE, TWO, THREE, ALL = (0,), (0, 0), (0, 0, 0), (0,) * TILE_VECTORS
 
 @intrinsic
 def _multiply_tile(
-    typing: Any,
-    x: Any,
-    row: Any,
-    depth: Any,
-    panel: Any,
-    first: Any,
-    bias: Any,
-    column: Any,
-    out: Any,
-    position: Any,
-    stride: Any,
-    vectors: Any,
-) -> Any:
+    typing, x, row, depth, panel, first, bias, column, out, position, stride, vectors
+):
     """Writes a bias plus the products of a few rows of ``x`` and one panel of
     weights.
     """
@@ -71,11 +66,7 @@ def _multiply_tile(
             offset = builder.mul(depth, integer(r))
             rows.append(builder.gep(data(0), [builder.add(row, offset)]))
         weights = builder.gep(data(3), [first])
-        add = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f'llvm.fmuladd.v{LANES}f{real.bitwidth}',
-        )
+        add = function(builder, f'fmuladd.{name_of(vector)}', vector, [vector] * 3)
         with cgutils.for_range(builder, depth) as loop:
             at = builder.mul(loop.index, integer(num_vectors * LANES))
             start = builder.gep(weights, [at])
@@ -102,14 +93,7 @@ def _multiply_tile(
 
 
 @part
-def _multiply(
-    x: np.ndarray,
-    num_rows: int,
-    depth: int,
-    panels: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-) -> None:
+def _multiply(x, num_rows, depth, panels, bias, out):
     """Writes rows of products, in whole tiles, as wide as the bias."""
     unit, padded = TILE_VECTORS * LANES, bias.size
     for column in range(0, padded, unit):
@@ -128,9 +112,7 @@ def _multiply(
 
 
 @part
-def _narrow(
-    x: np.ndarray, num_rows: int, padded: int, width: int, out: np.ndarray
-) -> None:
+def _narrow(x, num_rows, padded, width, out):
     """Copies rows without what pads them."""
     for i in range(num_rows):
         source = x[i * padded : i * padded + width]
@@ -140,16 +122,7 @@ def _narrow(
 
 
 @compiled
-def product(
-    csr: CSR,
-    sent: Sent,
-    panels: Panels,
-    out: np.ndarray,
-    offset: int,
-    width: int,
-    start: int,
-    stop: int,
-) -> None:
+def product(csr, sent, panels, out, offset, width, start, stop):
     """Writes the sums of :func:`~spikegraph.kernels.cpu.compiled.graph.aggregate`, times
     weights plus a bias; the first row of ``out`` is row ``offset``.
     """
@@ -165,17 +138,8 @@ def product(
 
 @compiled
 def product_encode(
-    csr: CSR,
-    sent: Sent,
-    panels: Panels,
-    limits: Limits,
-    scales: np.ndarray,
-    by_column: bool | None,
-    spike_time: np.ndarray,
-    width: int,
-    start: int,
-    stop: int,
-) -> None:
+    csr, sent, panels, limits, scales, by_column, spike_time, width, start, stop
+):
     """Fires what :func:`product` would write, see
     :func:`~spikegraph.kernels.cpu.compiled.graph.encode_rows`.
     """

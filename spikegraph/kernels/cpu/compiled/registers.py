@@ -99,9 +99,7 @@ class Levels:
 
 
 @intrinsic
-def _look_up_lanes(
-    typing: Any, time: Any, out: Any, table: Any, j: Any, way: Any
-) -> Any:
+def _look_up_lanes(typing, time, out, table, j, way):
     """Looks values ``j`` to ``j + 15`` up."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -117,9 +115,7 @@ def _look_up_lanes(
 
 
 @part
-def look_up(
-    time: np.ndarray, out: np.ndarray, table: np.ndarray, num_levels: int
-) -> int:
+def look_up(time, out, table, num_levels):
     """Looks spike times up in a table of 256 entries, and returns the largest."""
     largest = np.uint8(0)
     for j in range(time.size):
@@ -139,7 +135,7 @@ def look_up(
 
 
 @intrinsic
-def pack_lanes(typing: Any, time: Any, start: Any, packed: Any, position: Any) -> Any:
+def pack_lanes(typing, time, start, packed, position):
     """Writes sixteen spike times and the sixteen behind them as two a byte."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -154,18 +150,7 @@ def pack_lanes(typing: Any, time: Any, start: Any, packed: Any, position: Any) -
 
 
 @intrinsic
-def _search_lanes(
-    typing: Any,
-    value: Any,
-    out: Any,
-    table: Any,
-    scale: Any,
-    num_steps: Any,
-    signed: Any,
-    j: Any,
-    num: Any,
-    way: Any,
-) -> Any:
+def _search_lanes(typing, value, out, table, scale, num_steps, signed, j, num, way):
     """Fires values ``j`` to ``j + 15``, or the first few of them, by bisection of a
     table of decreasing thresholds, times one scale or one for each value.
     """
@@ -213,14 +198,7 @@ def _search_lanes(
 
 
 @part
-def search(
-    value: np.ndarray,
-    out: np.ndarray,
-    table: np.ndarray,
-    scale: Any,
-    num_steps: int,
-    signed: bool,
-) -> None:
+def search(value, out, table, scale, num_steps, signed):
     """Fires values by a table of decreasing thresholds, in one or two registers."""
     whole = value.size - value.size % LANES
     rest = value.size - whole
@@ -235,7 +213,7 @@ def search(
 
 
 @intrinsic
-def can_select(typing: Any, value: Any) -> Any:
+def can_select(typing, value):
     """Whether there is an instruction for :func:`select_lanes`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -246,16 +224,7 @@ def can_select(typing: Any, value: Any) -> Any:
 
 
 @intrinsic
-def select_lanes(
-    typing: Any,
-    value: Any,
-    j: Any,
-    last: Any,
-    signed: Any,
-    index: Any,
-    found: Any,
-    num: Any,
-) -> Any:
+def select_lanes(typing, value, j, last, signed, index, found, num):
     """Lists which of the values ``j`` to ``j + 15`` reach a threshold, and those
     values, from place ``num`` on, and returns the next free place.
     """
@@ -291,7 +260,7 @@ def select_lanes(
 
 
 @intrinsic
-def largest(typing: Any, x: Any, start: Any, stop: Any) -> Any:
+def largest(typing, x, start, stop):
     """The largest size of values from ``start`` on, by 64, before ``stop``."""
     real, num = x.dtype, 4
 
@@ -326,7 +295,7 @@ def largest(typing: Any, x: Any, start: Any, stop: Any) -> Any:
 
 
 @intrinsic
-def differing(typing: Any, x: Any, start: Any, value: Any) -> Any:
+def differing(typing, x, start, value):
     """Which of 64 values from ``start`` on differ from one, a bit each."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -341,7 +310,7 @@ def differing(typing: Any, x: Any, start: Any, value: Any) -> Any:
 
 
 @intrinsic
-def lowest(typing: Any, bits: Any) -> Any:
+def lowest(typing, bits):
     """The position of the lowest bit that is set."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

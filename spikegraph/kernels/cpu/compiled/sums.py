@@ -125,23 +125,23 @@ class _Sums:
 
 @intrinsic
 def sum_rows(
-    typing: Any,
-    x: Any,
-    stride: Any,
-    rowptr: Any,
-    col: Any,
-    coefficient: Any,
-    by_edge: Any,
-    by_source: Any,
-    first_row: Any,
-    last_row: Any,
-    end: Any,
-    table: Any,
-    out: Any,
-    position: Any,
-    width: Any,
-    way: Any,
-) -> Any:
+    typing,
+    x,
+    stride,
+    rowptr,
+    col,
+    coefficient,
+    by_edge,
+    by_source,
+    first_row,
+    last_row,
+    end,
+    table,
+    out,
+    position,
+    width,
+    way,
+):
     """Writes the weighted sums of the rows of ``x``, one every ``stride``, that the
     edges of some rows come from: ``width`` values each, from ``position`` on. While
     it adds, it fetches the rows of edges to come, up to ``end``.

@@ -1,4 +1,6 @@
-"""Every operation as an obvious loop."""
+"""Every operation as an obvious loop: the definition the fast code is tested
+against, and never chosen instead of it.
+"""
 
 from __future__ import annotations
 
