@@ -101,8 +101,9 @@ class Call:
 
     @property
     def ends(self) -> bool:
-        """Whether only read-outs follow."""
-        return ends(self.node)
+        """Whether only read-outs follow, and some: what is just being written is read
+        by nothing yet."""
+        return bool(self.node.users) and ends(self.node)
 
     @property
     def is_activation(self) -> bool:
