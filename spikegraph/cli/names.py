@@ -2,6 +2,8 @@
 
 _MODELS = (
     *('gcn', 'sage', 'sage-max', 'gin', 'sgc', 'appnp', 'gcn2', 'resgcn'),
+    *('gat', 'gatv2', 'transformer', 'gps', 'gcn-layernorm', 'gcn-graphnorm'),
+    *('resgated', 'film'),
     *('cnn', 'resnet20'),
 )
 _UNITS = ('node', 'graph', 'image')

@@ -1,6 +1,8 @@
 """The networks used in examples and benchmarks, and how to train them."""
 
+from spikegraph.zoo.models.attention import GAT, GPS, GraphTransformer
 from spikegraph.zoo.models.cnn import CNN
+from spikegraph.zoo.models.gated import FiLM, ResGated
 from spikegraph.zoo.models.gcn import GCN
 from spikegraph.zoo.models.graph_training import predict, train_graph_model
 from spikegraph.zoo.models.image_training import train_image_classifier
@@ -29,12 +31,16 @@ from spikegraph.zoo.models.sage import GIN, SAGE
 __all__ = [
     'APPNPNet',
     'CNN',
+    'FiLM',
+    'GAT',
     'GCN',
     'GCN2',
     'GIN',
+    'GPS',
     'GRAPH_MODELS',
     'GRAPH_RECIPES',
     'GraphRecipe',
+    'GraphTransformer',
     'IMAGE_MODELS',
     'IMAGE_RECIPES',
     'ImageRecipe',
@@ -42,6 +48,7 @@ __all__ = [
     'NODE_MODELS',
     'RECIPES',
     'ResGCN',
+    'ResGated',
     'ResNet20',
     'SAGE',
     'SGC',

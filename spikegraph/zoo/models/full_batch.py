@@ -26,7 +26,7 @@ def fit(model: nn.Module, data: Data, recipe: TrainingRecipe, *, progress: bool)
             decay = recipe.conv_weight_decay
         groups.append({'params': list(layer.parameters()), 'weight_decay': decay})
     optimizer = torch.optim.Adam(groups, lr=recipe.lr)
-    adj = _adjacency(data)
+    adj = _adjacency(data, model)
 
     def scores(mask: Tensor) -> tuple[Tensor, Tensor]:
         return model(data.x, adj)[mask], data.y[mask]
@@ -53,11 +53,13 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return [layer for layer in layers if any(True for _ in layer.parameters())]
 
 
-def _adjacency(data: Data) -> Tensor:
+def _adjacency(data: Data, model: nn.Module) -> Tensor:
     """The transposed adjacency as a sparse matrix, which PyG multiplies with in a
     fraction of the time; or the edges, where a matrix would merge some of them or
-    PyG would treat its diagonal in another way."""
+    PyG would treat its diagonal in another way, or where it looks at each edge."""
     edge_index, num_nodes = data.edge_index, data.num_nodes
+    if not all(m.fuse for m in model.modules() if isinstance(m, MessagePassing)):
+        return edge_index
     parallel = edge_index.size(1) > edge_index.unique(dim=1).size(1)
     if parallel or bool((edge_index[0] == edge_index[1]).any()):
         return edge_index

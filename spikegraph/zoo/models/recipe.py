@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from spikegraph.zoo.models.attention import GAT, GPS, GraphTransformer
 from spikegraph.zoo.models.cnn import CNN
+from spikegraph.zoo.models.gated import FiLM, ResGated
 from spikegraph.zoo.models.gcn import GCN
 from spikegraph.zoo.models.molecule import MoleculeGNN
 from spikegraph.zoo.models.propagation import SGC, APPNPNet
@@ -29,19 +31,56 @@ def _sage(recipe: TrainingRecipe, sizes: tuple[int, int], aggr: str) -> SAGE:
     )
 
 
-def _gcn(recipe: TrainingRecipe, sizes: tuple[int, int]) -> GCN:
+def _gcn(
+    recipe: TrainingRecipe, sizes: tuple[int, int], norm: str | None = None
+) -> GCN:
     return GCN(
         sizes[0],
         recipe.hidden_channels,
         sizes[1],
         num_layers=recipe.num_layers,
         dropout=recipe.dropout,
-        norm=recipe.norm,
+        norm=recipe.norm if norm is None else norm,
     )
 
 
-def _gin(recipe: TrainingRecipe, sizes: tuple[int, int]) -> GIN:
-    return GIN(
+def _attention(
+    recipe: TrainingRecipe,
+    sizes: tuple[int, int],
+    network: Callable[..., nn.Module],
+    **kwargs: bool,
+) -> nn.Module:
+    return network(
+        sizes[0],
+        recipe.hidden_channels,
+        sizes[1],
+        num_layers=recipe.num_layers,
+        heads=recipe.heads,
+        out_heads=recipe.out_heads,
+        dropout=recipe.dropout,
+        dropout_input=recipe.dropout_input,
+        norm=recipe.norm,
+        **kwargs,
+    )
+
+
+def _gps(recipe: TrainingRecipe, sizes: tuple[int, int]) -> GPS:
+    return GPS(
+        sizes[0],
+        recipe.hidden_channels,
+        sizes[1],
+        num_layers=recipe.num_layers,
+        heads=recipe.heads,
+        dropout=recipe.dropout,
+    )
+
+
+def _stack(
+    recipe: TrainingRecipe,
+    sizes: tuple[int, int],
+    network: type[GIN] | type[ResGated] | type[FiLM],
+) -> nn.Module:
+    return network(
         sizes[0],
         recipe.hidden_channels,
         sizes[1],
@@ -82,11 +121,19 @@ _BUILDERS: dict[str, Callable[[TrainingRecipe, tuple[int, int]], nn.Module]] = {
     'gcn': _gcn,
     'sage': lambda recipe, sizes: _sage(recipe, sizes, 'mean'),
     'sage-max': lambda recipe, sizes: _sage(recipe, sizes, 'max'),
-    'gin': _gin,
+    'gin': lambda recipe, sizes: _stack(recipe, sizes, GIN),
     'sgc': _sgc,
     'appnp': _appnp,
     'gcn2': lambda recipe, sizes: _deep(recipe, sizes, GCN2),
     'resgcn': lambda recipe, sizes: _deep(recipe, sizes, ResGCN),
+    'gat': lambda recipe, sizes: _attention(recipe, sizes, GAT),
+    'gatv2': lambda recipe, sizes: _attention(recipe, sizes, GAT, dynamic=True),
+    'transformer': lambda recipe, sizes: _attention(recipe, sizes, GraphTransformer),
+    'gps': _gps,
+    'gcn-layernorm': lambda recipe, sizes: _gcn(recipe, sizes, 'layer'),
+    'gcn-graphnorm': lambda recipe, sizes: _gcn(recipe, sizes, 'graph'),
+    'resgated': lambda recipe, sizes: _stack(recipe, sizes, ResGated),
+    'film': lambda recipe, sizes: _stack(recipe, sizes, FiLM),
 }
 
 #: The networks for nodes, by name.
@@ -124,13 +171,19 @@ class TrainingRecipe:
             keep the last. (default: :obj:`None`)
         model (str, optional): One of :obj:`NODE_MODELS`.
             (default: :obj:`"gcn"`)
-        norm (bool, optional): If set to :obj:`True`, GCN, GraphSAGE and GIN
-            have batch normalization. (default: :obj:`False`)
-        dropout_input (bool, optional): If set to :obj:`False`, GraphSAGE and
-            GIN never drop input features. (default: :obj:`True`)
+        norm (bool, optional): If set to :obj:`True`, GCN and networks with a
+            :obj:`dropout_input` have batch normalization.
+            (default: :obj:`False`)
+        dropout_input (bool, optional): If set to :obj:`False`, GraphSAGE, GIN,
+            attention networks but GPS, and gated ones never drop input
+            features. (default: :obj:`True`)
         conv_weight_decay (float, optional): The L2 penalty of convolutions,
             for networks with linear layers around them.
             (default: :obj:`None`, that of the other layers)
+        heads (int, optional): The number of attention heads of a hidden layer.
+            (default: :obj:`1`)
+        out_heads (int, optional): That of the last layer, whose heads are
+            averaged. (default: :obj:`1`)
 
     Raises:
         ValueError: If a value is out of its range.
@@ -148,6 +201,8 @@ class TrainingRecipe:
     norm: bool = False
     dropout_input: bool = True
     conv_weight_decay: float | None = None
+    heads: int = 1
+    out_heads: int = 1
 
     def __post_init__(self) -> None:
         _check_optimizer(self)

@@ -55,6 +55,10 @@ IMAGE_RECIPES: dict[str, ImageRecipe] = {
 
 _STOPPED = TrainingRecipe(hidden_channels=64, epochs=200, patience=40)
 
+# As in the paper on graph attention networks.
+_ATTENTION = dict(
+    heads=8, dropout=0.6, lr=0.005, decay_all_layers=True, epochs=1000, patience=100
+)
 # Of the networks other than a GCN.
 _OTHERS: dict[str, TrainingRecipe] = {
     model: replace(_STOPPED, model=model, **changes)  # type: ignore[arg-type]
@@ -68,8 +72,25 @@ _OTHERS: dict[str, TrainingRecipe] = {
             num_layers=8, dropout=0.6, decay_all_layers=True, conv_weight_decay=0.01
         ),
         'resgcn': dict(num_layers=4, weight_decay=5e-3, decay_all_layers=True),
+        'gat': _ATTENTION,
+        'gatv2': _ATTENTION,
+        'transformer': dict(heads=4, decay_all_layers=True),
+        'gps': dict(lr=0.005, decay_all_layers=True),
+        'gcn-layernorm': dict(num_layers=4, decay_all_layers=True),
+        'gcn-graphnorm': dict(
+            hidden_channels=128,
+            num_layers=4,
+            lr=0.005,
+            weight_decay=5e-3,
+            decay_all_layers=True,
+            patience=100,
+        ),
+        'resgated': dict(decay_all_layers=True),
+        'film': dict(decay_all_layers=True),
     }.items()
 }
+# Where few nodes are labelled, the paper averages more heads and decays more.
+_GAT_ON_PUBMED = dict(out_heads=8, lr=0.01, weight_decay=1e-3)
 
 
 def get_recipe(
@@ -111,12 +132,16 @@ def get_recipe(
             model=model,
             hidden_channels=large.hidden_channels if other.hidden_channels else 0,
             num_layers=max(other.num_layers, large.num_layers),
+            heads=other.heads,
+            out_heads=other.out_heads,
         )
+    if dataset == 'pubmed' and model in ('gat', 'gatv2'):
+        return replace(other, **_GAT_ON_PUBMED)  # type: ignore[arg-type]
     if dataset in ('cora', 'citeseer', 'pubmed'):
         return other
     # On graphs with many neighbors, sums over them are large and largest values all the
     # same. The first sums, the most work, are computed once if no input is dropped.
-    norm = model in ('sage-max', 'gin')
+    norm = model in ('sage-max', 'gin', 'resgated', 'film')
     return replace(other, dropout_input=False, norm=norm)
 
 

@@ -67,7 +67,7 @@ class SAGE(ConvStack):
             sizes,
             dropout=dropout,
             dropout_input=dropout_input,
-            norm=norm,
+            norm=nn.BatchNorm1d if norm else None,
         )
 
 
@@ -133,5 +133,4 @@ class GIN(ConvStack):
             sizes,
             dropout=dropout,
             dropout_input=dropout_input,
-            norm=False,
         )

@@ -1,8 +1,9 @@
-"""What GCN, GraphSAGE and GIN share: convolutions one after another."""
+"""What most networks share: convolutions one after another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikegraph.zoo.models.checks import check_network
@@ -10,14 +11,14 @@ from spikegraph.zoo.models.dropout import dropout
 
 
 class ConvStack(nn.Module):
-    r"""Graph convolutions with a ReLU between them,
+    r"""Graph convolutions with an activation between them,
 
     .. math::
         \mathbf{X}^{(l+1)} = \mathrm{Conv}_l \left( \mathrm{Dropout} \left(
-        \mathrm{ReLU} ( \mathrm{Norm}_l ( \mathbf{X}^{(l)} ) ) \right),
+        \sigma ( \mathrm{Norm}_l ( \mathbf{X}^{(l)} ) ) \right),
         \mathcal{E} \right)
 
-    but neither normalization nor ReLU before the first.
+    but neither normalization nor activation before the first.
 
     Args:
         convs (Sequence[torch.nn.Module]): The convolutions, called as
@@ -26,7 +27,11 @@ class ConvStack(nn.Module):
             them.
         dropout (float): The probability of dropping a feature in training.
         dropout_input (bool): Whether input features are dropped, too.
-        norm (bool): Whether there is batch normalization before every ReLU.
+        norm (callable, optional): Returns the normalization before an
+            activation for a number of features. (default: :obj:`None`, none)
+        activation (callable, optional): The activation :math:`\sigma`, or
+            :obj:`None` for convolutions that have their own.
+            (default: :func:`torch.relu`)
     """
 
     def __init__(
@@ -36,14 +41,18 @@ class ConvStack(nn.Module):
         *,
         dropout: float,
         dropout_input: bool,
-        norm: bool,
+        norm: Callable[[int], nn.Module] | None = None,
+        activation: Callable[[Tensor], Tensor] | None = torch.relu,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = sizes[0], sizes[-1]
         self.dropout = dropout
         self.dropout_input = dropout_input
         self.convs = nn.ModuleList(convs)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(size) for size in sizes[1:-1] if norm)
+        self.norms = nn.ModuleList(
+            norm(size) for size in sizes[1:-1] if norm is not None
+        )
+        self.activation = activation
 
     def reset_parameters(self) -> None:
         """Draws new parameters and forgets cached adjacencies."""
@@ -57,7 +66,8 @@ class ConvStack(nn.Module):
             if i > 0:
                 if len(self.norms) > 0:
                     x = self.norms[i - 1](x)
-                x = x.relu()
+                if self.activation is not None:
+                    x = self.activation(x)
             if i > 0 or self.dropout_input:
                 x = dropout(x, self.dropout, self.training)
             x = conv(x, edge_index)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import fx, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import MessagePassing
+from torch_geometric.nn import GPSConv, GraphNorm, MessagePassing
 from torch_geometric.utils import dropout_edge
 
 from spikegraph.zoo.models import (
@@ -20,7 +20,7 @@ from spikegraph.zoo.models import (
 
 class Tracer(fx.Tracer):
     def is_leaf_module(self, m, module_qualified_name):
-        leaf = isinstance(m, MessagePassing)
+        leaf = isinstance(m, (MessagePassing, GPSConv))
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -101,6 +101,27 @@ def test_norm_before_relu(data):
     assert torch.allclose(model(data.x, data.edge_index), x)
 
 
+@pytest.mark.parametrize(
+    'norm, kind',
+    [('batch', nn.BatchNorm1d), ('layer', nn.LayerNorm), ('graph', GraphNorm)],
+)
+def test_norms_of_gcn(data, norm, kind):
+    model = GCN(5, 4, 3, num_layers=3, norm=norm).double().eval()
+    assert [type(module) for module in model.norms] == [kind, kind]
+    x = data.x
+    for i, conv in enumerate(model.convs):
+        x = model.norms[i - 1](x).relu() if i > 0 else x
+        x = normalized(data) @ conv.lin(x) + conv.bias
+    assert torch.allclose(model(data.x, data.edge_index), x)
+
+
+@pytest.mark.parametrize('norm', ['layer', 'graph'])
+def test_recipes_of_normed_gcns(norm):
+    model = TrainingRecipe(4, num_layers=4, model=f'gcn-{norm}norm').build_model(5, 3)
+    kind = nn.LayerNorm if norm == 'layer' else GraphNorm
+    assert [type(module) for module in model.norms] == [kind] * 3
+
+
 @pytest.mark.parametrize('aggr', ['mean', 'max'])
 def test_sage_matches_its_equation(data, aggr):
     model = randomize(SAGE(5, 4, 3, aggr=aggr))
@@ -174,6 +195,7 @@ def test_networks_without_edges(name, data):
     'network, kwargs, match',
     [
         (SAGE, dict(aggr='sum'), r"'aggr' to be one of mean, max \(got 'sum'\)"),
+        (GCN, dict(norm='rms'), r"one of batch, layer, graph \(got 'rms'\)"),
         (SAGE, dict(num_layers=0), r"'num_layers' to be at least 1 \(got 0\)"),
         (GIN, dict(dropout=1.5), r"'dropout' to be in \[0, 1\) \(got 1.5\)"),
         (APPNPNet, dict(alpha=-0.5), r"'alpha' to be in \[0, 1\] \(got -0.5\)"),
