@@ -58,10 +58,14 @@ class Ramp(nn.Module):
         self.inner = inner
         self.peak = nn.Parameter(torch.tensor(float(peak)), requires_grad=False)
 
+    def score(self, x: Tensor) -> Tensor:
+        """What the exponential is taken of."""
+        out: Tensor = x if self.inner is None else self.inner(x)
+        return out
+
     def forward(self, x: Tensor) -> Tensor:
         """The exponential at each place."""
-        score = x if self.inner is None else self.inner(x)
-        return (score - self.peak).exp()
+        return (self.score(x) - self.peak).exp()
 
 
 class Root(nn.Module):

@@ -12,6 +12,7 @@ from spikegraph.coding.encoding import check_scale
 from spikegraph.kernels import encode_spikes, row_peaks
 from spikegraph.nn.activation import (
     PreActivationThresholds,
+    Ramp,
     bracket_of,
     check_activation,
     pre_activation_thresholds,
@@ -214,7 +215,11 @@ class PhaseNeuron(nn.Module):
         return 3  # The OFF spike waits for a window.
 
     def analog(self, potential: Tensor) -> Tensor:
-        """What the ANN computes here: the activation, not coded."""
+        """What the ANN computes here: the activation, not coded; of a ramp the scores,
+        whose exponentials may be too large.
+        """
+        if isinstance(self.activation, Ramp):
+            return self.activation.score(potential)
         if isinstance(self.activation, nn.Module):
             value: Tensor = self.activation(potential)
             return value

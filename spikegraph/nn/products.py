@@ -270,15 +270,16 @@ class Relative(SpikeGate):
     def analog(
         self, x: Tensor, index: Tensor | None = None, num_groups: Any = None
     ) -> Tensor:
-        """The quotients of real values, zero in a group of zeros."""
+        """The exponentials of scores relative to the largest one."""
         if self.dim is not None:
             peak = x.amax(self.dim, keepdim=True)
         else:
             index, num_groups = groups_of(x, index, num_groups)
             shape = (num_groups, *x.shape[1:])
             full = index.view(-1, *[1] * (x.dim() - 1)).expand_as(x)
-            peak = x.new_zeros(shape).scatter_reduce(0, full, x, 'amax')[index]
-        return x / peak.clamp(min=torch.finfo(x.dtype).tiny)
+            peak = x.new_full(shape, -torch.inf).scatter_reduce(0, full, x, 'amax')
+            peak = peak[index]
+        return (x - peak.masked_fill(peak.isinf(), 0.0)).exp()
 
     def stepped(
         self, x: Spikes, index: Tensor | None = None, num_groups: Any = None

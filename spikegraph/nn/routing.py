@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -102,9 +103,9 @@ def _moved_scale(
 
 
 def silence(x: Any, mask: Tensor) -> Any:
-    """Spikes, but none where a mask is set; real values are zero there."""
+    """Spikes, but none where a mask is set; scores are as low as can be there."""
     if not isinstance(x, Spikes):
-        return x.masked_fill(mask, 0.0)
+        return x.masked_fill(mask, -math.inf)
     return replace(x, spike_time=x.spike_time.masked_fill(mask, x.code.num_steps))
 
 

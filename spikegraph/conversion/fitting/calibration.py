@@ -100,9 +100,7 @@ def calibrate(
         ann_outputs=[],
         snn_outputs=[],
     )
-    tied = tied_samples(structure, calls, config)
-    bases = tied_bases(structure, calls, config)
-    compared = {name for group in structure.groups for name in group}
+    found = _Found(structure, calls, config)
     readings = [AnalogReading(network) for _ in calls]
     ours = [Interpreter(network) for _ in calls]
     analog, spiking = [r.env for r in readings], [r.env for r in ours]
@@ -115,35 +113,11 @@ def calibrate(
             module, name = network.operation(node), node.target
             if node.role is Role.POPULATION:
                 potentials = sample(node, module, analog, config, argument=0)
-                values = tied.get(name)
-                # Where nodes are compared, none has a scale of its own; images
-                # have much the same range.
-                may_be_relative = node.record.encodes and name not in compared
-                if module.channel_dim != -1 and config.input_scale == 'auto':
-                    may_be_relative = False
-                if values is None:
-                    values = sample(node, module, analog, config)
-                what = _stands_for(node)
-                _check_population(name, what, module, potentials, values)
-                weight = None
-                if values.size(1) > 1 and config.scale == 'mse' and name not in tied:
-                    weight = _importance(readout_weight(network, node), values)
-                peak = None
-                if may_be_relative:
-                    peak = sample(node, module, analog, config, of=_peak_of_each)
-                coded = None
-                if name not in tied and peak is None:  # As the prefix sends them.
-                    coded = sample(
-                        node, module, spiking, config, 0, of=_activated(module)
-                    )
                 if isinstance(module.activation, Ramp):
-                    fit_ramp(module, potentials, bases[name])
+                    _check_finite(name, potentials, _stands_for(node))
+                    fit_ramp(module, potentials, found.bases[name])
                 else:
-                    base = bases.get(name)
-                    own = config if base is None else at_base(config, base)
-                    if base is not None and values.size(1) > 1 and not node.kwargs:
-                        own = replace(own, per_channel=True)
-                    _fit_population(module, values, peak, own, weight, coded)
+                    _fit(node, potentials, analog, spiking, found)
             elif node.name in structure.claimed:
                 args, _ = arguments(node, analog[0])
                 check_claim(name, module, args, analog[0][node])
@@ -174,15 +148,61 @@ def calibrate(
     return result
 
 
+class _Found:
+    """What populations share, found before any of them is fitted."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        calls: list[dict[str, Any]],
+        config: ConversionConfig,
+    ) -> None:
+        self.network, self.config = structure.network, config
+        self.tied = tied_samples(structure, calls, config)
+        self.bases = tied_bases(structure, calls, config)
+        self.compared = {name for group in structure.groups for name in group}
+
+
+def _fit(
+    node: Node,
+    potentials: Tensor,
+    analog: list[dict[Node, Any]],
+    spiking: list[dict[Node, Any]],
+    found: _Found,
+) -> None:
+    """Fits one population to the values that it sends."""
+    network, config, name = found.network, found.config, str(node.target)
+    module: Any = network.operation(node)
+    # Where nodes are compared, none has a scale of its own; images have much the same
+    # range.
+    may_be_relative = node.record.encodes and name not in found.compared
+    if module.channel_dim != -1 and config.input_scale == 'auto':
+        may_be_relative = False
+    values = found.tied.get(name)
+    if values is None:
+        values = sample(node, module, analog, config)
+    _check_population(name, _stands_for(node), module, potentials, values)
+    weight = peak = coded = None
+    if values.size(1) > 1 and config.scale == 'mse' and name not in found.tied:
+        weight = _importance(readout_weight(network, node), values)
+    if may_be_relative:
+        peak = sample(node, module, analog, config, of=_peak_of_each)
+    if name not in found.tied and peak is None:  # As the prefix sends them.
+        coded = sample(node, module, spiking, config, 0, of=_activated(module))
+    if name in found.bases:
+        config = at_base(config, found.bases[name])
+        if values.size(1) > 1 and not node.kwargs:
+            config = replace(config, per_channel=True)
+    _fit_population(module, values, peak, config, weight, coded)
+
+
 def _stands_for(node: Node) -> str:
     """What a population stands for, and where the model calls that."""
     where = f' ({node.record.where})' if node.record.where else ''
     return f'It stands for {node.record.stands_for}{where}'
 
 
-def _check_population(
-    name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
-) -> None:
+def _check_finite(name: str, potentials: Tensor, what: str) -> None:
     name = name.split('.', 1)[1]
     if not bool(potentials.isfinite().all()):
         bad = float(potentials[~potentials.isfinite()][0])
@@ -191,6 +211,13 @@ def _check_population(
             f'calibration data (got {bad}); look at the model, and at edge weights whose '
             f'sum over a node is negative. {what}'
         )
+
+
+def _check_population(
+    name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
+) -> None:
+    _check_finite(name, potentials, what)
+    name = name.split('.', 1)[1]
     if not bool((values != 0).any()):
         largest = float(potentials.max()) if potentials.numel() else float('nan')
         raise ValueError(
@@ -281,8 +308,11 @@ def _count(
     for a, s in zip(analog, spiking, strict=True):
         args, kwargs = arguments(node, a)
         coded = values_of(neuron(*args, **kwargs))
-        error += float((coded - a[node]).double().square().sum())
-        energy += float(a[node].double().square().sum())
+        true = a[node]
+        if isinstance(neuron.activation, Ramp):  # Of which these are the logarithms.
+            true = (true - neuron.activation.peak).exp()
+        error += float((coded - true).double().square().sum())
+        energy += float(true.double().square().sum())
         num_spikes += s[node].num_spikes
         num_neurons += s[node].shape.numel()
     stats.coding_error = (error / energy) ** 0.5 if energy > 0 else 0.0

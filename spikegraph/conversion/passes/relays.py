@@ -76,7 +76,7 @@ class Relays:
             return value
         if value not in self._known:
             here, self.writer.here = self.writer.here, value.next
-            if move_of(value):
+            if move_of(value) and not is_part(value):
                 made = self.moved(value, value.args[0], self.spikes(value.args[0]))
             else:
                 made = self.relay(value)
@@ -211,6 +211,11 @@ def move_of(value: fx.Node) -> str:
             return ''
     name = '' if op is None else op.name.replace('getitem', '__getitem__')
     return name if name in MOVING else ''
+
+
+def is_part(value: fx.Node) -> bool:
+    """Whether a value is one of several parts, of which others may not be sent."""
+    return is_call(value, 'getitem') and is_call(value.args[0], *PARTS)
 
 
 #: How an operation is computed.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.operations.rules import reads_shape
 from spikegraph.conversion.passes.graph import Structure
@@ -111,15 +112,18 @@ class Writer:
         """Finds the shape of a value by those of what it is made of."""
 
         def empty(value: fx.Node) -> Any:
-            seen = value.meta.get('example')
-            if isinstance(seen, Seen):
-                return torch.empty(seen.shape, dtype=seen.dtype, device='meta')
-            return seen
+            return pytree.tree_map_only(
+                Seen,
+                lambda s: torch.empty(s.shape, dtype=s.dtype, device='meta'),
+                value.meta.get('example'),
+            )
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), empty)
         try:
             made = function(*args, **kwargs)
         except Exception:  # Whatever cannot do without numbers: it stays unknown.
             return
-        if isinstance(made, torch.Tensor):
-            node.meta['example'] = Seen(tuple(made.shape), made.dtype, made.layout)
+        if isinstance(made, (Tensor, tuple, list)):
+            node.meta['example'] = pytree.tree_map_only(
+                Tensor, lambda t: Seen(tuple(t.shape), t.dtype, t.layout), made
+            )

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from spikegraph import ConversionConfig, convert
+from spikegraph.network.roles import Role
 from tests.nn.exactness import assert_exact, real
 
 
