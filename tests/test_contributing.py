@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from spikegraph import convert, kernels
+from spikegraph import ConversionConfig, convert, kernels
+from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.kernels import dispatch, row_peaks
+from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.ops import Meaning, op_for, remove_op
 
 TEXT = (Path(__file__).parents[1] / 'CONTRIBUTING.md').read_text()
@@ -45,6 +47,31 @@ def test_an_operation():
         assert snn.report.logit_relative_error < 0.1
     finally:
         remove_op(op)
+
+
+class Lengths(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(torch.hypot(*self.first(x).chunk(2, -1)))
+
+
+def test_an_operation_spelled_out():
+    torch.manual_seed(0)
+    x, model = torch.randn(50, 4).double(), Lengths().double()
+    with pytest.raises(NotImplementedError, match="Cannot convert 'hypot'"):
+        convert(model, x)
+    run('An operation spelled out')
+    try:
+        snn = convert(model, x, ConversionConfig(compensate=None))
+    finally:
+        del SPELLED_OUT['hypot']
+        remove_op(op_for(torch.hypot))
+    assert not snn.report.analog and snn.report.logit_relative_error < 0.2
+    found = AnalogReading(snn.network).run(snn.bind(x))
+    assert torch.allclose(found, model(x))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from torch import nn
 from spikegraph import ConversionConfig, PhaseCode, Spikes, convert, simulate
 from spikegraph.plotting import (
     SWEEP_VALUES,
+    plot_attention,
     plot_coding_error,
     plot_raster,
     plot_spike_times,
@@ -150,6 +151,60 @@ def test_silent_population():
     )
 
 
+SCORES, VALUES = torch.tensor([1.2, 0.4, -0.7]), torch.tensor([0.3, 1.0, 0.4])
+CODE = PhaseCode(8, 1.4)
+
+
+def marks(axes, marker, is_grey=False):
+    """The step and the height of each mark of a kind."""
+    return [
+        (float(line.get_xdata()[0]) - 0.5, float(line.get_ydata()[0]))
+        for line in axes.lines
+        if line.get_marker() == marker and (line.get_color() == '#c8c8c8') is is_grey
+    ]
+
+
+def test_attention_shows_what_gates_and_neurons_do():
+    figure = render(plot_attention(SCORES, VALUES, CODE))
+    ramp, delay, threshold = figure.axes
+    spikes = marks(ramp, 'o')
+    assert [score for _, score in spikes] == SCORES.tolist()
+    falls = ramp.patches[1].get_data().values
+    assert np.allclose(np.diff(falls), -np.log(1.4))
+    for step, score in spikes:  # The first threshold that the score reaches.
+        assert score >= falls[int(step)] and score < falls[int(step) - 1]
+    late = [step - spikes[0][0] for step, _ in spikes]
+    window = ramp.patches[0]
+    assert (window.get_x(), window.get_width()) == (spikes[0][0], 8)
+    waits = [step for step, _ in marks(delay, '|', True)]
+    assert waits == late
+    comes = Spikes.from_values(VALUES, CODE).phase().tolist()
+    for k in range(3):
+        steps = [step for step, row in marks(delay, '|') if row == k]
+        assert {comes[k], comes[k] + late[k]} == set(steps)
+    e = 1.4 ** -np.array(late)
+    total, norm = e @ (1.4 ** -np.array(comes)), e.sum()
+    assert f'V / Z = {total / norm:.2f} ' in threshold.get_title(loc='left')
+    ((step, height),) = marks(threshold, 'o')
+    assert height == pytest.approx(total, rel=1e-5)
+    expected = Spikes.from_values(torch.tensor([total / norm]), CODE).phase()
+    assert step - 15 == int(expected)
+    sums = [patch.get_data().values for patch in threshold.patches[2:4]]
+    assert sums[0][-1] == pytest.approx(total) and sums[1][-1] == pytest.approx(norm)
+    moved, unmoved = (p.get_data().values for p in threshold.patches[4:6])
+    assert np.allclose(moved, unmoved * norm)
+
+
+def test_attention_to_one_and_to_many():
+    one = render(plot_attention(torch.tensor([3.0]), torch.tensor([2.0]), CODE))
+    assert 'fires at step 0 and stands for 2.00' in one.axes[2].get_title(loc='left')
+    scores, values = torch.linspace(4, -4, 8), torch.linspace(-1, 1, 8)
+    many = render(plot_attention(scores, values, PhaseCode(4, 1.5)))
+    texts = [text.get_text() for text in many.axes[0].texts]
+    assert texts.count('silent') == 6  # Too late for the window.
+    assert 'stays silent' in many.axes[2].get_title(loc='left')
+
+
 def test_coding_error_shows_the_report(snn):
     axes = render(plot_coding_error(snn.report)).axes[0]
     widths = [patch.get_width() for patch in axes.patches]
@@ -190,6 +245,22 @@ def test_sweep_annotates_every_cell(value):
         (
             lambda: plot_sweep([{'num_steps': 1, 'base': 2.0}], 'lost'),
             r"'value' to be one of loss_points, .*\(got 'lost'\)",
+        ),
+        (
+            lambda: plot_attention(torch.zeros(9), torch.ones(9), CODE),
+            r"'scores' to be 1 to 8 numbers \(got shape \[9\]\)",
+        ),
+        (
+            lambda: plot_attention(SCORES, VALUES[:2], CODE),
+            r"'values' to be 3 numbers, one of them positive \(got \[0.3",
+        ),
+        (
+            lambda: plot_attention(SCORES, -VALUES, CODE),
+            r"'values' to be 3 numbers, one of them positive \(got \[-0.3",
+        ),
+        (
+            lambda: plot_attention(SCORES, VALUES, PhaseCode(8, 1.4, signed=True)),
+            r"'code' to be an unsigned geometric code \(got .*signed",
         ),
     ],
 )

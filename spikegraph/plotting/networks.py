@@ -1,11 +1,22 @@
-"""Pictures of a converted network. Needs matplotlib: the extra ``plot``."""
+"""Pictures of a converted network, and of many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spikegraph.plotting.figures import (
+    CHARGE,
+    FIRE,
+    OFF,
+    ON,
+    SILENT,
+    check_any,
+    new_figure,
+    ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,8 +25,6 @@ if TYPE_CHECKING:
     from spikegraph.conversion import ConversionReport
     from spikegraph.running.steps import Simulation
 
-_ON, _OFF, _SILENT, _CHARGE = '#0b5394', '#c0392b', '#c8c8c8', '#f1efe8'
-_FIRE = '#dceaf7'
 _MAX_PANELS = 10  # More do not fit on a page.
 
 #: What :func:`plot_sweep` can draw: label and unit, number format.
@@ -61,10 +70,10 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
     """
     if max_neurons < 1:
         raise ValueError(f"Expected 'max_neurons' to be at least 1 (got {max_neurons})")
-    _check_any('simulation.spikes', simulation.spikes)
+    check_any('simulation.spikes', simulation.spikes)
     shown_spikes = _evenly(simulation.spikes)
     count = len(shown_spikes)
-    figure = _figure(7.0, 0.9 + _panel_height(count) * count)
+    figure = new_figure(7.0, 0.9 + _panel_height(count) * count)
     _say_if_fewer(figure, count, len(simulation.spikes))
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, spikes) in zip(panels, shown_spikes.items(), strict=True):
@@ -77,9 +86,9 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
             drawn = np.random.default_rng(0).choice(phase.size, max_neurons, False)
             drawn.sort()
         if start > 0 and name in simulation.membrane:  # A gate does not charge.
-            axes.axvspan(start - num_steps, start, color=_CHARGE, label='charge window')
-        axes.axvspan(start, start + num_steps, color=_FIRE, label='fire window')
-        for value, color, label in ((1, _ON, 'spike'), (-1, _OFF, 'OFF spike')):
+            axes.axvspan(start - num_steps, start, color=CHARGE, label='charge window')
+        axes.axvspan(start, start + num_steps, color=FIRE, label='fire window')
+        for value, color, label in ((1, ON, 'spike'), (-1, OFF, 'OFF spike')):
             row = np.flatnonzero(sign[drawn] == value)
             if row.size:
                 time = start + phase[drawn[row]] + 0.5
@@ -97,7 +106,7 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
         axes.set_yticks([0, drawn.size])
         axes.set_ylabel('neuron')
     panels[-1].set_xlim(0, simulation.num_steps)
-    panels[-1].set_xticks(_ticks(simulation.num_steps, spikes.code.num_steps))
+    panels[-1].set_xticks(ticks(simulation.num_steps, spikes.code.num_steps))
     panels[-1].set_xlabel('time step (the output charges in the last window)')
     handles: dict[str, Any] = {}
     for axes in panels:
@@ -133,10 +142,10 @@ def plot_spike_times(spikes_by_name: Mapping[str, Spikes]) -> Figure:
         ImportError: If matplotlib is not installed.
         ValueError: If there is no population.
     """
-    _check_any('spikes_by_name', spikes_by_name)
+    check_any('spikes_by_name', spikes_by_name)
     shown = _evenly(spikes_by_name)
     count = len(shown)
-    figure = _figure(7.0, 0.5 + _panel_height(count) * count)
+    figure = new_figure(7.0, 0.5 + _panel_height(count) * count)
     _say_if_fewer(figure, count, len(spikes_by_name))
     panels = figure.subplots(count, 2, squeeze=False, width_ratios=[5, 1])
     for (axes, side), (name, spikes) in zip(panels, shown.items(), strict=True):
@@ -147,16 +156,16 @@ def plot_spike_times(spikes_by_name: Mapping[str, Spikes]) -> Figure:
         steps = np.arange(num_steps)
         on = 100 * np.bincount(phase[~is_off], minlength=num_steps + 1) / size
         off = 100 * np.bincount(phase[is_off], minlength=num_steps + 1) / size
-        axes.bar(steps, on[:num_steps], color=_ON, label='ON spikes')
+        axes.bar(steps, on[:num_steps], color=ON, label='ON spikes')
         if is_off.any():
-            axes.bar(steps, off[:num_steps], bottom=on[:num_steps], color=_OFF)
+            axes.bar(steps, off[:num_steps], bottom=on[:num_steps], color=OFF)
             axes.patches[-1].set_label('OFF spikes')
             axes.legend(fontsize=8, frameon=False)
         axes.set_title(f'{name}: {spikes.code}', loc='left', fontsize=9)
         axes.set_ylabel('neurons, %')
-        axes.set_xticks(_ticks(num_steps - 1, max(1, num_steps // 8)))
+        axes.set_xticks(ticks(num_steps - 1, max(1, num_steps // 8)))
         silent = float(on[num_steps])
-        parts = [(on[:num_steps].sum(), _ON), (off.sum(), _OFF), (silent, _SILENT)]
+        parts = [(on[:num_steps].sum(), ON), (off.sum(), OFF), (silent, SILENT)]
         height = 0.0
         for part, color in parts:
             side.bar([0], [part], bottom=[height], color=color, width=0.6)
@@ -182,11 +191,11 @@ def plot_coding_error(report: ConversionReport) -> Figure:
         ImportError: If matplotlib is not installed.
         ValueError: If the report lists no population.
     """
-    _check_any('report.populations', report.populations)
-    bars = [(p.name, 100 * p.coding_error, _label(p), _ON) for p in report.populations]
+    check_any('report.populations', report.populations)
+    bars = [(p.name, 100 * p.coding_error, _label(p), ON) for p in report.populations]
     output = 100 * report.logit_relative_error
-    bars.append(('output', output, f'agreement {report.agreement:.2f} %', _OFF))
-    figure = _figure(7.0, 1.1 + 0.45 * len(bars))
+    bars.append(('output', output, f'agreement {report.agreement:.2f} %', OFF))
+    figure = new_figure(7.0, 1.1 + 0.45 * len(bars))
     axes = figure.subplots()
     sizes = [size for _, size, _, _ in bars]
     places = range(len(bars))
@@ -232,7 +241,7 @@ def plot_sweep(rows: Iterable[Mapping[str, Any]], value: str = 'loss_points') ->
         ValueError: If there are no rows, or the value is unknown.
     """
     rows = list(rows)
-    _check_any('rows', rows)
+    check_any('rows', rows)
     if value not in SWEEP_VALUES:
         raise ValueError(
             f"Expected 'value' to be one of {', '.join(SWEEP_VALUES)} (got {value!r})"
@@ -250,7 +259,7 @@ def plot_sweep(rows: Iterable[Mapping[str, Any]], value: str = 'loss_points') ->
         text[cell] = format(mean[cell], style)
         if isinstance(found, Mapping) and found['std'] > 0:
             text[cell] += f'\n± {found["std"]:{spread}}'
-    figure = _figure(2.6 + 1.0 * len(bases), 1.6 + 0.6 * len(num_steps))
+    figure = new_figure(2.6 + 1.0 * len(bases), 1.6 + 0.6 * len(num_steps))
     axes = figure.subplots()
     low, high = float(np.nanmin(mean)), float(np.nanmax(mean))
     colors = 'Blues'
@@ -273,25 +282,6 @@ def plot_sweep(rows: Iterable[Mapping[str, Any]], value: str = 'loss_points') ->
     return figure
 
 
-def check_matplotlib() -> None:
-    """Raises ``ImportError``, with the remedy, if matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'Expected matplotlib to be installed, for plots (got none); run '
-            '"pip install \'spikegraph[plot]\'"'
-        ) from error
-
-
-def _figure(width: float, height: float) -> Figure:
-    check_matplotlib()
-    from matplotlib.figure import Figure
-
-    # Not through pyplot, which would keep every figure alive.
-    return Figure(figsize=(width, height), dpi=120, layout='constrained')
-
-
 def _evenly(spikes_by_name: Mapping[str, Spikes]) -> dict[str, Spikes]:
     """As many populations as fit, the first and the last among them."""
     names = list(spikes_by_name)
@@ -310,18 +300,6 @@ def _say_if_fewer(figure: Figure, count: int, total: int) -> None:
     if count < total:
         title = f'{count} of {total} populations, evenly chosen'
         figure.suptitle(title, x=0.01, ha='left', fontsize=9)
-
-
-def _check_any(name: str, values: Sequence[Any] | Mapping[str, Any]) -> None:
-    if len(values) == 0:
-        raise ValueError(f"Expected '{name}' to hold at least one entry (got none)")
-
-
-def _ticks(end: int, step: int) -> list[int]:
-    """Multiples of ``step`` up to ``end``, at most about a dozen."""
-    while end // step > 12:
-        step *= 2
-    return list(range(0, end + 1, step))
 
 
 def _label(population: Any) -> str:

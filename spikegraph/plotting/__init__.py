@@ -1,0 +1,21 @@
+"""Pictures of networks and of spikes. Needs matplotlib: the extra ``plot``."""
+
+from spikegraph.plotting.attention import plot_attention
+from spikegraph.plotting.figures import check_matplotlib
+from spikegraph.plotting.networks import (
+    SWEEP_VALUES,
+    plot_coding_error,
+    plot_raster,
+    plot_spike_times,
+    plot_sweep,
+)
+
+__all__ = [
+    'SWEEP_VALUES',
+    'check_matplotlib',
+    'plot_attention',
+    'plot_coding_error',
+    'plot_raster',
+    'plot_spike_times',
+    'plot_sweep',
+]
