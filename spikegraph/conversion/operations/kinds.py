@@ -81,9 +81,8 @@ class Quotient(Product):
     """Affine while what it divides by is fixed."""
 
     def why_not(self, call: Call) -> str | None:
-        why = super().why_not(call)
         divisor = call.args[1:], call.kwargs.get('other')
-        return refusals.DIVIDES if why is None and call.moving(divisor) else why
+        return refusals.DIVIDES if call.moving(divisor) else super().why_not(call)
 
 
 class GivenNorm(Product):

@@ -33,8 +33,8 @@ REASONS = {
         'affine nor an activation of each value alone'
     ),
     'maximum': (
-        'a maximum is found by the earliest spike over windows, neighbours, graphs or '
-        'places, with one scale; over channels, and with indices, it is not'
+        'a maximum is found by the earliest spike over windows, neighbours, graphs, '
+        'places or channels; one that runs along a dimension, or its place, is not'
     ),
     'wave': 'it rises and falls with its input, and the thresholds of a neuron cannot',
     'infinite': 'for some potentials that a neuron may reach, it has no finite value',
@@ -51,7 +51,7 @@ _MIXING = ('quotient', 'products', 'order', 'maximum', 'random', 'statistics')
 # Why a call of something that has a rule does not go by it.
 ROUNDS = 'it rounds'
 FILLS = 'it fills a tensor with a signal'
-DIVIDES = 'it divides by a signal, which is not affine'
+DIVIDES = 'it divides by a signal that may be negative, or zero'
 MULTIPLIES = 'it multiplies two signals'
 INDEX = 'its index depends on signals'
 SCATTERS = 'it scatters along another dimension, or by products'

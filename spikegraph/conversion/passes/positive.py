@@ -56,7 +56,10 @@ def is_positive(relays: Relays, value: Any) -> bool:
 def _is_module(relays: Relays, value: fx.Node) -> bool:
     module: Any = module_of(relays.network, value)
     if isinstance(module, PhaseNeuron):
-        return module.activation == 'relu' or isinstance(module.activation, _KINDS)
+        activation = module.activation
+        if isinstance(activation, nn.Hardtanh):  # A clamp.
+            return bool(activation.min_val >= 0)
+        return activation == 'relu' or isinstance(activation, _KINDS)
     if isinstance(module, (Rebase, Relative)):
         return not getattr(module, 'keeps_sign', False)
     is_sum = isinstance(module, GraphFilter) and module.weight is None
