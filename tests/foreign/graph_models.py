@@ -252,9 +252,7 @@ class EdgeDifferences(nn.Module):
         return self.lin(self.conv(x, edge_index).relu())
 
 
-@define(
-    'attention over neighbours', with_edges, expects='analog', macs=False, bound=0.3
-)
+@define('attention over neighbours', with_edges, activations=3)
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -265,7 +263,7 @@ class Attention(nn.Module):
         return self.conv2(F.elu(self.conv1(x, edge_index)), edge_index)
 
 
-@define('rows of length one between layers', with_edges, expects='analog', macs=False)
+@define('rows of length one between layers', with_edges, activations=2)
 class UnitRows(nn.Module):
     def __init__(self):
         super().__init__()
