@@ -173,7 +173,8 @@ def test_a_moving_threshold_fires_in_steps(name, signed):
 def test_a_moving_threshold_is_the_quotient_at_powers_of_two():
     """Which round nothing, ties and infinite potentials included."""
     code = PhaseCode(6, 1.6, signed=True)
-    for activation in ('identity', nn.Sigmoid(), nn.SiLU(), Ramp(), nn.Hardtanh()):
+    always = nn.Hardtanh(0.3, 1.0), nn.Hardtanh(-1.0, -0.3)  # Fire on all.
+    for activation in ('identity', nn.Sigmoid(), nn.SiLU(), Ramp(), *always):
         neuron = PhaseNeuron(code, 0.25, activation=activation)
         thresholds = neuron.threshold.double().flatten()
         ends = thresholds.new_tensor([float('inf'), -float('inf'), 0.0, 1e308, -1e308])
