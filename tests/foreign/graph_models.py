@@ -274,6 +274,19 @@ class UnitRows(nn.Module):
         return self.conv2(x, edge_index)
 
 
+@define('nodes weighed by a score of each', with_edges, activations=2)
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = SAGEConv(NUM_FEATURES, WIDTH), SAGEConv(WIDTH, 4)
+        self.weight = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, x, edge_index):
+        x = self.conv1(x, edge_index).relu()
+        score = torch.sigmoid((x * self.weight).sum(dim=-1) / self.weight.norm())
+        return self.conv2(x * score.view(-1, 1), edge_index)
+
+
 @define('layers in a Sequential of PyG, with a lambda', with_edges, activations=2)
 def written_as_strings():
     return pyg_nn.Sequential(
