@@ -249,12 +249,12 @@ class Relative(SpikeGate):
     def _first(self, x: Spikes, index: Tensor | None, num_groups: Any) -> Tensor:
         """The first spike in the group of each value."""
         if self.dim is not None:
-            return x.spike_time.amin(self.dim, keepdim=True)
+            times = x.spike_time  # No group has a first spike where none has members.
+            return times.amin(self.dim, keepdim=True) if times.numel() else times
         index, num_groups = groups_of(x, index, num_groups)
         rows = MemberShift()(x, index, num_groups)
-        found = earliest(
-            rows, x.spike_time.reshape(len(x.spike_time), -1), x.code.num_steps
-        )
+        flat = x.spike_time.reshape(x.shape[0], x.shape[1:].numel())
+        found = earliest(rows, flat, x.code.num_steps)
         return found[index].view(x.shape)
 
     def num_compared(
@@ -272,7 +272,7 @@ class Relative(SpikeGate):
     ) -> Tensor:
         """The exponentials of scores relative to the largest one."""
         if self.dim is not None:
-            peak = x.amax(self.dim, keepdim=True)
+            peak = x.amax(self.dim, keepdim=True) if x.numel() else x
         else:
             index, num_groups = groups_of(x, index, num_groups)
             shape = (num_groups, *x.shape[1:])

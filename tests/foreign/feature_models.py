@@ -48,7 +48,7 @@ class NormalisedRows(Prepared):
         return self.norm(x)
 
 
-@define('a layer norm with weights on raw features', features)
+@define('a layer norm with weights on raw features', features, activations=2)
 class NormalisedWithGain(NormalisedRows):
     def make_norm(self):
         norm = nn.LayerNorm(NUM_FEATURES)
@@ -57,7 +57,7 @@ class NormalisedWithGain(NormalisedRows):
         return norm
 
 
-@define('an instance norm of the nodes of each graph', with_batch)
+@define('an instance norm of the nodes of each graph', with_batch, activations=2)
 class NormalisedGraphs(NormalisedRows):
     def make_norm(self):
         return pyg_nn.InstanceNorm(NUM_FEATURES)

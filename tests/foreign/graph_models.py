@@ -252,9 +252,7 @@ class EdgeDifferences(nn.Module):
         return self.lin(self.conv(x, edge_index).relu())
 
 
-@define(
-    'attention over neighbours', with_edges, expects='analog', macs=False, bound=0.3
-)
+@define('attention over neighbours', with_edges, activations=3)
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -265,7 +263,7 @@ class Attention(nn.Module):
         return self.conv2(F.elu(self.conv1(x, edge_index)), edge_index)
 
 
-@define('rows of length one between layers', with_edges, expects='analog', macs=False)
+@define('rows of length one between layers', with_edges, activations=2)
 class UnitRows(nn.Module):
     def __init__(self):
         super().__init__()
@@ -274,6 +272,19 @@ class UnitRows(nn.Module):
     def forward(self, x, edge_index):
         x = F.normalize(self.conv1(x, edge_index).relu(), p=2.0, dim=-1)
         return self.conv2(x, edge_index)
+
+
+@define('nodes weighed by a score of each', with_edges, activations=2)
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = SAGEConv(NUM_FEATURES, WIDTH), SAGEConv(WIDTH, 4)
+        self.weight = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, x, edge_index):
+        x = self.conv1(x, edge_index).relu()
+        score = torch.sigmoid((x * self.weight).sum(dim=-1) / self.weight.norm())
+        return self.conv2(x * score.view(-1, 1), edge_index)
 
 
 @define('layers in a Sequential of PyG, with a lambda', with_edges, activations=2)

@@ -251,7 +251,7 @@ class Branches(nn.Module):
         return self.fc(out.flatten(2).mean(-1))
 
 
-@define('squeezed channels weigh the others', images, expects='analog', macs=False)
+@define('squeezed channels weigh the others', images, activations=2)
 class Squeezed(nn.Module):
     def __init__(self):
         super().__init__()

@@ -95,9 +95,7 @@ class AggregationModule(Pooled):
         return self.readout(h, batch)
 
 
-@define(
-    'a softmax over the nodes of each graph', with_batch, expects='analog', macs=False
-)
+@define('a softmax over the nodes of each graph', with_batch, activations=3)
 class SoftmaxReadout(Pooled):
     def __init__(self):
         super().__init__()
@@ -108,9 +106,7 @@ class SoftmaxReadout(Pooled):
         return self.readout(h, batch)
 
 
-@define(
-    'an LSTM over the nodes of each graph', with_batch, expects='analog', macs=False
-)
+@define('an LSTM over the nodes of each graph', with_batch, activations=8)
 class SetToSet(Pooled):
     def __init__(self):
         super().__init__(2 * WIDTH)
@@ -157,9 +153,7 @@ def attended_nodes():
     return Hierarchical(pyg_nn.SAGPooling(WIDTH, ratio=0.8))
 
 
-@define(
-    'soft assignment to clusters', with_batch, expects='analog', macs=False, bound=0.3
-)
+@define('soft assignment to clusters', with_batch, activations=2)
 class SoftClusters(nn.Module):
     def __init__(self):
         super().__init__()

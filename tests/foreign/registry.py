@@ -51,7 +51,8 @@ class Foreign:
         expects (str): ``'converts'`` with no analog part, ``'analog'`` with
             ``allow_analog=True`` only, or ``'refused'``.
         activations (int, optional): The activations in the definition, as often
-            as each is called; :obj:`None` where a gate does as well.
+            as each is called, the exponentials of a softmax and the roots of a norm
+            among them; :obj:`None` where a gate does as well.
         inputs (int, optional): The inputs that become populations; :obj:`None`
             where nothing says how many.
         bound (float): The relative error of the output, at most.

@@ -289,7 +289,7 @@ class Standardised(Activated):
         return F.relu(x)
 
 
-@define('LayerNorm between layers', features, expects='analog', macs=False)
+@define('LayerNorm between layers', features, activations=2)
 class RowNorm(Activated):
     def __init__(self):
         super().__init__()
@@ -299,13 +299,7 @@ class RowNorm(Activated):
         return F.relu(self.norm(x))
 
 
-@define(
-    'a gate: one branch times the sigmoid of another',
-    features,
-    expects='analog',
-    activations=1,
-    macs=False,
-)
+@define('a gate: one branch times the sigmoid of another', features)
 class Gated(nn.Module):
     def __init__(self):
         super().__init__()

@@ -285,7 +285,10 @@ class Image(nn.Module):
     def __init__(self):
         super().__init__()
         self.a, self.b = nn.Conv2d(2, 4, 3, groups=2), nn.ConvTranspose2d(4, 6, 2)
-        self.norm, self.c = nn.LayerNorm(6), nn.Linear(6, 3)
+        self.norm, self.c = (
+            nn.BatchNorm1d(6, track_running_stats=False),
+            nn.Linear(6, 3),
+        )
 
     def forward(self, x):
         x = self.b(self.a(x).relu()).relu().mean((-2, -1))
@@ -298,8 +301,8 @@ SIZES = [
     ('image', 'b.conv.weight', lambda t: t.transpose(0, 1)),
     ('image', 'c.weight', lambda t: t.t()),
     ('image', 'c.bias', lambda t: t[:1]),
-    ('image', 'norm.weight', lambda t: t[:5]),
     ('image', 'neurons.relu.scale', lambda t: t[:3]),
+    ('image', 'norm.weight', lambda t: t[:5]),
     ('graph', 'convs.0.weight', lambda t: torch.cat([t, t])),
     ('graph', 'convs.1.weight', lambda t: t[:, :-1]),
     ('graph', 'neurons.act.scale', lambda t: torch.cat([t, t])),

@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import reference
-from spikegraph.nn import PhaseNeuron, charge, fire
+from spikegraph.nn import ACTIVATIONS, PhaseNeuron, charge, fire
+from spikegraph.nn.activation import Formula, Ramp
 
 CODES = [
     PhaseCode(8, 2),
@@ -88,3 +90,98 @@ def test_state_dict_is_complete():
 def test_scale_errors():
     with pytest.raises(ValueError, match=r'positive and finite \(got -2\)'):
         PhaseNeuron(PhaseCode(4, 2), -2.0)
+
+
+POTENTIALS = torch.cat(
+    [
+        torch.linspace(-9, 9, 600, dtype=torch.float64),
+        torch.logspace(-12, 3, 300, dtype=torch.float64),
+        -torch.logspace(-12, 3, 300, dtype=torch.float64),
+    ]
+).view(300, 4)
+DIVISORS = {
+    'rows': torch.logspace(-3, 3, 300, dtype=torch.float64)[:, None],
+    'columns': torch.tensor([0.01, 0.7, 1.0, 300.0], dtype=torch.float64),
+    'each': torch.rand(300, 4, dtype=torch.float64) + 0.01,
+    'one': torch.tensor(2.7, dtype=torch.float64),
+}
+FOLDED = {kind.__name__: kind for kind in ACTIVATIONS if kind is not Formula}
+FOLDED |= {
+    'formula': lambda: Formula(nn.Softplus()),
+    'ramp of leaky': lambda: Ramp(nn.LeakyReLU(), 1.5),
+    'prelu per channel': lambda: nn.PReLU(4, 0.1).double(),
+    'relu': lambda: 'relu',
+    'identity': lambda: 'identity',
+}
+
+
+def is_close_to_a_threshold(neuron, quotient):
+    """Whether rounding decides when a neuron fires."""
+    tables = neuron.thresholds_for(quotient)
+    if tables is None:
+        on = neuron.threshold.double()
+        on = on.view(len(on), *[1] * (quotient.dim() + 1 - on.dim()), *on.shape[1:])
+        found = [on, -on]
+    else:
+        found = [tables.on, tables.off_high, tables.off_low]
+        dim = quotient.dim() + 1
+        found = [
+            t.view(len(t), *[1] * (dim - t.dim()), *t.shape[1:])
+            for t in found
+            if t is not None
+        ]
+    close = [(quotient - t).abs() <= 1e-14 * quotient.abs() for t in found]
+    return torch.cat([c.expand(len(c), *quotient.shape) for c in close]).any(0)
+
+
+@pytest.mark.parametrize('name', FOLDED)
+@pytest.mark.parametrize('signed', [False, True])
+@pytest.mark.parametrize('scale', [1.5, torch.tensor([0.3, 1.0, 2.0, 0.9]).double()])
+def test_a_divisor_moves_the_thresholds(name, signed, scale):
+    for code in (PhaseCode(9, 1.6, signed=signed), PhaseCode.nearest(4, 2, signed)):
+        neuron = PhaseNeuron(code, scale, activation=FOLDED[name]())
+        for divisor in DIVISORS.values():
+            quotient = POTENTIALS / divisor
+            expected = neuron(quotient)
+            found = neuron(POTENTIALS, divisor=divisor)
+            assert found.code == expected.code
+            assert torch.equal(found.scale, expected.scale)
+            differs = found.spike_time != expected.spike_time
+            is_close = is_close_to_a_threshold(neuron, quotient)
+            assert not (differs & ~is_close).any()
+            assert is_close.double().mean() < 0.05
+            times = expected.spike_time.unique()
+            assert len(times) > 1 or isinstance(neuron.activation, nn.LogSigmoid)
+
+
+@pytest.mark.parametrize('name', FOLDED)
+@pytest.mark.parametrize('signed', [False, True])
+def test_a_moving_threshold_fires_in_steps(name, signed):
+    code = PhaseCode(9, 1.6, signed=signed)
+    neuron = PhaseNeuron(code, 1.5, activation=FOLDED[name]())
+    for divisor in DIVISORS.values():
+        tables = neuron.moved_thresholds(POTENTIALS, divisor)
+        spikes = neuron(POTENTIALS, divisor=divisor)
+        has_fired = torch.zeros_like(POTENTIALS, dtype=torch.bool)
+        for step in range(code.num_steps):
+            now = tables.fire(POTENTIALS, step, has_fired)
+            assert torch.equal(now != 0, spikes.raster()[step])
+            assert torch.equal(now[now != 0], spikes.polarity()[now != 0])
+            has_fired |= now != 0
+
+
+def test_a_moving_threshold_is_the_quotient_at_powers_of_two():
+    """Which round nothing, ties and infinite potentials included."""
+    code = PhaseCode(6, 1.6, signed=True)
+    always = nn.Hardtanh(0.3, 1.0), nn.Hardtanh(-1.0, -0.3)  # Fire on all.
+    for activation in ('identity', nn.Sigmoid(), nn.SiLU(), Ramp(), *always):
+        neuron = PhaseNeuron(code, 0.25, activation=activation)
+        thresholds = neuron.threshold.double().flatten()
+        ends = thresholds.new_tensor([float('inf'), -float('inf'), 0.0, 1e308, -1e308])
+        quotient = torch.cat([thresholds[thresholds.abs() < 1e9], -thresholds, ends])
+        for divisor in (0.25, 1.0, 8.0):
+            z = torch.full_like(quotient, divisor)
+            potential = quotient * z
+            expected = neuron(potential / z)
+            found = neuron(potential, divisor=z)
+            assert torch.equal(found.spike_time, expected.spike_time)

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from torch_geometric.data import Batch
 
 import spikegraph.zoo.experiment.runs as runs
-from spikegraph import ConversionConfig
+from spikegraph import ConversionConfig, SpikingModel
 from spikegraph.cli import main
 from spikegraph.formatting import format_experiment, format_sweep
 from spikegraph.zoo.datasets import GraphDataset
@@ -31,13 +31,13 @@ class Evaluator:
         return {'rmse': (y_true - y_pred).square().mean().sqrt().numpy()}
 
 
-class Noisy(torch.nn.Module):
+class Noisy(SpikingModel):
     """Stands for a converted network: the network, and some error."""
 
     neurons, latency_steps, pipelined_steps = {'a': None, 'b': None}, 48, 16
 
     def __init__(self, model):
-        super().__init__()
+        torch.nn.Module.__init__(self)
         self.model, self.report = model, Report()
 
     def forward(self, *args):

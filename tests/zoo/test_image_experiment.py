@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import spikegraph
-from spikegraph import ConversionConfig
+from spikegraph import ConversionConfig, SpikingModel
 from spikegraph.cli import main
 from spikegraph.formatting import format_experiment, format_sweep
 from spikegraph.zoo.datasets import ImageDataset, load_images
@@ -278,18 +278,29 @@ def test_default_config():
     assert not default_config('mnist', per_channel=False).per_channel
 
 
+class Exact(SpikingModel):
+    """Stands for a converted network without error."""
+
+    def __init__(self, model):
+        nn.Module.__init__(self)
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)
+
+
 def test_evaluation_shows_bars_and_needs_images(mlp, capsys):
     model = MLP((1, 28, 28), 10, 3).eval()
-    dataset = random_images('mnist')
-    evaluate_images(model, dataset, model)
+    dataset, snn = random_images('mnist'), Exact(model)
+    evaluate_images(snn, dataset, model)
     assert capsys.readouterr().err == ''
-    metrics = evaluate_images(model, dataset, model, progress=True)
+    metrics = evaluate_images(snn, dataset, model, progress=True)
     err = capsys.readouterr().err
     assert 'Testing the ANN' in err and 'Testing the SNN' in err
     assert metrics['agreement'] == 100 and metrics['logit_relative_error'] == 0
     empty = replace(dataset, test_x=dataset.test_x[:0])
     with pytest.raises(ValueError, match=r"'dataset.test_x' .*\(got 0\)"):
-        evaluate_images(model, empty, model)
+        evaluate_images(snn, empty, model)
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])

@@ -274,12 +274,11 @@ class _Finder:
 
     def _meets_weights(self, user: fx.Node, node: fx.Node) -> bool:
         """Whether a value is multiplied by a matrix that is made of parameters, such as
-        one for each type of edge.
+        one for each type of edge, and by nothing else.
         """
         others = [n for n in factors_of(user) if n is not node]
-        return means(user, Meaning.CONTRACTION) and any(
-            n in self.weighted and not self.behind[n] for n in others
-        )
+        is_weight = [n in self.weighted and not self.behind[n] for n in others]
+        return means(user, Meaning.CONTRACTION) and any(is_weight) and all(is_weight)
 
     def _is_beside(self, user: fx.Node, node: fx.Node, source: fx.Node) -> bool:
         """Whether a value only multiplies features."""

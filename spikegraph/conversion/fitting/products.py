@@ -18,7 +18,6 @@ from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 
 _MARGIN = 0.25  # Of the range of scores, above and below those of the calibration data.
-_RANGE = 30.0  # What coefficients are told apart from, if nothing else decides.
 _MOST = 69.0  # The logarithm of the largest ratio of levels.
 
 
@@ -31,7 +30,8 @@ def tied_bases(
     structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
 ) -> dict[str, float]:
     """The base of every population whose spike times are added to others': that of
-    least error, each relative to the energy of its values.
+    least error, each relative to the energy of its values. Those of a ramp are its
+    coefficients.
     """
     groups = _merged([*structure.tied, *({name} for name in _ramps(structure))])
     if not groups:
@@ -40,13 +40,7 @@ def tied_bases(
     samples = own_samples(structure.network, names, calls, config)
     found: dict[str, float] = {}
     for group in groups:
-        neurons = {name: structure.network.get_submodule(name) for name in group}
-        rows = [
-            samples[name]
-            for name in sorted(group)
-            if not isinstance(neurons[name].activation, Ramp)
-        ]
-        rows = rows or [samples[name] for name in sorted(group)]
+        rows = [samples[name] for name in sorted(group)]
         found.update(dict.fromkeys(group, _best_base(rows, config)))
     return found
 
@@ -74,8 +68,6 @@ def _merged(ties: list[set[str]]) -> list[set[str]]:
 def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
     if config.base != 'auto':
         return float(config.base)
-    if not rows:  # Coefficients alone.
-        return _RANGE ** (1 / max(1, config.num_steps - 1))
     best = (math.inf, BASES[0])
     for base in BASES[::-1]:
         if base ** (2 * config.num_steps) > math.exp(_MOST):

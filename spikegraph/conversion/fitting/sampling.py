@@ -13,6 +13,8 @@ from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
+from spikegraph.nn.products import Relative
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
 MIN_ROWS = 4096  # Rows kept, if every channel has a scale of its own.
@@ -117,4 +119,16 @@ class _Sampling(AnalogReading):
             neuron, env = self.network.operation(node), {**self.env, node: value}
             rows = sample(node, neuron, [env], self.config)
             self.found.setdefault(node.target, []).append(rows)
+        return value
+
+    def gate(self, node: Node) -> Any:
+        """Keeps coefficients, which have one scale, in the place of exponentials."""
+        value = super().gate(node)
+        if isinstance(self.network.operation(node), Relative):
+            source: Any = node.args[0]
+            while source.role is not Role.POPULATION:  # What is masked is moved.
+                source = source.args[0]
+            if source.target in self.names:
+                rows = _subsample(value.reshape(-1, 1), MAX_VALUES)
+                self.found[source.target][-1] = rows
         return value

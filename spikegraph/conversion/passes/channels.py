@@ -32,6 +32,7 @@ def set_channel_dims(network: fx.GraphModule) -> None:
         elif before and _reshapes(node, operation_of(network, node)):
             moved = _moved_dim(node, before[0])
             own = own if moved is None else moved
+            own = 0 if moved is None and _is_number_per_row(node) else own
         neuron = operation_of(network, node)
         if isinstance(neuron, PhaseNeuron):
             own = _read_dim(network, node) if own is None else own
@@ -106,6 +107,13 @@ def _moved_dim(node: fx.Node, dim: int) -> int | None:
     except Exception:  # Whatever PyTorch says: it is left as it was.
         return None
     return varies[0] if len(varies) == 1 else None
+
+
+def _is_number_per_row(node: fx.Node) -> bool:
+    """Whether rows become one number each, such as a score."""
+    seen: Any = [n.meta.get('example') for n in (node, node.all_input_nodes[0])]
+    sizes = [tuple(getattr(each, 'shape', ())) for each in seen]
+    return len(sizes[0]) == 1 < len(sizes[1]) and sizes[0] == sizes[1][:1]
 
 
 def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:

@@ -22,7 +22,7 @@ from spikegraph.network.ops import (
     remove_op,
 )
 from spikegraph.nn import ACTIVATIONS, PhaseNeuron
-from spikegraph.nn.activation import Formula
+from spikegraph.nn.activation import Exponential, Formula, Logarithm, Ramp, Root
 
 SPELLINGS = {
     'add': (torch.add, Tensor.add, operator.add, operator.iadd, 'add', 'add_'),
@@ -49,9 +49,38 @@ def test_names_that_mean_other_things_are_no_spellings():
         assert op_for(target) is None
 
 
+# Those that are functions only.
+WRITTEN = {
+    Exponential: ('exp', torch.exp),
+    Root: ('sqrt', F.normalize),
+    Logarithm: ('log', lambda x: x * (x.square().mean(1, keepdim=True) + 0.1).log()),
+    Ramp: ('softmax', lambda x: x.softmax(dim=-1)),
+}
+
+
 def test_every_activation_has_a_row():
     kinds = {op.module for op in all_ops() if op.module in ACTIVATIONS}
-    assert kinds == set(ACTIVATIONS) - {Formula}
+    assert kinds == set(ACTIVATIONS) - {Formula, *WRITTEN}
+    assert all(op_named(name).name == name for name, _ in WRITTEN.values())
+
+
+class Written(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(self.function(self.first(x)))
+
+
+@pytest.mark.parametrize('kind', WRITTEN)
+def test_populations_that_stand_for_functions(kind):
+    model, x = Written(WRITTEN[kind][1]), torch.rand(50, 4)
+    snn = convert(model.eval(), x)
+    kinds = [type(neuron.activation) for neuron in snn.neurons.values()]
+    assert kinds.count(kind) == 1 and snn.report.analog == {}
+    assert snn.report.logit_relative_error < 0.15
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from spikegraph import ConversionConfig, convert, measure
 from spikegraph.nn.conv.attention import AttentionCoefficients
 
 ROOT = Path(spikegraph.nn.__file__).parent
-CONFIG = ConversionConfig(allow_analog=True)
+CONFIG = ConversionConfig(products='analog', allow_analog=True)
 LAYERS = {
     'AGNN': (AGNNConv, 3 * 6),
     'GAT': (lambda: GATConv(6, 4, heads=2), 2 * 4),

@@ -215,14 +215,25 @@ class BipartiteTests:
         target = torch.randn(NUM_NODES, self.width).double()
         inputs = (source, target, *arguments(letters, num_sources=NUM_SOURCES)[1:])
         is_attention = bool(TWINS[self.layer].needs_analog)
-        config = ConversionConfig(compensate=None, allow_analog=is_attention)
-        snn = convert(model, inputs, config)
+        names = ['input_x', 'input_y'] if code else ['input_x']  # As SimpleConv.
+        self._check_conversion(model, inputs, names, compensate=None)
+        if is_attention:  # Which reads the features of edges as they are.
+            options = dict(products='analog', allow_analog=True, compensate=None)
+            self._check_conversion(model, inputs, names, **options)
+
+    def _check_conversion(self, model, inputs, names, **options):
+        snn = convert(model, inputs, ConversionConfig(**options))
+        is_analog = 'products' in options
+        if not is_analog and TWINS[self.layer].needs_analog and len(inputs) > 3:
+            names = [*names, 'input_edge_attr']
         entered = [name for name in snn.neurons if name.startswith('input_')]
-        reads_target = code != ''  # SimpleConv by default does not.
-        assert entered == ['input_x', 'input_y'][: 1 + reads_target]
-        assert bool(snn.report.analog) == is_attention
+        assert entered == names
+        assert bool(snn.report.analog) == is_analog
         found = AnalogReading(snn.network).run(snn.bind(*inputs))
-        assert_equal(found, model(*inputs))
+        expected = model(*inputs)
+        assert_equal(found, expected)
+        error = (snn(*inputs) - expected).norm() / expected.norm()
+        assert error < 0.15, float(error)
         spikes, simulation = snn.spikes(*inputs), simulate(snn, *inputs)
         for population, each in spikes.items():
             assert torch.equal(each.spike_time, simulation.spike_time[population])

@@ -1,0 +1,325 @@
+"""Gates that compute with spike times: products, powers, quotients by the largest."""
+
+import itertools
+
+import pytest
+import torch
+
+from spikegraph.coding import PhaseCode, Spikes, max_relative_error
+from spikegraph.nn import charge
+from spikegraph.nn.products import Arriving, Delay, DelayedSum, Rebase, Relative
+
+BASES = [2.0, 1.35, 1.05]
+STEPS = [(1, 1), (3, 3), (1, 7), (5, 2), (16, 16)]
+SIGNS = [*itertools.product([False, True], repeat=2)]
+INDEX = torch.tensor([3, 0, 0, 1, 3, 3, 0, 4, 4])  # None in 2.
+
+
+def random_spikes(code, *shape, scale=1.0, seed=0):
+    """Each time as likely as any other, silence among them."""
+    generator = torch.Generator().manual_seed(seed)
+    most = 2 * code.num_steps if code.signed else code.num_steps
+    times = torch.randint(most + 1, shape, generator=generator, dtype=torch.uint8)
+    return Spikes(times, code, torch.as_tensor(scale, dtype=torch.float64))
+
+
+def uniform(*shape, low, high, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return low + (high - low) * values
+
+
+def assert_close(found, expected):
+    """Up to what float64 rounds."""
+    assert found.dtype == torch.float64 and found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=1e-13, atol=0)
+
+
+def assert_same(found, expected):
+    assert torch.equal(found.spike_time, expected.spike_time)
+    assert found.code == expected.code and torch.equal(found.scale, expected.scale)
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('num_steps', STEPS, ids=str)
+@pytest.mark.parametrize('signed', SIGNS, ids=str)
+def test_a_delay_is_a_product(base, num_steps, signed):
+    codes = [
+        PhaseCode(t, base, signed=s) for t, s in zip(num_steps, signed, strict=True)
+    ]
+    a = random_spikes(codes[0], 200, 7, scale=1.7)
+    b = random_spikes(codes[1], 200, 7, scale=0.3, seed=1)
+    out, gate = Delay()(a, b), Delay()
+    assert_close(out.decode(), a.decode() * b.decode())
+    assert_same(gate.stepped(a, b), out)
+    assert_same(gate(b, a), out)
+    assert torch.equal(gate.analog(a.decode(), b.decode()), a.decode() * b.decode())
+    assert out.code.base == base and out.code.signed == any(signed)
+    assert out.code.num_steps == sum(num_steps) - 1 == gate.window(num_steps)
+    if sum(num_steps) > 2:  # Some fire at the first step, some at the last.
+        assert {0, out.code.num_steps - 1} <= {*out.phase().flatten().tolist()}
+
+
+def test_a_square_has_one_window():
+    x = random_spikes(PhaseCode(5, 1.5, signed=True), 90)
+    out = Delay()(x, x)
+    assert out.code.num_steps == Delay().window([5]) == 9
+    assert_close(out.decode(), x.decode().square())
+    assert_same(Delay().stepped(x, x), out)
+
+
+@pytest.mark.parametrize(
+    'shapes',
+    [
+        ((6, 5), (6, 1)),
+        ((6, 5), (5,)),
+        ((6, 1), (5,)),
+        ((3, 6, 5), (6, 1)),
+        ((1,), (6, 5)),
+        ((0, 5), (0, 1)),
+        ((0, 5), (5,)),
+        ((6, 0), (6, 1)),
+        ((), (4,)),
+    ],
+    ids=str,
+)
+def test_delays_broadcast(shapes):
+    code = PhaseCode(6, 1.5, signed=True)
+    a = random_spikes(code, *shapes[0], scale=2.0)
+    b = random_spikes(code, *shapes[1], scale=0.7, seed=1)
+    out = Delay()(a, b)
+    assert_close(out.decode(), a.decode() * b.decode())
+    assert_same(Delay().stepped(a, b), out)
+
+
+def test_scales_of_delays_are_multiplied():
+    code = PhaseCode(6, 1.5, signed=True)
+    columns, rows = torch.linspace(0.5, 2, 5).double(), torch.rand(8, 1).double() + 1
+    a = random_spikes(code, 8, 5, scale=columns)
+    b = random_spikes(code, 8, 5, scale=rows, seed=1)
+    out = Delay()(a, b)
+    assert torch.equal(out.scale, columns * rows)
+    assert_close(out.decode(), a.decode() * b.decode())
+    assert_same(Delay().stepped(a, b), out)
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('num_steps', [4, 16, 40])
+def test_the_error_of_products_is_bounded(base, num_steps):
+    code = PhaseCode(num_steps, base, signed=True)
+    scales, lowest = (2.0, 0.25), float(code.levels[-1])
+    a, b = (
+        scale * uniform(4000, low=lowest, high=1.0, seed=seed)
+        for seed, scale in enumerate(scales)
+    )
+    a, b = a * a.new_tensor([1.0, -1.0]).repeat(2000), -b
+    spikes = [
+        Spikes.from_values(v, code, s) for v, s in zip((a, b), scales, strict=True)
+    ]
+    out = Delay()(*spikes).decode()
+    e = (base - 1) / (base + 1)
+    assert max_relative_error(code) == pytest.approx(e)
+    error, bound = (out / (a * b) - 1).abs().max(), (1 + e) ** 2 - 1
+    assert 0.6 * bound < error <= bound * (1 + 1e-9)
+
+
+@pytest.mark.parametrize('layer', [Delay(), DelayedSum()], ids=repr)
+@pytest.mark.parametrize(
+    'codes',
+    [
+        (PhaseCode(4, 2), PhaseCode(4, 1.5)),
+        (PhaseCode(4, 2), PhaseCode.from_levels([1.0, 0.7, 0.1])),
+        (PhaseCode.from_levels([1.0, 0.7, 0.1]), PhaseCode(4, 2)),
+        (PhaseCode.from_levels([1.0, 0.7, 0.1]),) * 2,
+    ],
+    ids=str,
+)
+def test_products_need_one_base(layer, codes):
+    a, b = (random_spikes(code, 5, 5) for code in codes)
+    match = (
+        r"'x' and 'other' to have geometric codes of one base.*\(got PhaseCode.* and"
+    )
+    with pytest.raises(ValueError, match=match):
+        layer(a, b)
+    if isinstance(layer, Delay):
+        with pytest.raises(ValueError, match=match):
+            layer.stepped(a, b)
+    else:
+        with pytest.raises(ValueError, match=match):
+            Arriving(layer, a, b)
+
+
+def test_products_of_too_many_steps():
+    a, b = (random_spikes(PhaseCode(t, 1.1), 300) for t in (63, 64))
+    out = Delay()(a, b)  # As many as a byte can count.
+    assert out.code.num_steps == 126
+    assert_close(out.decode(), a.decode() * b.decode())
+    with pytest.raises(ValueError, match=r"'num_steps' .*\(got 127\)"):
+        Delay()(b, b)
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('num_steps', [1, 6, 16])
+@pytest.mark.parametrize('signed', [False, True])
+@pytest.mark.parametrize('keeps_sign', [False, True])
+@pytest.mark.parametrize('exponent', [0.5, 2, 3, 1])
+def test_a_power_is_another_base(base, num_steps, signed, keeps_sign, exponent):
+    gate = Rebase(exponent, keeps_sign)
+    for shape in ((100, 5), (0, 5)):
+        x = random_spikes(PhaseCode(num_steps, base, signed=signed), *shape, scale=1.7)
+        out, values = gate(x), x.decode()
+        expected = values.abs() ** exponent * (values.sign() if keeps_sign else 1)
+        assert_close(out.decode(), expected)
+        assert_close(gate.analog(values), expected)
+        assert_same(gate.stepped(x), out)
+        assert torch.equal(out.phase(), x.phase())
+        assert out.code.base == pytest.approx(base**exponent)
+        assert out.code.signed == (signed and keeps_sign)
+        assert gate.window([num_steps]) == num_steps
+
+
+@pytest.mark.parametrize('exponent', [0.5, 2])
+def test_the_error_of_powers_is_bounded(exponent):
+    code = PhaseCode(16, 1.35)
+    x = 2 * uniform(4000, low=float(code.levels[-1]), high=1.0)
+    out = Rebase(exponent)(Spikes.from_values(x, code, 2.0)).decode()
+    bound = max(
+        abs((1 + s * max_relative_error(code)) ** exponent - 1) for s in (1, -1)
+    )
+    error = (out / x**exponent - 1).abs().max()
+    assert 0.8 * bound < error <= bound * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    'args, match',
+    [
+        ((0,), r"'exponent' to be a positive number \(got 0\)"),
+        ((-1.0,), r"'exponent' to be a positive number \(got -1.0\)"),
+        ((float('inf'),), r"'exponent' to be a positive number \(got inf\)"),
+        ((float('nan'),), r"'exponent' to be a positive number \(got nan\)"),
+        ((True,), r"'exponent' to be a positive number \(got True\)"),
+        (('2',), r"'exponent' to be a positive number \(got '2'\)"),
+        ((2, 1), r"'keeps_sign' to be a bool \(got 1\)"),
+    ],
+)
+def test_power_errors(args, match):
+    with pytest.raises(ValueError, match=match):
+        Rebase(*args)
+
+
+def test_powers_need_a_base():
+    x = random_spikes(PhaseCode.from_levels([1.0, 0.7, 0.1]), 5)
+    for function in (Rebase(2), Rebase(2).stepped):
+        with pytest.raises(ValueError, match=r"'x' to have a geometric code.*\(got Ph"):
+            function(x)
+
+
+def windowed(x, peak, base, num_steps):
+    """Quotients by the largest, zero where it is and below the last level."""
+    out = torch.where(peak > 0, x / peak, 0.0)
+    return torch.where(out > base ** -(num_steps - 0.5), out, 0.0)
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('raw, num_steps', [(1, 1), (8, 3), (8, 8), (40, 16), (5, 9)])
+@pytest.mark.parametrize('dim', [0, 1, -1])
+@pytest.mark.parametrize('shape', [(50, 4), (7, 5, 3), (0, 4), (3, 0, 2), (4, 1)])
+def test_windows_that_open_at_the_first_spike(base, raw, num_steps, dim, shape):
+    x = random_spikes(PhaseCode(raw, base), *shape, scale=1.7)
+    gate = Relative(num_steps, dim)
+    out, values = gate(x), x.decode()
+    peak = values.amax(dim, keepdim=True) if values.numel() else values
+    assert_close(out.decode(), windowed(values, peak, base, num_steps))
+    assert_same(gate.stepped(x), out)
+    assert (out.code.num_steps, out.code.base) == (num_steps, base)
+    assert (out.decode()[values == peak] == (values > 0)[values == peak]).all()
+    expected = torch.where(peak > 0, values / peak, 0.0)
+    assert torch.equal(gate.analog(values), expected)
+    num_groups = values.numel() // max(1, values.shape[dim])
+    assert gate.num_compared(x) == values.numel() - num_groups
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('raw, num_steps', [(1, 1), (8, 3), (40, 16), (5, 9)])
+@pytest.mark.parametrize('shape', [(), (4,), (2, 3)], ids=str)
+def test_windows_of_groups_of_rows(base, raw, num_steps, shape):
+    scale = torch.linspace(0.5, 2, 4).double() if shape == (4,) else 1.7
+    x = random_spikes(PhaseCode(raw, base), len(INDEX), *shape, scale=scale)
+    x.spike_time[INDEX == 4] = raw  # All of them silent.
+    gate, groups = Relative(num_steps), (INDEX, 5)
+    out, values = gate(x, *groups), x.decode()
+    peak = torch.stack([values[group == INDEX].amax(0) for group in INDEX])
+    assert_close(out.decode(), windowed(values, peak, base, num_steps))
+    assert_same(gate.stepped(x, *groups), out)
+    expected = torch.where(peak > 0, values / peak, 0.0)
+    assert torch.equal(gate.analog(values, *groups), expected)
+    assert gate.num_compared(x, *groups) == (len(INDEX) - 4) * x.shape[1:].numel()
+    none = Spikes(x.spike_time[:0], x.code, x.scale)
+    for function in (gate, gate.stepped):
+        assert function(none, INDEX[:0], 3).shape == (0, *shape)
+
+
+@pytest.mark.parametrize(
+    'args, match',
+    [
+        ((0,), r"'num_steps' to be an integer from 1 to 126 \(got 0\)"),
+        ((127,), r"'num_steps' to be an integer from 1 to 126 \(got 127\)"),
+        ((2.0,), r"'num_steps' to be an integer from 1 to 126 \(got 2.0\)"),
+        ((True,), r"'num_steps' to be an integer from 1 to 126 \(got True\)"),
+        ((4, 'x'), r"'dim' to be an integer \(got 'x'\)"),
+    ],
+)
+def test_window_errors(args, match):
+    with pytest.raises(ValueError, match=match):
+        Relative(*args)
+
+
+@pytest.mark.parametrize(
+    'code', [PhaseCode(4, 2, signed=True), PhaseCode.from_levels([1.0, 0.7, 0.1])]
+)
+def test_windows_need_an_unsigned_base(code):
+    x, gate = random_spikes(code, 5, 2), Relative(3, 1)
+    for function in (gate, gate.stepped):
+        with pytest.raises(ValueError, match=r'unsigned geometric code \(got Phase'):
+            function(x)
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('num_steps', STEPS, ids=str)
+@pytest.mark.parametrize('signed', SIGNS, ids=str)
+def test_sums_of_delays_arrive_in_steps(base, num_steps, signed):
+    codes = [
+        PhaseCode(t, base, signed=s) for t, s in zip(num_steps, signed, strict=True)
+    ]
+    layer = DelayedSum()
+    for shapes in (((9, 30), (30, 5)), ((2, 3, 4), (2, 4, 1)), ((3, 0), (0, 2))):
+        a = random_spikes(codes[0], *shapes[0], scale=1.7)
+        b = random_spikes(codes[1], *shapes[1], scale=0.3, seed=1)
+        out = layer(a, b)
+        assert torch.equal(out, a.decode() @ b.decode())
+        pairs = a.decode()[..., None] * b.decode()[..., None, :, :]
+        delays = Delay()(
+            Spikes(a.spike_time[..., None], a.code, a.scale),
+            Spikes(b.spike_time[..., None, :, :], b.code, b.scale),
+        )
+        assert_close(delays.decode(), pairs)
+        size = pairs.abs().sum(-2)
+        assert ((out - delays.decode().sum(-2)).abs() <= 1e-12 * size).all()
+        spoken = [(s.polarity() != 0).double() for s in (a, b)]
+        num_pairs = (delays.polarity() != 0).sum(-2).double()
+        assert torch.equal(layer.num_pairs(*spoken), num_pairs)
+        arriving = Arriving(layer, a, b)
+        num_all = layer.window(num_steps)
+        assert arriving.code.num_steps == num_all == sum(num_steps) - 1
+        membrane = torch.zeros_like(out)
+        for step in range(num_all):
+            now = delays.current(step).sum(-2)
+            assert torch.allclose(arriving.current(step), now, rtol=1e-13, atol=1e-13)
+            membrane = charge(membrane, arriving.current(step), arriving.code, step)
+        potential = membrane * float(arriving.code.levels[-1])
+        assert ((potential - out).abs() <= 1e-12 * size).all()
+        assert torch.equal(arriving.decode(), out)
+
+
+def test_the_sum_of_squares_has_one_window():
+    assert DelayedSum().window([5]) == 9
