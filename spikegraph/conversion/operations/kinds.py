@@ -81,9 +81,10 @@ class Quotient(Product):
     """Affine while what it divides by is fixed."""
 
     def why_not(self, call: Call) -> str | None:
-        why = super().why_not(call)
-        divisor = call.args[1:], call.kwargs.get('other')
-        return refusals.DIVIDES if why is None and call.moving(divisor) else why
+        divisor = call.moving((call.args[1:], call.kwargs.get('other')))
+        if divisor:
+            return f'{refusals.DIVIDES}{call.way_to_declare(divisor)}'
+        return super().why_not(call)
 
 
 class GivenNorm(Product):
