@@ -98,7 +98,7 @@ def product_code(a: PhaseCode, b: PhaseCode) -> PhaseCode:
     """The code of products.
 
     Raises:
-        ValueError: If times of the two do not add up.
+        ValueError: If times of the two do not add up, or not within a byte.
     """
     if a.base is None or a.base != b.base:
         raise ValueError(
@@ -106,6 +106,12 @@ def product_code(a: PhaseCode, b: PhaseCode) -> PhaseCode:
             f'their spike times add up (got {a} and {b})'
         )
     num_steps = a.num_steps + b.num_steps - 1
+    if num_steps > MAX_NUM_STEPS:
+        raise ValueError(
+            f"Expected 'num_steps' to be small enough for products, whose spikes come "
+            f'within {MAX_NUM_STEPS} steps (got {a.num_steps} and {b.num_steps}, so that '
+            f'they take {num_steps}); pass at most {(MAX_NUM_STEPS + 1) // 2}'
+        )
     return PhaseCode.nearest(num_steps, a.base, a.signed or b.signed)
 
 

@@ -15,6 +15,7 @@ from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import Interpreter, run_node
 from spikegraph.nn import PhaseNeuron, charge, fire
 from spikegraph.nn.products import Arriving
+from spikegraph.nn.routing import never_silent
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.windows import windows_of
 
@@ -209,6 +210,14 @@ class _Run(Interpreter):
         args, kwargs = arguments(node, read)
         gate: Any = self.network.operation(node)
         self._fired(node, gate.stepped(*args, **kwargs))
+
+    def move(self, node: Node) -> None:
+        """Moved spikes arrive as they are; those that come in any case are others."""
+        if self.feeds[node] and self.network.operation(node) is never_silent:
+            self.spiking[node] = self._spikes_at(node)
+            self.feeds[node] = {node}
+        else:
+            self.call(node)
 
     def product(self, node: Node) -> None:
         """Pairs arrive one after the other, as spikes do."""

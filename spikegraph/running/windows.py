@@ -31,12 +31,12 @@ def windows_of(network: Network) -> dict[Node, Window]:
 
     A population opens its window when all that it is charged by has fired. A gate passes
     spikes on as they come: its window opens with the last one of its sources, and is as
-    long as its spikes may take.
+    long as its spikes may take. Sizes are known before anything fires.
     """
     found: dict[Node, Window] = {}
     ready: dict[Node, int] = {}  # When a value is known.
     for node in network.nodes:
-        before = node.all_input_nodes
+        before = [] if node.role is Role.SIZE else node.all_input_nodes
         ready[node] = max((ready[n] for n in before), default=0)
         if node.role is Role.SIZE:  # Known before anything fires.
             ready[node] = 0

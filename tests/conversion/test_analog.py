@@ -1,4 +1,8 @@
-"""What cannot spike is refused for its real reason, and stays analog where allowed."""
+"""What cannot spike is refused for its real reason, and stays analog where allowed;
+what meets in attention does spike, unless it is to be analog.
+"""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -84,18 +88,8 @@ def gate():
     return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
 
 
-# Each: the model, its call, the path and the reason of the refusal.
-MODELS = {
-    'GlobalAttention': (
-        lambda: ReadOut(pyg_nn.GlobalAttention(gate())),
-        graph,
-        r"'pool' \(GlobalAttention\): it orders or weighs",
-    ),
-    'AttentionalAggregation': (
-        lambda: ReadOut(pyg_nn.AttentionalAggregation(gate(), nn.Linear(8, 8))),
-        graph,
-        r"'pool' \(AttentionalAggregation\): it orders or weighs",
-    ),
+# Each: the model, its call, and the path and the reason of the refusal.
+REFUSED = {
     'TopKPooling': (
         lambda: Pooled(pyg_nn.TopKPooling(8)),
         graph,
@@ -109,7 +103,7 @@ MODELS = {
     'ASAPooling': (
         lambda: Pooled(pyg_nn.ASAPooling(8)),
         graph,
-        r"'softmax' \(softmax\) in pool .*it divides by a sum over features",
+        r"'sort' \(sort\) in pool.select .*it decides by the order of values",
     ),
     'GraphUNet': (
         UNet,
@@ -119,7 +113,20 @@ MODELS = {
     'dense_mincut_pool': (
         lambda: Clustered(pyg_nn.dense_mincut_pool),
         dense_graph,
-        r"'softmax' \(softmax\): it divides by a sum over features",
+        r"'truediv' \(truediv\): it divides by a signal; spikes do so",
+    ),
+}
+# The same, of what is refused only where products are to be analog.
+MEETING = {
+    'GlobalAttention': (
+        lambda: ReadOut(pyg_nn.GlobalAttention(gate())),
+        graph,
+        r"'softmax' .* in pool \(GlobalAttention\): it divides by a sum over",
+    ),
+    'AttentionalAggregation': (
+        lambda: ReadOut(pyg_nn.AttentionalAggregation(gate(), nn.Linear(8, 8))),
+        graph,
+        r"'softmax' .* in pool \(AttentionalAggregation\): it divides by a sum over",
     ),
     'dense_diff_pool': (
         lambda: Clustered(pyg_nn.dense_diff_pool),
@@ -134,12 +141,12 @@ MODELS = {
     'GATConv': (
         lambda: Layers(pyg_nn.GATConv(8, 8)),
         lambda: graph()[:2],
-        r"'conv' \(GATConv\): its attention coefficients depend on the features",
+        r"'softmax' .* in conv \(GATConv\): it divides by a sum over",
     ),
     'TransformerConv': (
         lambda: Layers(pyg_nn.TransformerConv(8, 8)),
         lambda: graph()[:2],
-        r"'conv' \(TransformerConv\): its attention coefficients depend",
+        r"'mul' .* in conv \(TransformerConv\): it multiplies two signals",
     ),
 }
 
@@ -155,24 +162,47 @@ def error(model, snn, call):
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.filterwarnings('ignore:Sparse CSR tensor support is in beta')
-@pytest.mark.filterwarnings('ignore:.*GlobalAttention.*deprecated')
-@pytest.mark.parametrize('name', MODELS)
-def test_refused_or_analog(name, tmp_path):
-    build, make, reason = MODELS[name]
+def model_and_call(name, build, make):
     torch.manual_seed(0)
     # ASAPooling makes matrices of float32.
     dtype = torch.float32 if name == 'ASAPooling' else torch.float64
-    model, (x, *others) = build().to(dtype).eval(), make()
-    call = (x.to(dtype), *others)
+    x, *others = make()
+    return build().to(dtype).eval(), (x.to(dtype), *others)
+
+
+def check_kept(model, snn, call, path):
+    assert error(model, snn, call) < 0.1
+    save(snn, path)
+    assert error(model, load(path, model), call) < 0.1
+
+
+@pytest.mark.filterwarnings('ignore:Sparse CSR tensor support is in beta')
+@pytest.mark.parametrize('name', REFUSED)
+def test_refused_or_analog(name, tmp_path):
+    *how, reason = REFUSED[name]
+    model, call = model_and_call(name, *how)
     with pytest.raises(NotImplementedError, match=reason + r".*allow_analog=True\)'"):
         convert(model, call, FINE)
     snn = convert(model, call, ANALOG)  # As it says.
     assert len(snn.report.analog) > 0 and snn.report.num_activations > 0
-    assert error(model, snn, call) < 0.1
-    save(snn, tmp_path / 'snn')
-    loaded = load(tmp_path / 'snn', model)
-    assert error(model, loaded, call) < 0.1
+    check_kept(model, snn, call, tmp_path / 'snn')
+
+
+@pytest.mark.filterwarnings('ignore:.*GlobalAttention.*deprecated')
+@pytest.mark.parametrize('name', MEETING)
+def test_what_meets_spikes_or_is_analog(name, tmp_path):
+    *how, reason = MEETING[name]
+    model, call = model_and_call(name, *how)
+    snn = convert(model, call, FINE)
+    assert snn.report.analog == {} and len(snn.report.products) > 0
+    check_kept(model, snn, call, tmp_path / 'spiking')
+    analog = replace(FINE, products='analog')
+    with pytest.raises(NotImplementedError, match=reason + r".*allow_analog=True\)'"):
+        convert(model, call, analog)
+    snn = convert(model, call, replace(analog, allow_analog=True))
+    assert len(snn.report.analog) > 0 and snn.report.products == {}
+    assert snn.report.num_activations > 0
+    check_kept(model, snn, call, tmp_path / 'analog')
 
 
 @pytest.mark.parametrize('conv', ['DenseGCNConv', 'DenseSAGEConv', 'DenseGraphConv'])

@@ -209,17 +209,53 @@ class _Excite(nn.Module):
         return x * self.fc(x.mean((2, 3))).sigmoid().view(-1, 4, 1, 1)
 
 
+class _Ratio(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        return x / self.fc(x.mean((2, 3))).view(-1, 4, 1, 1)
+
+
+def normed(norm):
+    layers = nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Conv2d(4, 3, 3)
+    return nn.Sequential(*layers)
+
+
+MEETINGS = {
+    'group norm': lambda: normed(nn.GroupNorm(2, 4)),
+    'instance norm': lambda: normed(nn.InstanceNorm2d(4, affine=True)),
+    'local response norm': lambda: normed(nn.LocalResponseNorm(3)),
+    'excitation': _Excite,
+}
+
+
+@pytest.mark.parametrize('name', MEETINGS)
+def test_norms_and_gates_spike(name):
+    torch.manual_seed(0)
+    model, x = MEETINGS[name]().double(), images(8)
+    snn = convert(model, x, ConversionConfig(num_steps=32, base=1.15))
+    simulation, spikes = simulate(snn, x), snn.spikes(x)
+    assert snn.report.analog == {} and len(spikes) > len(snn.neurons)  # And gates.
+    assert snn.report.logit_relative_error < 0.08
+    assert list(simulation.spikes) == list(spikes)
+    for population, found in simulation.spike_time.items():
+        assert torch.equal(found, spikes[population].spike_time), population
+    assert torch.allclose(simulation.output, snn(x), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        expected = model(x)
+    assert torch.allclose(analog(model, snn, x), expected, rtol=1e-9, atol=1e-12)
+
+
 REFUSALS = {
-    'group norm': (
-        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU()),
-        r"'1' \(GroupNorm\)",
-    ),
     'lp pool': (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.LPPool2d(2, 2)),
         r"'2' \(LPPool2d\)",
     ),
     'indices': (_Indices, r"'pool' \(MaxPool2d\): it returns indices"),
-    'excitation': (_Excite, r'multiplies two signals'),
+    'ratio': (_Ratio, r"'truediv' .*: it divides by a signal; spikes do so"),
 }
 
 

@@ -1,5 +1,6 @@
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from tests.conversion.zoo import (
 )
 
 FINE = ConversionConfig(num_steps=100, base=1.08, compensate=None)
+MEETING = replace(FINE, num_steps=60, base=1.12)  # Products take twice as long.
 
 
 @pytest.fixture(params=MODELS)
@@ -286,14 +288,18 @@ class Attention(nn.Module):
 
 
 class MyConv(GCNConv):
+    def __init__(self, function):
+        super().__init__(5, 3)
+        self.function = function
+
     def message(self, x_j, edge_weight):
-        return x_j.square()
+        return self.function(x_j)
 
 
 class WithMyConv(nn.Module):
-    def __init__(self):
+    def __init__(self, function):
         super().__init__()
-        self.mine = MyConv(5, 3)
+        self.mine = MyConv(function)
 
     def forward(self, x, edge_index):
         return self.mine(x, edge_index).relu()
@@ -309,22 +315,49 @@ class Branches(nn.Module):
         return x.relu() if x.sum() > 0 else x
 
 
+MEETINGS = {
+    'gated module': lambda: Refused(nn.Sequential(nn.GLU(), nn.Linear(4, 8))),
+    'square': lambda: Refused(lambda x: x * x),
+    'softmax inside': lambda: Refused(nn.Softmax(-1)),
+    'max': lambda: Refused(lambda x: x.max(dim=-1, keepdim=True)[0].expand(-1, 8)),
+    'attention': Attention,
+    'subclass': lambda: WithMyConv(torch.square),
+    'lstm': lambda: GCN(5, 8, 2, 3, jk='lstm'),
+}
+
+
+@pytest.mark.parametrize('name', MEETINGS)
+def test_signals_that_meet_spike(name, graph):
+    model = randomize(MEETINGS[name]()).eval()
+    snn = convert(model, graph, MEETING)
+    assert snn.report.analog == {} and snn.report.num_activations > 0
+    expected, simulation = model(graph.x, graph.edge_index), simulate(snn, graph)
+    assert (snn(graph) - expected).norm() < 0.1 * expected.norm()
+    for population, spikes in snn.spikes(graph).items():
+        assert torch.equal(spikes.spike_time, simulation.spike_time[population])
+    assert torch.allclose(simulation.output, snn(graph), atol=1e-9)
+
+
 REFUSALS = {
     'random module': (lambda: Refused(nn.RReLU()), r"Cannot convert 'act' \(RReLU\)"),
-    'gated module': (
-        lambda: Refused(nn.Sequential(nn.GLU(), nn.Linear(4, 8))),
-        r"Cannot convert 'act\.0' \(GLU\)",
+    'inner module': (
+        lambda: Refused(nn.Sequential(nn.LeakyReLU(-0.5), nn.Linear(8, 8))),
+        r"Cannot convert 'act\.0' \(LeakyReLU\)",
     ),
     'function': (lambda: Refused(torch.sin), r"Cannot convert 'sin' \(sin\)"),
-    'square': (lambda: Refused(lambda x: x * x), r"Cannot convert 'mul' \(mul\)"),
-    'softmax inside': (lambda: Refused(nn.Softmax(-1)), r"'act' \(Softmax\)"),
-    'max': (
-        lambda: Refused(lambda x: x.max(dim=-1, keepdim=True)[0].expand(-1, 8)),
-        r"Cannot convert 'max'",
+    'behind a square': (
+        lambda: Refused(lambda x: torch.sin(x * x)),
+        r"Cannot convert 'sin' \(sin\)",
     ),
-    'attention': (Attention, r"Cannot convert 'att' \(GATConv\).*allow_analog=True"),
-    'subclass': (WithMyConv, r"'square' \(Tensor.square\) in mine \(MyConv\)"),
-    'lstm': (lambda: GCN(5, 8, 2, 3, jk='lstm'), r"Cannot convert 'jk.lstm' \(LSTM\)"),
+    'quotient': (
+        lambda: Refused(lambda x: x / x.sum(-1, keepdim=True)),
+        r"Cannot convert 'truediv' \(truediv\): it divides by a signal; spikes do so",
+    ),
+    'sort': (lambda: Refused(lambda x: x.sort(dim=-1)[0]), r"Cannot convert 'sort'"),
+    'subclass': (
+        lambda: WithMyConv(torch.sin),
+        r"'sin' \(sin\) in mine \(MyConv\)",
+    ),
     'branch': (Branches, r'Cannot trace Branches.forward.*control flow'),
 }
 
@@ -626,6 +659,7 @@ CONVERTS = {
         lambda s, x, e: s.c3(torch.zeros_like(s.c1(x, e)) + s.l5(x).relu(), e),
         1,
     ),
+    'product': (lambda s, x, e: s.c3(s.c1(x, e) * s.l5(x), e), 2),
     'two outputs': (two_outputs, 2),
     'predictions': (lambda s, x, e: s.c3(s.c1(x, e).relu(), e).argmax(dim=-1), 1),
 }
@@ -635,7 +669,7 @@ CONVERTS = {
 def test_ways_of_writing(name, graph):
     forward, num_activations = CONVERTS[name]
     model = randomize(Written(forward)).eval()
-    snn = convert(model, graph, FINE)
+    snn = convert(model, graph, MEETING if name == 'product' else FINE)
     assert snn.report.num_activations == num_activations
     with torch.no_grad():
         expected = torch.utils._pytree.tree_leaves(model(graph.x, graph.edge_index))
@@ -654,7 +688,10 @@ def test_ways_of_writing(name, graph):
 
 
 REFUSED = {
-    'product': (lambda s, x, e: s.c1(x, e) * s.l5(x), 'it multiplies two signals'),
+    'quotient': (
+        lambda s, x, e: s.c1(x, e) / s.l5(x),
+        'it divides by a signal; spikes do so',
+    ),
     'signal as weight': (
         lambda s, x, e: s.c1(x, e, s.l5(x)[e[0], 0]),
         r"'c1' \(GCNConv\): another value that depends on features enters beside",

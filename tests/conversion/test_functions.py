@@ -1,5 +1,7 @@
 """Functions with gradients of their own, compiled ones, and checkpoints."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -124,7 +126,7 @@ def test_activations(name, tmp_path):
     'function, match',
     [
         (lambda h: torch.sort(h)[0], r"'sort' \(sort\): it decides by the order"),
-        (lambda h: h.softmax(1), r'it divides by a sum over features'),
+        (lambda h: h / (h.sum(1, True) + 20), r'it divides by a signal; spikes do so'),
         (scripted_rows, r"'scripted_rows' .*torch.jit hides its operations"),
     ],
 )
@@ -136,6 +138,18 @@ def test_functions_that_stay_analog(function, match):
     snn = convert(model, x, ConversionConfig(48, 1.15, allow_analog=True))
     assert len(snn.report.analog) > 0
     assert error(model, snn, x) < 0.3
+
+
+def test_softmax_spikes_or_is_analog():
+    torch.manual_seed(0)
+    model, x = Model(lambda h: h.softmax(1)), rows()
+    snn = convert(model, x, FINE)
+    assert snn.report.analog == {} and error(model, snn, rows(23)) < 0.1
+    with pytest.raises(NotImplementedError, match='it divides by a sum over features'):
+        convert(model, x, replace(FINE, products='analog'))
+    config = replace(FINE, products='analog', allow_analog=True)
+    snn = convert(model, x, config)
+    assert list(snn.report.analog) == ['softmax'] and error(model, snn, x) < 0.1
 
 
 def test_functions_are_as_they_were_afterwards():

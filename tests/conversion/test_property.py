@@ -118,34 +118,52 @@ POOLS = {
     'module': pyg_nn.aggr.MeanAggregation(),
     'multi': pyg_nn.aggr.MultiAggregation(['mean', 'max', 'min']),
 }
+# Pieces in which signals meet.
+MEETINGS = {
+    'GLU': lambda: nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GLU()),
+    'square': lambda: lambda x: x * x,
+    'pow': lambda: lambda x: x**2,
+    'softmax': lambda: nn.Softmax(dim=-1),
+    'F.softmax': lambda: lambda x: F.softmax(x, dim=-1),
+    'F.normalize': lambda: lambda x: F.normalize(x, dim=-1),
+    'row max': lambda: lambda x: x + x.max(dim=-1, keepdim=True)[0],
+    'LayerNorm': lambda: nn.LayerNorm(WIDTH),
+    'PyG LayerNorm': lambda: pyg_nn.LayerNorm(WIDTH),
+    'GraphNorm': lambda: pyg_nn.GraphNorm(WIDTH),
+    'GAT': lambda: pyg_nn.GATConv(WIDTH, WIDTH),
+    'Transformer': lambda: pyg_nn.TransformerConv(WIDTH, WIDTH),
+    'gated': lambda: pyg_nn.GatedGraphConv(WIDTH, 2),
+    'CG': lambda: pyg_nn.CGConv(WIDTH),
+    'std': lambda: pyg_nn.SAGEConv(WIDTH, WIDTH, aggr='std'),
+}
 # Pieces without a counterpart, and what the error must name.
 UNSUPPORTED = {
     'RReLU': (nn.RReLU, 'RReLU'),
-    'GLU': (lambda: nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GLU()), 'GLU'),
     'sin': (lambda: torch.sin, '(sin)'),
-    'square': (lambda: lambda x: x * x, '(mul)'),
-    'pow': (lambda: lambda x: x**2, '(pow)'),
-    'softmax': (lambda: nn.Softmax(dim=-1), 'Softmax'),
-    'F.softmax': (lambda: lambda x: F.softmax(x, dim=-1), '(softmax)'),
-    'F.normalize': (lambda: lambda x: F.normalize(x, dim=-1), '(normalize)'),
-    'row max': (lambda: lambda x: x + x.max(dim=-1, keepdim=True)[0], '(Tensor.max)'),
+    'sort': (lambda: lambda x: x.sort(dim=-1)[0], '(Tensor.sort)'),
+    'cumprod': (lambda: lambda x: x.cumprod(dim=-1), '(Tensor.cumprod)'),
+    'fft': (lambda: lambda x: torch.fft.fft(x).real, '(fft_fft)'),
+    'inverse': (lambda: lambda x: 1 / x, '(truediv)'),
+    'ratio': (lambda: lambda x: x / x.sum(dim=-1, keepdim=True), '(truediv)'),
+    'log': (lambda: torch.log, '(log)'),
+    'softmax and sort': (
+        lambda: lambda x: x.softmax(dim=-1).sort(dim=-1)[0],
+        '(Tensor.sort)',
+    ),
     'falling': (lambda: nn.LeakyReLU(-0.5), 'LeakyReLU'),
-    'LayerNorm': (lambda: nn.LayerNorm(WIDTH), 'LayerNorm'),
-    'PyG LayerNorm': (lambda: pyg_nn.LayerNorm(WIDTH), 'LayerNorm'),
-    'GraphNorm': (lambda: pyg_nn.GraphNorm(WIDTH), 'GraphNorm'),
-    'GAT': (lambda: pyg_nn.GATConv(WIDTH, WIDTH), 'GATConv'),
-    'Transformer': (lambda: pyg_nn.TransformerConv(WIDTH, WIDTH), 'TransformerConv'),
-    'gated': (lambda: pyg_nn.GatedGraphConv(WIDTH, 2), 'GatedGraphConv'),
-    'CG': (lambda: pyg_nn.CGConv(WIDTH), 'CGConv'),
-    'std': (lambda: pyg_nn.SAGEConv(WIDTH, WIDTH, aggr='std'), 'StdAggregation'),
+    'GCN max': (lambda: pyg_nn.GCNConv(WIDTH, WIDTH, aggr='max'), 'GCNConv'),
+    'sums of groups': (
+        lambda: lambda x: x.view(-1, 2, WIDTH // 2).cumsum(1).flatten(1).exp().sin(),
+        '(Tensor.sin)',
+    ),
     'branch': (lambda: lambda x: x if x.sum() > 0 else -x, 'control flow'),
 }
 
 
 class Random(nn.Module):
-    """A plan, drawn from a seed: steps of (kind, piece, argument)."""
+    """A plan, drawn from a seed: steps of (kind, piece, argument), and another piece."""
 
-    def __init__(self, seed, unsupported=None):
+    def __init__(self, seed, special=None, make_piece=None):
         super().__init__()
         torch.manual_seed(seed)
         self.draw = random.Random(seed)
@@ -157,8 +175,8 @@ class Random(nn.Module):
         for i in range(num_layers):
             self._add_layer(width)
             width = WIDTH
-            if i == at and unsupported is not None:
-                self._add('call', UNSUPPORTED[unsupported][0](), unsupported)
+            if i == at and make_piece is not None:
+                self._add('call', make_piece(), special)
             if self.draw.random() < 0.4:
                 name = self.draw.choice(list(NORMS))
                 self._add('call', NORMS[name](), name)
@@ -231,9 +249,9 @@ class Random(nn.Module):
         return F.log_softmax(x, dim=-1) if self.log_softmax else x
 
 
-def make(seed, unsupported=None):
+def make(seed, *piece):
     """A model and a graph, both drawn from the seed."""
-    model = randomize(Random(seed, unsupported), seed)
+    model = randomize(Random(seed, *piece), seed)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.PReLU):
@@ -291,6 +309,11 @@ def test_supported_models_convert_into_what_they_are(seed):
     assert len(names) - len(entered) - len(relays) == model.num_acts, model.names
     assert remaining_activations(snn.network) == []
 
+    check_conversion(snn, model, inputs)
+
+
+def check_conversion(snn, model, inputs):
+    """Run as an ANN it is the model, on any graph; steps and closed form agree."""
     with torch.no_grad():
         expected = model.eval()(*inputs)
     found = AnalogReading(snn.network).run(snn.bind(*inputs))
@@ -312,12 +335,24 @@ def test_supported_models_convert_into_what_they_are(seed):
     assert torch.allclose(simulation.output, out, rtol=1e-9, atol=1e-9 * size)
 
 
+@pytest.mark.parametrize('name', MEETINGS)
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_signals_meet_in_what_they_are(name, seed):
+    model, inputs = make(seed, name, MEETINGS[name])
+    assert name in model.names
+    snn = convert(model, inputs, config_of(seed))
+    assert snn.report.analog == {}, model.names
+    assert remaining_activations(snn.network) == []
+    check_conversion(snn, model, inputs)
+
+
 @pytest.mark.parametrize('name', UNSUPPORTED)
 @pytest.mark.parametrize('seed', [0, 1])
 def test_other_models_are_refused_by_name(name, seed):
-    model, inputs = make(seed, unsupported=name)
+    make_piece, named = UNSUPPORTED[name]
+    model, inputs = make(seed, name, make_piece)
     assert name in model.names
     with pytest.raises((NotImplementedError, ValueError)) as error:
         convert(model, inputs, config_of(seed))
     message = str(error.value)
-    assert UNSUPPORTED[name][1] in message, message
+    assert named in message, message

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 from torch_geometric.data import Data
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
@@ -139,3 +140,34 @@ def test_what_mixes_rows_is_refused(name):
         NotImplementedError, match=r"layer by layer: .*'forward', or a l"
     ):
         layerwise(snn, *call)
+
+
+class Scaled(nn.Module):
+    """Rows relative to their lengths, which are repeated, and may be too small."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 4, bias=False), nn.Linear(4, 3)
+
+    def forward(self, x, rows):
+        h = self.a(x)
+        length = torch.sqrt((h * h).sum(-1, keepdim=True) + 1e-12)
+        return self.b((h[rows] / length[rows]).relu())
+
+
+def test_what_divides_comes_at_the_last_step_at_the_latest():
+    torch.manual_seed(0)
+    model = Scaled().double()
+    x, rows = torch.rand(9, 5, dtype=torch.float64), torch.randint(9, (20,))
+    snn = convert(model, (x, rows), ConversionConfig(num_steps=6, compensate=None))
+    for factor in (1.0, 1e-2, 1e-6, 0.0):
+        simulation, spikes = (
+            simulate(snn, factor * x, rows),
+            snn.spikes(factor * x, rows),
+        )
+        assert torch.isfinite(simulation.output).all()
+        assert torch.allclose(simulation.output, snn(factor * x, rows))
+        for name, each in spikes.items():
+            assert torch.equal(each.spike_time, simulation.spike_time[name]), name
+    silent = spikes['sqrt'].code.num_steps
+    assert bool((spikes['sqrt'].spike_time == silent).all())

@@ -81,8 +81,10 @@ class Quotient(Product):
     """Affine while what it divides by is fixed."""
 
     def why_not(self, call: Call) -> str | None:
-        divisor = call.args[1:], call.kwargs.get('other')
-        return refusals.DIVIDES if call.moving(divisor) else super().why_not(call)
+        divisor = call.moving((call.args[1:], call.kwargs.get('other')))
+        if divisor:
+            return f'{refusals.DIVIDES}{call.way_to_declare(divisor)}'
+        return super().why_not(call)
 
 
 class GivenNorm(Product):

@@ -51,7 +51,7 @@ _MIXING = ('quotient', 'products', 'order', 'maximum', 'random', 'statistics')
 # Why a call of something that has a rule does not go by it.
 ROUNDS = 'it rounds'
 FILLS = 'it fills a tensor with a signal'
-DIVIDES = 'it divides by a signal that may be negative, or zero'
+DIVIDES = 'it divides by a signal; spikes do so where that is known to be positive'
 MULTIPLIES = 'it multiplies two signals'
 INDEX = 'its index depends on signals'
 SCATTERS = 'it scatters along another dimension, or by products'

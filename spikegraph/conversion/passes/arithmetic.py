@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import fx
 
 from spikegraph.conversion.operations.activations import activation_of
@@ -25,6 +26,9 @@ from spikegraph.conversion.passes.postponing import postpone_weights
 from spikegraph.conversion.passes.relays import Fraction, Relays
 from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.conversion.passes.writer import Writer
+from spikegraph.network.functions import check_answer
+from spikegraph.network.graph import Seen
+from spikegraph.network.naming import called
 from spikegraph.network.ops import is_call, op_of
 
 
@@ -52,6 +56,7 @@ class Arithmetic:
         self.writer = Writer(structure, signals, fixed)
         self.relays = Relays(structure, self.writer, num_steps)
         self.refused = refused
+        self.known: set[fx.Node] = set()  # Parts of a result that no spike changes.
 
     def run(self) -> None:
         """Looks at every node in order."""
@@ -64,10 +69,11 @@ class Arithmetic:
     def _visit(self, node: fx.Node) -> fx.Node:
         """Returns what is read in the place of a node."""
         self.writer.here = node
+        self._forget(node)
         made: Any = None
         if node in self.refused:
             made = self._compute(node)
-            if made is not None:
+            if made is not None or self._has_rule(node):
                 del self.refused[node]
         elif any(n in self.relays.fractions for n in node.all_input_nodes):
             made = carry(self.relays, node)
@@ -75,6 +81,13 @@ class Arithmetic:
             self.relays.settle(node)
             return node
         return self._replace(node, made)
+
+    def _forget(self, node: fx.Node) -> None:
+        """No spike changes what is made of nothing that spikes change."""
+        signals, behind = self.writer.signals, node.all_input_nodes
+        if self.known.intersection(behind) and not signals.intersection(behind):
+            signals.discard(node)
+            self.known.add(node)
 
     def _replace(self, node: fx.Node, made: fx.Node | Fraction) -> fx.Node:
         if isinstance(made, Fraction):
@@ -86,12 +99,19 @@ class Arithmetic:
 
     def _compute(self, node: fx.Node) -> Any:
         op = op_of(node)
-        if op is None:
+        if op is None or any(self._never_fires(n) for n in node.all_input_nodes):
             return None
         if op.name in COMPUTED:
             return COMPUTED[op.name](self.relays, node)
         spelled = SPELLED_OUT.get(op.name)
         return None if spelled is None else self._spelled_out(node, spelled)
+
+    def _never_fires(self, value: fx.Node) -> bool:
+        """Whether no population fires on a signal: on no sparse matrix, and no mask."""
+        seen = value.meta.get('example')
+        if not isinstance(seen, Seen) or not self.writer.is_moving(value):
+            return False
+        return seen.layout != torch.strided or not seen.dtype.is_floating_point
 
     def _spelled_out(self, node: fx.Node, function: Callable[..., Any]) -> Any:
         """Puts what an operation is made of in its place."""
@@ -117,9 +137,12 @@ class Arithmetic:
         copies = self._written(node, graph, lent)
         if not isinstance(out, tuple):
             return copies[out.node]
-        if not all(is_call(user, 'getitem') for user in node.users):
+        if not all(is_call(user, 'getitem') or _asks(user) for user in node.users):
             return None
         for user in list(node.users):
+            if _asks(user):
+                self.network.graph.erase_node(user)  # Its length is known.
+                continue
             place: Any = user.args[1]
             part = out[place]
             made = copies[part.node] if isinstance(part, fx.Proxy) else part
@@ -127,6 +150,8 @@ class Arithmetic:
                 self.relays.fractions[user] = self.relays.fractions[made]
             else:
                 user.replace_all_uses_with(made)
+                if made not in self.writer.signals:
+                    self.known.add(made)
         return node
 
     def _written(
@@ -150,6 +175,11 @@ class Arithmetic:
         self.writer.here = node
         return copies
 
+    def _has_rule(self, node: fx.Node) -> bool:
+        """Whether a module has a rule for what it is given by now."""
+        call = Call(self.network, node, self.writer.signals, self.writer.fixed)
+        return node.op == 'call_module' and not isinstance(call.rule(), Refused)
+
     def _rule_of(self, node: fx.Node, may_end: bool) -> Rule | None:
         """The rule of what has been written, and has no users yet."""
         if not self.writer.is_moving(node):
@@ -159,3 +189,8 @@ class Arithmetic:
         if may_end or not isinstance(rule, ReadOut):
             return rule
         return ActivationRule() if call.is_activation else Refused()
+
+
+def _asks(user: fx.Node) -> bool:
+    """Whether a node asks how many values there are again."""
+    return called(user) is check_answer and user.args[1] == 'length'

@@ -255,7 +255,11 @@ class Builder:
             self.probed.add(node)
             return Affine()
         if rule is None and node.op == 'call_module':  # No part of a formula.
-            self._leave_analog(node, why)
+            if self.refused and self.config.products == 'spiking':
+                self.signals.add(node)  # What it is given may turn out otherwise.
+                self.refused[node] = why
+            else:
+                self._leave_analog(node, why)
             return None
         beyond = self.open if rule is not None else ()
         found = find_formula(self.network, node, self._moving, beyond)
@@ -285,13 +289,8 @@ class Builder:
         self.graph.eliminate_dead_code()
         if self.refused and self.config.products == 'spiking':
             remove_identities(self.structure, self.signals)
-            Arithmetic(
-                self.structure,
-                self.signals,
-                self.fixed,
-                self.refused,
-                self.config.num_steps,
-            ).run()
+            parts = self.structure, self.signals, self.fixed, self.refused
+            Arithmetic(*parts, self.config.num_steps).run()
         nodes = set(self.graph.nodes)
         for node, why in self.refused.items():
             if node in nodes:

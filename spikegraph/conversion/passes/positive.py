@@ -37,9 +37,9 @@ def is_positive(relays: Relays, value: Any) -> bool:
         return _is_module(relays, value)
     if value.op == 'get_attr':
         return bool((run_node(relays.network, value, {}) >= 0).all())
-    if not relays.writer.is_moving(value):
-        seen = value.meta.get('example')
-        return isinstance(seen, (int, float)) and seen > 0  # Such as a size.
+    seen = value.meta.get('example')
+    if isinstance(seen, (int, float)) and not relays.writer.is_moving(value):
+        return seen > 0  # Such as a size.
     if is_call(value, *_BOTH):
         first: Any = value.args[0]
         parts = first if isinstance(first, (list, tuple)) else value.args
@@ -57,6 +57,8 @@ def _is_module(relays: Relays, value: fx.Node) -> bool:
     module: Any = module_of(relays.network, value)
     if isinstance(module, PhaseNeuron):
         activation = module.activation
+        if activation == 'identity':
+            return is_positive(relays, value.args[0])
         if isinstance(activation, nn.Hardtanh):  # A clamp.
             return bool(activation.min_val >= 0)
         return activation == 'relu' or isinstance(activation, _KINDS)
@@ -70,12 +72,23 @@ def _is_module(relays: Relays, value: fx.Node) -> bool:
 
 def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
     """What others are divided by: its neurons fire at the last step in any case."""
-    if is_call(den, 'add') and not den.kwargs:
-        parts: Any = den.args
-        for each in parts:
-            if is_firing(each):
-                return relays.writer.copy(den, each, never_zero(relays, each))
-    if not is_firing(den) or not is_positive(relays, den):
+    if is_firing(den):
+        return _never_silent(relays, den)
+    parts: Any = ()
+    if move_of(den):
+        parts = den.args[:1]
+    elif is_call(den, 'add', 'mul', 'div') and not den.kwargs:
+        parts = den.args
+    for each in parts:
+        made = never_zero(relays, each) if isinstance(each, fx.Node) else each
+        if made is not each:
+            moved = relays.moved if move_of(den) else relays.writer.copy
+            return moved(den, each, made)
+    return den
+
+
+def _never_silent(relays: Relays, den: fx.Node) -> fx.Node:
+    if not is_positive(relays, den):
         return den
     made = relays.writer.write(never_silent, den)
     made.meta['population'] = True

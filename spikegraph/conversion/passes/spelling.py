@@ -220,13 +220,13 @@ def normalised(
         others = torch.logical_not(is_loop)
         nodes = torch.arange(num_nodes, device=edge_index.device)
         edge_index = torch.cat([edge_index[:, others], torch.stack([nodes, nodes])], 1)
-        loops = torch.full((num_nodes,), fill, dtype=_dtype_of(edge_weight))
+        loops = torch.full((num_nodes,), fill, dtype=edge_weight.dtype)
         chosen = source[is_loop], edge_weight[is_loop]
         loops = _record(set_items, loops, *chosen)
         edge_weight = torch.cat([edge_weight[others], loops])
     row, column = edge_index[0], edge_index[1]
     index = column if flow == 'source_to_target' else row
-    zeros = torch.zeros((num_nodes,), dtype=_dtype_of(edge_weight))
+    zeros = torch.zeros((num_nodes,), dtype=edge_weight.dtype)
     degree = torch.scatter_add(zeros, 0, index, edge_weight)
     root = torch.rsqrt(degree)
     return edge_index, root[row] * edge_weight * root[column]

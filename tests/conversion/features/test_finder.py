@@ -111,10 +111,29 @@ class Two(Support):
         return self.b(self.a(h) * self.a(k).relu())
 
 
+PRODUCTS = ConversionConfig(num_steps=48, base=1.15, compensate=None)
+
+
+def check_products(snn, model, given, entering):
+    """No part is analog, and what is told is what happens."""
+    found = [p.name for p in snn.report.populations if p.encodes]
+    assert snn.report.analog == {} and found == entering
+    pairs = zip(
+        *(torch.utils._pytree.tree_leaves(f(*given)) for f in (snn, model)), strict=True
+    )
+    for out, expected in pairs:
+        assert (out - expected.detach()).norm() < 0.1 * expected.norm()
+    simulation = simulate(snn, *given)
+    for name, spikes in snn.spikes(*given).items():
+        assert torch.equal(simulation.spike_time[name], spikes.spike_time)
+
+
 def test_products_of_two_signals_name_an_input_to_declare():
     model, given = Two().double(), (features(), features())
+    snn = convert(model, given, PRODUCTS)  # Both are features.
+    check_products(snn, model, given, ['input_h', 'input_k'])
     with pytest.raises(NotImplementedError, match=r"two.*static_inputs=\('h',\)'"):
-        convert(model, given)
+        convert(model, given, ConversionConfig(products='analog'))
     snn = convert(model, given, ConversionConfig(static_inputs=('h',)))
     assert list(snn.neurons) == ['input_k', 'relu'] and snn.report.currents == ['h']
     assert snn.report.logit_relative_error < 0.15
@@ -135,8 +154,11 @@ class Returned(Support):
 def test_weights_of_edges_that_are_returned_are_named():
     edges, k = torch.randint(30, (2, 90)), torch.rand(90, dtype=torch.float64)
     model, given = Returned().double(), (features(), edges, k)
+    check_products(
+        convert(model, given, PRODUCTS), model, given, ['input_h', 'input_k']
+    )
     with pytest.raises(NotImplementedError, match=r"two.*static_inputs=\('k',\)'"):
-        convert(model, given)
+        convert(model, given, ConversionConfig(products='analog'))
     snn = convert(model, given, ConversionConfig(static_inputs=('k',)))
     assert torch.equal(snn(*given)[1], model(*given)[1])
     assert snn.report.logit_relative_error < 0.15
@@ -160,8 +182,10 @@ def test_features_may_not_all_be_declared_to_be_none():
 
 
 def test_no_input_is_named_where_declaring_it_leaves_none():
+    model, given = Own().double(), (features(),)
+    check_products(convert(model, given, PRODUCTS), model, given, ['input_h'])
     with pytest.raises(NotImplementedError, match='two signals. Replace it') as error:
-        convert(Own().double(), features())
+        convert(model, given, ConversionConfig(products='analog'))
     assert 'static_inputs' not in str(error.value)
 
 
@@ -175,8 +199,11 @@ class Both(Support):
 def test_an_input_can_be_declared():
     given = features(), torch.rand(30, 8, dtype=torch.float64)
     model = Both().double()
+    check_products(
+        convert(model, given, PRODUCTS), model, given, ['input_h', 'input_k']
+    )
     with pytest.raises(NotImplementedError, match='static_inputs'):
-        convert(model, given)
+        convert(model, given, ConversionConfig(products='analog'))
     snn = convert(model, given, ConversionConfig(static_inputs=('k',)))
     assert list(snn.neurons) == ['input_h', 'relu']
     expected = model(*given).detach()

@@ -139,7 +139,7 @@ def test_correction_that_does_not_hold_up_is_dropped():
         (dict(threshold_shift=0), r'in \(0, 1\] \(got 0\)'),
         (dict(levels='best'), r"'geometric', 'fitted' \(got 'best'\)"),
         (dict(compensate='all'), r"None, 'bias', 'ridge' \(got 'all'\)"),
-        (dict(per_channel='yes'), r"'per_channel' to be one of.*\(got 'yes'\)"),
+        (dict(per_channel='yes'), r"'per_channel' to be a bool \(got 'yes'\)"),
         (dict(levels='fitted', base=2), r"\(got 2, None, 'mse'\)"),
     ],
 )

@@ -322,11 +322,11 @@ REFUSED = {
         lambda: Computed(lambda h, e: F.leaky_relu(h, e[0, 0])),
         r"'leaky_relu'.*one of its arguments is computed",
     ),
-    'softmax': (lambda: Net(nn.Softmax(-1)), r"'act' \(Softmax\)"),
+    'pool': (lambda: Net(nn.LPPool1d(2, 1)), r"'act' \(LPPool1d\)"),
     'random': (lambda: Net(nn.RReLU()), r"'act' \(RReLU\)"),
-    'gated': (
-        lambda: Net(nn.Sequential(nn.GLU(), nn.Linear(4, 8))),
-        r"'act\.0' \(GLU\)",
+    'inside': (
+        lambda: Net(nn.Sequential(nn.RReLU(), nn.Linear(8, 8))),
+        r"'act\.0' \(RReLU\)",
     ),
     'sine': (lambda: Net(torch.sin), r"'sin' \(sin\): it rises and falls"),
 }

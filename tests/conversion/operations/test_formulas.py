@@ -1,5 +1,7 @@
 """Activations that are written out, and functions without a rule."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,9 +43,15 @@ FORMULAS = {
 }
 OTHERS = {
     'sine': lambda s, x: torch.sin(x),
+    'step': lambda s, x: (x > 0).to(x.dtype),
+    'places': lambda s, x: x.sort(-1)[0],
+    'mask': lambda s, x: x * (x.flip(-1) > 0),
+    'shares': lambda s, x: x / (1 + x.sum(1, keepdim=True)),
+    'sine of a square': lambda s, x: torch.sin(x * x),
+}
+MEETINGS = {
     'square': lambda s, x: x * x,
     'magnitude': lambda s, x: x.abs(),
-    'step': lambda s, x: (x > 0).to(x.dtype),
     'places': lambda s, x: x * torch.sigmoid(x.flip(-1)),
     'shares': lambda s, x: x / (1 + x.abs().sum(1, keepdim=True)),
     'falling': lambda s, x: torch.exp(-x),
@@ -105,6 +113,23 @@ def test_formulas_are_found(name, tmp_path):
 def test_others_are_refused_with_their_line(name):
     with pytest.raises(NotImplementedError, match=r'test_formulas.py, line \d+'):
         convert(Net(OTHERS[name]).double(), images(12))
+
+
+@pytest.mark.parametrize('name', MEETINGS)
+def test_others_spike_where_signals_meet(name):
+    model, x = Net(MEETINGS[name]).double(), images(12)
+    config = ConversionConfig(60, base=1.1, compensate=None)
+    snn = convert(model, x, config)
+    assert not snn.report.analog and not snn.report.currents
+    with torch.no_grad():
+        expected = model(x)
+    assert (snn(x) - expected).norm() < 0.07 * expected.norm()
+    simulation = simulate(snn, x)
+    assert torch.allclose(simulation.output, snn(x))
+    for population, spikes in snn.spikes(x).items():
+        assert torch.equal(simulation.spike_time[population], spikes.spike_time)
+    with pytest.raises(NotImplementedError, match=r'test_formulas.py, line \d+'):
+        convert(model, x, replace(config, products='analog'))
 
 
 class Masked(nn.Module):

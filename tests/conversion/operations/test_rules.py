@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import SortAggregation
 
-from spikegraph import convert
+from spikegraph import ConversionConfig, convert
 from spikegraph.conversion.operations import kinds
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.network.ops import all_ops
@@ -60,12 +60,13 @@ CONVERT = {
     'another name': lambda h: torch.true_divide(torch.multiply(h, 2), 3),
     'maximum of signals': lambda h: torch.maximum(h, h.roll(1, 0)),
     'maximum of a number': lambda h: torch.maximum(h, torch.zeros_like(h)),
+    'product of signals': lambda h: h.relu() * h.roll(1, 0),
+    'quotient of signals': lambda h: h / (2 + h.roll(1, 0).relu()),
 }
 REFUSED = {
-    'it divides by a signal': lambda h: 1 / (2 + h.relu()),
+    'it divides by a signal': lambda h: 1 / (2 + h),
     'it fills a tensor with a signal': lambda h: torch.full_like(h, h.sum()),
     'it rounds': lambda h: h + h.sum(0, True, dtype=torch.int64),
-    'it multiplies two signals': lambda h: h.relu() * h.roll(1, 0),
     'by the statistics of the batch': lambda h: F.batch_norm(
         h, None, None, training=True
     ),
@@ -83,3 +84,9 @@ def test_calls_that_go_by_their_rule(name):
 def test_calls_that_do_not(why):
     with pytest.raises(NotImplementedError, match=why):
         convert(Between(REFUSED[why]).eval(), X)
+
+
+def test_products_that_are_to_be_analog():
+    model = Between(CONVERT['product of signals']).eval()
+    with pytest.raises(NotImplementedError, match='it multiplies two signals'):
+        convert(model, X, ConversionConfig(products='analog'))

@@ -158,12 +158,27 @@ def test_largest_along_a_dimension(name, act, per_channel, call):
     assert len(check(Along(ALONG[name], act), (x,), per_channel)) == 1
 
 
-def test_channels_do_not_compare(call):
-    with pytest.raises(NotImplementedError, match='max'):
-        convert(
-            Along(lambda h: h.max(dim=-1, keepdim=True)[0].expand(-1, 8), torch.relu),
-            (call[0].float(),),
-        )
+CHANNELS = {
+    'max': lambda h: h.max(dim=-1, keepdim=True)[0].expand(-1, 8),
+    'min': lambda h: h - torch.amin(h, 1, True),
+}
+
+
+@pytest.mark.parametrize('per_channel', [False, True])
+@pytest.mark.parametrize('act', [torch.relu, torch.tanh])
+@pytest.mark.parametrize('name', CHANNELS)
+def test_channels_that_compare_have_one_scale(name, act, per_channel, call):
+    model = Along(CHANNELS[name], act)
+    (compared,) = check(model, (call[0],), per_channel)
+    config = ConversionConfig(per_channel=per_channel)
+    snn = convert(model.double(), (call[0],), config)
+    assert snn.neurons[compared].scale.numel() == 1
+
+
+def test_channels_do_not_tell_which_is_largest(call):
+    model = Along(lambda h: h + h.max(dim=-1, keepdim=True)[1], torch.relu)
+    with pytest.raises(NotImplementedError, match="'max'.* indices"):
+        convert(model, (call[0].float(),))
 
 
 class Dense(nn.Module):
