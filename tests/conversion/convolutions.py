@@ -33,6 +33,10 @@ from tests.nn.conv.twin_tests import (
 
 TOLERANCE = 1e-9
 FINE = ConversionConfig(num_steps=60, base=1.1, compensate=None)
+# A byte counts the steps of a ramp: scores that are far apart need a larger base.
+BASES = (1.1, 1.12, 1.15)
+# Its scores are beyond ten, products of two codes each: what rounds is the exponent.
+CLOSE = {'nn.MultiheadAttention': 0.2}
 # All is computed in front of the first population.
 _NOTHING_LEFT = 'to hold layers and activations to convert'
 EXACT, ANALOG, REFUSED, MISSING = 'exactly', 'analog parts', 'refused', 'not tried'
