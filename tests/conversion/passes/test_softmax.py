@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from spikegraph import convert
 from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import assert_exact, real
 
@@ -36,3 +37,13 @@ def test_masked_scores_are_silent(mask):
     model = Masked(mask)
     snn = assert_exact(model, real(3, 6, 5), most=0.4)
     assert deviation(snn, model, (real(2, 8, 5),)) < TOLERANCE
+
+
+def test_rows_of_silent_exponentials_weigh_nothing():
+    class Plain(Masked):
+        def forward(self, x):
+            e = torch.exp(self.q(x) @ self.k(x).transpose(-2, -1))
+            return (e / e.sum(-1, keepdim=True)) @ self.v(x)
+
+    x = 3 * real(2, 6, 5)
+    assert convert(Plain(None).double(), x)(x).isfinite().all()
