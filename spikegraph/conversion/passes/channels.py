@@ -37,7 +37,7 @@ def set_channel_dims(network: fx.GraphModule) -> None:
             own = moved if moved is not None else 0 if is_lost else own
         neuron = operation_of(network, node)
         if isinstance(neuron, DelayedSum):  # Columns are those of its second factor.
-            own = -1 if known.get(node.args[1]) == -1 else 0  # type: ignore[arg-type]
+            own = -1 if known.get(node.args[1]) == -1 else 0
         if isinstance(neuron, PhaseNeuron):
             own = _read_dim(network, node) if own is None else own
             pools = (operation_of(network, user) for user in node.users)
@@ -103,7 +103,7 @@ def _moved_dim(node: fx.Node, dim: int) -> int | None:
     try:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: numbers)
         if node.target is move_spikes:
-            out = getattr(args[0], args[1])(*args[2:], **kwargs)
+            out = getattr(args[0], str(args[1]))(*args[2:], **kwargs)
         elif node.op == 'call_method':
             out = getattr(args[0], str(node.target))(*args[1:], **kwargs)
         else:
