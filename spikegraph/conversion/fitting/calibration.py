@@ -191,7 +191,8 @@ def _fit(
         coded = sample(node, module, spiking, config, 0, of=_activated(module))
     if name in found.bases:
         config = at_base(config, found.bases[name])
-        if values.size(1) > 1 and not node.kwargs:
+        has_channels = values.size(1) > 1 and analog[0][node].dim() > 1
+        if has_channels and not node.kwargs:
             config = replace(config, per_channel=True)
     _fit_population(module, values, peak, config, weight, coded)
 

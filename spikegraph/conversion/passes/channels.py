@@ -17,6 +17,8 @@ from spikegraph.nn import (
     SpikingConv,
     SpikingLayer,
 )
+from spikegraph.nn.products import DelayedSum
+from spikegraph.nn.routing import move_spikes
 
 
 def set_channel_dims(network: fx.GraphModule) -> None:
@@ -31,9 +33,11 @@ def set_channel_dims(network: fx.GraphModule) -> None:
             own = before[0]
         elif before and _reshapes(node, operation_of(network, node)):
             moved = _moved_dim(node, before[0])
-            own = own if moved is None else moved
-            own = 0 if moved is None and _is_number_per_row(node) else own
+            is_lost = before[0] != -1 or _is_number_per_row(node)
+            own = moved if moved is not None else 0 if is_lost else own
         neuron = operation_of(network, node)
+        if isinstance(neuron, DelayedSum):  # Columns are those of its second factor.
+            own = -1 if known.get(node.args[1]) == -1 else 0
         if isinstance(neuron, PhaseNeuron):
             own = _read_dim(network, node) if own is None else own
             pools = (operation_of(network, user) for user in node.users)
@@ -73,6 +77,8 @@ def _own_dim(network: fx.GraphModule, node: fx.Node) -> int | None:
 
 def _reshapes(node: fx.Node, operation: Any) -> bool:
     """Whether it arranges, adds or removes dimensions."""
+    if operation is move_spikes:
+        return node.args[1] != '__getitem__'
     if operation is operator.getitem:
         index = node.args[1] if isinstance(node.args[1], tuple) else ()
         return any(i is None or isinstance(i, (int, fx.Node)) for i in index)
@@ -96,7 +102,9 @@ def _moved_dim(node: fx.Node, dim: int) -> int | None:
     numbers = numbers.view(-1, *[1] * (-1 - dim)).expand(shape)
     try:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: numbers)
-        if node.op == 'call_method':
+        if node.target is move_spikes:
+            out = getattr(args[0], str(args[1]))(*args[2:], **kwargs)
+        elif node.op == 'call_method':
             out = getattr(args[0], str(node.target))(*args[1:], **kwargs)
         else:
             out = node.target(*args, **kwargs)  # type: ignore[operator]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from torch import fx, nn
 
-from spikegraph.conversion.passes.relays import Relays, is_firing, move_of
+from spikegraph.conversion.passes.relays import LEAST, Relays, is_firing, move_of
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
@@ -74,6 +75,9 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
     """What others are divided by: its neurons fire at the last step in any case."""
     if is_firing(den):
         return _never_silent(relays, den)
+    if is_call(den, 'sum', 'mean') or den.op == 'call_module':  # All may be silent.
+        is_moving = relays.writer.is_moving(den)
+        return relays.writer.write(operator.add, den, LEAST) if is_moving else den
     parts: Any = ()
     if move_of(den):
         parts = den.args[:1]

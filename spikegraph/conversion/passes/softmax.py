@@ -13,14 +13,15 @@ from spikegraph.conversion.passes.carrying import carry
 from spikegraph.conversion.passes.gates import commutes_with_maximum
 from spikegraph.conversion.passes.products import rank_of
 from spikegraph.conversion.passes.relays import LEAST, Fraction, Relays, fires
-from spikegraph.network.naming import module_of
+from spikegraph.network.interpreter import run_node
+from spikegraph.network.naming import called, module_of
 from spikegraph.network.ops import is_call
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 from spikegraph.nn.products import Relative
 from spikegraph.nn.routing import silence
 
-_NEVER = -1e4  # Scores below are those of what is masked.
+_NEVER = -100.0  # Scores below are those of what is masked.
 
 
 def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
@@ -79,6 +80,21 @@ def _unmasked(relays: Relays, score: Any) -> tuple[fx.Node, Any]:
         is_low = isinstance(number, (int, float)) and number <= _NEVER
         if is_low and not moving(mask):
             return x, mask
+    if called(score) is torch.where and len(score.args) == 3:
+        hidden, x, low = score.args
+        if moving(x):
+            hidden = write(torch.logical_not, hidden)
+        else:
+            x, low = low, x
+        if moving(x) and not moving(hidden) and _number(relays, low) <= _NEVER:
+            return x, hidden
+        return score, None
+    if is_call(score, 'sub') and len(score.args) == 2 and not score.kwargs:
+        x, mask = score.args
+        if moving(x) and isinstance(mask, fx.Node) and not moving(mask):
+            score = write(operator.add, x, write(operator.neg, mask))
+            if x in relays.fractions:
+                relays.fractions[score] = relays.fractions[x]
     if is_call(score, 'add') and len(score.args) == 2:
         for x, mask in (score.args, score.args[::-1]):
             if moving(x) and isinstance(mask, fx.Node) and not moving(mask):
@@ -91,3 +107,12 @@ def _unmasked(relays: Relays, score: Any) -> tuple[fx.Node, Any]:
                     relays.fractions[added] = made
                 return added, hidden
     return score, None
+
+
+def _number(relays: Relays, value: Any) -> float:
+    """What a score is replaced by, wherever it is."""
+    if is_call(value, 'full', 'full_like') and len(value.args) > 1:
+        value = value.args[1]
+    if isinstance(value, fx.Node) and value.op == 'get_attr':
+        return float(run_node(relays.network, value, {}).max())
+    return value if isinstance(value, (int, float)) else 0.0

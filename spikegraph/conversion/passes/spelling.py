@@ -12,7 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from spikegraph.network.functions import set_items
+from spikegraph.network.functions import check_answer, set_items
+from spikegraph.network.graph import Seen
+
+# What is added to lengths, where PyTorch takes the larger one.
+_SMALL = 1e-7
 
 
 def variance(
@@ -24,6 +28,8 @@ def variance(
     correction: Any = None,
 ) -> Any:
     """``torch.var``."""
+    if isinstance(dim, bool):  # The first of its two signatures.
+        dim, unbiased = None, dim
     dims = _dims_of(x, dim)
     difference = x - x.mean(dims, keepdim=True)
     square = difference * difference
@@ -51,12 +57,13 @@ def norm(
 
 def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     """``F.normalize``."""
-    return x / (norm(x, p, dim, keepdim=True) + eps)
+    length = norm(x, p, dim, keepdim=True)
+    return x / (length + eps if eps < _SMALL else length.clamp(min=eps))
 
 
 def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """``F.cosine_similarity``."""
-    eps = min(eps, 1e-12)  # Added to lengths, where PyTorch takes the larger one.
+    eps = min(eps, 1e-12) if eps < _SMALL else eps
     return (normalize(x, dim=dim, eps=eps) * normalize(y, dim=dim, eps=eps)).sum(dim)
 
 
@@ -169,20 +176,33 @@ def attention(
     if is_causal:
         rows = torch.arange(query.size(-2), device=query.device)
         columns = torch.arange(key.size(-2), device=query.device)
-        scores = scores.masked_fill(columns > rows.unsqueeze(-1), -math.inf)
+        scores = _hide(scores, columns > rows.unsqueeze(-1), query, key)
     if attn_mask is not None:
         if _dtype_of(attn_mask) == torch.bool:
-            scores = scores.masked_fill(torch.logical_not(attn_mask), -math.inf)
+            scores = _hide(scores, torch.logical_not(attn_mask), query, key)
         else:
             scores = scores + attn_mask
     return torch.softmax(scores, -1) @ value
+
+
+def _hide(scores: Any, hidden: Any, query: Any, key: Any) -> Any:
+    """Lets a mask hide scores, whose shape is known even if that of the mask is not."""
+    none = torch.zeros((), dtype=_dtype_of(query), device=query.device)
+    out = scores + torch.where(hidden, -math.inf, none)
+    rows, columns = _shape_of(query), _shape_of(key)
+    shape = torch.broadcast_shapes(rows[:-2], columns[:-2])
+    seen = Seen((*shape, rows[-2], columns[-2]), _dtype_of(query), torch.strided)
+    out.node.meta['example'] = seen
+    return out
 
 
 def product(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """``torch.prod`` along a dimension of known size."""
     if not isinstance(dim, int):
         raise NotImplementedError
-    parts = [x.select(dim, i) for i in range(_shape_of(x)[dim])]
+    number = _shape_of(x)[dim]
+    _record(check_answer, x.size(dim), 'size', number, 'prod')
+    parts = [x.select(dim, i) for i in range(number)]
     out = parts[0]
     for part in parts[1:]:
         out = out * part

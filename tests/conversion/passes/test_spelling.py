@@ -7,6 +7,7 @@ from torch import nn
 
 from spikegraph import ConversionConfig, convert
 from spikegraph.network.roles import Role
+from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import assert_exact, real
 
 
@@ -106,3 +107,27 @@ def test_what_may_end_a_network_fires_within_it(model, fires):
     assert not snn.report.analog
     assert fires in ' '.join(p.replaced for p in snn.report.populations)
     assert snn.report.logit_relative_error < 0.1
+
+
+@pytest.mark.parametrize('eps', [1e-12, 1.0])
+def test_lengths_are_not_below_the_smallest_one(eps):
+    assert_exact(Between(lambda x: F.normalize(x, eps=eps)), real(7, 6) * 0.1)
+
+
+def test_variance_over_all_values():
+    assert_exact(Between(lambda x: row(x.var(False)).unsqueeze(0), 1), real(7, 6))
+
+
+def test_causal_attention():
+    def attend(x, y):
+        return F.scaled_dot_product_attention(x, y, x, is_causal=True)
+
+    model = Between(attend, of_two=True)
+    snn = assert_exact(model, real(7, 6))
+    assert deviation(snn, model, (real(9, 6),)) < TOLERANCE
+
+
+def test_products_over_rows_know_how_many_there_are():
+    snn = assert_exact(Between(lambda x: torch.relu(x).prod(0)), real(2, 6), most=1)
+    with pytest.raises(ValueError, match='the answer of 2, as with the calibration'):
+        snn(real(3, 6))
