@@ -11,7 +11,13 @@ from torch import fx
 
 from spikegraph.conversion.operations.rules import ends, reads_out
 from spikegraph.conversion.passes.products import rank_of, shape_of
-from spikegraph.conversion.passes.relays import LEAST, Fraction, Relays, move_of
+from spikegraph.conversion.passes.relays import (
+    LEAST,
+    Fraction,
+    Relays,
+    is_same,
+    move_of,
+)
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
@@ -106,7 +112,9 @@ def _through_module(
         return node
     if isinstance(module, GraphFilter) and isinstance(module.shift, MemberShift):
         group = part.group
-        if group is None or node.kwargs or list(node.args[1:2]) != [group[1]]:
+        if group is None or node.kwargs or len(node.args) < 2:
+            return None
+        if not is_same(node.args[1], group[1]):
             return None
         den = relays.writer.copy(node, x, group[0])
         num = relays.writer.copy(node, x, part.num)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from spikegraph.conversion.operations.activations import Activation
 from spikegraph.conversion.passes.graph import Structure
@@ -211,6 +212,23 @@ def move_of(value: fx.Node) -> str:
             return ''
     name = '' if op is None else op.name.replace('getitem', '__getitem__')
     return name if name in MOVING else ''
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values are computed alike, of the same: such as ``edge_index[1]``,
+    written twice.
+    """
+    if not isinstance(a, fx.Node) or not isinstance(b, fx.Node):
+        return type(a) is type(b) and bool(a == b)
+    if a is b:
+        return True
+    alike = a.op == b.op and a.op in ('call_function', 'call_method')
+    op = op_of(a)
+    if not alike or a.target != b.target or op is None or op.why == 'random':
+        return False
+    parts = [pytree.tree_flatten((n.args, n.kwargs)) for n in (a, b)]
+    (own, shape), (others, other_shape) = parts
+    return shape == other_shape and all(map(is_same, own, others))
 
 
 def is_part(value: fx.Node) -> bool:

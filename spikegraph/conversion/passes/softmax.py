@@ -55,7 +55,9 @@ def _coefficients(
     relays.tie(e)
     if hidden is not None:
         e = fires(relays.writer.write(silence, e, hidden))
-    return relays.gate(node.name, Relative(relays.num_steps, dim), e, *group)
+    made = relays.gate(node.name, Relative(relays.num_steps, dim), e, *group)
+    made.meta['example'] = e.meta.get('example')
+    return made
 
 
 def _monotone(relays: Relays, source: fx.Node) -> tuple[nn.Module | None, fx.Node]:

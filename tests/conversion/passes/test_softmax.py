@@ -1,8 +1,9 @@
-"""Masks of scores, as models write them."""
+"""Softmax as models write it: masks of scores, and groups by index."""
 
 import pytest
 import torch
 from torch import nn
+from torch_geometric.utils import scatter, softmax
 
 from spikegraph import convert
 from tests.conversion.convolutions import TOLERANCE, deviation
@@ -47,3 +48,28 @@ def test_rows_of_silent_exponentials_weigh_nothing():
 
     x = 3 * real(2, 6, 5)
     assert convert(Plain(None).double(), x)(x).isfinite().all()
+
+
+class OnEdges(nn.Module):
+    """Attention that takes the ends of edges anew each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.ends = nn.Linear(5, 4), nn.Linear(5, 2)
+
+    def forward(self, x, edge_index):
+        scores = self.ends(x)[edge_index[0]][:, 0] + self.ends(x)[edge_index[1]][:, 1]
+        scores = nn.functional.leaky_relu(scores, 0.2)
+        alpha = softmax(scores, edge_index[1], num_nodes=x.size(0))
+        messages = alpha.unsqueeze(-1) * self.lin(x)[edge_index[0]]
+        return scatter(messages, edge_index[1], 0, dim_size=x.size(0))
+
+
+def test_groups_are_known_by_what_their_index_is():
+    edges = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 3], [1, 1, 2, 2, 5, 4, 4, 0]])
+    x = real(7, 5)
+    snn = assert_exact(OnEdges(), x, edges, most=0.4)
+    # Nothing is sent for each edge but its score, and each value once.
+    sizes = {name: len(s.spike_time) for name, s in snn.spikes(x, edges).items()}
+    per_edge = [name for name in snn.neurons if sizes[name] == edges.size(1)]
+    assert per_edge == ['ramp_softmax'] and 'relay_lin' in snn.neurons
