@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
-from spikegraph.coding.phase_code import MAX_NUM_STEPS
+from spikegraph.coding.phase_code import MAX_NUM_STEPS, MIN_LEVEL
 from spikegraph.kernels import aggregate
 from spikegraph.nn.gate import EarliestMember, SpikeGate, from_rank, ranks_of
 from spikegraph.nn.shift import MemberShift, groups_of
@@ -92,7 +93,8 @@ class ProductMember(SpikeGate):
                 f'so that its spike times add up (got {x.code} and scales '
                 f'{tuple(x.scale.shape)})'
             )
-        code = PhaseCode.nearest(self.num_steps, x.code.base, x.code.signed)
+        code = _code_of(x.code, self.num_steps)
+        step = torch.where(step < code.num_steps, step, -1)  # Too small to tell.
         time = torch.where(is_off & (step >= 0), step + code.num_steps + 1, step)
         time = torch.where(step < 0, code.num_steps, time)
         size = torch.bincount(index, minlength=len(step)).to(x.scale.dtype)
@@ -105,6 +107,13 @@ class ProductMember(SpikeGate):
 
     def extra_repr(self) -> str:
         return f'num_steps={self.num_steps}'
+
+
+def _code_of(code: PhaseCode, num_steps: int) -> PhaseCode:
+    """The code of products, as long as their levels are numbers."""
+    assert code.base is not None
+    most = 1 + int(-math.log(MIN_LEVEL) / math.log(code.base))
+    return PhaseCode.nearest(min(num_steps, most), code.base, code.signed)
 
 
 def _summed(values: Tensor, index: Tensor, num_groups: int) -> Tensor:

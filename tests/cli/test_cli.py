@@ -238,7 +238,7 @@ def test_user_errors(args, match, capsys, tmp_path):
         ('run --scale median', "(got 'median')"),
         ('run --scale percentile:x', "(got 'percentile:x')"),
         ('run --num-steps 1.5', "invalid int value: '1.5'"),
-        ('run --model gat', "invalid choice: 'gat'"),
+        ('run --model gan', "invalid choice: 'gan'"),
         ('run --what', 'unrecognized arguments: --what'),
         ('sweep', 'required: DATASET'),
         ('', 'required: COMMAND'),

@@ -154,7 +154,7 @@ def test_products_of_too_many_steps():
     out = Delay()(a, b)  # As many as a byte can count.
     assert out.code.num_steps == 126
     assert_close(out.decode(), a.decode() * b.decode())
-    with pytest.raises(ValueError, match=r"'num_steps' .*\(got 127\)"):
+    with pytest.raises(ValueError, match=r"'num_steps' .* they take 127"):
         Delay()(b, b)
 
 
@@ -234,7 +234,7 @@ def test_windows_that_open_at_the_first_spike(base, raw, num_steps, dim, shape):
     assert (out.code.num_steps, out.code.base) == (num_steps, base)
     assert (out.decode()[values == peak] == (values > 0)[values == peak]).all()
     expected = torch.where(peak > 0, values / peak, 0.0)
-    assert torch.equal(gate.analog(values), expected)
+    assert_close(gate.analog(values.log()), expected)
     num_groups = values.numel() // max(1, values.shape[dim])
     assert gate.num_compared(x) == values.numel() - num_groups
 
@@ -252,7 +252,7 @@ def test_windows_of_groups_of_rows(base, raw, num_steps, shape):
     assert_close(out.decode(), windowed(values, peak, base, num_steps))
     assert_same(gate.stepped(x, *groups), out)
     expected = torch.where(peak > 0, values / peak, 0.0)
-    assert torch.equal(gate.analog(values, *groups), expected)
+    assert_close(gate.analog(values.log(), *groups), expected)
     assert gate.num_compared(x, *groups) == (len(INDEX) - 4) * x.shape[1:].numel()
     none = Spikes(x.spike_time[:0], x.code, x.scale)
     for function in (gate, gate.stepped):

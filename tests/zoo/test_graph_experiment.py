@@ -253,7 +253,7 @@ def test_no_test_graphs(calls, classification):
     'kwargs, match',
     [
         (dict(name='ogbg-molbace', model='appnp'), r"gin, gcn .*\(got 'appnp'\)"),
-        (dict(name='digits', model='gat'), r"for the nodes of .*\(got 'gat'\)"),
+        (dict(name='digits', model='gan'), r"for the nodes of .*\(got 'gan'\)"),
         (
             dict(name='digits', model='sgc', hidden=3),
             r"'sgc', which has no .*\(got 3\)",

@@ -69,7 +69,7 @@ FUNCTIONS = {
     'channels': (
         lambda m, h: h + h.max(1, True)[0],
         "'max' (Tensor.max)",
-        'over channels',
+        'earliest spike over windows',
     ),
     'spread': (lambda m, h: h / h.std(0), "'std' (Tensor.std)", 'products of features'),
     'cumprod': (lambda m, h: h.cumprod(1), "'cumprod' (Tensor.cumprod)", 'multiplies'),

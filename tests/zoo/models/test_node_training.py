@@ -122,6 +122,8 @@ def test_recipes():
             norm=False,
             dropout_input=True,
             conv_weight_decay=None,
+            heads=1,
+            out_heads=1,
         )
 
 
