@@ -277,8 +277,6 @@ class Relative(SpikeGate):
         self, x: Tensor, index: Tensor | None = None, num_groups: Any = None
     ) -> Tensor:
         """The exponentials of scores relative to the largest one."""
-        if x.numel() == 0:
-            return x
         if self.dim is not None:
             peak = x.amax(self.dim, keepdim=True) if x.numel() else x
         else:

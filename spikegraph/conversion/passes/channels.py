@@ -108,6 +108,7 @@ def _moved_dim(node: fx.Node, dim: int) -> int | None:
             out = getattr(args[0], str(node.target))(*args[1:], **kwargs)
         else:
             out = node.target(*args, **kwargs)  # type: ignore[operator]
+        out = out[0] if isinstance(out, (tuple, list)) else out  # All parts alike.
         sizes = out.shape
         varies = [
             d for d in range(-len(sizes), 0) if bool((out.diff(dim=d) != 0).any())
