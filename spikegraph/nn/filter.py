@@ -20,8 +20,21 @@ from spikegraph.nn.potentials import (
     density_of,
     transform,
 )
+from spikegraph.nn.shift import MemberShift
 
 Shift = Callable[..., Adjacency]
+
+
+def sums_members(layer: Any) -> bool:
+    """Whether a layer does no more than add up the rows of each group."""
+    return (
+        isinstance(layer, GraphFilter)
+        and isinstance(layer.shift, MemberShift)
+        and not layer.shift.mean
+        and layer.weight is None
+        and layer.bias is None
+        and layer.coefficients == [[0.0, 1.0]]
+    )
 
 
 class GraphFilter(SpikingLayer):

@@ -136,15 +136,16 @@ class ClosedForm(Interpreter):
         return gate(*(p.whole() if isinstance(p, Rows) else p for p in pair))
 
     def layer(self, node: Node) -> Any:
+        layer: Any = self.network.operation(node)
         if node in self.flow.sums:
             (delayed, *rest), _ = arguments(node, self.env)
             if isinstance(delayed, Delayed):
-                index, num = (*rest, None)[:2]
-                return delayed.sums(self.network.operation(node), index, num)
+                if is_changed(layer):
+                    return layer(delayed.whole(), *rest)
+                return delayed.sums(layer, *(*rest, None)[:2])
         if node not in self.flow.in_rows:
             return self.call(node)
         args, kwargs = arguments(node, self.env)
-        layer: Any = self.network.operation(node)
         x, is_known = (args[0] if args else None), type(layer) in _IN_ROWS
         if not is_known or is_changed(layer) or x is None or len(x.shape) != 2:
             return self.call(node)  # May have been put in its place.

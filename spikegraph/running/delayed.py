@@ -14,9 +14,9 @@ from spikegraph.kernels.attention import delayed_sums
 from spikegraph.network.graph import Node, called
 from spikegraph.network.network import Network
 from spikegraph.nn import Delay, GraphFilter
+from spikegraph.nn.filter import sums_members
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import move_spikes
-from spikegraph.nn.shift import MemberShift
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,17 @@ class Delayed:
     coefficients: Spikes
     rows: Rows
 
+    def whole(self) -> Spikes:
+        """The products themselves."""
+        return self.gate(self.coefficients, self.rows.whole())
+
     def sums(self, layer: Any, index: Tensor, num_targets: Any) -> Tensor:
         """The sums over the edges of each destination."""
         x, source = self.rows.x, self.rows.index
         per_head, shape = self.coefficients, x.shape
         fits = len(shape) == 3 and per_head.shape[1:] == (shape[1], 1)
         if not fits or num_targets is None or x.scale.dim() > 2 or len(source) == 0:
-            return layer(self.gate(per_head, self.rows.whole()), index, num_targets)
+            return layer(self.whole(), index, num_targets)
         value = values_of(per_head).squeeze(-1)
         return delayed_sums(x, value, source, index, int(num_targets))
 
@@ -72,7 +76,9 @@ def find_delayed(network: Network) -> tuple[set[Node], set[Node], set[Node]]:
     rows: set[Node] = set()
     for node in network.nodes:
         gate = node.args[0] if node.args else None
-        if not _is_sum(network.operation(node)) or not isinstance(gate, Node):
+        layer = network.operation(node)
+        is_own = type(layer) is GraphFilter and sums_members(layer)
+        if not is_own or not isinstance(gate, Node):
             continue
         if type(network.operation(gate)) is not Delay or len(gate.users) != 1:
             continue
@@ -88,12 +94,3 @@ def _takes_rows(node: Node) -> bool:
     if called(node) is not move_spikes or node.args[1] != '__getitem__':
         return False
     return isinstance(node.args[2], Node) and len(node.users) == 1
-
-
-def _is_sum(layer: Any) -> bool:
-    is_sum = type(layer) is GraphFilter and isinstance(layer.shift, MemberShift)
-    return is_sum and layer.weight is None and layer.bias is None and _is_plain(layer)
-
-
-def _is_plain(layer: Any) -> bool:
-    return not layer.shift.mean and layer.coefficients == [[0.0, 1.0]]

@@ -20,9 +20,9 @@ from spikegraph.conversion.passes.relays import (
 )
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
-from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
+from spikegraph.nn import PhaseNeuron, SpikingLinear
+from spikegraph.nn.filter import sums_members
 from spikegraph.nn.products import quotient
-from spikegraph.nn.shift import MemberShift
 
 _TAKE_ROWS = ('__getitem__', 'select', 'index_select', 'narrow')
 
@@ -110,7 +110,7 @@ def _through_module(
         node.replace_input_with(x, part.num)
         node.kwargs = {**node.kwargs, 'divisor': relays.den(part)}
         return node
-    if isinstance(module, GraphFilter) and isinstance(module.shift, MemberShift):
+    if sums_members(module):
         group = part.group
         if group is None or node.kwargs or len(node.args) < 2:
             return None

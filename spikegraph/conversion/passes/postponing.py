@@ -9,16 +9,17 @@ from typing import Any
 
 from torch import fx
 
+from spikegraph.conversion.passes.gates import origin_of
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.products import shape_of
 from spikegraph.conversion.passes.relays import fires
 from spikegraph.conversion.passes.writer import Writer
-from spikegraph.network.naming import called, module_of
-from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingLinear
+from spikegraph.network.naming import called, module_of, operation_of
+from spikegraph.nn import PhaseNeuron, SpikingLinear
 from spikegraph.nn.conv.twin import dense
+from spikegraph.nn.filter import sums_members
 from spikegraph.nn.products import Delay
 from spikegraph.nn.routing import move_spikes
-from spikegraph.nn.shift import MemberShift
 
 # How many times as wide as the values the spikes may be that are delayed instead.
 _MOST_WIDTHS = 16
@@ -35,7 +36,7 @@ def postpone_weights(structure: Structure, writer: Writer) -> None:
     """
     network = structure.network
     for node in list(network.graph.nodes):
-        if node.op != 'call_module' or not _sums(module_of(network, node)):
+        if not sums_members(operation_of(network, node)):
             continue
         gate: Any = node.args[0]
         if not _calls(network, gate, Delay) or len(gate.users) != 1:
@@ -49,7 +50,8 @@ def postpone_weights(structure: Structure, writer: Writer) -> None:
             weights: Any = module_of(network, layer)
             is_wide = weights.in_channels > _MOST_WIDTHS * weights.out_channels
             if not is_wide and _is_last(network, node):
-                _postpone(structure, writer, node, coefficients, layer, index)
+                pair = coefficients, values
+                _postpone(structure, writer, node, pair, layer, index)
                 break
 
 
@@ -57,13 +59,13 @@ def _postpone(
     structure: Structure,
     writer: Writer,
     node: fx.Node,
-    coefficients: fx.Node,
+    pair: tuple[fx.Node, fx.Node],
     layer: fx.Node,
     index: Any,
 ) -> None:
-    network = structure.network
+    coefficients, values = pair
     source: Any = layer.args[0]
-    weights: Any = module_of(network, layer)
+    weights: Any = module_of(structure.network, layer)
     writer.here = node
     rows = fires(writer.write(move_spikes, source, 'unsqueeze', 1))
     rows = fires(writer.write(move_spikes, rows, '__getitem__', index))
@@ -78,10 +80,10 @@ def _postpone(
         bias = writer.constant(f'{layer.name}_bias', weights.bias)
         out = writer.write(operator.add, out, writer.write(operator.mul, total, bias))
     node.replace_all_uses_with(out)
-    relay = _population(network, gate.args[0 if gate.args[1] is coefficients else 1])
+    relay = str(origin_of(values).target)
     for tie in structure.tied:
-        if str(relay.target) in tie:
-            tie.remove(str(relay.target))
+        if relay in tie:
+            tie.remove(relay)
             tie.add(str(source.target))
 
 
@@ -105,17 +107,6 @@ def _relayed(network: fx.GraphModule, values: Any) -> tuple[fx.Node, Any] | None
     source = layer.args[0]
     is_whole = layer.args == (source,) and _calls(network, source, PhaseNeuron)
     return (layer, index) if is_whole else None
-
-
-def _population(network: fx.GraphModule, value: Any) -> fx.Node:
-    while called(value) is move_spikes:
-        value = value.args[0]
-    return value
-
-
-def _sums(layer: Any) -> bool:
-    is_sum = isinstance(layer, GraphFilter) and isinstance(layer.shift, MemberShift)
-    return is_sum and layer.weight is None and not layer.shift.mean
 
 
 def _calls(network: fx.GraphModule, value: Any, kind: type) -> bool:

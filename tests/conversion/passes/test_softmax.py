@@ -3,12 +3,14 @@
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn import GATConv
 from torch_geometric.utils import scatter, softmax
 
 from spikegraph import convert
 from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import assert_exact, real
 
+EDGES = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 3], [1, 1, 2, 2, 5, 4, 4, 0]])
 MASKS = {
     'filled': lambda a, m: a.masked_fill(m, -1e9),
     'filled with little': lambda a, m: a.masked_fill(m, -100.0),
@@ -66,10 +68,33 @@ class OnEdges(nn.Module):
 
 
 def test_groups_are_known_by_what_their_index_is():
-    edges = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 3], [1, 1, 2, 2, 5, 4, 4, 0]])
     x = real(7, 5)
-    snn = assert_exact(OnEdges(), x, edges, most=0.4)
+    snn = assert_exact(OnEdges(), x, EDGES, most=0.4)
     # Nothing is sent for each edge but its score, and each value once.
-    sizes = {name: len(s.spike_time) for name, s in snn.spikes(x, edges).items()}
-    per_edge = [name for name in snn.neurons if sizes[name] == edges.size(1)]
+    sizes = {name: len(s.spike_time) for name, s in snn.spikes(x, EDGES).items()}
+    per_edge = [name for name in snn.neurons if sizes[name] == EDGES.size(1)]
     assert per_edge == ['ramp_softmax'] and 'relay_lin' in snn.neurons
+
+
+class Attending(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.conv, self.last = GATConv(5, 4, heads=2, **options), nn.Linear(8, 3)
+
+    def forward(self, x, edge_index):
+        return self.last(self.conv(x, edge_index).relu())
+
+
+def test_means_of_what_is_weighed():
+    assert_exact(Attending(aggr='mean'), real(7, 5), EDGES)
+
+
+def test_hooks_see_the_sums_of_what_is_delayed():
+    x, seen = real(7, 5), []
+    snn = convert(Attending().double(), (x, EDGES))
+    out, flow = snn(x, EDGES), snn._known_flow()
+    (node,) = flow.sums
+    layer = snn.network.operation(node)
+    layer.register_forward_hook(lambda module, args, value: seen.append(value))
+    torch.testing.assert_close(snn(x, EDGES), out)
+    assert len(seen) == 2  # Of values and of coefficients, which share it.
