@@ -43,17 +43,17 @@ class SpikingSumAggregation(SpikingTwin):
         dim_size: int | None = None,
         dim: int = -2,
     ) -> Any:
-        """Returns the sums of each group."""
-        self.check(ptr, dim)
-        return self.reduce(x, index, dim_size)
-
-    def check(self, ptr: Any, dim: int) -> None:
-        """Raises if groups come otherwise than by an index of rows."""
+        """Returns what is made of each group."""
         if ptr is not None or dim not in (-2, 0):  # Channels come behind.
             raise NotImplementedError(
                 "Expected groups by 'index' along dimension -2 (got 'ptr' or dimension "
                 f'{dim})'
             )
+        return self.grouped(x, index, dim_size)
+
+    def grouped(self, x: Any, index: Tensor | None, dim_size: int | None) -> Any:
+        """The sums of groups that are given by an index of rows."""
+        return self.reduce(x, index, dim_size)
 
 
 class SpikingMeanAggregation(SpikingSumAggregation):
@@ -106,16 +106,8 @@ class SpikingQuantileAggregation(SpikingSumAggregation):
             RankedMember(q, how) for q in self.quantiles for how in ways
         )
 
-    def forward(
-        self,
-        x: Any,
-        index: Tensor | None = None,
-        ptr: Tensor | None = None,
-        dim_size: int | None = None,
-        dim: int = -2,
-    ) -> Any:
-        """Returns the quantiles of each group, side by side."""
-        self.check(ptr, dim)
+    def grouped(self, x: Any, index: Tensor | None, dim_size: int | None) -> Any:
+        """The quantiles of each group, side by side."""
         index = _given(index)
         outs, num = [], len(self.gates) // len(self.quantiles)
         for i, q in enumerate(self.quantiles):
@@ -155,16 +147,8 @@ class SpikingSet2Set(SpikingSumAggregation):
         self.register_buffer('hidden', hidden)
         self.register_buffer('cell', cell)
 
-    def forward(
-        self,
-        x: Any,
-        index: Tensor | None = None,
-        ptr: Tensor | None = None,
-        dim_size: int | None = None,
-        dim: int = -2,
-    ) -> Any:
-        """Returns the last query of each group and what it found."""
-        self.check(ptr, dim)
+    def grouped(self, x: Any, index: Tensor | None, dim_size: int | None) -> Any:
+        """The last query of each group and what it found."""
         index = _given(index)
         query: Any = self.query
         found = self._find(x, query, index, dim_size)

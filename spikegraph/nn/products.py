@@ -53,11 +53,10 @@ class Delay(SpikeGate):
         code = product_code(x.code, other.code)
         silent = code.num_steps
         total = x.phase().to(torch.int16) + other.phase().to(torch.int16)
-        spoken = (x.polarity() * other.polarity()).bool()
-        total = torch.where(spoken, total, silent)
+        sign = x.polarity() * other.polarity()
+        total = torch.where(sign != 0, total, silent)
         if code.signed:
-            is_off = (x.polarity() * other.polarity()) < 0
-            total = total + is_off * (silent + 1)
+            total = total + (sign < 0) * (silent + 1)
         return Spikes(total.to(torch.uint8), code, x.scale * other.scale)
 
     def analog(self, x: Tensor, other: Tensor) -> Tensor:
@@ -65,8 +64,8 @@ class Delay(SpikeGate):
         return x * other
 
     def window(self, lengths: Sequence[int]) -> int:
-        """The latest of one after the latest of the other; a square has one source."""
-        return sum(lengths) - 1 if len(lengths) > 1 else 2 * lengths[0] - 1
+        """The latest of one after the latest of the other."""
+        return product_window(lengths)
 
     def stepped(self, x: Spikes, other: Spikes) -> Spikes:
         """Each pair waits, from its second spike on, for as many steps as had passed
@@ -91,6 +90,11 @@ class Delay(SpikeGate):
             spike_time[fires & (sign > 0)] = step
             spike_time[fires & (sign < 0)] = code.num_steps + 1 + step
         return Spikes(spike_time, code, x.scale * other.scale)
+
+
+def product_window(lengths: Sequence[int]) -> int:
+    """How many steps products may take; those of a square have one source."""
+    return sum(lengths) - 1 if len(lengths) > 1 else 2 * lengths[0] - 1
 
 
 @lru_cache(maxsize=256)
@@ -391,7 +395,7 @@ class DelayedSum(nn.Module):
 
     def window(self, lengths: Sequence[int]) -> int:
         """The latest of one after the latest of the other."""
-        return sum(lengths) - 1 if len(lengths) > 1 else 2 * lengths[0] - 1
+        return product_window(lengths)
 
 
 def quotient(x: Tensor, other: Tensor) -> Tensor:

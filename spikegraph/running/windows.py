@@ -38,8 +38,6 @@ def windows_of(network: Network) -> dict[Node, Window]:
     for node in network.nodes:
         before = [] if node.role is Role.SIZE else node.all_input_nodes
         ready[node] = max((ready[n] for n in before), default=0)
-        if node.role is Role.SIZE:  # Known before anything fires.
-            ready[node] = 0
         sources = [found[n] for n in before if n in found]
         operation: Any = network.operation(node)
         if node.role is Role.POPULATION:

@@ -175,16 +175,19 @@ class Arithmetic:
         self.writer.here = node
         return copies
 
+    def _call(self, node: fx.Node) -> Call:
+        return Call(self.network, node, self.writer.signals, self.writer.fixed)
+
     def _has_rule(self, node: fx.Node) -> bool:
         """Whether a module has a rule for what it is given by now."""
-        call = Call(self.network, node, self.writer.signals, self.writer.fixed)
-        return node.op == 'call_module' and not isinstance(call.rule(), Refused)
+        is_module = node.op == 'call_module'
+        return is_module and not isinstance(self._call(node).rule(), Refused)
 
     def _rule_of(self, node: fx.Node, may_end: bool) -> Rule | None:
         """The rule of what has been written, and has no users yet."""
         if not self.writer.is_moving(node):
             return None
-        call = Call(self.network, node, self.writer.signals, self.writer.fixed)
+        call = self._call(node)
         rule = call.rule()
         if may_end or not isinstance(rule, ReadOut):
             return rule

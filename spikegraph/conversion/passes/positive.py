@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from spikegraph.conversion.passes.relays import LEAST, Relays, is_firing, move_of
+from spikegraph.conversion.passes.relays import LEAST, Relays, fires, is_firing, move_of
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
@@ -94,6 +94,4 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
 def _never_silent(relays: Relays, den: fx.Node) -> fx.Node:
     if not is_positive(relays, den):
         return den
-    made = relays.writer.write(never_silent, den)
-    made.meta['population'] = True
-    return made
+    return fires(relays.writer.write(never_silent, den))

@@ -106,7 +106,7 @@ class Relays:
         what = describe(self.network, node)
         if made == 'relay':
             what = f'potentials that meet others ({what})'
-        part = self.fractions.get(value, Fraction(value))
+        part = self.fraction(value)
         args = (self.num(part),)
         den = None if part.is_whole else self.den(part)
         name = node.name if made == 'population' else f'{made}_{node.name}'
