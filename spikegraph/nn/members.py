@@ -11,9 +11,8 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.phase_code import MAX_NUM_STEPS, MIN_LEVEL
-from spikegraph.kernels import aggregate
 from spikegraph.nn.gate import EarliestMember, SpikeGate, from_rank, ranks_of
-from spikegraph.nn.shift import MemberShift, groups_of
+from spikegraph.nn.shift import groups_of
 
 
 class ProductMember(SpikeGate):
@@ -184,10 +183,6 @@ class RankedMember(EarliestMember):
             spike_time[waiting & (num_on >= size - rank)] = step
             spike_time[waiting & (num_off > rank)] = x.code.num_steps + 1 + step
         return Spikes(spike_time, x.code, x.scale)
-
-    def count(self, x: Tensor, index: Any = None, num_groups: Any = None) -> Tensor:
-        """The sum over the members of each group."""
-        return aggregate(MemberShift()(x, index, num_groups), x)
 
     def _picked(
         self, x: Tensor, index: Any, num_groups: Any, dtype: torch.dtype

@@ -4,6 +4,7 @@ is delayed by them, and a sequence is unrolled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -50,21 +51,19 @@ class _Plain(_Cell):
         \mathbf{h}' = \sigma(\mathbf{W} \mathbf{x} + \mathbf{U} \mathbf{h} + \mathbf{b})
     """
 
+    activation: Callable[[Tensor], Tensor] = staticmethod(torch.tanh)
+
     def forward(self, x: Tensor, h: Any = None) -> tuple[Tensor, Any]:
         """The output and the next state."""
         mine, other = self.sums(x, h)
-        out = torch.tanh(mine + other)
+        out = self.activation(mine + other)
         return out, out
 
 
 class _Rectified(_Plain):
     """The same, with a ReLU."""
 
-    def forward(self, x: Tensor, h: Any = None) -> tuple[Tensor, Any]:
-        """The output and the next state."""
-        mine, other = self.sums(x, h)
-        out = torch.relu(mine + other)
-        return out, out
+    activation = staticmethod(torch.relu)
 
 
 class _Gated(_Cell):

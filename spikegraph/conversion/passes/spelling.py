@@ -82,10 +82,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Any:
     """``F.layer_norm``."""
-    dims = tuple(range(-len(tuple(normalized_shape)), 0))
-    difference = x - x.mean(dims, keepdim=True)
-    square = (difference * difference).mean(dims, keepdim=True)
-    out = difference / torch.sqrt(square + eps)
+    out = _standardised(x, tuple(range(-len(tuple(normalized_shape)), 0)), eps)
     out = out if weight is None else out * weight
     return out if bias is None else out + bias
 
@@ -106,9 +103,7 @@ def group_norm(
     """``F.group_norm``."""
     shape = _shape_of(x)
     groups = x.unflatten(1, (num_groups, shape[1] // num_groups)).flatten(2)
-    difference = groups - groups.mean(-1, keepdim=True)
-    square = (difference * difference).mean(-1, keepdim=True)
-    out = difference / torch.sqrt(square + eps)
+    out = _standardised(groups, -1, eps)
     out = out.unflatten(2, (shape[1] // num_groups, *_sizes(x, shape, 2))).flatten(1, 2)
     if weight is not None:
         out = out * weight.view(-1, *[1] * (len(shape) - 2))
@@ -256,6 +251,13 @@ def _record(function: Any, *args: Any) -> Any:
     """Records a function as a whole."""
     tracer = next(a.tracer for a in args if isinstance(a, fx.Proxy))
     return tracer.create_proxy('call_function', function, args, {})
+
+
+def _standardised(x: Any, dims: Any, eps: float) -> Any:
+    """Without the mean, and divided by the deviation."""
+    difference = x - x.mean(dims, keepdim=True)
+    square = (difference * difference).mean(dims, keepdim=True)
+    return difference / torch.sqrt(square + eps)
 
 
 def _shape_of(x: Any) -> tuple[int, ...]:
