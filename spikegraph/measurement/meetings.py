@@ -14,8 +14,9 @@ from spikegraph.network.network import Network
 from spikegraph.network.ops import Count, Meaning, is_call, means, op_of
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron, SpikeGate
+from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.gate import EarliestGate
-from spikegraph.nn.products import Delay, DelayedSum, Rebase, product_code
+from spikegraph.nn.products import Delay, Rebase, product_code
 from spikegraph.nn.routing import gather_rows, shaped_like
 
 

@@ -29,8 +29,9 @@ from spikegraph.nn import (
     SpikingLayer,
     SpikingLinear,
 )
+from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import DelayedSum, Rebase, Relative
+from spikegraph.nn.products import Rebase, Relative
 
 _MODULES: dict[Role, Any] = {
     Role.POPULATION: PhaseNeuron,

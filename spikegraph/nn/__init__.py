@@ -13,6 +13,7 @@ from spikegraph.nn.analog import Analog, SpikingAffine
 from spikegraph.nn.conv.gcn_conv import DegreeFactor, SpikingGCNConv
 from spikegraph.nn.conv.twin import SpikingTwin
 from spikegraph.nn.convolution import SpikingConv
+from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.filter import GraphFilter
 from spikegraph.nn.gate import (
     EarliestAlong,
@@ -26,7 +27,7 @@ from spikegraph.nn.layer import Operation, SpikingLayer
 from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.neuron import PhaseNeuron, charge, fire
 from spikegraph.nn.pool import EarliestInWindow
-from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative
+from spikegraph.nn.products import Delay, Rebase, Relative
 
 __all__ = [
     'Analog',

@@ -14,7 +14,7 @@ from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import Interpreter, run_node
 from spikegraph.nn import PhaseNeuron, charge, fire
-from spikegraph.nn.products import Arriving
+from spikegraph.nn.delayed_sum import Arriving
 from spikegraph.nn.routing import never_silent
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.windows import windows_of

@@ -17,7 +17,7 @@ from spikegraph.nn import (
     SpikingConv,
     SpikingLayer,
 )
-from spikegraph.nn.products import DelayedSum
+from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.routing import move_spikes
 
 

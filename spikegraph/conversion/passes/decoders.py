@@ -15,8 +15,8 @@ from spikegraph.nn import (
     SpikingConv,
     SpikingLayer,
 )
+from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import DelayedSum
 from spikegraph.nn.routing import SPIKE_MOVES
 
 

@@ -18,7 +18,8 @@ from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import EarliestAlong, PhaseNeuron
 from spikegraph.nn.activation import Exponential, Logarithm, Root
-from spikegraph.nn.products import Delay, DelayedSum, Rebase, Relative
+from spikegraph.nn.delayed_sum import DelayedSum
+from spikegraph.nn.products import Delay, Rebase, Relative
 
 
 def product(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:

@@ -22,8 +22,8 @@ from spikegraph.nn import (
     SpikeGate,
     SpikingLayer,
 )
+from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import DelayedSum
 
 
 def seal(structure: Structure) -> Network:
