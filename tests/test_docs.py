@@ -4,7 +4,7 @@ import doctest
 import re
 from pathlib import Path
 
-from spikegraph.nn import products
+import spikegraph.nn
 
 DOCS = Path(__file__).parents[1] / 'docs'
 TEXT = (DOCS / 'arithmetic.md').read_text(encoding='utf-8')
@@ -33,4 +33,4 @@ def test_links_files_and_pictures():
 
 def test_gates_of_the_table():
     for name in re.findall(r'a (?:gate|product), `(\w+)`', TEXT):
-        assert hasattr(products, name), name
+        assert hasattr(spikegraph.nn, name), name
