@@ -23,6 +23,7 @@ from spikegraph.conversion.fitting.calibration import (
     calibrate,
     output_errors,
 )
+from spikegraph.conversion.fitting.shared import Shared
 from spikegraph.conversion.operations.affinity import find_affine
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.structure import build_structure
@@ -124,6 +125,7 @@ def convert(
     spec = call_spec(model, calls[0], config.static_inputs)
     affine = find_affine(model, calls)
     structure = build_structure(model, spec, config, affine, calls[0])
+    options, given = config, spec
     config, spec = config.resolve(structure.has_images), structure.spec
     names = [name for leaf in spec.leaves for name in (leaf.argument, leaf.name)]
     check_static(config.static_inputs, names)
@@ -131,7 +133,11 @@ def convert(
     for values in inputs:
         for leaf in spec.read_leaves:
             check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
-    calibration = calibrate(structure, inputs, config, wrap)
+    found = Shared(structure, inputs, config)
+    if found.wide:  # Known by now, what these need is put in front of them.
+        structure = build_structure(model, given, options, affine, calls[0], found.wide)
+        found = Shared(structure, inputs, config)
+    calibration = calibrate(structure, inputs, config, found, wrap)
     _verify(model, calls, calibration, structure.network.form)
     for module in structure.network.modules():
         if isinstance(module, GraphFilter):

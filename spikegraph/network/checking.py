@@ -31,7 +31,8 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import Rebase, Relative
+from spikegraph.nn.products import Rebase
+from spikegraph.nn.relative import Relative
 
 _MODULES: dict[Role, Any] = {
     Role.POPULATION: PhaseNeuron,

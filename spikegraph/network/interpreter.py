@@ -71,8 +71,7 @@ class AnalogReading(Interpreter):
     def population(self, node: Node) -> Any:
         neuron = self.network.operation(node)
         args, kwargs = arguments(node, self.env)
-        divisor = kwargs.get('divisor')
-        return neuron.analog(args[0] if divisor is None else args[0] / divisor)
+        return neuron.analog(args[0], **kwargs)
 
     def gate(self, node: Node) -> Any:
         args, kwargs = arguments(node, self.env)

@@ -27,7 +27,8 @@ from spikegraph.nn.layer import Operation, SpikingLayer
 from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.neuron import PhaseNeuron, charge, fire
 from spikegraph.nn.pool import EarliestInWindow
-from spikegraph.nn.products import Delay, Rebase, Relative
+from spikegraph.nn.products import Delay, Rebase
+from spikegraph.nn.relative import Relative
 
 __all__ = [
     'Analog',

@@ -51,21 +51,51 @@ class Ramp(nn.Module):
         inner (torch.nn.Module, optional): A monotone activation :math:`f` in front.
             (default: :obj:`None`)
         peak (float, optional): Where the ramp starts, :math:`c`. (default: :obj:`0.0`)
+        starts (bool, optional): Whether it starts that far above a second potential, of
+            each neuron: it is then the exponential of what :meth:`score` returns for
+            both. (default: :obj:`False`)
     """
 
-    def __init__(self, inner: nn.Module | None = None, peak: float = 0.0) -> None:
+    def __init__(
+        self, inner: nn.Module | None = None, peak: float = 0.0, starts: bool = False
+    ) -> None:
         super().__init__()
         self.inner = inner
+        self.starts = starts
         self.peak = nn.Parameter(torch.tensor(float(peak)), requires_grad=False)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score(self, x: Tensor, start: Tensor | None = None) -> Tensor:
         """What the exponential is taken of."""
         out: Tensor = x if self.inner is None else self.inner(x)
-        return out
+        return out if start is None else out - start
 
     def forward(self, x: Tensor) -> Tensor:
         """The exponential at each place."""
-        return (self.score(x) - self.peak).exp()
+        score = x if self.starts else self.score(x)
+        return (score - self.peak).exp()
+
+    def extra_repr(self) -> str:
+        return f'starts={self.starts}'
+
+
+class Height(nn.Module):
+    r"""How far a score is above a floor, :math:`f(v) - c`.
+
+    Args:
+        inner (torch.nn.Module, optional): A monotone activation :math:`f` in front.
+            (default: :obj:`None`)
+        floor (float, optional): The floor, :math:`c`. (default: :obj:`0.0`)
+    """
+
+    def __init__(self, inner: nn.Module | None = None, floor: float = 0.0) -> None:
+        super().__init__()
+        self.inner = inner
+        self.floor = nn.Parameter(torch.tensor(float(floor)), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The height at each place."""
+        score: Tensor = x if self.inner is None else self.inner(x)
+        return score - self.floor
 
 
 class Root(nn.Module):
@@ -94,7 +124,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
     **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
     Formula: None,  # Each says for itself.
-    **dict.fromkeys((Exponential, Ramp, Root, Logarithm), None),
+    **dict.fromkeys((Exponential, Ramp, Height, Root, Logarithm), None),
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
 }
 # Attributes that make an activation fall, or jump down, below some value.

@@ -214,12 +214,18 @@ class PhaseNeuron(nn.Module):
             return 2
         return 3  # The OFF spike waits for a window.
 
-    def analog(self, potential: Tensor) -> Tensor:
+    def analog(
+        self,
+        potential: Tensor,
+        divisor: Tensor | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
         """What the ANN computes here: the activation, not coded; of a ramp the scores,
         whose exponentials may be too large.
         """
+        potential = potential if divisor is None else potential / divisor
         if isinstance(self.activation, Ramp):
-            return self.activation.score(potential)
+            return self.activation.score(potential, start)
         if isinstance(self.activation, nn.Module):
             value: Tensor = self.activation(potential)
             return value
@@ -276,6 +282,7 @@ class PhaseNeuron(nn.Module):
         potential: Tensor,
         factor: Tensor | None = None,
         divisor: Tensor | None = None,
+        start: Tensor | None = None,
     ) -> Spikes:
         r"""Lets every neuron fire once, or not at all.
 
@@ -289,7 +296,12 @@ class PhaseNeuron(nn.Module):
                 moves the thresholds, and broadcasts to the first: the neuron fires
                 where :math:`v \geq v^+_t \, z`, as it would on :math:`v / z`, and
                 nothing is divided. (default: :obj:`None`)
+            start (torch.Tensor, optional): What the scores of a :class:`Ramp` that has
+                starts are relative to; it broadcasts to the first, and is added to the
+                thresholds. (default: :obj:`None`)
         """
+        if start is not None:
+            potential, divisor = self.analog(potential, divisor, start), None
         if divisor is not None:
             return self._fire_relative(potential, divisor)
         scale = self.scale_for(potential, factor)

@@ -12,7 +12,8 @@ from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 from spikegraph.nn.neuron import charge
-from spikegraph.nn.products import Delay, Relative
+from spikegraph.nn.products import Delay
+from spikegraph.nn.relative import Relative
 from spikegraph.plotting.figures import CHARGE, FIRE, OFF, ON, SILENT, new_figure, ticks
 
 if TYPE_CHECKING:

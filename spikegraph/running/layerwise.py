@@ -24,7 +24,8 @@ from spikegraph.nn import (
     SpikingLinear,
 )
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import Delay, Rebase, Relative
+from spikegraph.nn.products import Delay, Rebase
+from spikegraph.nn.relative import Relative
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel, check_spiking
 

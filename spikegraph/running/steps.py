@@ -201,8 +201,7 @@ class _Run(Interpreter):
         factor = args[1] if len(args) > 1 else None
         self.result.membrane[node.record.label] = potential
         assert not (node.record.encodes and self.windows[node].start)
-        divisor = kwargs.get('divisor')
-        self._fired(node, _fire_window(potential, module, factor, divisor))
+        self._fired(node, _fire_window(potential, module, factor, **kwargs))
 
     def gate(self, node: Node) -> None:
         """A gate passes spikes on as they come, and has no membrane."""
@@ -299,8 +298,11 @@ def _fire_window(
     potential: Tensor,
     neuron: PhaseNeuron,
     factor: Tensor | None,
-    divisor: Tensor | None,
+    divisor: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Spikes:
+    if start is not None:
+        potential, divisor = neuron.analog(potential, divisor, start), None
     code, scale = neuron.code, neuron.scale_for(potential, factor)
     spike_time = torch.full_like(potential, code.num_steps, dtype=torch.uint8)
     has_fired = torch.zeros_like(potential, dtype=torch.bool)

@@ -8,7 +8,8 @@ import torch
 from spikegraph.coding import PhaseCode, Spikes, max_relative_error
 from spikegraph.nn import charge
 from spikegraph.nn.delayed_sum import Arriving, DelayedSum
-from spikegraph.nn.products import Delay, Rebase, Relative
+from spikegraph.nn.products import Delay, Rebase
+from spikegraph.nn.relative import Relative
 
 BASES = [2.0, 1.35, 1.05]
 STEPS = [(1, 1), (3, 3), (1, 7), (5, 2), (16, 16)]

@@ -13,8 +13,9 @@ from spikegraph.calls.outputs import main_output
 from spikegraph.coding import Spikes
 from spikegraph.conversion.fitting.codes import fit_code
 from spikegraph.conversion.fitting.compensation import SMALLEST, compensate_layers
-from spikegraph.conversion.fitting.products import at_base, fit_ramp, tied_bases
-from spikegraph.conversion.fitting.sampling import as_rows, sample, tied_samples
+from spikegraph.conversion.fitting.products import at_base
+from spikegraph.conversion.fitting.sampling import as_rows, sample
+from spikegraph.conversion.fitting.shared import Shared
 from spikegraph.conversion.operations.affinity import check_claim
 from spikegraph.conversion.passes.graph import (
     Structure,
@@ -70,6 +71,7 @@ def calibrate(
     structure: Structure,
     calls: list[dict[str, Any]],
     config: ConversionConfig,
+    found: Shared,
     progress: Callable[[Any], Any] = iter,
 ) -> Calibration:
     r"""Finds code and scale of every population and corrects the layers, in
@@ -80,6 +82,7 @@ def calibrate(
         structure (Structure): The network; its modules are set in place.
         calls (List[Dict[str, Any]]): The calibration calls, by argument name.
         config (ConversionConfig): The options.
+        found (Shared): What populations share.
         progress (Callable, optional): Wraps the list of nodes, for a bar.
 
     Raises:
@@ -100,7 +103,6 @@ def calibrate(
         ann_outputs=[],
         snn_outputs=[],
     )
-    found = _Found(structure, calls, config)
     readings = [AnalogReading(network) for _ in calls]
     ours = [Interpreter(network) for _ in calls]
     analog, spiking = [r.env for r in readings], [r.env for r in ours]
@@ -113,9 +115,9 @@ def calibrate(
             module, name = network.operation(node), node.target
             if node.role is Role.POPULATION:
                 potentials = sample(node, module, analog, config, argument=0)
-                if isinstance(module.activation, Ramp):
-                    _check_finite(name, potentials, _stands_for(node))
-                    fit_ramp(module, potentials, found.bases[name])
+                _check_finite(name, potentials, _stands_for(node))
+                if found.fit_ramp(name):
+                    module.scale = module.scale.to(potentials)
                 else:
                     _fit(node, potentials, analog, spiking, found)
             elif node.name in structure.claimed:
@@ -148,27 +150,12 @@ def calibrate(
     return result
 
 
-class _Found:
-    """What populations share, found before any of them is fitted."""
-
-    def __init__(
-        self,
-        structure: Structure,
-        calls: list[dict[str, Any]],
-        config: ConversionConfig,
-    ) -> None:
-        self.network, self.config = structure.network, config
-        self.tied = tied_samples(structure, calls, config)
-        self.bases = tied_bases(structure, calls, config)
-        self.compared = {name for group in structure.groups for name in group}
-
-
 def _fit(
     node: Node,
     potentials: Tensor,
     analog: list[dict[Node, Any]],
     spiking: list[dict[Node, Any]],
-    found: _Found,
+    found: Shared,
 ) -> None:
     """Fits one population to the values that it sends."""
     network, config, name = found.network, found.config, str(node.target)
@@ -217,7 +204,6 @@ def _check_finite(name: str, potentials: Tensor, what: str) -> None:
 def _check_population(
     name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
-    _check_finite(name, potentials, what)
     name = name.split('.', 1)[1]
     if not bool((values != 0).any()):
         largest = float(potentials.max()) if potentials.numel() else float('nan')

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
-from spikegraph.coding import PhaseCode
-from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.conversion.fitting.codes import BASES, fit_code
-from spikegraph.conversion.fitting.sampling import own_samples
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 
-_MARGIN = 0.25  # Of the range of scores, above and below those of the calibration data.
 _MOST = 69.0  # The logarithm of the largest ratio of levels.
 
 
@@ -26,18 +21,18 @@ def at_base(config: ConversionConfig, base: float) -> ConversionConfig:
     return replace(config, base=base, levels='geometric', threshold_shift=None)
 
 
+def tied_groups(structure: Structure) -> list[set[str]]:
+    """The populations that need one base, in groups; a ramp may be alone."""
+    return _merged([*structure.tied, *({name} for name in _ramps(structure))])
+
+
 def tied_bases(
-    structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
+    groups: list[set[str]], samples: dict[str, Tensor], config: ConversionConfig
 ) -> dict[str, float]:
     """The base of every population whose spike times are added to others': that of
     least error, each relative to the energy of its values. Those of a ramp are its
     coefficients.
     """
-    groups = _merged([*structure.tied, *({name} for name in _ramps(structure))])
-    if not groups:
-        return {}
-    names = set().union(*groups)
-    samples = own_samples(structure.network, names, calls, config)
     found: dict[str, float] = {}
     for group in groups:
         rows = [samples[name] for name in sorted(group)]
@@ -79,20 +74,3 @@ def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
             total += error / max(float(values.double().square().sum()), 1e-300)
         best = min(best, (total, base))
     return best[1]
-
-
-def fit_ramp(neuron: PhaseNeuron, potentials: Tensor, base: float) -> None:
-    """Lets a ramp reach from above the largest score to below the smallest, as far as
-    a byte can count.
-    """
-    activation = neuron.activation
-    assert isinstance(activation, Ramp)
-    scores = potentials if activation.inner is None else activation.inner(potentials)
-    low, high = float(scores.min()), float(scores.max())
-    step = math.log(base)
-    margin = max(_MARGIN * (high - low), 4 * step)
-    most = min(MAX_NUM_STEPS, int(_MOST / step))
-    num_steps = min(math.ceil((high - low + 2 * margin) / step) + 1, most)
-    activation.peak.fill_(high + margin)
-    neuron.code = PhaseCode(num_steps, base)
-    neuron.scale = neuron.scale.new_ones(()).to(potentials)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from spikegraph.conversion.fitting.ramps import Span
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
-from spikegraph.nn.products import Relative
+from spikegraph.nn.relative import Leading, Relative
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
 MIN_ROWS = 4096  # Rows kept, if every channel has a scale of its own.
@@ -33,15 +34,15 @@ def sample(
     of the values has the same rows.
     """
     source = node if argument is None else node.args[argument]
-    divisor = None if argument is None else node.kwargs.get('divisor')
+    kwargs = {} if argument is None else node.kwargs
     channel_dim = getattr(module, 'channel_dim', -1)
     rows = []
     for env in analog:
         value = env[source]
         if len(node.args) > 1:
             value = value / env[node.args[1]]
-        if divisor is not None:
-            value = value / env[divisor]
+        if 'divisor' in kwargs:
+            value = value / env[kwargs['divisor']]
         value = value if of is None else of(value, channel_dim)
         rows.append(as_rows(value, channel_dim))
     limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
@@ -79,7 +80,7 @@ def tied_samples(
     if not groups:
         return {}
     names = {name for group in groups for name in group}
-    own = own_samples(structure.network, names, calls, config)
+    own = own_samples(structure.network, names, calls, config).rows
     pooled = {}
     for group in groups:
         rows = torch.cat([own[name] for name in group])
@@ -87,17 +88,30 @@ def tied_samples(
     return pooled
 
 
+class Samples(NamedTuple):
+    """What populations send for the calibration data, by their paths.
+
+    Args:
+        rows (Dict[str, torch.Tensor]): Some of their values.
+        spans (Dict[str, Span]): What the scores of ramps reach.
+    """
+
+    rows: dict[str, Tensor]
+    spans: dict[str, Span]
+
+
 def own_samples(
     network: Network,
     names: set[str],
     calls: list[dict[str, Any]],
     config: ConversionConfig,
-) -> dict[str, Tensor]:
-    """Samples of the values of some populations, by their paths."""
+) -> Samples:
+    """Samples of the values of some populations."""
     found: dict[str, list[Tensor]] = {}
+    spans: dict[str, Span] = {}
     for call in calls:
-        _Sampling(network, names, config, found).run(call)
-    return {name: torch.cat(rows) for name, rows in found.items()}
+        _Sampling(network, names, config, found, spans).run(call)
+    return Samples({name: torch.cat(rows) for name, rows in found.items()}, spans)
 
 
 class _Sampling(AnalogReading):
@@ -109,9 +123,11 @@ class _Sampling(AnalogReading):
         names: set[str],
         config: ConversionConfig,
         found: dict[str, list[Tensor]],
+        spans: dict[str, Span],
     ) -> None:
         super().__init__(network)
-        self.names, self.config, self.found = names, config, found
+        self.names, self.config = names, config
+        self.found, self.spans = found, spans
 
     def population(self, node: Node) -> Any:
         value = super().population(node)
@@ -122,13 +138,25 @@ class _Sampling(AnalogReading):
         return value
 
     def gate(self, node: Node) -> Any:
-        """Keeps coefficients, which have one scale, in the place of exponentials."""
+        """Keeps coefficients, which have one scale, in the place of exponentials, and
+        what their scores reach.
+        """
         value = super().gate(node)
-        if isinstance(self.network.operation(node), Relative):
-            source: Any = node.args[0]
-            while source.role is not Role.POPULATION:  # What is masked is moved.
-                source = source.args[0]
+        gate = self.network.operation(node)
+        if not isinstance(gate, Leading):
+            return value
+        source: Any = node.args[0]
+        while source.role is not Role.POPULATION:  # What is masked is moved.
+            source = source.args[0]
+        scores, largest = self.env[node.args[0]], value
+        if isinstance(gate, Relative):
+            largest = scores[value == 1]
             if source.target in self.names:
                 rows = _subsample(value.reshape(-1, 1), MAX_VALUES)
                 self.found[source.target][-1] = rows
+        scores = scores[scores.isfinite()]
+        if scores.numel() > 0:
+            span = Span(float(scores.min()), float(largest.min()), float(scores.max()))
+            known = self.spans.get(source.target)
+            self.spans[source.target] = span if known is None else known.join(span)
         return value

@@ -61,6 +61,8 @@ class Builder:
         network (torch.fx.GraphModule): The traced network, changed in place.
         spec (CallSpec): How it is called.
         config (ConversionConfig): Options.
+        wide (FrozenSet[str], optional): See :class:`Structure`.
+            (default: :obj:`frozenset()`)
     """
 
     def __init__(
@@ -68,13 +70,14 @@ class Builder:
         network: fx.GraphModule,
         spec: CallSpec,
         config: ConversionConfig,
+        wide: frozenset[str] = frozenset(),
     ) -> None:
         self.network = network
         self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
         self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
         self.graph = network.graph
         self.config = config
-        self.structure = Structure(network, spec)
+        self.structure = Structure(network, spec, wide=wide)
         self.refused: dict[fx.Node, str] = {}  # Why those without a rule are.
         self.open: set[fx.Node] = set()  # They, and what is made of them.
         self.probed: set[fx.Node] = set()  # Functions found to be affine.

@@ -40,6 +40,9 @@ class Structure:
         groups (List[List[str]]): Populations that must share code and scale.
         tied (List[Set[str]]): Populations whose spike times are added, so that they
             must share a base.
+        wide (FrozenSet[str]): Ramps over more scores than a byte can count through,
+            unless they start at those of each group.
+        starts (Dict[str, str]): Populations that find where ramps start, and these.
         currents (List[str]): Inputs that enter as analog currents.
         num_folded (int): Normalisation layers folded into weights.
         preprocessed (List[str]): What is computed of inputs in front of their
@@ -53,6 +56,8 @@ class Structure:
     analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
     tied: list[set[str]] = field(default_factory=list)
+    wide: frozenset[str] = frozenset()
+    starts: dict[str, str] = field(default_factory=dict)
     currents: list[str] = field(default_factory=list)
     num_folded: int = 0
     preprocessed: list[str] = field(default_factory=list)

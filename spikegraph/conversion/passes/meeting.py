@@ -19,7 +19,8 @@ from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import EarliestAlong, PhaseNeuron
 from spikegraph.nn.activation import Exponential, Logarithm, Root
 from spikegraph.nn.delayed_sum import DelayedSum
-from spikegraph.nn.products import Delay, Rebase, Relative
+from spikegraph.nn.products import Delay, Rebase
+from spikegraph.nn.relative import Relative
 
 
 def product(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:

@@ -13,7 +13,8 @@ from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
 from spikegraph.nn import GraphFilter, PhaseNeuron
 from spikegraph.nn.activation import Exponential, Ramp, Root
-from spikegraph.nn.products import Delay, Rebase, Relative
+from spikegraph.nn.products import Delay, Rebase
+from spikegraph.nn.relative import Relative
 from spikegraph.nn.routing import never_silent
 
 _KINDS = (nn.Sigmoid, nn.ReLU, nn.ReLU6, nn.Softplus, Root, Exponential, Ramp)

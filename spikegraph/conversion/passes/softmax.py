@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import Any
 
@@ -11,14 +12,15 @@ from torch_geometric.utils import softmax as softmax_by_index
 
 from spikegraph.conversion.passes.carrying import carry
 from spikegraph.conversion.passes.gates import commutes_with_maximum
+from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.products import rank_of
 from spikegraph.conversion.passes.relays import LEAST, Fraction, Relays, fires
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.naming import called, module_of
 from spikegraph.network.ops import is_call
 from spikegraph.nn import PhaseNeuron
-from spikegraph.nn.activation import Ramp
-from spikegraph.nn.products import Relative
+from spikegraph.nn.activation import Height, Ramp
+from spikegraph.nn.relative import Leading, Relative
 from spikegraph.nn.routing import silence
 
 _NEVER = -100.0  # Scores below are those of what is masked.
@@ -53,11 +55,41 @@ def _coefficients(
     inner, source = _monotone(relays, source)
     e = relays.population(node, source, Ramp(inner), 'ramp')
     relays.tie(e)
+    if str(e.target) in relays.structure.wide:
+        _start(relays, e, hidden, dim, *group)
     if hidden is not None:
         e = fires(relays.writer.write(silence, e, hidden))
     made = relays.gate(node.name, Relative(relays.num_steps, dim), e, *group)
     made.meta['example'] = e.meta.get('example')
     return made
+
+
+def _start(
+    relays: Relays, ramp: fx.Node, hidden: Any, dim: int | None, *group: Any
+) -> None:
+    """Lets a ramp start, in each group, where one that falls in large steps has found
+    its largest score.
+    """
+    here, relays.writer.here = relays.writer.here, ramp
+    activation: Any = module_of(relays.network, ramp)
+    activation.activation = Ramp(activation.activation.inner, starts=True)
+    height = Height(copy.deepcopy(activation.activation.inner))
+    with relays.network.graph.inserting_before(ramp):
+        found = add_population(
+            relays.structure,
+            f'height_{ramp.name}',
+            ramp.args,
+            relays.structure.populations[str(ramp.target)],
+            height,
+        )
+    found.kwargs = dict(ramp.kwargs)
+    relays.structure.starts[str(found.target)] = str(ramp.target)
+    relays.writer.signals.add(found)
+    if hidden is not None:
+        found = fires(relays.writer.write(silence, found, hidden))
+    start = relays.gate(f'start_{ramp.name}', Leading(dim), found, *group)
+    ramp.kwargs = {**ramp.kwargs, 'start': start}
+    relays.writer.here = here
 
 
 def _monotone(relays: Relays, source: fx.Node) -> tuple[nn.Module | None, fx.Node]:

@@ -25,6 +25,7 @@ def build_structure(
     config: ConversionConfig,
     affine: Sequence[str] = (),
     call: dict[str, Any] | None = None,
+    wide: frozenset[str] = frozenset(),
 ) -> Structure:
     r"""Replaces every operation of a traced copy by its spiking twin.
 
@@ -38,6 +39,8 @@ def build_structure(
         call (Dict[str, Any], optional): The first calibration call, see
             :func:`~spikegraph.conversion.tracing.tracer.trace`. Without it, all of
             :obj:`affine` are kept whole, as the first time.
+        wide (FrozenSet[str], optional): See :class:`Structure`.
+            (default: :obj:`frozenset()`)
 
     Raises:
         NotImplementedError: If an operation has no rule and may not stay
@@ -46,12 +49,12 @@ def build_structure(
     """
     numbers = Numbers(spec.symbolic_numbers)
     try:
-        return _build(model, spec, config, affine, call, numbers)
+        return _build(model, spec, config, affine, call, numbers, wide)
     except (NotImplementedError, ValueError):
         if call is None or not numbers.modules:
             raise
     fixed = replace(spec, symbolic_numbers=False)
-    return _build(model, fixed, config, affine, call, Numbers(False))
+    return _build(model, fixed, config, affine, call, Numbers(False), wide)
 
 
 def _build(
@@ -61,6 +64,7 @@ def _build(
     affine: Sequence[str],
     call: dict[str, Any] | None,
     numbers: Numbers,
+    wide: frozenset[str],
 ) -> Structure:
     kept: frozenset[str] = frozenset()  # Looked into, unless that fails.
     if call is None:
@@ -74,7 +78,7 @@ def _build(
             }
             if not whole.intersection(affine) - kept:
                 found = replace(found, read=tuple(leaf.name for leaf in found.leaves))
-                builder = Builder(network, found, config)
+                builder = Builder(network, found, config, wide)
                 builder.build()
                 return builder.structure
             kept |= whole.intersection(affine)

@@ -1,0 +1,72 @@
+"""What populations share, found before any of them is fitted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikegraph.conversion.fitting.products import tied_bases, tied_groups
+from spikegraph.conversion.fitting.ramps import Span, fit_ramp, fit_start, is_wide
+from spikegraph.conversion.fitting.sampling import Samples, own_samples, tied_samples
+from spikegraph.conversion.passes.graph import Structure
+from spikegraph.network.config import ConversionConfig
+from spikegraph.nn import PhaseNeuron
+from spikegraph.nn.activation import Ramp
+
+_NONE = Span(0.0, 0.0, 0.0)  # Of data without edges.
+
+
+class Shared:
+    """What populations share.
+
+    Args:
+        structure (Structure): The network.
+        calls (List[Dict[str, Any]]): The calibration calls, by argument name.
+        config (ConversionConfig): The options.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        calls: list[dict[str, Any]],
+        config: ConversionConfig,
+    ) -> None:
+        self.network, self.config = structure.network, config
+        self.starts = structure.starts
+        self.tied = tied_samples(structure, calls, config)
+        self.compared = {name for group in structure.groups for name in group}
+        groups = tied_groups(structure)
+        samples = Samples({}, {})
+        if groups:
+            names = set().union(*groups)
+            samples = own_samples(structure.network, names, calls, config)
+        self.spans = samples.spans
+        self.bases = tied_bases(groups, samples.rows, config)
+
+    @property
+    def wide(self) -> frozenset[str]:
+        """The ramps that would have to be longer than they can be."""
+        num_steps, started = self.config.num_steps, self.starts.values()
+        return frozenset(
+            name
+            for name, span in self.spans.items()
+            if name in self.bases
+            and name not in started
+            and is_wide(span, self.bases[name], num_steps)
+        )
+
+    def fit_ramp(self, name: str) -> bool:
+        """Fits a population that is a ramp, or finds where one starts, and says if it
+        is one of them; the first fits the second.
+        """
+        neuron, span = self.network.get_submodule(name), self.spans.get(name, _NONE)
+        assert isinstance(neuron, PhaseNeuron)
+        num_steps = self.config.num_steps
+        if name in self.starts:
+            ramp: Any = self.network.get_submodule(self.starts[name])
+            fit_start(neuron, ramp, span, self.bases[self.starts[name]], num_steps)
+            return True
+        if not isinstance(neuron.activation, Ramp):
+            return False
+        if name not in self.starts.values():
+            fit_ramp(neuron, span, self.bases[name], num_steps)
+        return True
