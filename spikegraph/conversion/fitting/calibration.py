@@ -12,7 +12,11 @@ from torch.utils import _pytree as pytree
 from spikegraph.calls.outputs import main_output
 from spikegraph.coding import Spikes
 from spikegraph.conversion.fitting.codes import fit_code
-from spikegraph.conversion.fitting.compensation import SMALLEST, compensate_layers
+from spikegraph.conversion.fitting.compensation import (
+    SMALLEST,
+    compensate_layers,
+    numerators_of,
+)
 from spikegraph.conversion.fitting.products import at_base
 from spikegraph.conversion.fitting.sampling import as_rows, sample
 from spikegraph.conversion.fitting.shared import Shared
@@ -90,9 +94,12 @@ def calibrate(
     """
     network, nodes = structure.network, structure.network.nodes
     sums = summed_layers(network, True) if config.compensate is not None else {}
+    numerators = numerators_of(network)
     reads = {
         node: [*node.all_input_nodes, *_inputs_of(sums.get(node, []))] for node in nodes
     }
+    for node, den in numerators.items():
+        reads[node] += [] if den is None else [den]
     last_use = {source: node for node in nodes for source in reads[node]}
     result = Calibration(
         {
@@ -130,7 +137,9 @@ def calibrate(
             reading.env[node] = reading.evaluate(node)
         if node in sums:
             layers = [n for n in sums[node] if n.op == 'call_module']
-            if compensate_layers(node, layers, network, analog, spiking, config):
+            if compensate_layers(
+                node, layers, network, analog, spiking, config, numerators
+            ):
                 result.compensated += [str(n.target) for n in layers]
                 for s in spiking:
                     for part in sums[node]:

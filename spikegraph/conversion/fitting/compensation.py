@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,14 @@ import torch
 from torch import Tensor
 
 from spikegraph.conversion.fitting.sampling import as_rows, pick
+from spikegraph.conversion.passes.graph import is_sum
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Node, arguments
+from spikegraph.network.interpreter import run_node
 from spikegraph.network.network import Network
+from spikegraph.network.ops import is_call
+from spikegraph.network.roles import Role
+from spikegraph.nn.products import quotient
 
 RIDGE = 1e-3  # Relative to the diagonal of the Gram matrix.
 NEGLIGIBLE = 1e-10  # Squared error, relative: float32 rounding, no coding error.
@@ -29,9 +35,12 @@ def compensate_layers(
     analog: list[dict[Node, Any]],
     spiking: list[dict[Node, Any]],
     config: ConversionConfig,
+    numerators: Mapping[Node, Node | None],
 ) -> bool:
     """Corrects the layers whose sum a node is, as one layer of all their
-    features. A layer whose output is broadcast has other rows or columns.
+    features. A layer whose output is broadcast has other rows or columns. What is
+    divided later on is corrected as the quotient that it will be, if its divisor is
+    known, and by weights only: where nothing is weighed, nothing may be added.
     """
     modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
     if any(a[layer].shape != a[node].shape for a in analog for layer in layers):
@@ -46,21 +55,29 @@ def compensate_layers(
     num_features = sum(module.matrix().size(1) for module in modules)
     limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features) // len(analog) + 1
     features, residual, goal = [], [], []
+    is_divided, den = node in numerators, numerators.get(node)
+    if is_divided and not has_rows:
+        return False
     for a, s in zip(analog, spiking, strict=True):
         target = as_rows(a[node], channel_dim)
         index = pick(len(target), limit, target.device)
+        ratios = [_divisors(den, network, env, index, len(target)) for env in (a, s)]
+        if any(ratio is None for ratio in ratios):
+            ratios = [None, None]
         if has_rows:
             parts = []
             for layer, module in zip(layers, modules, strict=True):
                 args, kwargs = arguments(layer, s)
                 parts.append(module.feature_rows(index, *args, **kwargs))
-            features.append(torch.cat(parts, dim=-1))
-        goal.append(target[index])
-        residual.append(goal[-1] - as_rows(s[node], channel_dim)[index])
+            features.append(_divided(torch.cat(parts, dim=-1), ratios[1]))
+        goal.append(_divided(target[index], ratios[0]))
+        coded = as_rows(s[node], channel_dim)[index]
+        residual.append(goal[-1] - _divided(coded, ratios[1]))
     change = compensate(
         torch.cat(features) if has_rows else None,
         torch.cat(residual),
         torch.cat(goal),
+        may_shift=not is_divided,
     )
     if change is None:
         return False
@@ -71,16 +88,66 @@ def compensate_layers(
             matrix = module.matrix()
             own, delta = delta.tensor_split([matrix.size(1)], dim=1)
             weight = matrix + own
-        if i == 0:
+        if i == 0 and not is_divided:
             bias = shift if bias is None else bias + shift
         module.set_parameters(weight, bias)
     return True
+
+
+def numerators_of(network: Network) -> dict[Node, Node | None]:
+    """What is divided later on, before anything fires on it, and the divisor of what is
+    only added to other such values until then.
+    """
+    found: dict[Node, Node | None] = {}
+    for node in network.nodes:
+        den = node.kwargs.get('divisor')
+        if network.operation(node) is quotient:
+            den = node.args[1]
+        if isinstance(den, Node):
+            num: Any = node.args[0]
+            found[num] = den
+    queue = list(found)
+    while queue:
+        node = queue.pop()
+        for source in node.all_input_nodes:
+            is_read = source.role in (Role.AFFINE, Role.LAYER)
+            if source not in found and is_read:
+                keeps = is_sum(node) or is_call(node, 'reshape', 'view')
+                found[source] = found[node] if keeps else None
+                queue.append(source)
+    return found
+
+
+def _divisors(
+    den: Node | None, network: Network, env: dict[Node, Any], index: Tensor, num: int
+) -> Tensor | None:
+    """The divisors of some of a number of rows :math:`(n, 1)`, if each has one."""
+    if den is None:
+        return None
+    rows = as_rows(_value_of(den, network, env))
+    is_one = len(rows) == num and bool((rows == rows[:, :1]).all())
+    return rows[index, :1] if is_one else None
+
+
+def _value_of(node: Node, network: Network, env: dict[Node, Any]) -> Any:
+    """The value of a node that may come later, of values that are there."""
+    if node in env:
+        return env[node]
+    own = {n: _value_of(n, network, env) for n in node.all_input_nodes}
+    return run_node(network, node, own)
+
+
+def _divided(rows: Tensor, den: Tensor | None) -> Tensor:
+    if den is None:
+        return rows
+    return rows / den.view(-1, *[1] * (rows.dim() - 1))
 
 
 def compensate(
     features: Tensor | None,
     residual: Tensor,
     goal: Tensor,
+    may_shift: bool = True,
 ) -> tuple[Tensor | None, Tensor] | None:
     r"""Corrects weights so that coded inputs give the true pre-activation.
     Errors count relative to the size of their row, so that nodes with many
@@ -101,6 +168,8 @@ def compensate(
             :math:`(n, F_{out})`.
         goal (torch.Tensor): The ANN's pre-activation :math:`Y`
             :math:`(n, F_{out})`.
+        may_shift (bool, optional): Whether the bias is corrected, too.
+            (default: :obj:`True`)
 
     Returns:
         Tuple[torch.Tensor, torch.Tensor], optional: What is to be added to the
@@ -118,7 +187,7 @@ def compensate(
     if exact or int((~held_out).sum()) < 1 + phi.size(-1):
         return None
     kept, judge = (
-        _Normal.of(phi[rows], ones[rows], residual[rows])
+        _Normal.of(phi[rows], ones[rows], residual[rows], may_shift)
         for rows in (~held_out, held_out)
     )
     if not judge.gain(kept.solve()) > 0:
@@ -144,7 +213,9 @@ class _Normal:
     cross: Tensor  # [G, F, F_out / G]
 
     @classmethod
-    def of(cls, features: Tensor, ones: Tensor, residual: Tensor) -> _Normal:
+    def of(
+        cls, features: Tensor, ones: Tensor, residual: Tensor, may_shift: bool
+    ) -> _Normal:
         """Of features :math:`(n, F)` or :math:`(n, G, F)`, the roots of the rows'
         weights :math:`(n, 1)` and weighted residuals :math:`(n, F_{out})`, by
         parts: in float64, all rows of a wide layer fill the memory.
@@ -154,7 +225,8 @@ class _Normal:
         for phi, one, missing in parts:
             phi = (phi if phi.dim() == 3 else phi.unsqueeze(1)).double()
             one = one.unsqueeze(1)
-            columns = torch.cat([one * phi, one.expand(-1, phi.size(1), 1)], dim=-1)
+            shift = one.expand(-1, phi.size(1), 1) if may_shift else 0 * phi[..., :1]
+            columns = torch.cat([one * phi, shift], dim=-1)
             columns = columns.transpose(0, 1)
             wanted = missing.unflatten(1, (len(columns), -1)).transpose(0, 1)
             add = columns.mT @ columns, columns.mT @ wanted

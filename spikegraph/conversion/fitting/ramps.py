@@ -29,7 +29,8 @@ class Span(NamedTuple):
 
     def join(self, other: Span) -> Span:
         """What two sets of scores reach."""
-        return Span(*map(min, self[:2], other[:2]), max(self.high, other.high))
+        low, least = min(self.low, other.low), min(self.least, other.least)
+        return Span(low, least, max(self.high, other.high))
 
     def margin(self, step: float) -> float:
         """How far others may be beyond."""
