@@ -1,6 +1,4 @@
-"""Gates that compute with spike times: products, powers, quotients by the largest."""
-
-import itertools
+"""Gates that compute with spike times: products and powers."""
 
 import pytest
 import torch
@@ -9,37 +7,15 @@ from spikegraph.coding import PhaseCode, Spikes, max_relative_error
 from spikegraph.nn import charge
 from spikegraph.nn.delayed_sum import Arriving, DelayedSum
 from spikegraph.nn.products import Delay, Rebase
-from spikegraph.nn.relative import Relative
-
-BASES = [2.0, 1.35, 1.05]
-STEPS = [(1, 1), (3, 3), (1, 7), (5, 2), (16, 16)]
-SIGNS = [*itertools.product([False, True], repeat=2)]
-INDEX = torch.tensor([3, 0, 0, 1, 3, 3, 0, 4, 4])  # None in 2.
-
-
-def random_spikes(code, *shape, scale=1.0, seed=0):
-    """Each time as likely as any other, silence among them."""
-    generator = torch.Generator().manual_seed(seed)
-    most = 2 * code.num_steps if code.signed else code.num_steps
-    times = torch.randint(most + 1, shape, generator=generator, dtype=torch.uint8)
-    return Spikes(times, code, torch.as_tensor(scale, dtype=torch.float64))
-
-
-def uniform(*shape, low, high, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.rand(*shape, generator=generator, dtype=torch.float64)
-    return low + (high - low) * values
-
-
-def assert_close(found, expected):
-    """Up to what float64 rounds."""
-    assert found.dtype == torch.float64 and found.shape == expected.shape
-    assert torch.allclose(found, expected, rtol=1e-13, atol=0)
-
-
-def assert_same(found, expected):
-    assert torch.equal(found.spike_time, expected.spike_time)
-    assert found.code == expected.code and torch.equal(found.scale, expected.scale)
+from tests.nn.timed import (
+    BASES,
+    SIGNS,
+    STEPS,
+    assert_close,
+    assert_same,
+    random_spikes,
+    uniform,
+)
 
 
 @pytest.mark.parametrize('base', BASES)
@@ -213,76 +189,6 @@ def test_powers_need_a_base():
     x = random_spikes(PhaseCode.from_levels([1.0, 0.7, 0.1]), 5)
     for function in (Rebase(2), Rebase(2).stepped):
         with pytest.raises(ValueError, match=r"'x' to have a geometric code.*\(got Ph"):
-            function(x)
-
-
-def windowed(x, peak, base, num_steps):
-    """Quotients by the largest, zero where it is and below the last level."""
-    out = torch.where(peak > 0, x / peak, 0.0)
-    return torch.where(out > base ** -(num_steps - 0.5), out, 0.0)
-
-
-@pytest.mark.parametrize('base', BASES)
-@pytest.mark.parametrize('raw, num_steps', [(1, 1), (8, 3), (8, 8), (40, 16), (5, 9)])
-@pytest.mark.parametrize('dim', [0, 1, -1])
-@pytest.mark.parametrize('shape', [(50, 4), (7, 5, 3), (0, 4), (3, 0, 2), (4, 1)])
-def test_windows_that_open_at_the_first_spike(base, raw, num_steps, dim, shape):
-    x = random_spikes(PhaseCode(raw, base), *shape, scale=1.7)
-    gate = Relative(num_steps, dim)
-    out, values = gate(x), x.decode()
-    peak = values.amax(dim, keepdim=True) if values.numel() else values
-    assert_close(out.decode(), windowed(values, peak, base, num_steps))
-    assert_same(gate.stepped(x), out)
-    assert (out.code.num_steps, out.code.base) == (num_steps, base)
-    assert (out.decode()[values == peak] == (values > 0)[values == peak]).all()
-    expected = torch.where(peak > 0, values / peak, 0.0)
-    assert_close(gate.analog(values.log()), expected)
-    num_groups = values.numel() // max(1, values.shape[dim])
-    assert gate.num_compared(x) == values.numel() - num_groups
-
-
-@pytest.mark.parametrize('base', BASES)
-@pytest.mark.parametrize('raw, num_steps', [(1, 1), (8, 3), (40, 16), (5, 9)])
-@pytest.mark.parametrize('shape', [(), (4,), (2, 3)], ids=str)
-def test_windows_of_groups_of_rows(base, raw, num_steps, shape):
-    scale = torch.linspace(0.5, 2, 4).double() if shape == (4,) else 1.7
-    x = random_spikes(PhaseCode(raw, base), len(INDEX), *shape, scale=scale)
-    x.spike_time[INDEX == 4] = raw  # All of them silent.
-    gate, groups = Relative(num_steps), (INDEX, 5)
-    out, values = gate(x, *groups), x.decode()
-    peak = torch.stack([values[group == INDEX].amax(0) for group in INDEX])
-    assert_close(out.decode(), windowed(values, peak, base, num_steps))
-    assert_same(gate.stepped(x, *groups), out)
-    expected = torch.where(peak > 0, values / peak, 0.0)
-    assert_close(gate.analog(values.log(), *groups), expected)
-    assert gate.num_compared(x, *groups) == (len(INDEX) - 4) * x.shape[1:].numel()
-    none = Spikes(x.spike_time[:0], x.code, x.scale)
-    for function in (gate, gate.stepped):
-        assert function(none, INDEX[:0], 3).shape == (0, *shape)
-
-
-@pytest.mark.parametrize(
-    'args, match',
-    [
-        ((0,), r"'num_steps' to be an integer from 1 to 126 \(got 0\)"),
-        ((127,), r"'num_steps' to be an integer from 1 to 126 \(got 127\)"),
-        ((2.0,), r"'num_steps' to be an integer from 1 to 126 \(got 2.0\)"),
-        ((True,), r"'num_steps' to be an integer from 1 to 126 \(got True\)"),
-        ((4, 'x'), r"'dim' to be an integer \(got 'x'\)"),
-    ],
-)
-def test_window_errors(args, match):
-    with pytest.raises(ValueError, match=match):
-        Relative(*args)
-
-
-@pytest.mark.parametrize(
-    'code', [PhaseCode(4, 2, signed=True), PhaseCode.from_levels([1.0, 0.7, 0.1])]
-)
-def test_windows_need_an_unsigned_base(code):
-    x, gate = random_spikes(code, 5, 2), Relative(3, 1)
-    for function in (gate, gate.stepped):
-        with pytest.raises(ValueError, match=r'unsigned geometric code \(got Phase'):
             function(x)
 
 

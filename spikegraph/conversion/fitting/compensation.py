@@ -106,15 +106,15 @@ def numerators_of(network: Network) -> dict[Node, Node | None]:
         if isinstance(den, Node):
             num: Any = node.args[0]
             found[num] = den
-    queue = list(found)
-    while queue:
-        node = queue.pop()
-        for source in node.all_input_nodes:
-            is_read = source.role in (Role.AFFINE, Role.LAYER)
-            if source not in found and is_read:
-                keeps = is_sum(node) or is_call(node, 'reshape', 'view')
-                found[source] = found[node] if keeps else None
-                queue.append(source)
+    for known in (True, False):  # What is added up first, then all else behind it.
+        queue = list(found)
+        while queue:
+            node = queue.pop()
+            keeps = is_sum(node) or is_call(node, 'reshape', 'view')
+            for source in node.all_input_nodes if keeps or not known else ():
+                if source not in found and source.role in (Role.AFFINE, Role.LAYER):
+                    found[source] = found[node] if keeps and known else None
+                    queue.append(source)
     return found
 
 

@@ -133,8 +133,13 @@ def _through_linear(
     if (shape_of(den) or (0,))[-1] != 1 or rank_of(den) != rank_of(part.num):
         return None
     num = relays.writer.copy(node, x, part.num)
-    if module.bias is not None:  # Which the layer has added once.
+    if module.bias is not None:
         bias = relays.writer.constant(f'{node.name}_bias', module.bias)
-        more = write(operator.mul, write(operator.sub, den, 1), bias)
-        num = write(operator.add, num, more)
+        others = relays.network.graph.find_nodes(op=node.op, target=node.target)
+        times = den
+        if any(n.users for n in others if n is not node):
+            times = write(operator.sub, den, 1)  # The layer adds it once.
+        else:
+            module.set_parameters(module.weight, None)
+        num = write(operator.add, num, write(operator.mul, times, bias))
     return Fraction(num, den)
