@@ -77,13 +77,17 @@ def run_networks(prefix, arguments):
     }
 
 
-def run_network(name, model, arguments, seed):
+def load_or_train(name, model, arguments, seed):
+    """A dataset and a network trained on it."""
     dataset, recipe = prepared(name, model, arguments.root)
     if arguments.weights is None:
-        trained = train(dataset, recipe, seed, progress=False)
-    else:
-        path = arguments.weights / f'{name}_{model}_{seed}.pt'
-        trained = load_weights(dataset, recipe, path, seed)
+        return dataset, train(dataset, recipe, seed, progress=False)
+    path = arguments.weights / f'{name}_{model}_{seed}.pt'
+    return dataset, load_weights(dataset, recipe, path, seed)
+
+
+def run_network(name, model, arguments, seed):
+    dataset, trained = load_or_train(name, model, arguments, seed)
     config = ConversionConfig(
         num_steps=arguments.num_steps, per_channel=arguments.per_channel
     )

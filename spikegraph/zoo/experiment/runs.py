@@ -292,6 +292,7 @@ def run_conversion(
     metrics = {
         **found,
         'spikes_per_neuron': measurement.spikes_per_neuron,
+        'delays': measurement.total.delays,
         **measurement.energy_ratios(),
     }
     return Run(trained, snn, measurement, metrics, seconds, memory)
