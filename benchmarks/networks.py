@@ -6,7 +6,7 @@ import torch
 from competitors import Graph, adjacency_matrix, embedding_bag
 from torch import nn
 
-from spikegraph.zoo.models import GCN
+from spikegraph.zoo.models import GAT, GCN
 
 
 def untrained_gcn(sizes, x, edge_index):
@@ -19,6 +19,13 @@ def untrained_gcn(sizes, x, edge_index):
         nn.init.normal_(norm.bias, std=0.5)
     model(x, adjacency_matrix(edge_index, len(x)))
     return model.eval()
+
+
+def untrained_gat(sizes, x, edge_index):
+    """A graph attention network with four heads, one in the last layer, whose weights
+    are drawn."""
+    depth, sizes = len(sizes) - 1, (sizes[0], sizes[1], sizes[-1])
+    return GAT(*sizes, num_layers=depth, heads=4).eval()
 
 
 def cached(model):

@@ -13,7 +13,13 @@ from torch_geometric.nn import GCNConv
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
 from spikegraph.zoo.datasets import power_law_graph
-from spikegraph.zoo.models import IMAGE_MODELS, NODE_MODELS, RECIPES
+from spikegraph.zoo.models import (
+    IMAGE_MODELS,
+    NODE_MODELS,
+    RECIPES,
+    get_recipe,
+    recipes,
+)
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 
@@ -188,6 +194,37 @@ def test_gcn_speed(run, benchmark):
     assert row['errors']['logit_relative_error'] < 0.15
 
 
+def test_attention_speed(run, benchmark):
+    arguments = ['--graphs', 'arxiv', '--shrink', '200', '--repeats', '1']
+    record = run('attention_speed', *arguments, '--no-memory')
+    (row,) = record['rows']
+    assert row['sizes'] == [128, 64, 64, 40] and row['nodes'] == 846
+    (found,) = row['by_threads']
+    names = benchmark('attention_speed').NAMES
+    assert found['seconds'].keys() == set(names)
+    assert row['errors']['logit_relative_error'] < 0.3
+
+
+def test_attention_in_other_ways(benchmark, monkeypatch, tmp_path):
+    script = benchmark('attention_ablation')
+    quick = replace(get_recipe('digits', 'gat'), epochs=10, hidden_channels=8)
+    monkeypatch.setitem(recipes._OTHERS, 'gat', quick)
+    arguments = ['--datasets', 'digits', '--models', 'gat', '--seeds', '1']
+    argv = ['attention_ablation', *arguments, '--output', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    script.main()
+    found = {}
+    for variant in script.VARIANTS:
+        path = tmp_path / f'attention_ablation_digits_gat_{variant}.json'
+        found[variant] = json.loads(path.read_text())['seeds']['0']
+    delays = {variant: record['delays'] for variant, record in found.items()}
+    assert delays['analog'] == 0 < delays['spiking'] < delays['coded']
+    analog = {variant: record['num_analog'] for variant, record in found.items()}
+    assert analog.pop('analog') > 0 and set(analog.values()) == {0}
+    errors = {v: record['logit_relative_error'] for v, record in found.items()}
+    assert errors['spiking'] < errors['coded'] < 1
+
+
 def test_exponents(benchmark):
     sizes, exponent_of = [1e4, 1e5, 1e6, 1e7], benchmark('scaling').exponent_of
     # A fixed cost of 1 second, and a share of it that shrinks.
@@ -235,7 +272,7 @@ def test_layer_speed(run):
 @pytest.mark.slow
 def test_memory_of_a_forward_pass(benchmark, tmp_path):
     script, memory = benchmark('gcn_speed'), benchmark('memory')
-    model, graph, _ = script.generated(200)
+    model, graph, _ = script.generated(200, script.untrained_gcn)
     snn = script.spikegraph.convert(model, graph)
     script.leave(tmp_path, model, snn, graph)
     peaks = memory.in_fresh_process(script.memory_of, 'ANN, edge_index', tmp_path, 1)

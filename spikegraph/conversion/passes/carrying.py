@@ -8,8 +8,10 @@ import operator
 from typing import Any
 
 from torch import fx
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikegraph.conversion.operations.rules import ends, reads_out
+from spikegraph.conversion.passes.norms import gain_and_offset
 from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.conversion.passes.relays import (
     LEAST,
@@ -121,7 +123,21 @@ def _through_module(
         return Fraction(num, relays.writer.write(operator.add, den, LEAST))
     if isinstance(module, SpikingLinear) and node.args == (x,):
         return _through_linear(relays, node, x, part)
+    if isinstance(module, _BatchNorm) and module.running_mean is not None:
+        return _through_norm(relays, node, module, part)
     return None
+
+
+def _through_norm(
+    relays: Relays, node: fx.Node, module: _BatchNorm, part: Fraction
+) -> Fraction:
+    """``g v / z + b`` is ``(g v + b z) / z``."""
+    den, write, constant = relays.den(part), relays.writer.write, relays.writer.constant
+    shape = (-1, *[1] * ((rank_of(part.num) or 2) - 2))
+    gain, offset = (value.view(shape) for value in gain_and_offset(module))
+    scaled = write(operator.mul, part.num, constant(f'{node.name}_gain', gain))
+    added = write(operator.mul, den, constant(f'{node.name}_offset', offset))
+    return Fraction(write(operator.add, scaled, added), den)
 
 
 def _through_linear(

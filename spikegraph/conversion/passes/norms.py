@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikegraph.conversion.passes.graph import (
@@ -12,6 +12,15 @@ from spikegraph.conversion.passes.graph import (
     summed_layers,
 )
 from spikegraph.network.naming import module_of
+
+
+def gain_and_offset(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """What a batch norm with statistics multiplies each channel by, and adds to it."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    gain = (norm.running_var + norm.eps).rsqrt()
+    gain = gain if norm.weight is None else gain * norm.weight
+    offset = -norm.running_mean * gain
+    return gain, offset if norm.bias is None else offset + norm.bias
 
 
 def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
@@ -31,11 +40,7 @@ def fold_norms(structure: Structure, signals: set[fx.Node]) -> None:
         layers: list[Any] = [module_of(network, n) for n in calls]
         if any(layer.num_channels != norm.num_features for layer in layers):
             continue  # It normalises another dimension, or one is broadcast.
-        assert norm.running_var is not None
-        gain = (norm.running_var + norm.eps).rsqrt()
-        gain = gain if norm.weight is None else gain * norm.weight
-        offset = -norm.running_mean * gain
-        offset = offset if norm.bias is None else offset + norm.bias
+        gain, offset = gain_and_offset(norm)
         for i, layer in enumerate(layers):
             layer.fold(gain, offset if i == 0 else None)
         structure.num_folded += 1

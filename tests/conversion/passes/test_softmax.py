@@ -85,6 +85,20 @@ class Attending(nn.Module):
         return self.last(self.conv(x, edge_index).relu())
 
 
+@pytest.mark.parametrize('has_shift', [True, False])
+def test_batch_norms_carry_quotients_on(has_shift):
+    class Normed(Attending):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(8, affine=has_shift)
+
+        def forward(self, x, edge_index):
+            return self.last(self.norm(self.conv(x, edge_index)).relu())
+
+    snn = assert_exact(Normed(), real(7, 5), EDGES)
+    assert [name for name in snn.neurons if 'relay' in name] == ['relay_conv_lin']
+
+
 def test_means_of_what_is_weighed():
     assert_exact(Attending(aggr='mean'), real(7, 5), EDGES)
 
