@@ -331,3 +331,8 @@ def window_code(code: PhaseCode, num_steps: int) -> PhaseCode:
 def quotient(x: Tensor, other: Tensor) -> Tensor:
     """A potential relative to a second one, where it is read at the end."""
     return x / other
+
+
+def relative_exponentials(x: Tensor, dim: int) -> Tensor:
+    """The exponentials of scores, relative to the largest along a dimension."""
+    return (x - x.amax(dim, keepdim=True)).exp()

@@ -4,6 +4,7 @@ starts at the first spike, and quotients thresholds that a second potential move
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -101,8 +102,10 @@ class Arithmetic:
         op = op_of(node)
         if op is None or any(self._never_fires(n) for n in node.all_input_nodes):
             return None
-        if op.name in COMPUTED:
-            return COMPUTED[op.name](self.relays, node)
+        computed = COMPUTED.get(op.name)
+        made = None if computed is None else computed(self.relays, node)
+        if made is not None:
+            return made
         spelled = SPELLED_OUT.get(op.name)
         return None if spelled is None else self._spelled_out(node, spelled)
 
@@ -130,6 +133,12 @@ class Arithmetic:
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), proxy)
         kwargs = {k: v for k, v in kwargs.items() if (k, v) != ('out', None)}
+        if not args and 'input' in kwargs:  # As PyTorch calls the first one.
+            args = (kwargs.pop('input'),)
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError:  # An option that it does not have.
+            return None
         try:
             out = function(*args, **kwargs)
         except NotImplementedError:

@@ -135,6 +135,6 @@ def _through_linear(
     num = relays.writer.copy(node, x, part.num)
     if module.bias is not None:  # Which the layer has added once.
         bias = relays.writer.constant(f'{node.name}_bias', module.bias)
-        more = write(operator.mul, write(operator.sub, den, 1), bias)
-        num = write(operator.add, num, more)
+        more = write(operator.mul, den, bias)  # However small that is.
+        num = write(operator.add, write(operator.sub, num, bias), more)
     return Fraction(num, den)

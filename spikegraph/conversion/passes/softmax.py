@@ -45,6 +45,12 @@ def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
     return Fraction(e, None, (e, index, num))
 
 
+def relative(relays: Relays, node: fx.Node) -> fx.Node:
+    """The coefficients alone."""
+    source, dim = node.args
+    return _coefficients(relays, node, source, dim)
+
+
 def _coefficients(
     relays: Relays, node: fx.Node, score: Any, dim: int | None, *group: Any
 ) -> fx.Node:
