@@ -116,6 +116,12 @@ def never_silent(x: Any) -> Any:
     return replace(x, spike_time=x.spike_time.clamp(max=x.code.num_steps - 1))
 
 
+def groups_between(ptr: Tensor) -> Tensor:
+    """The group of each row, of groups that follow each other, by where they start."""
+    number = torch.arange(ptr.numel() - 1, device=ptr.device)
+    return number.repeat_interleave(ptr.diff())
+
+
 def shaped_like(x: Any, like: Spikes | Tensor) -> Any:
     """Values, or spikes, repeated to the shape of others."""
     if not isinstance(x, Spikes):
@@ -205,6 +211,7 @@ LEAF_FUNCTIONS = (
     shaped_like,
     silence,
     never_silent,
+    groups_between,
     edge_ends,
     edge_weights,
     reversed_edges,

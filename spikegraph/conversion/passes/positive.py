@@ -70,7 +70,8 @@ def _is_module(relays: Relays, value: fx.Node) -> bool:
             return is_positive(relays, value.args[0])
         return activation == 'relu' or lowest_of(activation) >= 0
     if isinstance(module, (Rebase, Relative)):
-        return not getattr(module, 'keeps_sign', False)
+        keeps_sign = getattr(module, 'keeps_sign', False)
+        return not keeps_sign or is_positive(relays, value.args[0])
     is_sum = isinstance(module, GraphFilter) and module.weight is None
     if isinstance(module, EarliestAlong):
         return is_positive(relays, value.args[0])

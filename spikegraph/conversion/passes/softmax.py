@@ -19,7 +19,7 @@ from spikegraph.network.ops import is_call
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 from spikegraph.nn.products import Relative
-from spikegraph.nn.routing import silence
+from spikegraph.nn.routing import groups_between, silence
 
 _NEVER = -100.0  # Scores below are those of what is masked.
 
@@ -38,9 +38,11 @@ def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
         e = _coefficients(relays, node, source, dim)
         total = relays.writer.write(torch.sum, e, dim, keepdim=True)
         return Fraction(e, relays.writer.write(operator.add, total, LEAST))
-    if given.get('ptr') is not None or dim != -rank:
+    if dim != -rank:
         return None
     index, num = given.get('index'), given.get('num_nodes')
+    if given.get('ptr') is not None:
+        index, num = relays.writer.write(groups_between, given['ptr']), None
     e = _coefficients(relays, node, source, None, index, num)
     return Fraction(e, None, (e, index, num))
 

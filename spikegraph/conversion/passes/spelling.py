@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx
+from torch_geometric.utils import softmax
 
 from spikegraph.conversion.passes.contractions import CONTRACTIONS
 from spikegraph.conversion.passes.distances import DISTANCES
@@ -25,6 +26,8 @@ from spikegraph.conversion.passes.known import (
 from spikegraph.network.functions import check_answer, set_items
 from spikegraph.network.graph import Seen
 from spikegraph.nn.products import relative_exponentials
+
+_ABOVE = 2**-10  # So that some neuron fires on the logarithm of a sum that is one.
 
 
 def layer_norm(
@@ -118,7 +121,7 @@ def attention(
 ) -> Any:
     """``F.scaled_dot_product_attention``."""
     if enable_gqa:
-        number = query.size(-3) // key.size(-3)
+        number = shape_known(query)[-3] // shape_known(key)[-3]
         key, value = (x.repeat_interleave(number, -3) for x in (key, value))
     scale = 1 / math.sqrt(shape_known(query)[-1]) if scale is None else scale
     scores = (query @ key.transpose(-2, -1)) * scale
@@ -171,6 +174,16 @@ def softmin(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
     return torch.softmax(-x, dim)
 
 
+def softmax_of_groups(
+    src: Any, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0
+) -> Any:
+    """PyG's ``softmax``, along another dimension than that of the rows."""
+    if dim == 0 or not (isinstance(index, fx.Proxy) or isinstance(ptr, fx.Proxy)):
+        raise NotImplementedError
+    rows = record(softmax, src.movedim(dim, 0), index, ptr, num_nodes)
+    return rows.movedim(0, dim)
+
+
 def log_sum_exp(x: Any, dim: Any, keepdim: bool = False) -> Any:
     """``torch.logsumexp``, one dimension after the other."""
     dims = sorted((dim,) if isinstance(dim, int) else dim)
@@ -195,7 +208,8 @@ def _log_sum_exp(x: Any, dim: int) -> tuple[Any, Any]:
     mean = x.mean(dim, keepdim=True)
     difference = x - mean
     total = record(relative_exponentials, difference, dim).sum(dim, keepdim=True)
-    return mean, torch.amax(difference, dim, keepdim=True) + torch.log(total)
+    above_one = torch.log(total * (1 + _ABOVE)) - math.log1p(_ABOVE)
+    return mean, torch.amax(difference, dim, keepdim=True) + above_one
 
 
 def log_add_exp(x: Any, other: Any) -> Any:
@@ -315,8 +329,9 @@ SPELLED_OUT: dict[str, Callable[..., Any]] = {
     'aminmax': bounds,
     'exp2': powers_of_two,
     'expm1': exponential_less_one,
-    **dict.fromkeys(('pow', 'float_power'), power),
+    'pow': power,
     'logaddexp': log_add_exp,
+    'softmax': softmax_of_groups,
     'softmin': softmin,
     'gcn_norm': normalised,
     'logsumexp': log_sum_exp,

@@ -54,17 +54,16 @@ _METHODS = (
 @contextmanager
 def traceable_functions() -> Iterator[Swaps]:
     """Lets functions take symbolic values that do not dispatch on them: sizes in
-    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, wherever PyG's
-    own modules call them. Other threads find them as they are.
+    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, whichever module
+    calls them. Other threads find them as they are.
     """
     with Swaps() as swaps, torch._dynamo.config.patch(error_on_nested_fx_trace=False):
         # Functions that torch.compile compiles are Python here.
         for name in (*_FACTORIES, *_NUMBER_FIRST):
             swaps.put(torch, name, _traceable)
         swaps.put(torch, 'Size', lambda _: _Size)
-        for name, module in list(sys.modules.items()):
-            if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
-                wrap_functions(swaps, vars(module))
+        for module in list(sys.modules.values()):
+            wrap_functions(swaps, getattr(module, '__dict__', {}))
         for name in _METHODS:
             swaps.put(Tensor, name, partial(_traceable, target=name))
         # Checks dimensions that are not known yet.

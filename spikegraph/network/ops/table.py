@@ -200,7 +200,7 @@ add_ops('linalg.vector_norm cdist dist pdist cov', Meaning.OPEN, why='products')
 add_ops('F.pairwise_distance corrcoef F.mse_loss', Meaning.OPEN, why='products')
 add_ops('addcmul lerp', Meaning.OPEN, why='factors', count=Count.MIX)
 add_ops('addcdiv', Meaning.OPEN, why='quotient', count=Count.MIX)
-add_ops('F.l1_loss float_power', Meaning.OPEN, why='wave')
+add_ops('F.l1_loss', Meaning.OPEN, why='wave')
 add_ops('logaddexp', Meaning.OPEN, why='infinite')
 add_ops(
     'relative_exponentials', Meaning.OPEN, (relative_exponentials,), why='quotient'
