@@ -33,9 +33,11 @@ def tied_bases(
     least error, each relative to the energy of its values. Those of a ramp are its
     coefficients.
     """
-    groups = _merged([*structure.tied, *({name} for name in _ramps(structure))])
-    if not groups:
+    ties = [*structure.tied, *({name} for name in _ramps(structure))]
+    if not ties:
         return {}
+    names = set().union(*ties)  # What is compared with them has their base, too.
+    groups = _merged([*ties, *(set(g) for g in structure.groups if names & set(g))])
     names = set().union(*groups)
     samples = own_samples(structure.network, names, calls, config)
     found: dict[str, float] = {}

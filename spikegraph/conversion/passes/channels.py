@@ -46,6 +46,8 @@ def set_channel_dims(network: fx.GraphModule) -> None:
                     own = -1 - pool.num_dims
                 elif isinstance(pool, EarliestAlong) and pool.dim == own:
                     own = 0
+            if node.meta.get('compares_channels'):
+                own = 0
             neuron.channel_dim = own
         if own is not None:
             known[node] = own

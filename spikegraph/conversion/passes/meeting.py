@@ -209,8 +209,8 @@ def largest(relays: Relays, node: fx.Node) -> fx.Node | None:
     x = relays.spikes(source)
     made = EarliestAlong(dim, bool(given.get('keepdim', False)), op.smallest)
     gate = relays.gate(node.name, made, x)
-    for name in relays.populations(x):
-        relays.network.get_submodule(name).channel_dim = 0
+    for each in relays.populations(x):
+        each.meta['compares_channels'] = True
     replace_values(node, gate)
     return gate
 
