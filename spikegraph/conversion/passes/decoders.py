@@ -38,6 +38,8 @@ def insert_decoders(structure: Structure, _: set[fx.Node]) -> None:
             readers += [u for u in node.users if _is_conv(network, u)]
         with graph.inserting_after(node):
             decoded = graph.call_function(values_of, (node,))
+        if 'example' in node.meta:
+            decoded.meta['example'] = node.meta['example']
         for reader in readers:
             reader.replace_input_with(node, decoded)
 

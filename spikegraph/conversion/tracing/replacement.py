@@ -14,6 +14,7 @@ from spikegraph.conversion.operations.kinds import Affine, Attention, Refused, R
 from spikegraph.conversion.operations.refusals import describe_option
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.nn import SpikingAffine, SpikingLayer
+from spikegraph.nn.conv.twin import SignalsMeet
 
 
 class Layers:
@@ -83,6 +84,11 @@ class Layers:
             self.paths[id(module)] = path
         return found
 
+    def rule_at(self, module: nn.Module) -> Rule | None:
+        """The rule by which a layer, or its twin, is converted."""
+        known = self._twins.get(id(module))
+        return rule_for(module) if known is None or known[1] is None else known[1]
+
     def tensor_paths(self) -> dict[int, str]:
         """The paths of parameters and buffers by identity, those of twins, too."""
         if self._num_listed != len(self.modules) + len(self._twins):
@@ -147,6 +153,8 @@ def _convert(
     try:
         converted = rule.convert(module)
     except NotImplementedError as error:
+        if isinstance(error, SignalsMeet) and not options.analog_products:
+            return module, Attention(reason=str(error))
         has_weights = any(True for _ in module.parameters())
         if options.allow_analog or not has_weights:  # It may act on inputs alone.
             return module, Refused(reason=str(error))
