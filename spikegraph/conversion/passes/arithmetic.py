@@ -22,6 +22,7 @@ from spikegraph.conversion.operations.kinds import (
 from spikegraph.conversion.operations.rules import ends
 from spikegraph.conversion.passes.carrying import carry
 from spikegraph.conversion.passes.graph import Structure
+from spikegraph.conversion.passes.lifting import lifted
 from spikegraph.conversion.passes.meeting import COMPUTED
 from spikegraph.conversion.passes.postponing import postpone_weights
 from spikegraph.conversion.passes.relays import Fraction, Relays
@@ -78,6 +79,8 @@ class Arithmetic:
                 del self.refused[node]
         elif any(n in self.relays.fractions for n in node.all_input_nodes):
             made = carry(self.relays, node)
+        else:
+            made = lifted(self.relays, node, self.refused)
         if made is None:
             self.relays.settle(node)
             return node

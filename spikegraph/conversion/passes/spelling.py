@@ -60,7 +60,9 @@ def group_norm(
     shape = shape_known(x)
     groups = x.unflatten(1, (num_groups, shape[1] // num_groups)).flatten(2)
     out = _standardised(groups, -1, eps)
-    out = out.unflatten(2, (shape[1] // num_groups, *sizes_from(x, shape, 2))).flatten(1, 2)
+    out = out.unflatten(2, (shape[1] // num_groups, *sizes_from(x, shape, 2))).flatten(
+        1, 2
+    )
     if weight is not None:
         out = out * weight.view(-1, *[1] * (len(shape) - 2))
     return out if bias is None else out + bias.view(-1, *[1] * (len(shape) - 2))

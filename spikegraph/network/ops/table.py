@@ -202,9 +202,7 @@ add_ops('addcmul lerp', Meaning.OPEN, why='factors', count=Count.MIX)
 add_ops('addcdiv', Meaning.OPEN, why='quotient', count=Count.MIX)
 add_ops('F.l1_loss', Meaning.OPEN, why='wave')
 add_ops('logaddexp', Meaning.OPEN, why='infinite')
-add_ops(
-    'relative_exponentials', Meaning.OPEN, (relative_exponentials,), why='quotient'
-)
+add_ops('relative_exponentials', Meaning.OPEN, (relative_exponentials,), why='quotient')
 add_ops('glu/nn.GLU', Meaning.OPEN, why='factors', count=Count.FREE)
 add_ops(
     'prod cumprod F.scaled_dot_product_attention cross/linalg.cross '
