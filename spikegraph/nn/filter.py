@@ -142,7 +142,7 @@ class GraphFilter(SpikingLayer):
         elif len(x.shape) == 2:
             terms = transform(x, weights).whole().chunk(num_terms, dim=1)
         else:  # Rows of several values for each channel, such as heads.
-            terms = F.linear(values_of(x), weights).chunk(num_terms, dim=-1)
+            terms = F.linear(values_of(encoded(x)), weights).chunk(num_terms, dim=-1)
         if is_plain and len(x.shape) == 2:
             return Sums(send(adjacency, terms[0]), bias)
         out = self._combine(adjacency, [values_of(term) for term in terms])

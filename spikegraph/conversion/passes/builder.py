@@ -24,6 +24,7 @@ from spikegraph.conversion.operations.allowing import Call, moving
 from spikegraph.conversion.operations.kinds import Affine, Refused, Rule
 from spikegraph.conversion.operations.probing import find_formula, is_affine_function
 from spikegraph.conversion.operations.refusals import (
+    BESIDE,
     describe_refusal,
     first_refused,
     never_affine,
@@ -54,6 +55,10 @@ from spikegraph.nn import (
 )
 
 
+class SignalBeside(Exception):
+    """A signal that meets the features of a layer, by the path of the layer."""
+
+
 class Builder:
     """Turns a traced network into populations and spiking layers, node by node.
 
@@ -61,6 +66,8 @@ class Builder:
         network (torch.fx.GraphModule): The traced network, changed in place.
         spec (CallSpec): How it is called.
         config (ConversionConfig): Options.
+        opened (FrozenSet[str], optional): The paths of layers that would have been
+            refused, and were looked into instead. (default: :obj:`frozenset()`)
     """
 
     def __init__(
@@ -68,7 +75,9 @@ class Builder:
         network: fx.GraphModule,
         spec: CallSpec,
         config: ConversionConfig,
+        opened: frozenset[str] = frozenset(),
     ) -> None:
+        self.opened = opened
         self.network = network
         self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
         self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
@@ -299,6 +308,9 @@ class Builder:
             node.meta.pop('sample', None)
 
     def _leave_analog(self, node: fx.Node, why: str) -> None:
+        if why == BESIDE and self.config.products == 'spiking':
+            if str(node.target) not in self.opened:
+                raise SignalBeside(str(node.target))
         if not self.config.allow_analog:
             node, why = first_refused(node, why, self.refused)
             has_rule = not isinstance(self._known_rule(node), (Refused, type(None)))

@@ -16,7 +16,7 @@ def shape_known(x: Any) -> tuple[int, ...]:
     Raises:
         NotImplementedError: If it is not known.
     """
-    seen = x.node.meta.get('example') if isinstance(x, fx.Proxy) else x
+    seen: Any = x.node.meta.get('example') if isinstance(x, fx.Proxy) else x
     if not hasattr(seen, 'shape'):
         raise NotImplementedError
     return tuple(seen.shape)

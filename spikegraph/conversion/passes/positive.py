@@ -17,10 +17,14 @@ from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.products import Delay, Rebase, Relative
 from spikegraph.nn.routing import never_silent
 
-_ALWAYS = ('exp', 'sqrt', 'sigmoid', 'softplus', 'abs', 'relu', 'square')
-_ALWAYS += ('zeros', 'ones', 'new_zeros', 'new_ones', 'zeros_like', 'ones_like')
-_BOTH = ('add', 'mul', 'div', 'maximum', 'cat', 'stack', 'matmul', 'mm', 'bmm')
-_BOTH += ('index_add', 'scatter_add')
+_ALWAYS = (
+    *('exp', 'sqrt', 'sigmoid', 'softplus', 'abs', 'relu', 'square'),
+    *('zeros', 'ones', 'new_zeros', 'new_ones', 'zeros_like', 'ones_like'),
+)
+_BOTH = (
+    *('add', 'mul', 'div', 'maximum', 'cat', 'stack', 'matmul', 'mm', 'bmm'),
+    *('index_add', 'scatter_add'),
+)
 _PASSING = (
     *('sum', 'mean', 'amax', 'values_of', 'pad'),
     *('avg_pool1d', 'avg_pool2d', 'avg_pool3d'),

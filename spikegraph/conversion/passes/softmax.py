@@ -46,6 +46,7 @@ def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
 def relative(relays: Relays, node: fx.Node) -> fx.Node:
     """The coefficients alone."""
     source, dim = node.args
+    assert isinstance(dim, int)
     return _coefficients(relays, node, source, dim)
 
 

@@ -203,13 +203,13 @@ def log_softmax(x: Any, dim: Any, *_: Any, **__: Any) -> Any:
     return (x - mean) - rest
 
 
-def _log_sum_exp(x: Any, dim: int) -> tuple[Any, Any]:
+def _log_sum_exp(x: Any, dim: Any) -> tuple[Any, Any]:
     """The mean, which is exact, and what comes to it: the largest difference from it,
     and the logarithm of a sum of which the largest part is one.
     """
     mean = x.mean(dim, keepdim=True)
     difference = x - mean
-    total = record(relative_exponentials, difference, dim).sum(dim, keepdim=True)
+    total: Any = record(relative_exponentials, difference, dim).sum(dim, keepdim=True)
     above_one = torch.log(total * (1 + _ABOVE)) - math.log1p(_ABOVE)
     return mean, torch.amax(difference, dim, keepdim=True) + above_one
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
+from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.calls.errors import UserError
 from spikegraph.calls.wrappers import plain_copy
 from spikegraph.conversion.operations.activations import check_hooks
 from spikegraph.conversion.operations.kinds import Affine, Attention, Refused, Rule
-from spikegraph.conversion.operations.refusals import describe_option
+from spikegraph.conversion.operations.refusals import BESIDE, describe_option
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.nn import SpikingAffine, SpikingLayer
 from spikegraph.nn.conv.twin import SignalsMeet
@@ -131,6 +132,8 @@ class Layers:
 
 def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
     rule = rule_for(module)
+    if isinstance(module, MessagePassing) and options.opens(path):
+        return Attention(reason=BESIDE)
     if isinstance(rule, Attention):
         return rule if options.analog_products and options.allow_analog else None
     if rule is None and path in options.affine:
@@ -182,8 +185,15 @@ class TraceOptions:
             affine, by :func:`find_affine`.
         analog_products (bool): Whether attention is taken apart into analog
             coefficients and spiking values, and not looked into.
+        opened (FrozenSet[str]): Layers that have a signal beside their features, or
+            parts of them: they are looked into.
     """
 
     allow_analog: bool = False
     affine: frozenset[str] = frozenset()
     analog_products: bool = False
+    opened: frozenset[str] = frozenset()
+
+    def opens(self, path: str) -> bool:
+        """Whether a layer is looked into for what meets its features."""
+        return any(f'{part}.'.startswith(f'{path}.') for part in self.opened)

@@ -232,8 +232,8 @@ add_ops(
 add_ops('sinc', Meaning.OPEN, why='wave', count=Count.FREE)
 add_ops('sin cos tan square pow abs/absolute cosh', Meaning.OPEN, why='wave')
 add_ops(
-    'exp exp2/special.exp2 expm1 log log2 log10 log1p reciprocal rsqrt logit acos asin acosh atanh '
-    'erfinv lgamma digamma sqrt',
+    'exp exp2/special.exp2 expm1 log log2 log10 log1p reciprocal rsqrt logit acos '
+    'asin acosh atanh erfinv lgamma digamma sqrt',
     Meaning.OPEN,
     why='infinite',
 )
