@@ -237,7 +237,8 @@ def power(x: Any, exponent: Any) -> Any:
         return torch.exp(exponent * math.log(x))
     if not isinstance(exponent, fx.Proxy):
         raise NotImplementedError
-    return torch.exp(exponent * torch.log(x))
+    size: Any = torch.log(x)
+    return torch.exp(exponent * size)
 
 
 def add_product(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
