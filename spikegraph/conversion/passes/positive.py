@@ -86,7 +86,10 @@ def _is_module(relays: Relays, value: fx.Node) -> bool:
 
 def _is_range(relays: Relays, high: Any, low: Any) -> bool:
     """Whether the smallest of some spikes is taken from the largest."""
-    gates: Any = [module_of(relays.network, n) for n in (high, low)]
+    pair = (high, low)
+    if not all(isinstance(n, fx.Node) and n.op == 'call_module' for n in pair):
+        return False
+    gates: Any = [module_of(relays.network, n) for n in pair]
     if not all(isinstance(gate, EarliestAlong) for gate in gates):
         return False
     is_same = high.args == low.args and gates[0].dim == gates[1].dim

@@ -197,7 +197,7 @@ add_ops(
     count=Count.FREE,
 )
 add_ops('linalg.vector_norm cdist dist pdist cov', Meaning.OPEN, why='products')
-add_ops('F.pairwise_distance corrcoef F.mse_loss', Meaning.OPEN, why='products')
+add_ops('F.pairwise_distance corrcoef hypot F.mse_loss', Meaning.OPEN, why='products')
 add_ops('addcmul lerp', Meaning.OPEN, why='factors', count=Count.MIX)
 add_ops('addcdiv', Meaning.OPEN, why='quotient', count=Count.MIX)
 add_ops('F.l1_loss', Meaning.OPEN, why='wave')
