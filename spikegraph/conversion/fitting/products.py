@@ -42,7 +42,7 @@ def tied_bases(
     samples = own_samples(structure.network, names, calls, config)
     found: dict[str, float] = {}
     for group in groups:
-        rows = [samples[name] for name in sorted(group)]
+        rows = [samples[name] for name in sorted(group) if samples[name].numel()]
         found.update(dict.fromkeys(group, _best_base(rows, config)))
     return found
 

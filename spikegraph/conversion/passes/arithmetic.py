@@ -175,7 +175,10 @@ class Arithmetic:
                 continue
             self.writer.here = node
             made = self.writer.repeat(each, copies.__getitem__)
-            rule = self._rule_of(made, not each.users and ends(node))
+            may_end = not each.users and ends(node)
+            if not may_end:
+                self.relays.inner.add(made)
+            rule = self._rule_of(made, may_end)
             if isinstance(rule, Refused):
                 self.refused[made] = self.refused[node]
             if rule is not None and rule.stands_in:

@@ -39,7 +39,8 @@ def carry(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
         return None
     x, part = inputs[0], relays.fractions[inputs[0]]
     part = Fraction(relays.num(part), part.den, part.group)
-    if node.op == 'output' or (reads_out(node) and ends(node)):
+    may_end = node not in relays.inner and reads_out(node) and ends(node)
+    if node.op == 'output' or may_end:
         made = relays.writer.write(quotient, part.num, relays.den(part))
         node.replace_input_with(x, made)
         return node

@@ -100,14 +100,13 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
     """What others are divided by: its neurons fire at the last step in any case."""
     if is_firing(den):
         return _never_silent(relays, den)
-    if is_call(den, 'sum', 'mean') or den.op == 'call_module':  # All may be silent.
-        is_moving = relays.writer.is_moving(den)
-        return relays.writer.write(operator.add, den, LEAST) if is_moving else den
     parts: Any = ()
     if move_of(den):
         parts = den.args[:1]
     elif is_call(den, 'add', 'mul', 'div') and not den.kwargs:
         parts = den.args
+    elif relays.writer.is_moving(den):  # All that it is made of may be silent.
+        return relays.writer.write(operator.add, den, LEAST)
     for each in parts:
         made = never_zero(relays, each) if isinstance(each, fx.Node) else each
         if made is not each:

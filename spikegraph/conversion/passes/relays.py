@@ -57,12 +57,15 @@ class Relays:
 
     Attributes:
         fractions (Dict[torch.fx.Node, Fraction]): The values that are quotients.
+        inner (Set[torch.fx.Node]): Parts of what is spelled out, whose readers are not
+            there yet.
     """
 
     def __init__(self, structure: Structure, writer: Writer, num_steps: int) -> None:
         self.structure, self.network = structure, structure.network
         self.writer, self.num_steps = writer, num_steps
         self.fractions: dict[fx.Node, Fraction] = {}
+        self.inner: set[fx.Node] = set()
         self._known: dict[fx.Node, fx.Node] = {}
 
     def gate(self, name: str, gate: SpikeGate, *args: Any) -> fx.Node:

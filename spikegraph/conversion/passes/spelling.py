@@ -300,7 +300,9 @@ def normalised(
     index = column if flow == 'source_to_target' else row
     zeros = torch.zeros((num_nodes,), dtype=edge_weight.dtype)
     degree = torch.scatter_add(zeros, 0, index, edge_weight)
-    root = torch.rsqrt(degree)
+    ones = torch.ones_like(edge_weight)
+    alone = torch.scatter_add(zeros, 0, index, ones) == 0  # No edge ends there.
+    root = torch.rsqrt(degree + alone) * torch.logical_not(alone)
     return edge_index, root[row] * edge_weight * root[column]
 
 
