@@ -282,6 +282,7 @@ def bracket_of(activation: nn.Module) -> tuple[float, float] | None:
     return ACTIVATIONS[next(bases)]
 
 
+@torch.no_grad()
 def lowest_of(activation: nn.Module) -> float:
     """A bound that an activation does not fall below, for any potential."""
     bracket = bracket_of(activation)

@@ -9,6 +9,7 @@ from torch import nn
 from spikegraph import convert
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.nn.routing import (
+    groups_between,
     hidden_part,
     hides_all,
     relative_mask,
@@ -138,3 +139,9 @@ def test_parts_of_masks():
     assert swallows_scores(added, -1).tolist() == [[True], [False], [False]]
     assert not swallows_scores(added.double(), -1).any()
     assert relative_mask(added[:0], -1).shape == (0, 2)
+
+
+def test_groups_between_pointers():
+    ptr = torch.tensor([0, 2, 2, 5])
+    assert groups_between(ptr).tolist() == [0, 0, 2, 2, 2]
+    assert groups_between(ptr[:1]).tolist() == []
