@@ -134,6 +134,7 @@ _LEAST = {
     nn.ELU: ('alpha', 0.0),
     nn.Softplus: ('threshold', 20.0),
 }
+_FAR = 1e30  # As far down as potentials go.
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -309,6 +310,16 @@ def bracket_of(activation: nn.Module) -> tuple[float, float] | None:
         return activation.bracket
     bases = (base for base in type(activation).__mro__ if base in ACTIVATIONS)
     return ACTIVATIONS[next(bases)]
+
+
+@torch.no_grad()
+def lowest_of(activation: nn.Module) -> float:
+    """A bound that an activation does not fall below, for any potential."""
+    bracket = bracket_of(activation)
+    lowest = -_FAR if bracket is None else _minimum(activation, bracket)
+    value = next(iter(activation.parameters()), torch.zeros(1))
+    found = activation(torch.full((1, value.numel()), lowest).to(value))
+    return float(found.min())
 
 
 def _minimum(activation: nn.Module, bracket: tuple[float, float]) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import Spikes
@@ -135,12 +136,14 @@ class GraphFilter(SpikingLayer):
             if is_plain:
                 return Product(messages, weight, bias)
             return Mixture(given, messages, self.coefficients, weight, bias)
-        if weight is None:
+        weights = None if weight is None else torch.cat(weight.chunk(num_terms, dim=1))
+        if weights is None:
             terms: Any = [encoded(x)]
-        else:
-            weights = torch.cat(weight.chunk(num_terms, dim=1))
+        elif len(x.shape) == 2:
             terms = transform(x, weights).whole().chunk(num_terms, dim=1)
-        if is_plain:
+        else:  # Rows of several values for each channel, such as heads.
+            terms = F.linear(values_of(encoded(x)), weights).chunk(num_terms, dim=-1)
+        if is_plain and len(x.shape) == 2:
             return Sums(send(adjacency, terms[0]), bias)
         out = self._combine(adjacency, [values_of(term) for term in terms])
         return Given(out if bias is None else out + bias)

@@ -202,3 +202,8 @@ def power_code(code: PhaseCode, exponent: float, keeps_sign: bool) -> PhaseCode:
 def quotient(x: Tensor, other: Tensor) -> Tensor:
     """A potential relative to a second one, where it is read at the end."""
     return x / other
+
+
+def relative_exponentials(x: Tensor, dim: int) -> Tensor:
+    """The exponentials of scores, relative to the largest along a dimension."""
+    return (x - x.amax(dim, keepdim=True)).exp()

@@ -102,11 +102,48 @@ def _moved_scale(
     return method(scale.expand(x.shape))
 
 
-def silence(x: Any, mask: Tensor) -> Any:
-    """Spikes, but none where a mask is set; scores are as low as can be there."""
+def silence(x: Any, hidden: Tensor, alike: Tensor | None = None) -> Any:
+    """Spikes, but none where a mask hides them, and the first ones where all are to be
+    alike; scores are as low as can be where they are hidden.
+    """
     if not isinstance(x, Spikes):
-        return x.masked_fill(mask, -math.inf)
-    return replace(x, spike_time=x.spike_time.masked_fill(mask, x.code.num_steps))
+        x = x if alike is None else x.masked_fill(alike, 0.0)
+        return x.masked_fill(hidden, -math.inf)
+    times = x.spike_time if alike is None else x.spike_time.masked_fill(alike, 0)
+    return replace(x, spike_time=times.masked_fill(hidden, x.code.num_steps))
+
+
+def hides_all(mask: Tensor, dim: int) -> Tensor:
+    """Where a mask hides all scores along a dimension: they are alike."""
+    return mask if mask.dim() < -dim else mask.all(dim, keepdim=True)
+
+
+def hidden_part(mask: Tensor, dim: int) -> Tensor:
+    """Where a mask hides some scores along a dimension, and not all."""
+    return mask & ~hides_all(mask, dim)
+
+
+def _peak(mask: Tensor, dim: int) -> Tensor:
+    if mask.dim() < -dim or mask.numel() == 0:
+        return mask
+    return mask.amax(dim, keepdim=True)
+
+
+def relative_mask(mask: Tensor, dim: int) -> Tensor:
+    """A mask that is added to scores, less its largest value along a dimension, by
+    which a softmax does not change.
+    """
+    peak = _peak(mask, dim)
+    return mask - peak.masked_fill(peak.isinf(), 0.0)
+
+
+def swallows_scores(mask: Tensor, dim: int) -> Tensor:
+    """Where all that is added to scores along a dimension is so large that rounding
+    takes the scores off.
+    """
+    mask = mask if mask.is_floating_point() else mask.double()
+    size = _peak(mask, dim).abs() * torch.finfo(mask.dtype).eps
+    return (size > 1) & size.isfinite()
 
 
 def never_silent(x: Any) -> Any:
@@ -114,6 +151,12 @@ def never_silent(x: Any) -> Any:
     if not isinstance(x, Spikes):
         return x
     return replace(x, spike_time=x.spike_time.clamp(max=x.code.num_steps - 1))
+
+
+def groups_between(ptr: Tensor) -> Tensor:
+    """The group of each row, of groups that follow each other, by where they start."""
+    number = torch.arange(ptr.numel() - 1, device=ptr.device)
+    return number.repeat_interleave(ptr.diff())
 
 
 def shaped_like(x: Any, like: Spikes | Tensor) -> Any:
@@ -204,7 +247,12 @@ LEAF_FUNCTIONS = (
     move_spikes,
     shaped_like,
     silence,
+    hides_all,
+    hidden_part,
+    relative_mask,
+    swallows_scores,
     never_silent,
+    groups_between,
     edge_ends,
     edge_weights,
     reversed_edges,

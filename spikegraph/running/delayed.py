@@ -13,6 +13,7 @@ from spikegraph.coding import Spikes
 from spikegraph.kernels.attention import delayed_sums
 from spikegraph.network.graph import Node, called
 from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
 from spikegraph.nn import Delay, GraphFilter
 from spikegraph.nn.filter import sums_members
 from spikegraph.nn.layer import values_of
@@ -78,8 +79,8 @@ def find_delayed(network: Network) -> tuple[set[Node], set[Node], set[Node]]:
         gate = node.args[0] if node.args else None
         layer = network.operation(node)
         is_own = type(layer) is GraphFilter and sums_members(layer)
-        if not is_own or not isinstance(gate, Node):
-            continue
+        if not is_own or node.role is not Role.LAYER or not isinstance(gate, Node):
+            continue  # Others, such as one that is left analog, are called as they are.
         if type(network.operation(gate)) is not Delay or len(gate.users) != 1:
             continue
         taken = [each for each in gate.all_input_nodes if _takes_rows(each)]

@@ -8,7 +8,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GCNConv, GINEConv, MeanAggregation, global_mean_pool
 from torch_geometric.utils import degree
 
-from spikegraph import convert, simulate
+from spikegraph import ConversionConfig, convert, simulate
 
 
 class OneHot(nn.Module):
@@ -118,9 +118,12 @@ class Gram(nn.Module):
         return self.out(torch.addmm(torch.zeros(1), self.a(x).relu(), b))
 
 
-def test_addmm_of_two_signals_is_refused():
+def test_addmm_of_two_signals_multiplies_spikes():
+    x, config = torch.randn(30, 6), ConversionConfig(products='analog')
     with pytest.raises(NotImplementedError, match="'addmm'.*multiplies two signals"):
-        convert(Gram(), torch.randn(30, 6))
+        convert(Gram(), x, config)
+    snn = convert(Gram(), x)
+    assert not snn.report.analog and snn.report.products
 
 
 class Context(nn.Module):

@@ -692,9 +692,9 @@ REFUSED = {
         lambda s, x, e: s.c1(x, e) / s.l5(x),
         'it divides by a signal; spikes do so',
     ),
-    'signal as weight': (
+    'negative signal as weight': (
         lambda s, x, e: s.c1(x, e, s.l5(x)[e[0], 0]),
-        r"'c1' \(GCNConv\): another value that depends on features enters beside",
+        'look at the model, and at edge weights whose sum over a node is negative',
     ),
     'indices': (
         lambda s, x, e: torch.stack([s.c1(x, e).relu(), s.l5(x).relu()]).max(0)[1],

@@ -219,7 +219,8 @@ def test_distances_are_multiply_accumulates(x):
 
     model = Distances()
     randomize(model)
-    config = ConversionConfig(num_steps=8, compensate=None, allow_analog=True)
+    options = {'allow_analog': True, 'products': 'analog'}
+    config = ConversionConfig(num_steps=8, compensate=None, **options)
     snn = convert(model, (x,), config)
     measurement = measure(snn, (x,), model)
     assert measurement.total.ann_macs == NUM_NODES * (6 * 8 + 8 * 5)

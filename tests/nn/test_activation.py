@@ -14,7 +14,7 @@ from spikegraph.coding import (
     max_relative_error,
 )
 from spikegraph.nn import ACTIVATIONS, PhaseNeuron, pre_activation_thresholds
-from spikegraph.nn.activation import bracket_of
+from spikegraph.nn.activation import bracket_of, lowest_of
 
 
 def channel_prelu():
@@ -328,3 +328,21 @@ def test_activations_are_not_homogeneous():
     neuron = PhaseNeuron(PhaseCode(4, 2), activation=nn.GELU())
     with pytest.raises(ValueError, match=r"'factor' to be None.*GELU"):
         neuron(torch.zeros(3, 2), torch.ones(3, 1))
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_the_lowest_value_is_a_bound(name):
+    activation = MODULES[name]
+    width = max(1, sum(p.numel() for p in activation.parameters()))
+    grid = torch.linspace(-40, 40, 8001).view(-1, 1).expand(-1, width)
+    values = activation(grid).detach()
+    lowest = lowest_of(activation)
+    assert lowest <= float(values.min()) + 1e-6
+    if math.isfinite(lowest) and lowest > -1e6:  # And one that is reached.
+        assert lowest >= float(values.min()) - 0.03
+
+
+def test_lowest_values():
+    assert lowest_of(nn.ELU(1.5)) == -1.5 and lowest_of(nn.Tanh()) == -1
+    assert lowest_of(nn.Hardtanh(0.5, 2.0)) == 0.5 and lowest_of(nn.ReLU()) == 0
+    assert lowest_of(nn.LeakyReLU()) < -1e6

@@ -64,6 +64,23 @@ def test_weights_taken_later_act_on_the_last_dimension(num_outputs):
     assert kinds['aggregation'] == N * width and kinds['scaling'] == 3 * width
 
 
+@pytest.mark.parametrize('order', ['transform', 'aggregate'])
+@pytest.mark.parametrize('num_rows', [0, N])
+@torch.no_grad()
+def test_weights_taken_later_in_either_order(order, num_rows):
+    index = torch.arange(num_rows) // 5
+    layer = GraphFilter(MemberShift())
+    weight = torch.randn(8, WIDTH, dtype=torch.float64)
+    values = torch.randn(num_rows, 2, WIDTH, dtype=torch.float64)
+    sums = layer(values, index, 3)
+    layer.set_parameters(weight, None)
+    layer.order = order
+    assert torch.allclose(layer(values, index, 3), sums @ weight.t(), atol=1e-12)
+    spikes = Spikes.from_values(values, PhaseCode(8, 1.5, signed=True), 2.0)
+    expected = layer(spikes.decode(), index, 3)
+    assert torch.allclose(layer(spikes, index, 3), expected, atol=1e-12)
+
+
 def test_filters_without_weights_take_any_rank():
     layer = GraphFilter(MemberShift(), [[0, 1]])
     x, index = torch.randn(N, 3, 2), torch.randint(4, (N,))

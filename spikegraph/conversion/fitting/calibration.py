@@ -214,8 +214,13 @@ def _check_population(
     name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
     name = name.split('.', 1)[1]
+    if potentials.numel() == 0:
+        raise ValueError(
+            f"Expected the calibration data to hold values for '{name}' (got none, as "
+            f'of a graph without edges); give calibration data that does. {what}'
+        )
     if not bool((values != 0).any()):
-        largest = float(potentials.max()) if potentials.numel() else float('nan')
+        largest = float(potentials.max())
         raise ValueError(
             f"Expected the calibration data to activate '{name}' (got a "
             f'largest pre-activation of {largest:g}, so it would never fire); give '

@@ -23,7 +23,9 @@ def at_base(config: ConversionConfig, base: float) -> ConversionConfig:
 
 def tied_groups(structure: Structure) -> list[set[str]]:
     """The populations that need one base, in groups; a ramp may be alone."""
-    return _merged([*structure.tied, *({name} for name in _ramps(structure))])
+    ties = [*structure.tied, *({name} for name in _ramps(structure))]
+    names: set[str] = set().union(*ties)  # What they are compared with has it, too.
+    return _merged([*ties, *(set(g) for g in structure.groups if names & set(g))])
 
 
 def tied_bases(
@@ -35,7 +37,7 @@ def tied_bases(
     """
     found: dict[str, float] = {}
     for group in groups:
-        rows = [samples[name] for name in sorted(group)]
+        rows = [samples[name] for name in sorted(group) if samples[name].numel()]
         found.update(dict.fromkeys(group, _best_base(rows, config)))
     return found
 

@@ -4,6 +4,7 @@ starts at the first spike, and quotients thresholds that a second potential move
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from spikegraph.conversion.operations.kinds import (
 from spikegraph.conversion.operations.rules import ends
 from spikegraph.conversion.passes.carrying import carry
 from spikegraph.conversion.passes.graph import Structure
+from spikegraph.conversion.passes.lifting import lifted
 from spikegraph.conversion.passes.meeting import COMPUTED
 from spikegraph.conversion.passes.postponing import postpone_weights
 from spikegraph.conversion.passes.relays import Fraction, Relays
@@ -77,6 +79,8 @@ class Arithmetic:
                 del self.refused[node]
         elif any(n in self.relays.fractions for n in node.all_input_nodes):
             made = carry(self.relays, node)
+        else:
+            made = lifted(self.relays, node, self.refused)
         if made is None:
             self.relays.settle(node)
             return node
@@ -101,8 +105,10 @@ class Arithmetic:
         op = op_of(node)
         if op is None or any(self._never_fires(n) for n in node.all_input_nodes):
             return None
-        if op.name in COMPUTED:
-            return COMPUTED[op.name](self.relays, node)
+        computed = COMPUTED.get(op.name)
+        made = None if computed is None else computed(self.relays, node)
+        if made is not None:
+            return made
         spelled = SPELLED_OUT.get(op.name)
         return None if spelled is None else self._spelled_out(node, spelled)
 
@@ -130,6 +136,12 @@ class Arithmetic:
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), proxy)
         kwargs = {k: v for k, v in kwargs.items() if (k, v) != ('out', None)}
+        if not args and 'input' in kwargs:  # As PyTorch calls the first one.
+            args = (kwargs.pop('input'),)
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError:  # An option that it does not have.
+            return None
         try:
             out = function(*args, **kwargs)
         except NotImplementedError:
@@ -163,7 +175,10 @@ class Arithmetic:
                 continue
             self.writer.here = node
             made = self.writer.repeat(each, copies.__getitem__)
-            rule = self._rule_of(made, not each.users and ends(node))
+            may_end = not each.users and ends(node)
+            if not may_end:
+                self.relays.inner.add(made)
+            rule = self._rule_of(made, may_end)
             if isinstance(rule, Refused):
                 self.refused[made] = self.refused[node]
             if rule is not None and rule.stands_in:

@@ -24,6 +24,7 @@ from spikegraph.conversion.operations.allowing import Call, moving
 from spikegraph.conversion.operations.kinds import Affine, Refused, Rule
 from spikegraph.conversion.operations.probing import find_formula, is_affine_function
 from spikegraph.conversion.operations.refusals import (
+    BESIDE,
     describe_refusal,
     first_refused,
     never_affine,
@@ -54,6 +55,10 @@ from spikegraph.nn import (
 )
 
 
+class SignalBeside(Exception):
+    """A signal that meets the features of a layer, by the path of the layer."""
+
+
 class Builder:
     """Turns a traced network into populations and spiking layers, node by node.
 
@@ -63,6 +68,8 @@ class Builder:
         config (ConversionConfig): Options.
         wide (FrozenSet[str], optional): See :class:`Structure`.
             (default: :obj:`frozenset()`)
+        opened (FrozenSet[str], optional): The paths of layers that would have been
+            refused, and were looked into instead. (default: :obj:`frozenset()`)
     """
 
     def __init__(
@@ -71,7 +78,9 @@ class Builder:
         spec: CallSpec,
         config: ConversionConfig,
         wide: frozenset[str] = frozenset(),
+        opened: frozenset[str] = frozenset(),
     ) -> None:
+        self.opened = opened
         self.network = network
         self.signals: set[fx.Node] = set()  # Values on their way to a membrane.
         self.fixed: set[fx.Node] = set()  # Those among them that no spike changes.
@@ -302,6 +311,9 @@ class Builder:
             node.meta.pop('sample', None)
 
     def _leave_analog(self, node: fx.Node, why: str) -> None:
+        if why == BESIDE and self.config.products == 'spiking':
+            if str(node.target) not in self.opened:
+                raise SignalBeside(str(node.target))
         if not self.config.allow_analog:
             node, why = first_refused(node, why, self.refused)
             has_rule = not isinstance(self._known_rule(node), (Refused, type(None)))

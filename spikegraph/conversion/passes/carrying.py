@@ -41,7 +41,8 @@ def carry(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
         return None
     x, part = inputs[0], relays.fractions[inputs[0]]
     part = Fraction(relays.num(part), part.den, part.group)
-    if node.op == 'output' or (reads_out(node) and ends(node)):
+    may_end = node not in relays.inner and reads_out(node) and ends(node)
+    if node.op == 'output' or may_end:
         made = relays.writer.write(quotient, part.num, relays.den(part))
         node.replace_input_with(x, made)
         return node
@@ -152,10 +153,9 @@ def _through_linear(
     if module.bias is not None:
         bias = relays.writer.constant(f'{node.name}_bias', module.bias)
         others = relays.network.graph.find_nodes(op=node.op, target=node.target)
-        times = den
         if any(n.users for n in others if n is not node):
-            times = write(operator.sub, den, 1)  # The layer adds it once.
+            num = write(operator.sub, num, bias)  # Which the layer has added.
         else:
             module.set_parameters(module.weight, None)
-        num = write(operator.add, num, write(operator.mul, times, bias))
+        num = write(operator.add, num, write(operator.mul, den, bias))
     return Fraction(num, den)

@@ -34,6 +34,7 @@ def set_channel_dims(network: fx.GraphModule) -> None:
         elif before and _reshapes(node, operation_of(network, node)):
             moved = _moved_dim(node, before[0])
             is_lost = before[0] != -1 or _is_number_per_row(node)
+            is_lost |= _is_single(node, before[0])  # Its one scale is that of all.
             own = moved if moved is not None else 0 if is_lost else own
         neuron = operation_of(network, node)
         if isinstance(neuron, DelayedSum):  # Columns are those of its second factor.
@@ -46,6 +47,8 @@ def set_channel_dims(network: fx.GraphModule) -> None:
                     own = -1 - pool.num_dims
                 elif isinstance(pool, EarliestAlong) and pool.dim == own:
                     own = 0
+            if node.meta.get('compares_channels'):
+                own = 0
             neuron.channel_dim = own
         if own is not None:
             known[node] = own
@@ -123,6 +126,12 @@ def _is_number_per_row(node: fx.Node) -> bool:
     seen: Any = [n.meta.get('example') for n in (node, node.all_input_nodes[0])]
     sizes = [tuple(getattr(each, 'shape', ())) for each in seen]
     return len(sizes[0]) == 1 < len(sizes[1]) and sizes[0] == sizes[1][:1]
+
+
+def _is_single(node: fx.Node, dim: int) -> bool:
+    """Whether there was one channel."""
+    shape = getattr(node.all_input_nodes[0].meta.get('example'), 'shape', ())
+    return dim < 0 and len(shape) >= -dim and shape[dim] == 1
 
 
 def _read_dim(network: fx.GraphModule, node: fx.Node) -> int:

@@ -30,7 +30,7 @@ def insert_decoders(structure: Structure, _: set[fx.Node]) -> None:
         if not node.meta.get('population') and node not in moved:
             continue
         moved.update(user for user in node.users if moves_rows(user, node))
-        readers = [u for u in node.users if not _reads_spikes(network, u)]
+        readers = [u for u in node.users if not _reads_spikes(network, u, node)]
         readers = [u for u in readers if u not in moved]
         if not readers:
             continue
@@ -38,6 +38,8 @@ def insert_decoders(structure: Structure, _: set[fx.Node]) -> None:
             readers += [u for u in node.users if _is_conv(network, u)]
         with graph.inserting_after(node):
             decoded = graph.call_function(values_of, (node,))
+        if 'example' in node.meta:
+            decoded.meta['example'] = node.meta['example']
         for reader in readers:
             reader.replace_input_with(node, decoded)
 
@@ -48,11 +50,13 @@ def _is_conv(network: fx.GraphModule, user: fx.Node) -> bool:
     )
 
 
-def _reads_spikes(network: fx.GraphModule, user: fx.Node) -> bool:
+def _reads_spikes(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
     if user.op != 'call_module':
         if called(user) is getattr:
             return user.args[1] in ('dtype', 'device')
         asks = called(user) is check_answer and user.args[1] == 'length'
         return asks or called(user) in ('size', *SPIKE_MOVES)
     module = module_of(network, user)
-    return isinstance(module, (SpikingLayer, SpikeGate, DelayedSum))
+    if isinstance(module, SpikingLayer):  # Not as weights of edges.
+        return user.args[0] is node and node not in user.args[1:]
+    return isinstance(module, (SpikeGate, DelayedSum))

@@ -13,7 +13,7 @@ from spikegraph.conversion.passes.gates import replace_values
 from spikegraph.conversion.passes.positive import is_positive, never_zero
 from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.conversion.passes.relays import Compute, Fraction, Relays, is_firing
-from spikegraph.conversion.passes.softmax import softmax
+from spikegraph.conversion.passes.softmax import relative, softmax
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import EarliestAlong, PhaseNeuron
@@ -210,8 +210,8 @@ def largest(relays: Relays, node: fx.Node) -> fx.Node | None:
     x = relays.spikes(source)
     made = EarliestAlong(dim, bool(given.get('keepdim', False)), op.smallest)
     gate = relays.gate(node.name, made, x)
-    for name in relays.populations(x):
-        relays.network.get_submodule(name).channel_dim = 0
+    for each in relays.populations(x):
+        each.meta['compares_channels'] = True
     replace_values(node, gate)
     return gate
 
@@ -221,6 +221,7 @@ COMPUTED: dict[str, Compute] = {
     'mul': product,
     'div': quotient,
     'softmax': softmax,
+    'relative_exponentials': relative,
     **dict.fromkeys(('pow', 'square'), power),
     'abs': size,
     'sqrt': root,

@@ -68,9 +68,18 @@ def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) 
         rows, is_asked = zeros
         if is_asked:
             rows = network.graph.call_method('size', (rows, 0))
+        is_column = rank_of(src) == 1
+        if is_column:
+            src = network.graph.call_function(torch.unsqueeze, (src, -1))
+            signals.add(src)
         out = network.graph.call_module(path, (src, index, rows))
-    out.meta = {**node.meta, 'made': 'pool'}
-    signals.add(out)
+        out.meta = {**node.meta, 'made': 'pool'}
+        signals.add(out)
+        if is_column:
+            out.meta.pop('example', None)
+            out = network.graph.call_function(torch.squeeze, (out, -1))
+            out.meta = {**node.meta}
+            signals.add(out)
     node.replace_all_uses_with(out)
     network.graph.erase_node(node)
 

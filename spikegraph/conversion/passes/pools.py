@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from spikegraph.conversion.passes.reductions import (
     dense_batch_of,
     replace_reduction,
 )
+from spikegraph.network.graph import Seen
 from spikegraph.network.naming import place
 from spikegraph.network.ops import Meaning, is_call, op_of
 from spikegraph.nn import (
@@ -82,6 +84,8 @@ def replace_pool(
     if found is None:
         return []
     module, args = found
+    if isinstance(module, GraphFilter) and rank_of(args[0]) == 1:
+        return _of_columns(network, node, module, *args)
     node.meta['ann_type'] = getattr(node.target, '__name__', str(node.target))
     path = place(network, f'pools.{node.name}', module)
     if op.meaning is Meaning.MAXIMUM:
@@ -96,6 +100,27 @@ def replace_pool(
     node.op, node.target, node.args = 'call_function', torch.flatten, (gate, 1)
     node.kwargs = {}
     return [gate]
+
+
+def _of_columns(
+    network: fx.GraphModule, node: fx.Node, layer: nn.Module, x: Any, *groups: Any
+) -> list[fx.Node]:
+    """Sums of one value for each row: of rows of a single column."""
+    path = place(network, f'pools.{node.name}', layer)
+    with network.graph.inserting_before(node):
+        column = network.graph.call_function(torch.unsqueeze, (x, -1))
+        sums = network.graph.call_module(path, (column, *groups))
+    sums.meta['made'] = 'pool'
+    sums.meta['ann_type'] = getattr(node.target, '__name__', str(node.target))
+    for made, seen in ((column, x), (sums, node)):
+        made.meta['where'] = node.meta.get('where', '')
+        example = seen.meta.get('example')
+        if isinstance(example, Seen):
+            shape = (*example.shape, 1)
+            made.meta['example'] = replace(example, shape=shape)
+    node.op, node.target, node.args = 'call_function', torch.squeeze, (sums, -1)
+    node.kwargs = {}
+    return [column, sums]
 
 
 def _global_gate(

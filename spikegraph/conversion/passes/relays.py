@@ -57,12 +57,15 @@ class Relays:
 
     Attributes:
         fractions (Dict[torch.fx.Node, Fraction]): The values that are quotients.
+        inner (Set[torch.fx.Node]): Parts of what is spelled out, whose readers are not
+            there yet.
     """
 
     def __init__(self, structure: Structure, writer: Writer, num_steps: int) -> None:
         self.structure, self.network = structure, structure.network
         self.writer, self.num_steps = writer, num_steps
         self.fractions: dict[fx.Node, Fraction] = {}
+        self.inner: set[fx.Node] = set()
         self._known: dict[fx.Node, fx.Node] = {}
 
     def gate(self, name: str, gate: SpikeGate, *args: Any) -> fx.Node:
@@ -120,15 +123,16 @@ class Relays:
 
     def tie(self, *values: fx.Node) -> None:
         """Lets populations whose spike times are added have one base."""
-        self.structure.tied.append({p for v in values for p in self.populations(v)})
+        found = [p for value in values for p in self.populations(value)]
+        self.structure.tied.append({str(p.target) for p in found})
 
-    def populations(self, value: fx.Node) -> list[str]:
+    def populations(self, value: fx.Node) -> list[fx.Node]:
         """The populations that spikes come from."""
         if value.op == 'call_module':
             if isinstance(module_of(self.network, value), PhaseNeuron):
-                return [str(value.target)]
+                return [value]
         found = [n for n in value.all_input_nodes if is_firing(n)]
-        return [name for n in found for name in self.populations(n)]
+        return [each for n in found for each in self.populations(n)]
 
     # Quotients.
 

@@ -10,20 +10,16 @@ import torch
 from torch import fx, nn
 from torch_geometric.utils import softmax as softmax_by_index
 
-from spikegraph.conversion.passes.carrying import carry
 from spikegraph.conversion.passes.gates import commutes_with_maximum
+from spikegraph.conversion.passes.masks import Masks, unmasked
 from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.products import rank_of
 from spikegraph.conversion.passes.relays import LEAST, Fraction, Relays, fires
-from spikegraph.network.interpreter import run_node
-from spikegraph.network.naming import called, module_of
-from spikegraph.network.ops import is_call
+from spikegraph.network.naming import module_of
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Height, Ramp
 from spikegraph.nn.relative import Leading, Relative
-from spikegraph.nn.routing import silence
-
-_NEVER = -100.0  # Scores below are those of what is masked.
+from spikegraph.nn.routing import groups_between, silence
 
 
 def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
@@ -40,25 +36,34 @@ def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
         e = _coefficients(relays, node, source, dim)
         total = relays.writer.write(torch.sum, e, dim, keepdim=True)
         return Fraction(e, relays.writer.write(operator.add, total, LEAST))
-    if given.get('ptr') is not None or dim != -rank:
+    if dim != -rank:
         return None
     index, num = given.get('index'), given.get('num_nodes')
+    if given.get('ptr') is not None:
+        index, num = relays.writer.write(groups_between, given['ptr']), None
     e = _coefficients(relays, node, source, None, index, num)
     return Fraction(e, None, (e, index, num))
+
+
+def relative(relays: Relays, node: fx.Node) -> fx.Node:
+    """The coefficients alone."""
+    source, dim = node.args
+    assert isinstance(dim, int)
+    return _coefficients(relays, node, source, dim)
 
 
 def _coefficients(
     relays: Relays, node: fx.Node, score: Any, dim: int | None, *group: Any
 ) -> fx.Node:
     """The exponentials of scores, relative to the largest of their group."""
-    source, hidden = (score, None) if dim is None else _unmasked(relays, score)
-    inner, source = _monotone(relays, source)
+    masks = Masks(score) if dim is None else unmasked(relays, score, dim)
+    inner, source = _monotone(relays, masks.scores)
     e = relays.population(node, source, Ramp(inner), 'ramp')
     relays.tie(e)
     if str(e.target) in relays.structure.wide:
-        _start(relays, e, hidden, dim, *group)
-    if hidden is not None:
-        e = fires(relays.writer.write(silence, e, hidden))
+        _start(relays, e, masks.hidden, dim, *group)
+    if masks.hidden is not None:
+        e = fires(relays.writer.write(silence, e, masks.hidden, masks.alike))
     made = relays.gate(node.name, Relative(relays.num_steps, dim), e, *group)
     made.meta['example'] = e.meta.get('example')
     return made
@@ -104,49 +109,3 @@ def _monotone(relays: Relays, source: fx.Node) -> tuple[nn.Module | None, fx.Nod
     if isinstance(neuron.activation, str):
         return (nn.ReLU() if neuron.activation == 'relu' else None), before
     return neuron.activation, before
-
-
-def _unmasked(relays: Relays, score: Any) -> tuple[fx.Node, Any]:
-    """Scores without what is masked, and where that is."""
-    moving, write = relays.writer.is_moving, relays.writer.write
-    if is_call(score, 'masked_fill') and len(score.args) == 3:
-        x, mask, number = score.args
-        is_low = isinstance(number, (int, float)) and number <= _NEVER
-        if is_low and not moving(mask):
-            return x, mask
-    if called(score) is torch.where and len(score.args) == 3:
-        hidden, x, low = score.args
-        if moving(x):
-            hidden = write(torch.logical_not, hidden)
-        else:
-            x, low = low, x
-        if moving(x) and not moving(hidden) and _number(relays, low) <= _NEVER:
-            return x, hidden
-        return score, None
-    if is_call(score, 'sub') and len(score.args) == 2 and not score.kwargs:
-        x, mask = score.args
-        if moving(x) and isinstance(mask, fx.Node) and not moving(mask):
-            score = write(operator.add, x, write(operator.neg, mask))
-            if x in relays.fractions:
-                relays.fractions[score] = relays.fractions[x]
-    if is_call(score, 'add') and len(score.args) == 2:
-        for x, mask in (score.args, score.args[::-1]):
-            if moving(x) and isinstance(mask, fx.Node) and not moving(mask):
-                hidden = write(torch.le, mask, _NEVER)
-                finite = write(torch.masked_fill, mask, hidden, 0.0)
-                added = write(operator.add, x, finite)
-                if x in relays.fractions:
-                    made = carry(relays, added)
-                    assert isinstance(made, Fraction)
-                    relays.fractions[added] = made
-                return added, hidden
-    return score, None
-
-
-def _number(relays: Relays, value: Any) -> float:
-    """What a score is replaced by, wherever it is."""
-    if is_call(value, 'full', 'full_like') and len(value.args) > 1:
-        value = value.args[1]
-    if isinstance(value, fx.Node) and value.op == 'get_attr':
-        return float(run_node(relays.network, value, {}).max())
-    return value if isinstance(value, (int, float)) else 0.0

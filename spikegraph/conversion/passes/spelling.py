@@ -5,73 +5,29 @@ powers and sums: each function has the signature of the one that it stands for.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx
+from torch_geometric.utils import softmax
 
+from spikegraph.conversion.passes.contractions import CONTRACTIONS
+from spikegraph.conversion.passes.distances import DISTANCES
+from spikegraph.conversion.passes.known import (
+    dtype_known,
+    record,
+    shape_known,
+    sizes_from,
+)
 from spikegraph.network.functions import check_answer, set_items
 from spikegraph.network.graph import Seen
+from spikegraph.nn.products import relative_exponentials
 
-# What is added to lengths, where PyTorch takes the larger one.
-_SMALL = 1e-7
-
-
-def variance(
-    x: Any,
-    dim: Any = None,
-    unbiased: Any = True,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> Any:
-    """``torch.var``."""
-    if isinstance(dim, bool):  # The first of its two signatures.
-        dim, unbiased = None, dim
-    dims = _dims_of(x, dim)
-    difference = x - x.mean(dims, keepdim=True)
-    square = difference * difference
-    if correction is None:
-        correction = int(unbiased)
-    total = square.sum(dims, keepdim=keepdim)
-    return total / (_number(x, dims) - correction)
-
-
-def deviation(*args: Any, **kwargs: Any) -> Any:
-    """``torch.std``."""
-    return torch.sqrt(variance(*args, **kwargs))
-
-
-def norm(
-    x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Any:
-    """``torch.norm``, of vectors."""
-    if p in ('fro', None, 2):
-        return torch.sqrt((x * x).sum(_dims_of(x, dim), keepdim=keepdim))
-    if p == 1:
-        return torch.abs(x).sum(_dims_of(x, dim), keepdim=keepdim)
-    raise NotImplementedError
-
-
-def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
-    """``F.normalize``."""
-    length = norm(x, p, dim, keepdim=True)
-    return x / (length + eps if eps < _SMALL else length.clamp(min=eps))
-
-
-def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """``F.cosine_similarity``."""
-    eps = min(eps, 1e-12) if eps < _SMALL else eps
-    return (normalize(x, dim=dim, eps=eps) * normalize(y, dim=dim, eps=eps)).sum(dim)
-
-
-def pairwise_distance(
-    x: Any, y: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Any:
-    """``F.pairwise_distance``."""
-    return norm(x - y + eps, p, -1, keepdim)
+_ABOVE = 2**-10  # So that some neuron fires on the logarithm of a sum that is one.
 
 
 def layer_norm(
@@ -92,7 +48,7 @@ def rms_norm(
 ) -> Any:
     """``F.rms_norm``."""
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
-    eps = torch.finfo(_dtype_of(x)).eps if eps is None else eps
+    eps = torch.finfo(dtype_known(x)).eps if eps is None else eps
     out = x / torch.sqrt((x * x).mean(dims, keepdim=True) + eps)
     return out if weight is None else out * weight
 
@@ -101,10 +57,12 @@ def group_norm(
     x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
     """``F.group_norm``."""
-    shape = _shape_of(x)
+    shape = shape_known(x)
     groups = x.unflatten(1, (num_groups, shape[1] // num_groups)).flatten(2)
     out = _standardised(groups, -1, eps)
-    out = out.unflatten(2, (shape[1] // num_groups, *_sizes(x, shape, 2))).flatten(1, 2)
+    out = out.unflatten(2, (shape[1] // num_groups, *sizes_from(x, shape, 2))).flatten(
+        1, 2
+    )
     if weight is not None:
         out = out * weight.view(-1, *[1] * (len(shape) - 2))
     return out if bias is None else out + bias.view(-1, *[1] * (len(shape) - 2))
@@ -123,9 +81,9 @@ def instance_norm(
     """``F.instance_norm``, by the statistics of each input."""
     if not use_input_stats:
         raise NotImplementedError
-    if len(_shape_of(x)) < 3:
+    if len(shape_known(x)) < 3:
         raise NotImplementedError
-    return group_norm(x, _shape_of(x)[1], weight, bias, eps)
+    return group_norm(x, shape_known(x)[1], weight, bias, eps)
 
 
 def local_response_norm(
@@ -135,15 +93,15 @@ def local_response_norm(
     rows = (x * x).flatten(2).unsqueeze(1)
     rows = F.pad(rows, (0, 0, size // 2, (size - 1) // 2))
     mean = F.avg_pool2d(rows, (size, 1), stride=1).squeeze(1)
-    mean = mean.unflatten(2, _sizes(x, _shape_of(x), 2))
+    mean = mean.unflatten(2, sizes_from(x, shape_known(x), 2))
     return x / torch.pow(mean * alpha + k, beta)
 
 
-def bilinear(x: Any, y: Any, weight: Any, bias: Any = None) -> Any:
+def bilinear(x: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """``F.bilinear``."""
     num_out, num_in, width = weight.shape
     folded = x @ weight.permute(1, 0, 2).reshape(num_in, num_out * width)
-    out = (folded.unflatten(-1, (num_out, width)) * y.unsqueeze(-2)).sum(-1)
+    out = (folded.unflatten(-1, (num_out, width)) * input2.unsqueeze(-2)).sum(-1)
     return out if bias is None else out + bias
 
 
@@ -165,15 +123,16 @@ def attention(
 ) -> Any:
     """``F.scaled_dot_product_attention``."""
     if enable_gqa:
-        raise NotImplementedError
-    scale = 1 / math.sqrt(_shape_of(query)[-1]) if scale is None else scale
+        number = shape_known(query)[-3] // shape_known(key)[-3]
+        key, value = (x.repeat_interleave(number, -3) for x in (key, value))
+    scale = 1 / math.sqrt(shape_known(query)[-1]) if scale is None else scale
     scores = (query @ key.transpose(-2, -1)) * scale
     if is_causal:
         rows = torch.arange(query.size(-2), device=query.device)
         columns = torch.arange(key.size(-2), device=query.device)
         scores = _hide(scores, columns > rows.unsqueeze(-1), query, key)
     if attn_mask is not None:
-        if _dtype_of(attn_mask) == torch.bool:
+        if dtype_known(attn_mask) == torch.bool:
             scores = _hide(scores, torch.logical_not(attn_mask), query, key)
         else:
             scores = scores + attn_mask
@@ -182,11 +141,11 @@ def attention(
 
 def _hide(scores: Any, hidden: Any, query: Any, key: Any) -> Any:
     """Lets a mask hide scores, whose shape is known even if that of the mask is not."""
-    none = torch.zeros((), dtype=_dtype_of(query), device=query.device)
+    none = torch.zeros((), dtype=dtype_known(query), device=query.device)
     out = scores + torch.where(hidden, -math.inf, none)
-    rows, columns = _shape_of(query), _shape_of(key)
+    rows, columns = shape_known(query), shape_known(key)
     shape = torch.broadcast_shapes(rows[:-2], columns[:-2])
-    seen = Seen((*shape, rows[-2], columns[-2]), _dtype_of(query), torch.strided)
+    seen = Seen((*shape, rows[-2], columns[-2]), dtype_known(query), torch.strided)
     out.node.meta['example'] = seen
     return out
 
@@ -195,13 +154,21 @@ def product(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """``torch.prod`` along a dimension of known size."""
     if not isinstance(dim, int):
         raise NotImplementedError
-    number = _shape_of(x)[dim]
-    _record(check_answer, x.size(dim), 'size', number, 'prod')
-    parts = [x.select(dim, i) for i in range(number)]
-    out = parts[0]
-    for part in parts[1:]:
-        out = out * part
+    out = _products(x, dim)[-1]
     return out.unsqueeze(dim) if keepdim else out
+
+
+def products(x: Any, dim: int) -> Any:
+    """``torch.cumprod``."""
+    return torch.stack(_products(x, dim), dim)
+
+
+def _products(x: Any, dim: int) -> list[Any]:
+    """Those of the first values along a dimension, of one, two and more."""
+    number = shape_known(x)[dim]
+    record(check_answer, x.size(dim), 'size', number, 'prod')
+    parts = [x.select(dim, i) for i in range(number)]
+    return list(accumulate(parts, operator.mul))
 
 
 def softmin(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
@@ -209,14 +176,104 @@ def softmin(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
     return torch.softmax(-x, dim)
 
 
+def softmax_of_groups(
+    src: Any, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0
+) -> Any:
+    """PyG's ``softmax``, along another dimension than that of the rows."""
+    if dim == 0 or not (isinstance(index, fx.Proxy) or isinstance(ptr, fx.Proxy)):
+        raise NotImplementedError
+    rows = record(softmax, src.movedim(dim, 0), index, ptr, num_nodes)
+    return rows.movedim(0, dim)
+
+
 def log_sum_exp(x: Any, dim: Any, keepdim: bool = False) -> Any:
-    """``torch.logsumexp``."""
-    return torch.log(torch.exp(x).sum(dim, keepdim=keepdim))
+    """``torch.logsumexp``, one dimension after the other."""
+    dims = sorted((dim,) if isinstance(dim, int) else dim)
+    if not dims or (dims[0] < 0 <= dims[-1]):
+        raise NotImplementedError
+    for each in dims if dims[0] < 0 else reversed(dims):
+        mean, rest = _log_sum_exp(x, each)
+        x = mean + rest if keepdim else (mean + rest).squeeze(each)
+    return x
 
 
-def log_softmax(x: Any, dim: Any = None, *_: Any, **__: Any) -> Any:
+def log_softmax(x: Any, dim: Any, *_: Any, **__: Any) -> Any:
     """``torch.log_softmax``."""
-    return x - log_sum_exp(x, dim, keepdim=True)
+    mean, rest = _log_sum_exp(x, dim)
+    return (x - mean) - rest
+
+
+def _log_sum_exp(x: Any, dim: Any) -> tuple[Any, Any]:
+    """The mean, which is exact, and what comes to it: the largest difference from it,
+    and the logarithm of a sum of which the largest part is one.
+    """
+    mean = x.mean(dim, keepdim=True)
+    difference = x - mean
+    total: Any = record(relative_exponentials, difference, dim).sum(dim, keepdim=True)
+    above_one = torch.log(total * (1 + _ABOVE)) - math.log1p(_ABOVE)
+    return mean, torch.amax(difference, dim, keepdim=True) + above_one
+
+
+def log_add_exp(x: Any, other: Any) -> Any:
+    """``torch.logaddexp``."""
+    return x + F.softplus(other - x)
+
+
+def powers_of_two(x: Any) -> Any:
+    """``torch.exp2``."""
+    return torch.exp(x * math.log(2))
+
+
+def exponential_less_one(x: Any) -> Any:
+    """``torch.expm1``."""
+    return torch.exp(x) - 1
+
+
+def power(x: Any, exponent: Any) -> Any:
+    """``torch.pow``, with a signal in the exponent."""
+    if isinstance(x, (int, float)):
+        if x <= 0:
+            raise NotImplementedError
+        return torch.exp(exponent * math.log(x))
+    if not isinstance(exponent, fx.Proxy):
+        raise NotImplementedError
+    size: Any = torch.log(x)
+    return torch.exp(exponent * size)
+
+
+def add_product(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """``torch.addcmul``."""
+    product = tensor1 * tensor2
+    return x + (product if value == 1 else product * value)
+
+
+def add_quotient(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """``torch.addcdiv``."""
+    quotient = tensor1 / tensor2
+    return x + (quotient if value == 1 else quotient * value)
+
+
+def between(x: Any, end: Any, weight: Any) -> Any:
+    """``torch.lerp``."""
+    return x + weight * (end - x)
+
+
+def bounds(x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+    """``torch.aminmax``."""
+    if not isinstance(dim, int):
+        raise NotImplementedError
+    return torch.amin(x, dim, keepdim), torch.amax(x, dim, keepdim)
+
+
+def cross(x: Any, other: Any, dim: Any = None) -> Any:
+    """``torch.cross``."""
+    shape = shape_known(x)
+    places = [i for i, size in enumerate(shape) if size == 3]
+    if dim is None and places != [len(shape) - 1]:
+        raise NotImplementedError
+    dim = -1 if dim is None else dim
+    before = x.roll(-1, dim) * other.roll(1, dim)
+    return before - x.roll(1, dim) * other.roll(-1, dim)
 
 
 def normalised(
@@ -237,20 +294,16 @@ def normalised(
         edge_index = torch.cat([edge_index[:, others], torch.stack([nodes, nodes])], 1)
         loops = torch.full((num_nodes,), fill, dtype=edge_weight.dtype)
         chosen = source[is_loop], edge_weight[is_loop]
-        loops = _record(set_items, loops, *chosen)
+        loops = record(set_items, loops, *chosen)
         edge_weight = torch.cat([edge_weight[others], loops])
     row, column = edge_index[0], edge_index[1]
     index = column if flow == 'source_to_target' else row
     zeros = torch.zeros((num_nodes,), dtype=edge_weight.dtype)
     degree = torch.scatter_add(zeros, 0, index, edge_weight)
-    root = torch.rsqrt(degree)
+    ones = torch.ones_like(edge_weight)
+    alone = torch.scatter_add(zeros, 0, index, ones) == 0  # No edge ends there.
+    root = torch.rsqrt(degree + alone) * torch.logical_not(alone)
     return edge_index, root[row] * edge_weight * root[column]
-
-
-def _record(function: Any, *args: Any) -> Any:
-    """Records a function as a whole."""
-    tracer = next(a.tracer for a in args if isinstance(a, fx.Proxy))
-    return tracer.create_proxy('call_function', function, args, {})
 
 
 def _standardised(x: Any, dims: Any, eps: float) -> Any:
@@ -260,40 +313,10 @@ def _standardised(x: Any, dims: Any, eps: float) -> Any:
     return difference / torch.sqrt(square + eps)
 
 
-def _shape_of(x: Any) -> tuple[int, ...]:
-    seen = x.node.meta.get('example')
-    if seen is None or not hasattr(seen, 'shape'):
-        raise NotImplementedError
-    return tuple(seen.shape)
-
-
-def _sizes(x: Any, shape: Sequence[int], start: int) -> tuple[Any, ...]:
-    """The sizes from one dimension on."""
-    return tuple(x.size(d) for d in range(start, len(shape)))
-
-
-def _dtype_of(x: Any) -> Any:
-    return getattr(x.node.meta.get('example'), 'dtype', torch.float32)
-
-
-def _dims_of(x: Any, dim: Any) -> Any:
-    if dim is None:
-        return tuple(range(len(_shape_of(x))))
-    return tuple(dim) if isinstance(dim, (list, tuple)) else (dim,)
-
-
-def _number(x: Any, dims: Sequence[int]) -> Any:
-    return math.prod(x.size(d) for d in dims)
-
-
 #: By the first name of the operation.
 SPELLED_OUT: dict[str, Callable[..., Any]] = {
-    'var': variance,
-    'std': deviation,
-    'norm': norm,
-    'normalize': normalize,
-    'cosine_similarity': cosine_similarity,
-    'pairwise_distance': pairwise_distance,
+    **CONTRACTIONS,
+    **DISTANCES,
     'layer_norm': layer_norm,
     'rms_norm': rms_norm,
     'group_norm': group_norm,
@@ -303,6 +326,17 @@ SPELLED_OUT: dict[str, Callable[..., Any]] = {
     'glu': gated,
     'scaled_dot_product_attention': attention,
     'prod': product,
+    'cumprod': products,
+    'cross': cross,
+    'addcmul': add_product,
+    'addcdiv': add_quotient,
+    'lerp': between,
+    'aminmax': bounds,
+    'exp2': powers_of_two,
+    'expm1': exponential_less_one,
+    'pow': power,
+    'logaddexp': log_add_exp,
+    'softmax': softmax_of_groups,
     'softmin': softmin,
     'gcn_norm': normalised,
     'logsumexp': log_sum_exp,

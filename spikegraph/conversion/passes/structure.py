@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from spikegraph.calls.call import CallSpec
-from spikegraph.conversion.passes.builder import Builder
+from spikegraph.conversion.passes.builder import Builder, SignalBeside
 from spikegraph.conversion.passes.graph import (
     Structure,
 )
@@ -69,8 +69,10 @@ def _build(
     kept: frozenset[str] = frozenset()  # Looked into, unless that fails.
     if call is None:
         kept = frozenset(affine)
+    opened: frozenset[str] = frozenset()
     while True:
-        options = TraceOptions(config.allow_analog, kept, config.products == 'analog')
+        is_analog = config.products == 'analog'
+        options = TraceOptions(config.allow_analog, kept, is_analog, opened)
         try:
             network, found = trace(model, spec, options, call, numbers)
             whole = {
@@ -78,10 +80,12 @@ def _build(
             }
             if not whole.intersection(affine) - kept:
                 found = replace(found, read=tuple(leaf.name for leaf in found.leaves))
-                builder = Builder(network, found, config, wide)
+                builder = Builder(network, found, config, wide, opened)
                 builder.build()
                 return builder.structure
             kept |= whole.intersection(affine)
+        except SignalBeside as layer:
+            opened |= {str(layer)}
         except NotImplementedError:
             if kept == frozenset(affine):
                 raise

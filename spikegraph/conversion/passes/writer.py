@@ -123,7 +123,7 @@ class Writer:
             made = function(*args, **kwargs)
         except Exception:  # Whatever cannot do without numbers: it stays unknown.
             return
-        if isinstance(made, (Tensor, tuple, list)):
+        if isinstance(made, (Tensor, tuple, list, int, float)):
             node.meta['example'] = pytree.tree_map_only(
                 Tensor, lambda t: Seen(tuple(t.shape), t.dtype, t.layout), made
             )

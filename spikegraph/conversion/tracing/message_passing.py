@@ -10,17 +10,17 @@ from typing import Any
 from torch import fx, nn
 from torch_geometric.nn.conv import MessagePassing
 
-from spikegraph.conversion.operations.kinds import Attention
-from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.conversion.operations.kinds import Attention, Rule
 from spikegraph.nn.conv.twin import ends
 from spikegraph.nn.routing import gather_rows
 
 
-def can_trace(module: nn.Module) -> bool:
-    """Whether a layer passes messages as PyG's base class does."""
+def can_trace(module: nn.Module, rule: Rule | None) -> bool:
+    """Whether a layer passes messages as PyG's base class does, and has no rule to go
+    by.
+    """
     if not isinstance(module, MessagePassing) or module.decomposed_layers > 1:
         return False
-    rule = rule_for(module)
     return rule is None or isinstance(rule, Attention)
 
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
+from torch_geometric.nn.conv import MessagePassing
 
 from spikegraph.calls.errors import UserError
 from spikegraph.calls.wrappers import plain_copy
 from spikegraph.conversion.operations.activations import check_hooks
 from spikegraph.conversion.operations.kinds import Affine, Attention, Refused, Rule
-from spikegraph.conversion.operations.refusals import describe_option
+from spikegraph.conversion.operations.refusals import BESIDE, describe_option
 from spikegraph.conversion.operations.rules import rule_for
 from spikegraph.nn import SpikingAffine, SpikingLayer
+from spikegraph.nn.conv.twin import SignalsMeet
 
 
 class Layers:
@@ -83,6 +85,11 @@ class Layers:
             self.paths[id(module)] = path
         return found
 
+    def rule_at(self, module: nn.Module) -> Rule | None:
+        """The rule by which a layer, or its twin, is converted."""
+        known = self._twins.get(id(module))
+        return rule_for(module) if known is None or known[1] is None else known[1]
+
     def tensor_paths(self) -> dict[int, str]:
         """The paths of parameters and buffers by identity, those of twins, too."""
         if self._num_listed != len(self.modules) + len(self._twins):
@@ -125,6 +132,8 @@ class Layers:
 
 def _rule_at(module: nn.Module, path: str, options: TraceOptions) -> Rule | None:
     rule = rule_for(module)
+    if isinstance(module, MessagePassing) and options.opens(path):
+        return Attention(reason=BESIDE)
     if isinstance(rule, Attention):
         return rule if options.analog_products and options.allow_analog else None
     if rule is None and path in options.affine:
@@ -147,6 +156,8 @@ def _convert(
     try:
         converted = rule.convert(module)
     except NotImplementedError as error:
+        if isinstance(error, SignalsMeet) and not options.analog_products:
+            return module, Attention(reason=str(error))
         has_weights = any(True for _ in module.parameters())
         if options.allow_analog or not has_weights:  # It may act on inputs alone.
             return module, Refused(reason=str(error))
@@ -174,8 +185,15 @@ class TraceOptions:
             affine, by :func:`find_affine`.
         analog_products (bool): Whether attention is taken apart into analog
             coefficients and spiking values, and not looked into.
+        opened (FrozenSet[str]): Layers that have a signal beside their features, or
+            parts of them: they are looked into.
     """
 
     allow_analog: bool = False
     affine: frozenset[str] = frozenset()
     analog_products: bool = False
+    opened: frozenset[str] = frozenset()
+
+    def opens(self, path: str) -> bool:
+        """Whether a layer is looked into for what meets its features."""
+        return any(f'{part}.'.startswith(f'{path}.') for part in self.opened)

@@ -21,7 +21,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from spikegraph.calls.swapping import Swaps
 from spikegraph.conversion.tracing.objects import passes_for
-from spikegraph.conversion.tracing.proxies import find_traced
+from spikegraph.conversion.tracing.proxies import Traced, find_traced
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 
 # PyG's graph functions branch on their inputs: keep them whole.
@@ -54,17 +54,18 @@ _METHODS = (
 @contextmanager
 def traceable_functions() -> Iterator[Swaps]:
     """Lets functions take symbolic values that do not dispatch on them: sizes in
-    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, wherever PyG's
-    own modules call them. Other threads find them as they are.
+    ``torch.zeros(batch.max() + 1)``, and PyG's graph functions, whichever module
+    calls them. Other threads find them as they are.
     """
     with Swaps() as swaps, torch._dynamo.config.patch(error_on_nested_fx_trace=False):
         # Functions that torch.compile compiles are Python here.
         for name in (*_FACTORIES, *_NUMBER_FIRST):
             swaps.put(torch, name, _traceable)
         swaps.put(torch, 'Size', lambda _: _Size)
-        for name, module in list(sys.modules.items()):
-            if name.split('.')[0] in ('torch_geometric', 'spikegraph'):
-                wrap_functions(swaps, vars(module))
+        for name in ('finfo', 'iinfo'):
+            swaps.put(torch, name, _of_known_type)
+        for module in list(sys.modules.values()):
+            wrap_functions(swaps, getattr(module, '__dict__', {}))
         for name in _METHODS:
             swaps.put(Tensor, name, partial(_traceable, target=name))
         # Checks dimensions that are not known yet.
@@ -98,6 +99,15 @@ class _SizeType(type):
 
 class _Size(metaclass=_SizeType):
     """Stands for :class:`torch.Size`, which takes known numbers only."""
+
+
+def _of_known_type(limits: Any) -> Any:
+    """Lets the limits of a data type be asked for, which is the same on every call."""
+
+    def traced(*types: Any) -> Any:
+        return limits(*(t.pinned() if type(t) is Traced else t for t in types))
+
+    return traced
 
 
 class _Context:

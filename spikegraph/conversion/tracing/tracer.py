@@ -82,7 +82,10 @@ class _Tracer(Recorder):
         self._wrapped: set[int] = set()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_leaf(m) and (m in self.whole or not can_trace(m))
+        return is_leaf(m) and (m in self.whole or not self._is_looked_into(m))
+
+    def _is_looked_into(self, module: nn.Module) -> bool:
+        return can_trace(module, self.layers.rule_at(module))
 
     def path_of_module(self, mod: nn.Module) -> str:
         return self.layers.paths[id(mod)]
@@ -136,7 +139,7 @@ class _Tracer(Recorder):
             args, kwargs = bound.args, bound.kwargs
         if isinstance(twin, SpikingTwin):
             return super().call_module(twin, twin.forward, args, kwargs)
-        if can_trace(twin) and twin not in self.whole:
+        if self._is_looked_into(twin) and twin not in self.whole:
             last, failed = next(iter(reversed(self.graph.nodes))), len(self.failed)
             try:
                 return super().call_module(

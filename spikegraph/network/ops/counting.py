@@ -49,7 +49,6 @@ _INNER = {
     Count.PAIRS: '_trilinear _euclidean_dist _cdist_forward',
     Count.CONVOLUTION: 'convolution',
     Count.ROWS: '_embedding_bag _embedding_bag_forward_only segment_reduce',
-    Count.MIX: 'lerp addcmul addcdiv',
     Count.GATHER: 'index gather',
     Count.LOOKUP: 'embedding',
     Count.MASK: 'index_fill fill zero where',

@@ -15,7 +15,7 @@ from spikegraph.network.ops.counting import Count
 from spikegraph.network.ops.op import ARRANGED, Meaning, add_ops
 from spikegraph.nn import DegreeFactor
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.products import quotient
+from spikegraph.nn.products import quotient, relative_exponentials
 from spikegraph.nn.routing import LEAF_FUNCTIONS, SHAPE_FUNCTIONS
 
 # Sums and products.
@@ -44,7 +44,7 @@ add_ops(
     'F.linear tensordot einsum linalg.multi_dot/chain_matmul linalg.vecdot',
     Meaning.CONTRACTION,
 )
-add_ops('outer/ger kron F.bilinear', Meaning.CONTRACTION, why='factors')
+add_ops('outer/ger kron F.bilinear addr', Meaning.CONTRACTION, why='factors')
 for num in (1, 2, 3):
     add_ops(
         f'conv{num}d/nn.Conv{num}d conv_transpose{num}d/nn.ConvTranspose{num}d',
@@ -197,7 +197,12 @@ add_ops(
     count=Count.FREE,
 )
 add_ops('linalg.vector_norm cdist dist pdist cov', Meaning.OPEN, why='products')
-add_ops('F.pairwise_distance', Meaning.OPEN, why='products')
+add_ops('F.pairwise_distance corrcoef hypot F.mse_loss', Meaning.OPEN, why='products')
+add_ops('addcmul lerp', Meaning.OPEN, why='factors', count=Count.MIX)
+add_ops('addcdiv', Meaning.OPEN, why='quotient', count=Count.MIX)
+add_ops('F.l1_loss', Meaning.OPEN, why='wave')
+add_ops('logaddexp', Meaning.OPEN, why='infinite')
+add_ops('relative_exponentials', Meaning.OPEN, (relative_exponentials,), why='quotient')
 add_ops('glu/nn.GLU', Meaning.OPEN, why='factors', count=Count.FREE)
 add_ops(
     'prod cumprod F.scaled_dot_product_attention cross/linalg.cross '
@@ -227,8 +232,8 @@ add_ops(
 add_ops('sinc', Meaning.OPEN, why='wave', count=Count.FREE)
 add_ops('sin cos tan square pow abs/absolute cosh', Meaning.OPEN, why='wave')
 add_ops(
-    'exp exp2 expm1 log log2 log10 log1p reciprocal rsqrt logit acos asin acosh atanh '
-    'erfinv lgamma digamma sqrt',
+    'exp exp2/special.exp2 expm1 log log2 log10 log1p reciprocal rsqrt logit acos '
+    'asin acosh atanh erfinv lgamma digamma sqrt',
     Meaning.OPEN,
     why='infinite',
 )

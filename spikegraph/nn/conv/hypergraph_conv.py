@@ -9,7 +9,7 @@ from torch_geometric.nn import HypergraphConv
 from torch_geometric.utils import scatter
 
 from spikegraph.kernels import Adjacency
-from spikegraph.nn.conv.twin import SpikingTwin
+from spikegraph.nn.conv.twin import SignalsMeet, SpikingTwin
 from spikegraph.nn.filter import GraphFilter
 
 
@@ -23,14 +23,14 @@ class SpikingHypergraphConv(SpikingTwin):
 
     Arguments and shapes are those of PyG's
     :class:`~torch_geometric.nn.conv.HypergraphConv`; features may be spikes. Attention
-    is refused.
+    has no twin: :func:`spikegraph.convert` looks into the layer itself.
     """
 
     ann_type = HypergraphConv
 
     def build(self, conv: Any) -> None:
         if conv.use_attention:
-            raise NotImplementedError(
+            raise SignalsMeet(
                 "Expected 'use_attention' to be False (got True): coefficients that "
                 'depend on the features are not affine'
             )

@@ -15,6 +15,12 @@ _TWINS: list[type[SpikingTwin]] = []
 _READERS: list[Callable[[type[SpikingTwin]], object]] = []
 
 
+class SignalsMeet(NotImplementedError):
+    """Raised by :meth:`SpikingTwin.build` for an option by which signals multiply: the
+    layer itself is looked into.
+    """
+
+
 class SpikingTwin(nn.Module):
     r"""Base of the spiking twins of PyG's layers: what PyG computes, written
     with :class:`~spikegraph.nn.GraphFilter`, :class:`~spikegraph.nn.SpikingLinear`
@@ -67,7 +73,8 @@ class SpikingTwin(nn.Module):
         """Makes the parts out of PyG's layer.
 
         Raises:
-            NotImplementedError: If an option has no spiking counterpart.
+            NotImplementedError: If an option has no spiking counterpart;
+                :class:`SignalsMeet`, if signals multiply.
         """
         raise NotImplementedError
 

@@ -94,7 +94,16 @@ FUNCTIONS = {
 # What is refused only where signals that meet are not to spike.
 MEETINGS = (
     *('glu', 'square', 'abs', 'exp', 'softmax', 'normalize', 'product', 'quotient'),
-    *('channels', 'spread', 'LayerNorm', 'GroupNorm', 'Softmax', 'GLU', 'GraphNorm'),
+    *(
+        'channels',
+        'spread',
+        'cumprod',
+        'LayerNorm',
+        'GroupNorm',
+        'Softmax',
+        'GLU',
+        'GraphNorm',
+    ),
 )
 PRODUCTS = ConversionConfig(products='analog')
 
@@ -196,16 +205,19 @@ def test_attention_and_pooling():
 def test_weights_of_edges_that_depend_on_features():
     data = (X, EDGES, torch.rand(120, 1))
     for weights in (nn.Identity(), nn.Linear(1, 1)):
-        message = lost(Graph(GCNConv(8, 3), weights), data)
+        model = Graph(GCNConv(8, 3), weights)
+        message = lost(model, data, PRODUCTS)
         start = (
             "Cannot convert 'conv' (GCNConv): another value that depends on features"
         )
         assert message.startswith(start) and 'weights of edges' in message
+        spiking = convert(model, data)  # The layer is looked into.
+        assert not spiking.report.analog and spiking.report.logit_relative_error < 0.1
     assert "read as it is, can be declared: 'ConversionConfig(static_inputs=" in message
     config = ConversionConfig(static_inputs=('edge_attr',))
     snn = convert(Graph(GCNConv(8, 3), nn.Identity()), data, config)
-    assert not snn.report.analog
-    config = ConversionConfig(allow_analog=True)
+    assert not snn.report.analog and not snn.report.products
+    config = replace(PRODUCTS, allow_analog=True)
     snn = convert(Graph(GCNConv(8, 3), nn.Linear(1, 1)), data, config)
     assert snn.report.analog == {'conv': 'conv (GCNConv)'}
 

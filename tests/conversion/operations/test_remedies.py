@@ -72,39 +72,19 @@ OPTIONS = {
         lambda: RGCNConv(8, 8, 3, aggr='mean'),
         (EDGES, TYPES),
     ),
-    'attention': (
-        lambda: pyg_nn.HypergraphConv(8, 8, use_attention=True),
-        lambda: pyg_nn.HypergraphConv(8, 8),
-        (EDGES % 10,),
-    ),
 }
 
 
 @pytest.mark.parametrize('name', OPTIONS)
 def test_an_option_is_named_and_another_one_converts(name):
     refused, allowed, graph = OPTIONS[name]
-    if name == 'attention':
-        with pytest.raises(NotImplementedError) as error:
-            convert(Hyper(refused()).eval(), (X, *graph))
-        message = str(error.value)
-        assert "Expected 'use_attention' to be False (got True)" in message
-        assert convert(Hyper(allowed()).eval(), (X, *graph)).report.analog == {}
-    else:
-        message = refusal_of(refused(), *graph)
-        assert re.search(r"Expected 'aggr' to be '.*' \(got 'max'\)", message)
-        assert converts(allowed(), *graph).report.analog == {}
-        assert converts(refused(), *graph, config=ANALOG).report.analog
+    message = refusal_of(refused(), *graph)
+    assert re.search(r"Expected 'aggr' to be '.*' \(got 'max'\)", message)
+    assert converts(allowed(), *graph).report.analog == {}
+    assert converts(refused(), *graph, config=ANALOG).report.analog
     kind = type(refused()).__name__
     assert f'@register_rule({kind})' not in message
     assert f'give a subclass of {kind} with it a rule of its own' in message
-
-
-class Hyper(Net):
-    def forward(self, x, edge_index):
-        if self.layer.use_attention:
-            h = self.first(x)
-            return self.last(self.layer(h, edge_index, hyperedge_attr=h[:40]).relu())
-        return super().forward(x, edge_index)
 
 
 def test_a_subclass_with_an_option_takes_a_rule():

@@ -1,16 +1,21 @@
 """Softmax as models write it: masks of scores, and groups by index."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 from torch_geometric.nn import GATConv
-from torch_geometric.utils import scatter, softmax
+from torch_geometric.utils import degree, scatter, softmax
 
 from spikegraph import convert
+from spikegraph.nn.products import Relative
+from tests.conversion import helpers
 from tests.conversion.convolutions import TOLERANCE, deviation
-from tests.nn.exactness import assert_exact, real
+from tests.nn.exactness import CONFIG, assert_exact, real
 
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 3], [1, 1, 2, 2, 5, 4, 4, 0]])
+CHANNELS = replace(CONFIG, per_channel=True)
 MASKS = {
     'filled': lambda a, m: a.masked_fill(m, -1e9),
     'filled with little': lambda a, m: a.masked_fill(m, -100.0),
@@ -112,3 +117,115 @@ def test_hooks_see_the_sums_of_what_is_delayed():
     layer.register_forward_hook(lambda module, args, value: seen.append(value))
     torch.testing.assert_close(snn(x, EDGES), out)
     assert len(seen) == 2  # Of values and of coefficients, which share it.
+
+
+class Scored(nn.Module):
+    """Attention by one score for each edge, with a layer behind."""
+
+    def __init__(self, softmax, is_column):
+        super().__init__()
+        self.lin, self.score, self.last = (nn.Linear(5, n) for n in (5, 1, 3))
+        self.softmax, self.is_column = softmax, is_column
+
+    def forward(self, x, edge_index):
+        source, target = edge_index
+        score = self.score(x) if self.is_column else self.score(x).squeeze(-1)
+        score = nn.functional.leaky_relu(score[source] + score[target], 0.2)
+        alpha = self.softmax(score, target, x.size(0))
+        alpha = alpha if self.is_column else alpha.unsqueeze(-1)
+        h = self.lin(x)
+        return self.last(scatter(alpha * h[source], target, 0, dim_size=x.size(0)))
+
+
+def by_hand(scores, index, num_nodes):
+    e = scores.exp()
+    return e / scores.new_zeros(num_nodes).index_add(0, index, e)[index]
+
+
+def relative_by_hand(scores, index, num_nodes):
+    largest = scatter(scores, index, 0, dim_size=num_nodes, reduce='max')
+    e = (scores - largest[index]).exp()
+    return e / (scatter(e, index, 0, dim_size=num_nodes) + 1e-16)[index]
+
+
+def by_pointers(scores, index, num_nodes):
+    order = index.argsort(stable=True)
+    ptr = nn.functional.pad(degree(index, num_nodes, torch.long).cumsum(0), (1, 0))
+    return softmax(scores[order], ptr=ptr)[order.argsort()]
+
+
+WAYS = {
+    'of a helper': (helpers.attention, False),
+    'of a helper, in columns': (helpers.attention, True),
+    'by an attribute': (helpers.attention_by_attribute, False),
+    'groups that are counted': (lambda s, i, n: softmax(s, i), False),
+    'by hand': (by_hand, False),
+    'relative by hand': (relative_by_hand, False),
+    'by pointers': (by_pointers, False),
+    'along another dimension': (
+        lambda s, i, n: softmax(s.t(), i, num_nodes=n, dim=1).t(),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize('softmax, is_column', WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize('config', [CONFIG, CHANNELS], ids=['', 'channels'])
+def test_scores_of_edges(softmax, is_column, config):
+    """Nodes without neighbours keep the bias of the layer behind."""
+    model = Scored(softmax, is_column)
+    edges = EDGES[:, EDGES[1] != 2]
+    most = 0.8 if softmax is by_hand else 0.4  # Which has no first spike.
+    snn = assert_exact(model, real(7, 5), edges, most=most, config=config)
+    found = snn(real(7, 5), edges)[[2, 6]]
+    torch.testing.assert_close(found, model.last.bias.expand(2, 3))
+    if 'ramp_softmax' in snn.neurons:  # Taken as a whole, however it is called.
+        kinds = [type(snn.network.operation(n)) for n in snn.network.nodes]
+        assert Relative in kinds
+    more = torch.cat([edges, torch.tensor([[3, 4], [0, 3]])], 1)
+    assert deviation(snn, model, (real(7, 5, seed=1), more)) < TOLERANCE
+
+
+@pytest.mark.parametrize('reduce', ['sum', 'mean', 'max'])
+def test_single_values_of_rows_are_reduced(reduce):
+    class Reduced(Scored):
+        def forward(self, x, edge_index):
+            score = self.score(x).squeeze(-1).relu()[edge_index[0]]
+            out = scatter(score, edge_index[1], 0, dim_size=x.size(0), reduce=reduce)
+            return out.unsqueeze(-1) * self.lin(x)
+
+    assert_exact(Reduced(None, False), real(7, 5), EDGES)
+
+
+NO_EDGES = EDGES[:, :0]
+
+
+def test_graphs_without_edges():
+    """PyG asks whether there are any, and scores of none cannot be fitted."""
+    model = Attending(add_self_loops=False).double()
+    with pytest.raises(ValueError, match=r"hold values for 'relay_add' \(got none, as"):
+        convert(model, (real(7, 5), NO_EDGES))
+    snn = convert(model, (real(7, 5), EDGES))
+    with pytest.raises(ValueError, match=r'with the calibration data \(got True\)'):
+        snn(real(7, 5), NO_EDGES)
+
+
+class Similar(nn.Module):
+    """A gate for each edge, of the features of both of its ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.last = nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x, edge_index):
+        h = self.lin(x)
+        gate = torch.sigmoid((h[edge_index[0]] * h[edge_index[1]]).sum(-1))
+        messages = gate.unsqueeze(-1) * h[edge_index[0]]
+        return self.last(scatter(messages, edge_index[1], 0, dim_size=x.size(0)))
+
+
+def test_values_of_edges_have_one_scale():
+    model = Similar()
+    snn = assert_exact(model, real(7, 5), EDGES, config=CHANNELS)
+    assert snn.neurons['sigmoid'].scale.numel() == 1
+    assert deviation(snn, model, (real(7, 5), EDGES[:, 2:])) < TOLERANCE

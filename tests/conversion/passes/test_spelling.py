@@ -30,17 +30,43 @@ def row(out):
     return out.unsqueeze(-1)
 
 
+def in_range(x, low, high):
+    return (x - low) / (high - low + 1e-3)
+
+
 SINGLE = {
     'softmax': nn.Softmax(-1),
     'softmax of images': lambda x: F.softmax(x.unflatten(-1, (3, 2)), 1).flatten(1),
     'softmin': nn.Softmin(-1),
     'log softmax': nn.LogSoftmax(-1),
+    'log softmax of large ones': lambda x: F.log_softmax(500 * x, -1),
+    'log softmax of small ones': lambda x: F.log_softmax(x - 1000, -1),
+    'sums of exponentials': lambda x: x - x.logsumexp(-1, keepdim=True),
+    'large sums of exponentials': lambda x: x + row(torch.logsumexp(300 * x, 1)),
+    'sums of all exponentials': lambda x: x + x.logsumexp((0, 1)),
+    'powers of two': lambda x: 2**x,
+    'powers of ten': lambda x: torch.pow(10.0, 0.3 * x),
+    'powers of a half': lambda x: 0.5**x,
+    'exp2': torch.exp2,
+    'expm1': torch.expm1,
+    'products so far': lambda x: torch.cumprod(torch.relu(x) + 0.5, -1),
+    'range': lambda x: in_range(x, *torch.aminmax(x, dim=-1, keepdim=True)),
     'layer norm': lambda x: F.layer_norm(x, (6,)),
     'rms norm': lambda x: F.rms_norm(x, (6,)),
     'group norm': lambda x: F.group_norm(x, 2),
     'instance norm': lambda x: F.instance_norm(x.unflatten(-1, (2, 3))).flatten(1),
     'response': lambda x: F.local_response_norm(x.unsqueeze(-1), 3, 0.5).squeeze(-1),
 }
+
+
+def grouped(x, y):
+    """Attention of two heads that share keys and values."""
+    q, k = (v.unflatten(-1, (2, 3)).transpose(-3, -2) for v in (x, y))
+    k = k[..., :1, :, :]
+    out = F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+    return out.transpose(-3, -2).flatten(-2)
+
+
 PAIRS = {
     'bilinear': (nn.Bilinear(6, 6, 4), 4),
     'without a bias': (nn.Bilinear(6, 6, 4, bias=False), 4),
@@ -48,6 +74,16 @@ PAIRS = {
     'distance': (nn.PairwiseDistance(), 0),
     'sum of distances': (nn.PairwiseDistance(1, keepdim=True), 1),
     'dot products': (lambda x, y: row((x * y).sum(-1)), 1),
+    'addcmul': (lambda x, y: torch.addcmul(x, x, y, value=0.5), 6),
+    'addcmul in place': (lambda x, y: x.clone().addcmul_(x, y), 6),
+    'addcdiv': (lambda x, y: x.addcdiv(x, y, value=0.5), 6),
+    'addcdiv in place': (lambda x, y: x.clone().addcdiv_(x, y), 6),
+    'lerp': (lambda x, y: torch.lerp(x, y, torch.sigmoid(x)), 6),
+    'lerp in place': (lambda x, y: x.clone().lerp_(y, torch.sigmoid(y)), 6),
+    'logaddexp': (torch.logaddexp, 6),
+    'powers of signals': (lambda x, y: y ** torch.tanh(x), 6),
+    'the smaller one times one': (lambda x, y: torch.minimum(x, y) * x, 6),
+    'grouped attention': (lambda x, y: grouped(x, y), 6),
     'attention': (F.scaled_dot_product_attention, 6),
 }
 
@@ -116,6 +152,12 @@ def test_lengths_are_not_below_the_smallest_one(eps):
 
 def test_variance_over_all_values():
     assert_exact(Between(lambda x: row(x.var(False)).unsqueeze(0), 1), real(7, 6))
+
+
+@pytest.mark.parametrize('cross', [torch.cross, torch.linalg.cross])
+def test_cross_products(cross):
+    model = Between(lambda x, y: cross(x[:, ::2], y[:, ::2], dim=-1), 3, of_two=True)
+    assert_exact(model, real(7, 6), most=0.6)
 
 
 def test_causal_attention():
