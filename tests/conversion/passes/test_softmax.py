@@ -9,7 +9,7 @@ from torch_geometric.nn import GATConv
 from torch_geometric.utils import degree, scatter, softmax
 
 from spikegraph import convert
-from spikegraph.nn.products import Relative
+from spikegraph.nn.relative import Relative
 from tests.conversion import helpers
 from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import CONFIG, assert_exact, real
