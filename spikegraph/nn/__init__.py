@@ -28,7 +28,7 @@ from spikegraph.nn.linear import SpikingLinear
 from spikegraph.nn.neuron import PhaseNeuron, charge, fire
 from spikegraph.nn.pool import EarliestInWindow
 from spikegraph.nn.products import Delay, Rebase
-from spikegraph.nn.relative import Relative
+from spikegraph.nn.relative import Leading, Relative
 
 __all__ = [
     'Analog',
@@ -46,6 +46,7 @@ __all__ = [
     'Operation',
     'PhaseNeuron',
     'Rebase',
+    'Leading',
     'Relative',
     'SpikeGate',
     'PreActivationThresholds',
