@@ -13,7 +13,7 @@ from torch_geometric.nn import GCNConv
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
 from spikegraph.zoo.datasets import power_law_graph
-from spikegraph.zoo.models import IMAGE_MODELS, NODE_MODELS, RECIPES
+from spikegraph.zoo.models import GRAPH_MODELS, IMAGE_MODELS, NODE_MODELS, RECIPES
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 
@@ -41,7 +41,8 @@ def run(benchmark, monkeypatch, tmp_path):
 
 
 def test_models_of_the_command_line():
-    assert (*NODE_MODELS, *IMAGE_MODELS) == _MODELS
+    models = dict.fromkeys((*NODE_MODELS, *GRAPH_MODELS, *IMAGE_MODELS))
+    assert tuple(models) == _MODELS
 
 
 def test_interrupted_runs_go_on(benchmark, tmp_path):
@@ -65,7 +66,9 @@ def test_interrupted_runs_go_on(benchmark, tmp_path):
         records.run_seeds(path, '', 3, run_seed, **{**options, 'dataset': 'pubmed'})
 
 
-@pytest.mark.parametrize('script', ['node_accuracy', 'molecule_accuracy'])
+@pytest.mark.parametrize(
+    'script', ['node_accuracy', 'molecule_accuracy', 'image_accuracy']
+)
 def test_defaults(benchmark, script, monkeypatch):
     module, found = benchmark(script), {}
     monkeypatch.setattr(module, 'run_networks', lambda *a: found.update(a=a) or {})
@@ -73,7 +76,8 @@ def test_defaults(benchmark, script, monkeypatch):
     module.main()
     prefix, arguments = found['a']
     assert prefix == script and arguments.num_steps == 16
-    assert arguments.weights is None and 'gcn' in arguments.models
+    first = 'vit' if script == 'image_accuracy' else 'gcn'
+    assert arguments.weights is None and first in arguments.models
 
 
 def test_trained_and_loaded_networks_give_the_same(
