@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode
@@ -82,8 +83,8 @@ def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
 
 
 def fit_ramp(neuron: PhaseNeuron, potentials: Tensor, base: float) -> None:
-    """Lets a ramp reach from above the largest score to below the smallest, as far as
-    a byte can count.
+    """Lets a ramp reach from above the largest score to below the smallest; where a
+    byte cannot count as far, over as many scores as it can.
     """
     activation = neuron.activation
     assert isinstance(activation, Ramp)
@@ -93,6 +94,20 @@ def fit_ramp(neuron: PhaseNeuron, potentials: Tensor, base: float) -> None:
     margin = max(_MARGIN * (high - low), 4 * step)
     most = min(MAX_NUM_STEPS, int(_MOST / step))
     num_steps = min(math.ceil((high - low + 2 * margin) / step) + 1, most)
-    activation.peak.fill_(high + margin)
+    reach, peak = (num_steps - 1) * step, high + margin
+    if reach < high - low + margin:
+        margin = 4 * step
+        peak = _fullest(scores, reach - margin) + margin
+    activation.peak.fill_(peak)
     neuron.code = PhaseCode(num_steps, base)
     neuron.scale = neuron.scale.new_ones(()).to(potentials)
+
+
+def _fullest(scores: Tensor, reach: float) -> float:
+    """The upper end of the stretch of a length that holds the most scores; the
+    highest one, if others hold as many.
+    """
+    ordered = scores.flatten().double().sort().values
+    rank = torch.arange(1, len(ordered) + 1, device=ordered.device)
+    inside = rank - torch.searchsorted(ordered, ordered - reach)
+    return float(ordered[inside == inside.max()].max())

@@ -19,7 +19,7 @@ from spikegraph.network.ops import is_call
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
 from spikegraph.nn.products import Relative
-from spikegraph.nn.routing import silence
+from spikegraph.nn.routing import never_silent, silence
 
 _NEVER = -100.0  # Scores below are those of what is masked.
 
@@ -53,6 +53,8 @@ def _coefficients(
     inner, source = _monotone(relays, source)
     e = relays.population(node, source, Ramp(inner), 'ramp')
     relays.tie(e)
+    # Where the ramp does not reach any of a group, all weigh the same.
+    e = fires(relays.writer.write(never_silent, e))
     if hidden is not None:
         e = fires(relays.writer.write(silence, e, hidden))
     made = relays.gate(node.name, Relative(relays.num_steps, dim), e, *group)

@@ -6,7 +6,7 @@ from torch import nn
 from torch_geometric.nn import GATConv
 from torch_geometric.utils import scatter, softmax
 
-from spikegraph import convert
+from spikegraph import ConversionConfig, convert
 from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import assert_exact, real
 
@@ -139,3 +139,30 @@ def test_hooks_see_the_sums_of_what_is_delayed():
     layer.register_forward_hook(lambda module, args, value: seen.append(value))
     torch.testing.assert_close(snn(x, EDGES), out)
     assert len(seen) == 2  # Of values and of coefficients, which share it.
+
+
+def test_groups_that_no_ramp_reaches_weigh_alike():
+    """One score of thousands is far above the rest: they keep their ramp, and what lies
+    below its end is no quotient of nothing.
+    """
+
+    class Scored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(4, 6)
+
+        def forward(self, x, scores):
+            alpha = torch.softmax(scores * 1.0, -1)
+            return (alpha.unsqueeze(-1) * self.lin(x)).sum(1)
+
+    torch.manual_seed(0)
+    model, x = Scored().double(), torch.rand(200, 5, 4).double()
+    scores = torch.randn(200, 5).double()
+    scores[0, 0] = 60.0
+    snn = convert(model, (x, scores), ConversionConfig(num_steps=16))
+    with torch.no_grad():
+        out, expected = snn(x, scores), model(x, scores)
+        assert (out - expected).norm() < 0.1 * expected.norm()
+        low = snn(x, scores - 100)
+        mean = model.lin(x).mean(1)
+    assert (low - mean)[1:].norm() < 0.2 * mean[1:].norm()
