@@ -6,7 +6,11 @@ from torch import nn
 from torch_geometric.nn import GATConv
 from torch_geometric.utils import scatter, softmax
 
-from spikegraph import ConversionConfig, convert
+from spikegraph import PhaseCode, convert
+from spikegraph.conversion.fitting.products import fit_ramp
+from spikegraph.nn import PhaseNeuron
+from spikegraph.nn.activation import Ramp
+from spikegraph.nn.routing import never_silent
 from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import assert_exact, real
 
@@ -141,28 +145,20 @@ def test_hooks_see_the_sums_of_what_is_delayed():
     assert len(seen) == 2  # Of values and of coefficients, which share it.
 
 
+def test_ramps_lie_where_the_scores_are():
+    neuron = PhaseNeuron(PhaseCode(16, 1.2), activation=Ramp())
+    scores = torch.linspace(-3, 3, 1000).view(-1, 1)
+    scores[0] = 80.0  # Further away than a byte can count.
+    fit_ramp(neuron, scores, 1.2)
+    spikes = neuron(scores)
+    late = spikes.spike_time[1:] >= spikes.code.num_steps
+    assert not late.any() and spikes.spike_time[0] == 0
+    assert spikes.spike_time[1:].unique().numel() > 25
+
+
 def test_groups_that_no_ramp_reaches_weigh_alike():
-    """One score of thousands is far above the rest: they keep their ramp, and what lies
-    below its end is no quotient of nothing.
-    """
-
-    class Scored(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.lin = nn.Linear(4, 6)
-
-        def forward(self, x, scores):
-            alpha = torch.softmax(scores * 1.0, -1)
-            return (alpha.unsqueeze(-1) * self.lin(x)).sum(1)
-
-    torch.manual_seed(0)
-    model, x = Scored().double(), torch.rand(200, 5, 4).double()
-    scores = torch.randn(200, 5).double()
-    scores[0, 0] = 60.0
-    snn = convert(model, (x, scores), ConversionConfig(num_steps=16))
-    with torch.no_grad():
-        out, expected = snn(x, scores), model(x, scores)
-        assert (out - expected).norm() < 0.1 * expected.norm()
-        low = snn(x, scores - 100)
-        mean = model.lin(x).mean(1)
-    assert (low - mean)[1:].norm() < 0.2 * mean[1:].norm()
+    model, x = Masked(lambda a, m: a).double(), real(3, 6, 5)
+    snn = convert(model, x)
+    ramps = [n for n in snn.network.nodes if 'ramp' in str(n.target)]
+    (user,) = ramps[0].users
+    assert user.target is never_silent
