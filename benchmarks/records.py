@@ -58,10 +58,11 @@ def write_speed(name, arguments, **fields):
 
 
 def run_networks(prefix, arguments):
-    """One record per dataset and model."""
+    """One record per dataset and model, and number of time steps other than 16."""
+    steps = '' if arguments.num_steps == 16 else f'_T{arguments.num_steps}'
     return {
         (dataset, model): run_seeds(
-            arguments.output / f'{prefix}_{dataset}_{model}.json',
+            arguments.output / f'{prefix}_{dataset}_{model}{steps}.json',
             f'{dataset} {model}',
             arguments.seeds,
             functools.partial(run_network, dataset, model, arguments),

@@ -51,8 +51,11 @@ _MODELS = {
     'gcn-graphnorm': 'GCN with graph norm',
     'resgated': 'residual gated GCN',
     'film': 'GNN-FiLM',
+    'gin-set2set': 'GIN with Set2Set',
     'cnn': 'CNN',
     'resnet20': 'ResNet-20',
+    'vit': 'vision transformer',
+    'mobilenet': 'MobileNet',
 }
 _SECONDS = {
     'training': 'training',

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch_geometric.nn import GCNConv
+from torch_geometric.nn import GCNConv, InnerProductDecoder
 
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
 from spikegraph.zoo.datasets import power_law_graph
 from spikegraph.zoo.models import (
+    GRAPH_MODELS,
     IMAGE_MODELS,
     NODE_MODELS,
     RECIPES,
@@ -47,7 +48,8 @@ def run(benchmark, monkeypatch, tmp_path):
 
 
 def test_models_of_the_command_line():
-    assert (*NODE_MODELS, *IMAGE_MODELS) == _MODELS
+    models = dict.fromkeys((*NODE_MODELS, *GRAPH_MODELS, *IMAGE_MODELS))
+    assert tuple(models) == _MODELS
 
 
 def test_interrupted_runs_go_on(benchmark, tmp_path):
@@ -71,7 +73,9 @@ def test_interrupted_runs_go_on(benchmark, tmp_path):
         records.run_seeds(path, '', 3, run_seed, **{**options, 'dataset': 'pubmed'})
 
 
-@pytest.mark.parametrize('script', ['node_accuracy', 'molecule_accuracy'])
+@pytest.mark.parametrize(
+    'script', ['node_accuracy', 'molecule_accuracy', 'image_accuracy']
+)
 def test_defaults(benchmark, script, monkeypatch):
     module, found = benchmark(script), {}
     monkeypatch.setattr(module, 'run_networks', lambda *a: found.update(a=a) or {})
@@ -79,7 +83,8 @@ def test_defaults(benchmark, script, monkeypatch):
     module.main()
     prefix, arguments = found['a']
     assert prefix == script and arguments.num_steps == 16
-    assert arguments.weights is None and 'gcn' in arguments.models
+    first = 'vit' if script == 'image_accuracy' else 'gcn'
+    assert arguments.weights is None and first in arguments.models
 
 
 def test_trained_and_loaded_networks_give_the_same(
@@ -106,6 +111,35 @@ def test_trained_and_loaded_networks_give_the_same(
     records.print_table(found, node_accuracy.COLUMNS)
     accuracy = f'{summaries[0]["ann_accuracy"]["mean"]:.2f} ± '
     assert accuracy in capsys.readouterr().out
+
+
+def test_link_prediction(benchmark, monkeypatch, tmp_path):
+    script = benchmark('link_prediction')
+    monkeypatch.setattr(script, 'EPOCHS', 5)
+    data = script.load_dataset('digits').data
+    training, validation, testing = script.split(data, 0)
+    known, *others = [
+        {tuple(pair) for pair in pairs.t().tolist()}
+        for pairs in (testing.edge_index, testing.pos_edge_label_index)
+    ]
+    assert known.isdisjoint(*others)  # No edge is seen before it is predicted.
+    model = script.train(training, 0)
+    x, edge_index, pairs = script.inputs(testing)
+    with torch.no_grad():
+        z = model.encoder(x, edge_index)
+        expected = InnerProductDecoder()(z, pairs, sigmoid=False)
+        torch.testing.assert_close(model(x, edge_index, pairs), expected)
+    torch.save(model.state_dict(), tmp_path / 'digits_gae_0.pt')
+    records = []
+    for name, more in [('a', []), ('b', ['--weights', str(tmp_path)])]:
+        folder = str(tmp_path / name)
+        argv = ['', '--dataset', 'digits', '--seeds', '1', '--output', folder, *more]
+        monkeypatch.setattr(sys, 'argv', argv)
+        script.main()
+        path = tmp_path / name / 'link_prediction_digits.json'
+        records.append(json.loads(path.read_text())['seeds']['0'])
+    assert records[0] == pytest.approx(records[1])
+    assert abs(records[0]['loss_points']) < 3 and records[0]['delays'] > 0
 
 
 def test_competitors_sum_like_a_convolution(benchmark):

@@ -122,9 +122,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         '--model',
         choices=_MODELS,
-        help='for molecules gin or gcn, with a virtual node; for digits and mnist cnn, '
-        'for cifar10 resnet20 (default: gcn for nodes and digits, else the first of '
-        'these)',
+        help='for molecules gin, gcn, gat or gin-set2set, with a virtual node; for '
+        'digits cnn, for mnist cnn, vit or mobilenet, for cifar10 resnet20 (default: '
+        'gcn for nodes and digits, else the first of these)',
     )
     model.add_argument(
         '--hidden',

@@ -4,6 +4,7 @@ _MODELS = (
     *('gcn', 'sage', 'sage-max', 'gin', 'sgc', 'appnp', 'gcn2', 'resgcn'),
     *('gat', 'gatv2', 'transformer', 'gps', 'gcn-layernorm', 'gcn-graphnorm'),
     *('resgated', 'film'),
-    *('cnn', 'resnet20'),
+    'gin-set2set',
+    *('cnn', 'resnet20', 'vit', 'mobilenet'),
 )
 _UNITS = ('node', 'graph', 'image')

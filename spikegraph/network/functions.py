@@ -63,3 +63,8 @@ def check_answer(value: Any, what: str, answer: Any, where: str) -> None:
 
 
 fx.node.has_side_effect(check_answer)
+
+
+def asks_length(node: fx.Node) -> bool:
+    """Whether a node asks how many values there are again."""
+    return node.target is check_answer and node.args[1] == 'length'

@@ -28,9 +28,8 @@ from spikegraph.conversion.passes.postponing import postpone_weights
 from spikegraph.conversion.passes.relays import Fraction, Relays
 from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.conversion.passes.writer import Writer
-from spikegraph.network.functions import check_answer
+from spikegraph.network.functions import asks_length
 from spikegraph.network.graph import Seen
-from spikegraph.network.naming import called
 from spikegraph.network.ops import is_call, op_of
 
 
@@ -149,10 +148,12 @@ class Arithmetic:
         copies = self._written(node, graph, lent)
         if not isinstance(out, tuple):
             return copies[out.node]
-        if not all(is_call(user, 'getitem') or _asks(user) for user in node.users):
+        if not all(
+            is_call(user, 'getitem') or asks_length(user) for user in node.users
+        ):
             return None
         for user in list(node.users):
-            if _asks(user):
+            if asks_length(user):
                 self.network.graph.erase_node(user)  # Its length is known.
                 continue
             place: Any = user.args[1]
@@ -207,8 +208,3 @@ class Arithmetic:
         if may_end or not isinstance(rule, ReadOut):
             return rule
         return ActivationRule() if call.is_activation else Refused()
-
-
-def _asks(user: fx.Node) -> bool:
-    """Whether a node asks how many values there are again."""
-    return called(user) is check_answer and user.args[1] == 'length'

@@ -20,6 +20,7 @@ from spikegraph.conversion.passes.relays import (
     is_same,
     move_of,
 )
+from spikegraph.network.functions import asks_length
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
 from spikegraph.nn import PhaseNeuron, SpikingLinear
@@ -41,6 +42,9 @@ def carry(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
         return None
     x, part = inputs[0], relays.fractions[inputs[0]]
     part = Fraction(relays.num(part), part.den, part.group)
+    if asks_length(node) and shape_of(part.num) == shape_of(x):
+        node.replace_input_with(x, part.num)  # Before anything is divided.
+        return node
     may_end = node not in relays.inner and reads_out(node) and ends(node)
     if node.op == 'output' or may_end:
         made = relays.writer.write(quotient, part.num, relays.den(part))

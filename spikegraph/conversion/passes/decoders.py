@@ -8,7 +8,7 @@ from spikegraph.conversion.passes.graph import (
     Structure,
     moves_rows,
 )
-from spikegraph.network.functions import check_answer
+from spikegraph.network.functions import asks_length
 from spikegraph.network.naming import called, is_input, module_of
 from spikegraph.nn import (
     SpikeGate,
@@ -54,8 +54,7 @@ def _reads_spikes(network: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool
     if user.op != 'call_module':
         if called(user) is getattr:
             return user.args[1] in ('dtype', 'device')
-        asks = called(user) is check_answer and user.args[1] == 'length'
-        return asks or called(user) in ('size', *SPIKE_MOVES)
+        return asks_length(user) or called(user) in ('size', *SPIKE_MOVES)
     module = module_of(network, user)
     if isinstance(module, SpikingLayer):  # Not as weights of edges.
         return user.args[0] is node and node not in user.args[1:]

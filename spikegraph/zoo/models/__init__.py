@@ -6,6 +6,7 @@ from spikegraph.zoo.models.gated import FiLM, ResGated
 from spikegraph.zoo.models.gcn import GCN
 from spikegraph.zoo.models.graph_training import predict, train_graph_model
 from spikegraph.zoo.models.image_training import train_image_classifier
+from spikegraph.zoo.models.mobilenet import MobileNet
 from spikegraph.zoo.models.molecule import MoleculeGNN
 from spikegraph.zoo.models.node_training import train_node_classifier
 from spikegraph.zoo.models.propagation import SGC, APPNPNet
@@ -27,6 +28,7 @@ from spikegraph.zoo.models.recipes import (
 from spikegraph.zoo.models.residual import GCN2, ResGCN
 from spikegraph.zoo.models.resnet import ResNet20
 from spikegraph.zoo.models.sage import GIN, SAGE
+from spikegraph.zoo.models.vit import ViT
 
 __all__ = [
     'APPNPNet',
@@ -44,6 +46,7 @@ __all__ = [
     'IMAGE_MODELS',
     'IMAGE_RECIPES',
     'ImageRecipe',
+    'MobileNet',
     'MoleculeGNN',
     'NODE_MODELS',
     'RECIPES',
@@ -53,6 +56,7 @@ __all__ = [
     'SAGE',
     'SGC',
     'TrainingRecipe',
+    'ViT',
     'get_recipe',
     'is_image_task',
     'predict',

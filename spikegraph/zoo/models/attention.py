@@ -13,7 +13,7 @@ from torch_geometric.nn import (
     TransformerConv,
 )
 
-from spikegraph.zoo.models.checks import check_network, check_sizes
+from spikegraph.zoo.models.checks import check_heads, check_network
 from spikegraph.zoo.models.dropout import dropout
 from spikegraph.zoo.models.stack import ConvStack, layer_sizes
 
@@ -216,7 +216,7 @@ class GPS(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
         check_network(in_channels, hidden_channels, out_channels, num_layers, dropout)
-        _check_heads(hidden_channels, heads=heads)
+        check_heads(hidden_channels, heads=heads)
         width = hidden_channels
         self.dropout = dropout
         self.lin1 = nn.Linear(in_channels, width)
@@ -251,20 +251,10 @@ def _layers(
     out_heads: int,
     dropout: float,
 ) -> list[nn.Module]:
-    _check_heads(*sizes[1:-1], heads=heads, out_heads=out_heads)
+    check_heads(*sizes[1:-1], heads=heads, out_heads=out_heads)
     hidden: list[nn.Module] = [
         conv(before, after // heads, heads=heads, dropout=dropout)
         for before, after in zip(sizes[:-2], sizes[1:-1], strict=True)
     ]
     last = conv(sizes[-2], sizes[-1], heads=out_heads, concat=False, dropout=dropout)
     return [*hidden, last]
-
-
-def _check_heads(*widths: int, heads: int, out_heads: int = 1) -> None:
-    check_sizes(heads=heads, out_heads=out_heads)
-    for width in widths:
-        if width % heads != 0:
-            raise ValueError(
-                f"Expected 'hidden_channels' to be a multiple of 'heads' (got {width} "
-                f'features and {heads} heads)'
-            )

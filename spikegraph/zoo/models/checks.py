@@ -26,3 +26,13 @@ def check_network(
 def check_dropout(dropout: float) -> None:
     if not 0 <= dropout < 1:
         raise ValueError(f"Expected 'dropout' to be in [0, 1) (got {dropout})")
+
+
+def check_heads(*widths: int, heads: int, out_heads: int = 1) -> None:
+    check_sizes(heads=heads, out_heads=out_heads)
+    for width in widths:
+        if width % heads != 0:
+            raise ValueError(
+                f"Expected 'hidden_channels' to be a multiple of 'heads' (got {width} "
+                f'features and {heads} heads)'
+            )

@@ -5,17 +5,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import (
+    GATConv,
     GCNConv,
     GINEConv,
     MessagePassing,
+    Set2Set,
     global_add_pool,
     global_mean_pool,
 )
 
-from spikegraph.zoo.models.checks import check_dropout, check_sizes
+from spikegraph.zoo.models.checks import check_dropout, check_heads, check_sizes
 from spikegraph.zoo.models.dropout import dropout
 
-_CONVS = ('gin', 'gcn')
+_CONVS = ('gin', 'gcn', 'gat')
+_READOUTS = ('mean', 'set2set')
+_HEADS, _READINGS = 4, 3  # Of attention, and of how often Set2Set looks at all atoms.
+_RESET = (nn.Linear, nn.BatchNorm1d, MessagePassing, Set2Set)
 
 
 class MoleculeGNN(nn.Module):
@@ -32,13 +37,17 @@ class MoleculeGNN(nn.Module):
 
     with a ReLU after all layers but the last. The vector
     :math:`\mathbf{v}_g` is the virtual node of graph :math:`g`. Scores are a
-    linear function of the mean over the atoms.
+    linear function of the mean over the atoms, or of what a recurrent cell reads
+    from them with attention, as in the `"Order Matters: Sequence to sequence for
+    sets" <https://arxiv.org/abs/1511.06391>`_ paper.
 
     Args:
         out_channels (int): The number of properties.
         conv (str, optional): The convolution: :obj:`"gin"`, whose messages
-            hold the bonds (:class:`~torch_geometric.nn.conv.GINEConv`), or
-            :obj:`"gcn"`, which sees no bonds. (default: :obj:`"gin"`)
+            hold the bonds (:class:`~torch_geometric.nn.conv.GINEConv`),
+            :obj:`"gcn"`, which sees no bonds, or :obj:`"gat"`, four heads of
+            whose attention look at the bonds
+            (:class:`~torch_geometric.nn.conv.GATConv`). (default: :obj:`"gin"`)
         hidden_channels (int, optional): The number of features of a layer.
             (default: :obj:`64`)
         num_layers (int, optional): The number of convolutions.
@@ -49,10 +58,14 @@ class MoleculeGNN(nn.Module):
             virtual node. (default: :obj:`True`)
         residual (bool, optional): If set to :obj:`True`, every layer and
             virtual node adds its input. (default: :obj:`False`)
+        readout (str, optional): What is read of the atoms: their :obj:`"mean"`,
+            or three readings of :class:`~torch_geometric.nn.aggr.Set2Set`
+            (:obj:`"set2set"`). (default: :obj:`"mean"`)
 
     Raises:
-        ValueError: If :obj:`conv` is unknown, a size is not positive, or
-            :obj:`dropout` is not in :math:`[0, 1)`.
+        ValueError: If :obj:`conv` or :obj:`readout` is unknown, a size is not
+            positive, :obj:`hidden_channels` no multiple of the heads, or
+            :obj:`dropout` not in :math:`[0, 1)`.
 
     Shapes:
         - **input:** atom features :math:`(|\mathcal{V}|, 9)`, edge indices
@@ -70,21 +83,28 @@ class MoleculeGNN(nn.Module):
         dropout: float = 0.5,
         virtual_node: bool = True,
         residual: bool = False,
+        readout: str = 'mean',
     ) -> None:
         # Takes seconds, and node classifiers do without.
         from ogb.graphproppred.mol_encoder import AtomEncoder, BondEncoder
 
         super().__init__()
-        if conv not in _CONVS:
-            raise ValueError(
-                f"Expected 'conv' to be one of {', '.join(_CONVS)} (got '{conv}')"
-            )
+        for name, kind, kinds in (
+            ('conv', conv, _CONVS),
+            ('readout', readout, _READOUTS),
+        ):
+            if kind not in kinds:
+                raise ValueError(
+                    f"Expected '{name}' to be one of {', '.join(kinds)} (got '{kind}')"
+                )
         check_sizes(
             out_channels=out_channels,
             hidden_channels=hidden_channels,
             num_layers=num_layers,
         )
         check_dropout(dropout)
+        if conv == 'gat':
+            check_heads(hidden_channels, heads=_HEADS)
         self.hidden_channels = hidden_channels
         self.out_channels = out_channels
         self.dropout = dropout
@@ -92,7 +112,7 @@ class MoleculeGNN(nn.Module):
         width, inner = hidden_channels, range(num_layers - 1)
         self.atom_encoder = AtomEncoder(width)
         self.bond_encoders = nn.ModuleList(
-            BondEncoder(width) for _ in range(num_layers if conv == 'gin' else 0)
+            BondEncoder(width) for _ in range(0 if conv == 'gcn' else num_layers)
         )
         self.convs = nn.ModuleList(_conv(conv, width) for _ in range(num_layers))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(num_layers))
@@ -104,7 +124,9 @@ class MoleculeGNN(nn.Module):
             for _ in inner
             if virtual_node
         )
-        self.readout = nn.Linear(width, out_channels)
+        self.pool = Set2Set(width, _READINGS) if readout == 'set2set' else None
+        in_channels = width if self.pool is None else 2 * width
+        self.readout = nn.Linear(in_channels, out_channels)
 
         self.reset_parameters()
 
@@ -112,7 +134,7 @@ class MoleculeGNN(nn.Module):
         """Draws new parameters."""
         module: Any
         for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.BatchNorm1d, MessagePassing)):
+            if isinstance(module, _RESET):
                 module.reset_parameters()
             elif isinstance(module, nn.Embedding):
                 nn.init.xavier_uniform_(module.weight)
@@ -141,12 +163,15 @@ class MoleculeGNN(nn.Module):
                 new = dropout(new, self.dropout, self.training)
                 virtual = virtual + new if self.residual else new
             x = x + out if self.residual else out
-        return self.readout(global_mean_pool(x, batch))
+        pool = global_mean_pool if self.pool is None else self.pool
+        return self.readout(pool(x, batch))
 
 
 def _conv(kind: str, width: int) -> nn.Module:
     if kind == 'gcn':
         return GCNConv(width, width)
+    if kind == 'gat':
+        return GATConv(width, width // _HEADS, heads=_HEADS, edge_dim=width)
     return GINEConv(nn.Sequential(*_mlp(width)), train_eps=True)
 
 

@@ -11,11 +11,13 @@ from spikegraph.zoo.models.attention import GAT, GPS, GraphTransformer
 from spikegraph.zoo.models.cnn import CNN
 from spikegraph.zoo.models.gated import FiLM, ResGated
 from spikegraph.zoo.models.gcn import GCN
+from spikegraph.zoo.models.mobilenet import MobileNet
 from spikegraph.zoo.models.molecule import MoleculeGNN
 from spikegraph.zoo.models.propagation import SGC, APPNPNet
 from spikegraph.zoo.models.residual import GCN2, ResGCN
 from spikegraph.zoo.models.resnet import ResNet20
 from spikegraph.zoo.models.sage import GIN, SAGE
+from spikegraph.zoo.models.vit import ViT
 
 
 def _sage(recipe: TrainingRecipe, sizes: tuple[int, int], aggr: str) -> SAGE:
@@ -136,14 +138,21 @@ _BUILDERS: dict[str, Callable[[TrainingRecipe, tuple[int, int]], nn.Module]] = {
     'film': lambda recipe, sizes: _stack(recipe, sizes, FiLM),
 }
 
+# All but ResNet-20, which has one size.
+_IMAGE_NETWORKS: dict[str, type[CNN] | type[MobileNet] | type[ViT]] = {
+    'cnn': CNN,
+    'vit': ViT,
+    'mobilenet': MobileNet,
+}
+
 #: The networks for nodes, by name.
 NODE_MODELS: tuple[str, ...] = tuple(_BUILDERS)
 
 #: The networks for molecules, by name.
-GRAPH_MODELS: tuple[str, ...] = ('gin', 'gcn')
+GRAPH_MODELS: tuple[str, ...] = ('gin', 'gcn', 'gat', 'gin-set2set')
 
 #: The networks for images, by name.
-IMAGE_MODELS: tuple[str, ...] = ('cnn', 'resnet20')
+IMAGE_MODELS: tuple[str, ...] = ('cnn', 'resnet20', 'vit', 'mobilenet')
 
 
 @dataclass(frozen=True)
@@ -232,8 +241,8 @@ class GraphRecipe:
     <https://arxiv.org/abs/1708.07120>`_ paper.
 
     Args:
-        model (str, optional): Its convolution, one of :obj:`GRAPH_MODELS`.
-            (default: :obj:`"gin"`)
+        model (str, optional): Its convolution and what reads the atoms, one of
+            :obj:`GRAPH_MODELS`. (default: :obj:`"gin"`)
         hidden_channels (int, optional): The number of features of a layer.
             (default: :obj:`64`)
         num_layers (int, optional): The number of convolutions.
@@ -281,14 +290,16 @@ class GraphRecipe:
         Returns:
             MoleculeGNN: The model.
         """
+        conv, _, readout = self.model.partition('-')
         return MoleculeGNN(
             out_channels,
-            conv=self.model,
+            conv=conv,
             hidden_channels=self.hidden_channels,
             num_layers=self.num_layers,
             dropout=self.dropout,
             virtual_node=self.virtual_node,
             residual=self.residual,
+            readout=readout or 'mean',
         )
 
 
@@ -349,7 +360,9 @@ class ImageRecipe:
         """
         if self.model == 'resnet20':
             return ResNet20(image_size[0], out_channels)
-        return CNN(image_size, out_channels, self.hidden_channels)
+        return _IMAGE_NETWORKS[self.model](
+            image_size, out_channels, self.hidden_channels
+        )
 
 
 def _check_optimizer(

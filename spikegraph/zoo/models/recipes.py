@@ -53,6 +53,14 @@ IMAGE_RECIPES: dict[str, ImageRecipe] = {
     'cifar10': ImageRecipe('resnet20', hidden_channels=0, epochs=0),
 }
 
+# Other networks for images, by dataset and name.
+_OTHER_IMAGE_RECIPES: dict[tuple[str, str], ImageRecipe] = {
+    ('mnist', 'vit'): ImageRecipe(
+        'vit', hidden_channels=128, lr=0.001, epochs=25, shift=2
+    ),
+    ('mnist', 'mobilenet'): ImageRecipe('mobilenet', lr=0.005, epochs=15),
+}
+
 _STOPPED = TrainingRecipe(hidden_channels=64, epochs=200, patience=40)
 
 # As in the paper on graph attention networks.
@@ -116,8 +124,16 @@ def get_recipe(
         _check(dataset, model, 'molecules', GRAPH_MODELS)
         return replace(GRAPH_RECIPES[dataset], model=model or GRAPH_MODELS[0])
     if is_image_task(dataset, model):
-        _check(dataset, model, 'images', (IMAGE_RECIPES[dataset].model,))
-        return IMAGE_RECIPES[dataset]
+        recipes = {
+            IMAGE_RECIPES[dataset].model: IMAGE_RECIPES[dataset],
+            **{
+                name: recipe
+                for (of, name), recipe in _OTHER_IMAGE_RECIPES.items()
+                if of == dataset
+            },
+        }
+        _check(dataset, model, 'images', tuple(recipes))
+        return recipes[model or IMAGE_RECIPES[dataset].model]
     if dataset not in RECIPES:
         names = ', '.join(dict.fromkeys([*RECIPES, *GRAPH_RECIPES, *IMAGE_RECIPES]))
         raise ValueError(f"Expected 'dataset' to be one of {names} (got '{dataset}')")

@@ -88,6 +88,24 @@ def test_every_group_weighs_something(factor):
     assert error.max() < 0.3  # Nowhere as if nothing was weighed.
 
 
+def test_an_outlier_takes_no_ramp_from_others():
+    class Scored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(4, 6)
+
+        def forward(self, x, scores):
+            alpha = torch.softmax(scores * 1.0, -1)
+            return (alpha.unsqueeze(-1) * self.lin(x)).sum(1)
+
+    torch.manual_seed(0)
+    model, x = Scored().double(), torch.rand(200, 5, 4).double()
+    scores = torch.randn(200, 5).double()
+    scores[0, 0] = 60.0
+    snn = convert(model, (x, scores), ConversionConfig(num_steps=16))
+    assert snn.report.logit_relative_error < 0.1
+
+
 def test_wide_ramps_are_counted_and_stored(tmp_path):
     model, x = OnEdges(100.0).double().eval(), real(7, 5)
     snn = convert(model, (x, EDGES))

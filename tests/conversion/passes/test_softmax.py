@@ -47,6 +47,47 @@ def test_masked_scores_are_silent(mask):
     assert deviation(snn, model, (real(2, 8, 5),)) < TOLERANCE
 
 
+HEADS = {
+    'unbound': lambda s, h: s.qkv(h).unflatten(-1, (3, 2, -1)).movedim(-2, 1).unbind(3),
+    'in chunks': lambda s, h: [
+        part.unflatten(-1, (2, -1)).transpose(1, 2) for part in s.qkv(h).chunk(3, -1)
+    ],
+    'split': lambda s, h: [
+        part.view(*h.shape[:2], 2, -1).transpose(1, 2) for part in s.qkv(h).split(6, -1)
+    ],
+    'permuted': lambda s, h: (
+        s.qkv(h).reshape(len(h), -1, 3, 2, 3).permute(2, 0, 3, 1, 4)
+    ),
+    'layers': lambda s, h: [
+        lin(h).unflatten(-1, (2, -1)).transpose(1, 2) for lin in s.lins
+    ],
+}
+
+
+class PreNorm(nn.Module):
+    """Several heads that attend to what has been normalized."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.first, self.norm, self.heads = nn.Linear(5, 6), nn.LayerNorm(6), heads
+        self.qkv, self.lins = nn.Linear(6, 18), nn.ModuleList()
+        self.lins.extend(nn.Linear(6, 6) for _ in range(3))
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        q, k, v = self.heads(self, self.norm(x))
+        out = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.last(x + out.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize('heads', HEADS.values(), ids=HEADS)
+def test_heads_of_what_is_normalized(heads):
+    model = PreNorm(heads)
+    snn = assert_exact(model, real(3, 6, 5), most=0.4)
+    assert deviation(snn, model, (real(2, 6, 5),)) < TOLERANCE
+
+
 def test_rows_of_silent_exponentials_weigh_nothing():
     class Plain(Masked):
         def forward(self, x):

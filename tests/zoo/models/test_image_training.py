@@ -152,7 +152,7 @@ def test_training_errors(x, y, epochs, match):
         (dict(epochs=-1), r"'epochs' to be at least 0 \(got -1\)"),
         (dict(batch_size=0), r"'batch_size' to be at least 1 \(got 0\)"),
         (dict(shift=-1), r"'shift' to be at least 0 \(got -1\)"),
-        (dict(model='vgg'), r"one of cnn, resnet20 \(got 'vgg'\)"),
+        (dict(model='vgg'), r"one of cnn, resnet20, vit, mobilenet \(got 'vgg'\)"),
     ],
 )
 def test_recipe_errors(kwargs, match):
@@ -166,6 +166,12 @@ def test_get_recipe():
         assert get_recipe(name, model) is IMAGE_RECIPES[name]
         assert IMAGE_RECIPES[name].model == model and is_image_task(name, model)
         assert get_recipe(name).model == ('gcn' if name == 'digits' else model)
+    for name in ('vit', 'mobilenet'):
+        recipe = get_recipe('mnist', name)
+        assert recipe.model == name and is_image_task('mnist', name)
+        assert (
+            recipe.build_model((1, 28, 28), 10)(torch.rand(2, 1, 28, 28)).size(1) == 10
+        )
     assert not is_image_task('digits') and not is_image_task('digits', 'gin')
     assert not is_image_task('cora', 'cnn') and is_image_task('mnist', 'gcn')
     assert isinstance(get_recipe('cifar10').build_model((3, 32, 32), 10), ResNet20)
@@ -176,11 +182,17 @@ def test_get_recipe():
 @pytest.mark.parametrize(
     'args, match',
     [
-        (('mnist', 'gcn'), r"'model' to be 'cnn' for the images of .*\(got 'gcn'\)"),
+        (
+            ('mnist', 'gcn'),
+            r"one of cnn, vit, mobilenet for the images of .*\(got 'gcn'\)",
+        ),
         (('cifar10', 'cnn'), r"'resnet20' for the images of .*\(got 'cnn'\)"),
         (('digits', 'resnet20'), r"'cnn' for the images of .*\(got 'resnet20'\)"),
         (('cora', 'cnn'), r"gcn, .* for the nodes of 'cora' \(got 'cnn'\)"),
-        (('ogbg-molhiv', 'cnn'), r"gin, gcn for the molecules .*\(got 'cnn'\)"),
+        (
+            ('ogbg-molhiv', 'cnn'),
+            r"gin, gcn, gat, gin-set2set for the molecules .*\(got 'cnn'\)",
+        ),
     ],
 )
 def test_unsuitable_models(args, match):

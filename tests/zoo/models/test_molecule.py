@@ -2,8 +2,15 @@ import pytest
 import torch
 from torch import fx, nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import MessagePassing, global_add_pool, global_mean_pool
+from torch_geometric.nn import (
+    MessagePassing,
+    Set2Set,
+    global_add_pool,
+    global_mean_pool,
+)
 
+from spikegraph import ConversionConfig, convert
+from spikegraph.testing import assert_spiking
 from spikegraph.zoo.models import GraphRecipe, MoleculeGNN, predict, train_graph_model
 
 
@@ -37,7 +44,7 @@ def batch():
     return Batch.from_data_list([molecule(n, kind=n) for n in (1, 5, 3)])
 
 
-@pytest.fixture(params=['gin', 'gcn'])
+@pytest.fixture(params=['gin', 'gcn', 'gat'])
 def model(request):
     model = MoleculeGNN(2, conv=request.param, hidden_channels=8, num_layers=3)
     for module in model.modules():
@@ -77,11 +84,41 @@ def test_molecule_network_matches_its_equation(model, batch):
     assert torch.allclose(run(model, batch), model.readout(mean), atol=1e-5)
 
 
-def test_bonds_matter_to_gin_only(model, batch):
+def test_bonds_matter_where_they_are_seen(model, batch):
     out = run(model, batch)
     batch.edge_attr = (batch.edge_attr + 1) % 2
     same = torch.equal(run(model, batch), out)
     assert same == (len(model.bond_encoders) == 0)
+
+
+def test_set2set_reads_the_atoms(batch):
+    recipe = GraphRecipe('gin-set2set', hidden_channels=8, num_layers=2)
+    model = recipe.build_model(1).eval()
+    assert isinstance(model.pool, Set2Set) and len(model.bond_encoders) == 2
+    found = []
+    model.pool.register_forward_hook(
+        lambda _, args, kwargs, out: found.append((args[0], kwargs['index'], out)),
+        with_kwargs=True,
+    )
+    out = run(model, batch)
+    x, index, pooled = found[0]
+    assert x.shape == (9, 8) and torch.equal(index, batch.batch)
+    assert pooled.shape == (3, 16) and torch.equal(out, model.readout(pooled))
+
+
+@pytest.mark.parametrize('model', ['gat', 'gin-set2set'])
+def test_attention_becomes_spikes(model):
+    torch.manual_seed(0)
+    recipe = GraphRecipe(model, hidden_channels=8, num_layers=2, virtual_node=False)
+    network = recipe.build_model(6).double().eval()
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
+    batch = Batch.from_data_list([molecule(n, kind=n) for n in range(2, 10)])
+    snn = convert(network, batch, ConversionConfig(num_steps=24, per_channel=True))
+    assert snn.report.products
+    assert_spiking(snn, batch)
+    assert snn.report.logit_relative_error < 0.2
 
 
 @pytest.mark.parametrize('virtual_node', [False, True])
@@ -112,7 +149,12 @@ def test_parameters_are_drawn_anew(model):
 @pytest.mark.parametrize(
     'kwargs, match',
     [
-        (dict(conv='gat'), r"'conv' to be one of gin, gcn \(got 'gat'\)"),
+        (dict(conv='cheb'), r"'conv' to be one of gin, gcn, gat \(got 'cheb'\)"),
+        (dict(readout='max'), r"'readout' to be one of mean, set2set \(got 'max'\)"),
+        (
+            dict(conv='gat', hidden_channels=6),
+            r'multiple of .heads. \(got 6 features and 4 heads\)',
+        ),
         (dict(num_layers=0), r"'num_layers' to be at least 1 \(got 0\)"),
         (dict(out_channels=0), r"'out_channels' to be at least 1 \(got 0\)"),
         (dict(dropout=-1.0), r"'dropout' to be in \[0, 1\) \(got -1.0\)"),
