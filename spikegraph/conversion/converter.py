@@ -136,7 +136,7 @@ def convert(
     found = Shared(structure, inputs, config)
     if found.wide:  # Known by now, what these need is put in front of them.
         structure = build_structure(model, given, options, affine, calls[0], found.wide)
-        found = Shared(structure, inputs, config)
+        found.move_to(structure)
     calibration = calibrate(structure, inputs, config, found, wrap)
     _verify(model, calls, calibration, structure.network.form)
     for module in structure.network.modules():

@@ -122,13 +122,16 @@ def fit_code(
         target = None if target is None else target * rows.sign()
         rows = rows.abs()
     data = SortedValues.of(rows, weight, target)
-    best = _fit_base(data, config, signed)
+    best = fit_base(data, config, signed)
     return _fit_levels(data, best) if config.levels == 'fitted' else best
 
 
-def _fit_base(
+def fit_base(
     data: SortedValues, config: ConversionConfig, signed: bool
 ) -> tuple[PhaseCode, Tensor, float]:
+    """As :func:`fit_code`, of values that are sorted, sizes if they are signed, and
+    with the levels of a base.
+    """
     some = data.strongest(NUM_ROWS)
     best = _search_base(some, config, signed)
     if some is data:

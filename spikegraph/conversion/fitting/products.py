@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from spikegraph.conversion.fitting.codes import BASES, fit_code
+from spikegraph.conversion.fitting.codes import BASES, SortedValues, fit_base
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.nn import PhaseNeuron
@@ -66,13 +66,14 @@ def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
     if config.base != 'auto':
         return float(config.base)
     best = (math.inf, BASES[0])
+    signs = [bool((values < 0).any()) for values in rows]
+    ordered = [SortedValues.of(values.t().abs()) for values in rows]
+    energies = [max(float(data.energy.sum()), 1e-300) for data in ordered]
     for base in BASES[::-1]:
         if base ** (2 * config.num_steps) > math.exp(_MOST):
             continue
-        total = 0.0
-        for values in rows:
-            own = at_base(config, base)
-            _, _, error = fit_code(values.t(), own, bool((values < 0).any()))
-            total += error / max(float(values.double().square().sum()), 1e-300)
+        total, own = 0.0, at_base(config, base)
+        for data, signed, energy in zip(ordered, signs, energies, strict=True):
+            total += fit_base(data, own, signed)[2] / energy
         best = min(best, (total, base))
     return best[1]

@@ -15,7 +15,7 @@ from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import AnalogReading
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
-from spikegraph.nn.relative import Leading, Relative
+from spikegraph.nn.relative import Relative
 
 MAX_VALUES = 2**18  # Calibration values kept per population.
 MIN_ROWS = 4096  # Rows kept, if every channel has a scale of its own.
@@ -143,18 +143,16 @@ class _Sampling(AnalogReading):
         """
         value = super().gate(node)
         gate = self.network.operation(node)
-        if not isinstance(gate, Leading):
+        if not isinstance(gate, Relative):
             return value
         source: Any = node.args[0]
         while source.role is not Role.POPULATION:  # What is masked is moved.
             source = source.args[0]
-        scores, largest = self.env[node.args[0]], value
-        if isinstance(gate, Relative):
-            largest = scores[value == 1]
-            if source.target in self.names:
-                rows = _subsample(value.reshape(-1, 1), MAX_VALUES)
-                self.found[source.target][-1] = rows
-        scores = scores[scores.isfinite()]
+        if source.target in self.names:
+            rows = _subsample(value.reshape(-1, 1), MAX_VALUES)
+            self.found[source.target][-1] = rows
+        scores = self.env[node.args[0]]
+        largest, scores = scores[value == 1], scores[scores.isfinite()]
         if scores.numel() > 0:
             span = Span(float(scores.min()), float(largest.min()), float(scores.max()))
             known = self.spans.get(source.target)

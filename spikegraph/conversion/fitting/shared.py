@@ -42,31 +42,34 @@ class Shared:
         self.spans = samples.spans
         self.bases = tied_bases(groups, samples.rows, config)
 
+    def move_to(self, structure: Structure) -> None:
+        """Goes on with a structure in which other populations have joined these."""
+        self.network, self.starts = structure.network, structure.starts
+
     @property
     def wide(self) -> frozenset[str]:
         """The ramps that would have to be longer than they can be."""
-        num_steps, started = self.config.num_steps, self.starts.values()
+        num_steps = self.config.num_steps
         return frozenset(
             name
             for name, span in self.spans.items()
-            if name in self.bases
-            and name not in started
-            and is_wide(span, self.bases[name], num_steps)
+            if is_wide(span, self.bases[name], num_steps)
         )
 
     def fit_ramp(self, name: str) -> bool:
         """Fits a population that is a ramp, or finds where one starts, and says if it
         is one of them; the first fits the second.
         """
-        neuron, span = self.network.get_submodule(name), self.spans.get(name, _NONE)
+        neuron, num_steps = self.network.get_submodule(name), self.config.num_steps
         assert isinstance(neuron, PhaseNeuron)
-        num_steps = self.config.num_steps
         if name in self.starts:
-            ramp: Any = self.network.get_submodule(self.starts[name])
-            fit_start(neuron, ramp, span, self.bases[self.starts[name]], num_steps)
+            after = self.starts[name]
+            ramp: Any = self.network.get_submodule(after)
+            fit_start(neuron, ramp, self.spans[after], self.bases[after], num_steps)
             return True
         if not isinstance(neuron.activation, Ramp):
             return False
         if name not in self.starts.values():
+            span = self.spans.get(name, _NONE)
             fit_ramp(neuron, span, self.bases[name], num_steps)
         return True
