@@ -56,7 +56,7 @@ def first_spike(
             where every :math:`(*)` broadcasts to :obj:`potential`, decreasing.
         signed (bool, optional): Whether negative potentials fire OFF spikes.
             (default: :obj:`False`)
-        factor (torch.Tensor, optional): What each neuron's thresholds :math:`(T)` are
+        factor (torch.Tensor, optional): What each neuron's thresholds are
             multiplied by, positive; it broadcasts to :obj:`potential`.
             (default: :obj:`None`)
 
@@ -71,10 +71,6 @@ def first_spike(
     thresholds = thresholds.to(potential)
     if factor is None:
         return call('first_spike', potential, thresholds, signed)
-    if thresholds.dim() > 1:
-        dims = [1] * (1 + max(factor.dim(), thresholds.dim() - 1) - thresholds.dim())
-        moved = thresholds.view(-1, *dims, *thresholds.shape[1:]) * factor
-        return call('first_spike', potential, moved, signed)
     return call('first_spike', potential, thresholds, signed, factor.to(potential))
 
 

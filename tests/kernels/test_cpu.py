@@ -98,6 +98,24 @@ def test_features_last(channels):
     assert torch.equal(first_spike(x, thresholds, signed=True), encode(x, code, scale))
 
 
+@pytest.mark.parametrize('channels', [1, 16, 255, 300])
+@pytest.mark.parametrize('num_steps', [1, 8, 31])
+@pytest.mark.parametrize('signed', [False, True])
+@pytest.mark.parametrize('is_column', [False, True])
+def test_thresholds_of_columns_that_are_moved(channels, num_steps, signed, is_column):
+    x = torch.randn(67, channels)
+    thresholds = torch.rand(num_steps, channels).sort(0, descending=True).values
+    thresholds[:, :1] = torch.inf  # Never reached.
+    factor = torch.rand(67, 1 if is_column else channels) + 0.1
+    moved = thresholds[:, None] * factor
+    size = x.abs() if signed else x
+    expected = num_steps - (size >= moved).sum(0)
+    is_off = (x < 0) & (expected < num_steps) & signed
+    expected = torch.where(is_off, expected + num_steps + 1, expected)
+    found = first_spike(x, thresholds, signed, factor)
+    assert torch.equal(found, expected.to(torch.uint8))
+
+
 @pytest.mark.parametrize('width', [1, 8, 47, 48, 100, 127, 128])
 @pytest.mark.parametrize('signed', [False, True])
 def test_scale_per_node(width, signed):

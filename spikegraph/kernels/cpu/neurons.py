@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,8 @@ def first_spike(
     if potential.dtype not in FLOATS:
         return NotImplemented
     x, thresholds = dense(potential), thresholds.detach()
+    if factor is not None and thresholds.dim() > 1:
+        return _first_of_columns(x, thresholds, signed, factor)
     if factor is not None:
         runs = runs_of(factor.shape, x) or _rows_of(factor, x)
         factor = factor.contiguous()
@@ -62,16 +65,34 @@ def first_spike(
     if not is_table or size < _MIN_ROWS * length * num_channels:
         limits = _limits(per_channel.t(), signed)
         return _encode(x, limits, thresholds.new_ones(()), num_channels, length)
-    out, rows = empty_like(x, torch.uint8), columns_of(per_channel, length, size)
-    period, num_padded = rows.size(1), _padded_size(num_steps)
-    num_blocks = -(-period // neurons.COLUMNS)
+    rows = columns_of(per_channel, length, size)
+    return _encode_table(neurons.encode_table, x, rows, (signed,))
+
+
+def _first_of_columns(
+    x: Tensor, thresholds: Tensor, signed: bool, factor: Tensor
+) -> Tensor:
+    """Compares with thresholds of each column, times a factor of each value."""
+    is_last = thresholds.dim() == 2 and x.dim() > 1 and x.is_contiguous()
+    if not is_last or thresholds.size(1) != x.size(-1):
+        return NotImplemented
+    factors = factor.expand(x.shape).contiguous()
+    how = (signed, flat(factors))
+    return _encode_table(neurons.encode_moved_table, x, thresholds, how)
+
+
+def _encode_table(
+    kernel: Any, x: Tensor, rows: Tensor, more: tuple[Any, ...]
+) -> Tensor:
+    """Fires by a table of thresholds for each column, in blocks :math:`(T, C)`."""
+    out, (num_steps, period) = empty_like(x, torch.uint8), rows.shape
+    num_padded, num_blocks = _padded_size(num_steps), -(-period // neurons.COLUMNS)
     padded = rows.new_full((num_padded, num_blocks * neurons.COLUMNS), math.nan)
     padded[:num_steps, :period] = rows
     padded = padded.view(num_padded, num_blocks, neurons.COLUMNS).transpose(0, 1)
     blocks = padded.reshape(num_blocks, -1).numpy()
-    how = (blocks, period, num_steps, signed)
-    work = partial(neurons.encode_table, flat(x), flat(out), *how)
-    share(work, -(-size // period), size, neurons.ROWS)
+    work = partial(kernel, flat(x), flat(out), blocks, period, num_steps, *more)
+    share(work, -(-x.numel() // period), x.numel(), neurons.ROWS)
     return out
 
 

@@ -37,6 +37,8 @@ def first_spike(
 ) -> Tensor:
     """See :func:`spikegraph.kernels.first_spike`."""
     if factor is not None:
+        if thresholds.dim() > 1:
+            return NotImplemented
         return _encode(potential, thresholds.detach(), factor, factor.shape, signed)
     one = thresholds.new_ones(())
     return _encode(potential, thresholds.detach(), one, thresholds.shape[1:], signed)

@@ -215,6 +215,29 @@ def encode_table(
 
 
 @compiled
+def encode_moved_table(
+    potential, spike_time, thresholds, period, num_steps, signed, factors, start, stop
+):
+    """As :func:`encode_table`, with thresholds times the factor of each value."""
+    for first_row in range(start, stop, ROWS):
+        for block in range(thresholds.shape[0]):
+            table = thresholds[block]
+            for row in range(first_row, min(first_row + ROWS, stop)):
+                low = row * period + block * COLUMNS
+                high = min(low + COLUMNS, (row + 1) * period, potential.size)
+                value, out = potential[low:high], spike_time[low:high]
+                factor = factors[low:high]
+                out[:] = num_steps
+                for first in range(0, table.size, GROUP * COLUMNS):
+                    near = table[first : first + GROUP * COLUMNS]
+                    for j in range(value.size):
+                        x = abs(value[j]) if signed else value[j]
+                        out[j] -= _moved_at(x, near, np.uintp(j), factor[j])
+                if signed:
+                    _turn_off(value, out, num_steps)
+
+
+@compiled
 def peaks(x, width, scale, out, start, stop):
     """Writes the largest size in each row, 1 for zeros, times a scale."""
     for i in range(start, stop):
@@ -280,6 +303,20 @@ def _reached_at(x, t, k):
         + np.uint8(x >= t[k + STRIDES[5]])
         + np.uint8(x >= t[k + STRIDES[6]])
         + np.uint8(x >= t[k + STRIDES[7]])
+    )
+
+
+@part
+def _moved_at(x, t, k, factor):
+    return np.uint8(
+        np.uint8(x >= t[k] * factor)
+        + np.uint8(x >= t[k + STRIDES[1]] * factor)
+        + np.uint8(x >= t[k + STRIDES[2]] * factor)
+        + np.uint8(x >= t[k + STRIDES[3]] * factor)
+        + np.uint8(x >= t[k + STRIDES[4]] * factor)
+        + np.uint8(x >= t[k + STRIDES[5]] * factor)
+        + np.uint8(x >= t[k + STRIDES[6]] * factor)
+        + np.uint8(x >= t[k + STRIDES[7]] * factor)
     )
 
 
