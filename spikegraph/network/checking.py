@@ -32,7 +32,7 @@ from spikegraph.nn import (
 from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.products import Rebase
-from spikegraph.nn.relative import Relative
+from spikegraph.nn.relative import Leading
 
 _MODULES: dict[Role, Any] = {
     Role.POPULATION: PhaseNeuron,
@@ -116,7 +116,7 @@ def check_nodes(network: Any, registry: Registry) -> None:
             _check_neuron(module)
         elif isinstance(module, SpikingLayer):
             _check_layer(module)
-        elif isinstance(module, (Rebase, Relative)):
+        elif isinstance(module, (Rebase, Leading)):
             module.check()
     check_sizes(network)
 

@@ -25,7 +25,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.products import Delay, Rebase
-from spikegraph.nn.relative import Relative
+from spikegraph.nn.relative import Leading
 from spikegraph.nn.shift import MemberShift
 from spikegraph.running.model import SpikingModel, check_spiking
 
@@ -151,7 +151,7 @@ class _Layerwise:
             return fixed and not member
         if isinstance(target, (nn.Softmax, nn.LogSoftmax)):
             return target.dim in _COLUMNS
-        if isinstance(target, Relative):
+        if isinstance(target, Leading):
             return target.dim in _COLUMNS[:1]
         op = op_for(target)
         if isinstance(target, nn.Module):
