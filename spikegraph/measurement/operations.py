@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.backends import mha
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -54,6 +57,19 @@ class OperationCounter(TorchDispatchMode):
         self.arrivals = Arrivals(marks)
         self.counts = counts
         self.uncounted: list[str] = []
+        self.plain = ExitStack()
+
+    def __enter__(self) -> Any:
+        # Attention in one piece says nothing of the products that it is made of.
+        fast = mha.get_fastpath_enabled()
+        self.plain.callback(mha.set_fastpath_enabled, fast)
+        mha.set_fastpath_enabled(False)
+        self.plain.enter_context(sdpa_kernel(SDPBackend.MATH))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.plain.close()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -80,7 +80,8 @@ _INNER = {
         'adaptive_max_pool2d adaptive_max_pool3d any all native_dropout isfinite equal '
         'is_nonzero _local_scalar_dense item hardtanh _prelu_kernel linalg_vector_norm '
         '_unique2 unique_dim isnan rrelu_with_noise elu log_sigmoid_forward '
-        'fractional_max_pool2d max_unpool2d is_pinned bincount allclose'
+        'fractional_max_pool2d max_unpool2d is_pinned bincount allclose '
+        '_safe_softmax'
     ),
 }
 COUNTS = {name: count for count, names in _INNER.items() for name in names.split()}

@@ -22,7 +22,7 @@ from spikegraph.network.ops import (
     remove_op,
 )
 from spikegraph.nn import ACTIVATIONS, PhaseNeuron
-from spikegraph.nn.activation import Exponential, Formula, Logarithm, Ramp, Root
+from spikegraph.nn.activation import Exponential, Formula, Height, Logarithm, Ramp, Root
 
 SPELLINGS = {
     'add': (torch.add, Tensor.add, operator.add, operator.iadd, 'add', 'add_'),
@@ -55,6 +55,7 @@ WRITTEN = {
     Root: ('sqrt', F.normalize),
     Logarithm: ('log', lambda x: x * (x.square().mean(1, keepdim=True) + 0.1).log()),
     Ramp: ('softmax', lambda x: x.softmax(dim=-1)),
+    Height: ('softmax', lambda x: (1000 * x).softmax(dim=-1)),
 }
 
 
