@@ -103,7 +103,7 @@ def test_trained_and_loaded_networks_give_the_same(
     for name, more in [('a', []), ('b', ['--weights', str(tmp_path)])]:
         args = ['--num-steps', '4', '--output', str(tmp_path / name), *more]
         found = records.run_networks('nodes', parser.parse_args(args))
-        assert (tmp_path / name / 'nodes_digits_gcn.json').exists()
+        assert (tmp_path / name / 'nodes_digits_gcn_T4.json').exists()
         summaries.append(found['digits', 'gcn']['summary'])
     for name in ('ann_accuracy', 'loss_points', 'agreement'):
         assert summaries[0][name] == summaries[1][name]

@@ -62,6 +62,8 @@ class PhaseCode:
         check_num_steps(self.num_steps)
         check_bools(signed=self.signed)
         if self._levels:
+            if self.base is not None:
+                object.__setattr__(self, 'base', check_base(self.base))
             return
         base = check_base(self.base)
         shift = self.threshold_shift
@@ -218,9 +220,13 @@ def check_base(base: float | None) -> float:
         raise ValueError(
             f"Expected 'base' to be a number greater than 1 (got {base!r})"
         )
-    if not (math.isfinite(base) and base > 1):
-        raise ValueError(f"Expected 'base' to be greater than 1 (got {base})")
-    return float(base)
+    try:
+        number = float(base)
+    except OverflowError:  # An integer with too many digits.
+        number = math.inf
+    if not (math.isfinite(number) and number > 1):
+        raise ValueError(f"Expected 'base' to be greater than 1 (got {base!s:.60})")
+    return number
 
 
 def _check_table(name: str, values: Iterable[float] | Tensor) -> tuple[float, ...]:

@@ -67,6 +67,8 @@ def test_level_table():
         (dict(num_steps=2.5), r"'num_steps' to be an integer \(got 2.5\)"),
         (dict(num_steps=True), r"'num_steps' to be an integer \(got True\)"),
         (dict(base=1.0), r"'base' to be greater than 1 \(got 1.0\)"),
+        (dict(base=10**400), r"'base' to be greater than 1 \(got 10000000"),
+        (dict(base=10**400, _levels=(1.0,), _thresholds=(0.8,)), 'greater than 1'),
         (dict(base=-2), r"'base' to be greater than 1 \(got -2\)"),
         (dict(base=float('nan')), r"'base' to be greater than 1 \(got nan\)"),
         (dict(base=None), r"'base' to be a number greater than 1 \(got None\)"),

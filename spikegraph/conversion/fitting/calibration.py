@@ -185,6 +185,7 @@ def _fit(
         peak = sample(node, module, analog, config, of=_peak_of_each)
     if name not in found.tied and peak is None:  # As the prefix sends them.
         coded = sample(node, module, spiking, config, 0, of=_activated(module))
+        coded = coded if coded.shape == values.shape else None  # Rows were chosen.
     if name in found.bases:
         config = at_base(config, found.bases[name])
         has_channels = values.size(1) > 1 and analog[0][node].dim() > 1

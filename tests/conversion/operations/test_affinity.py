@@ -71,6 +71,7 @@ MANY = torch.randint(30, (2, 90), generator=torch.Generator().manual_seed(0))
     ids=['no edges first', 'far bounds', 'one neighbor each'],
 )
 def test_layers_that_only_seem_affine_are_looked_into(conv, edges, num_populations):
+    torch.manual_seed(0)
     data = [make_graph(edge_index) for edge_index in edges]
     snn = convert(Network(conv), data)
     assert snn.report.affine == []

@@ -145,7 +145,10 @@ def test_get_recipe():
     [
         (('coral',), r"'dataset' to be one of digits.*\(got 'coral'\)"),
         (('cora', 'gta'), r"one of gcn.* for the nodes of 'cora' \(got 'gta'\)"),
-        (('ogbg-molhiv', 'sgc'), r"gin, gcn for the molecules of .* \(got 'sgc'\)"),
+        (
+            ('ogbg-molhiv', 'sgc'),
+            r"gin, gcn, gat, gin-set2set for the molecules of .* \(got 'sgc'\)",
+        ),
     ],
 )
 def test_get_recipe_errors(args, match):
