@@ -108,7 +108,7 @@ class Arithmetic:
         made = None if computed is None else computed(self.relays, node)
         if made is not None:
             return made
-        spelled = SPELLED_OUT.get(op.name)
+        spelled = SPELLED_OUT.get(node.target, SPELLED_OUT.get(op.name))
         return None if spelled is None else self._spelled_out(node, spelled)
 
     def _never_fires(self, value: fx.Node) -> bool:
