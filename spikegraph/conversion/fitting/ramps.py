@@ -75,7 +75,8 @@ def fit_start(
     height: PhaseNeuron, ramp: PhaseNeuron, span: Span, base: float, num_steps: int
 ) -> None:
     """Lets one ramp start, in each group, where another, whose steps are larger, has
-    found its largest score. The width of its steps makes both together short.
+    found its largest score. The width of its steps makes both together short. Where
+    bytes cannot count both, some of what comes late is left out, but no group is.
 
     Args:
         height (PhaseNeuron): The population that finds the start, which is set.
@@ -89,8 +90,8 @@ def fit_start(
     step = math.log(base)
     margin = span.margin(step)
     reach = span.high - span.least + 2 * margin
-    width = max(math.sqrt(reach * step), reach / MAX_NUM_STEPS)
-    width = min(width, (longest(base) - num_steps - 1) * step)
+    width = min(math.sqrt(reach * step), (longest(base) - num_steps - 1) * step)
+    width = max(width, (reach - margin) / (MAX_NUM_STEPS - 1))  # No group is left out.
     levels = [
         float(k) for k in range(min(math.ceil(reach / width), MAX_NUM_STEPS), 0, -1)
     ]
