@@ -11,7 +11,7 @@ from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Height, Ramp
 
 _MARGIN = 0.25  # Of the range of largest scores, above and below.
-_MOST = 69.0  # The logarithm of the largest ratio of levels.
+LARGEST_RATIO = 69.0  # Its logarithm, of levels.
 
 
 class Span(NamedTuple):
@@ -41,7 +41,7 @@ def longest(base: float) -> int:
     """How many steps a ramp can take: no more than a byte can count, nor than numbers
     can hold.
     """
-    return min(MAX_NUM_STEPS, int(_MOST / math.log(base)))
+    return min(MAX_NUM_STEPS, int(LARGEST_RATIO / math.log(base)))
 
 
 def is_wide(span: Span, base: float, num_steps: int) -> bool:
