@@ -213,7 +213,8 @@ class Arithmetic:
 
 def _put_in_places(node: fx.Node) -> None:
     """Gives what a function of PyTorch must be given by place, whatever its name is."""
-    found = get_testing_overrides().get(node.target) if node.kwargs else None
+    target: Any = node.target
+    found = get_testing_overrides().get(target) if node.kwargs else None
     if found is None:
         return
     known = inspect.signature(found).parameters.values()

@@ -91,6 +91,24 @@ def test_every_group_weighs_something(factor):
     assert error.max() < 0.3  # Nowhere as if nothing was weighed.
 
 
+def test_no_ramp_starts_where_scores_are_hidden():
+    """The later ones, which are hidden, are the larger ones."""
+
+    class Rising(Rows):
+        def forward(self, x):
+            score = 3 * self.score(x) @ x.transpose(-2, -1) + 60 * x[..., None, :, 4]
+            hidden = torch.triu(torch.ones(6, 6, dtype=torch.bool), 1)
+            score = score.masked_fill(hidden, -math.inf)
+            return self.last(score.softmax(-1) @ self.value(x))
+
+    torch.manual_seed(0)
+    model, x = Rising(1.0).double().eval(), real(40, 6, 5)
+    x[:, :, 4] = torch.arange(6)
+    snn = convert(model, x, ConversionConfig(num_steps=16))
+    assert 'height_neurons_ramp_softmax' in snn.neurons
+    assert (snn.spikes(x)['softmax'].spike_time.amin(-1) == 0).all()
+
+
 def test_an_outlier_takes_no_ramp_from_others():
     class Scored(nn.Module):
         def __init__(self):
