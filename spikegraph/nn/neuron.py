@@ -299,7 +299,16 @@ class PhaseNeuron(nn.Module):
             start (torch.Tensor, optional): What the scores of a :class:`Ramp` that has
                 starts are relative to; it broadcasts to the first, and is added to the
                 thresholds. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If :obj:`start` is missing for a ramp that has starts, or given
+                for anything else.
         """
+        if (start is None) == getattr(self.activation, 'starts', False):
+            raise ValueError(
+                "Expected 'start' to be given for a Ramp(starts=True), and for nothing "
+                f'else (got {"none" if start is None else "one"} for {self.activation})'
+            )
         if start is not None:
             potential, divisor = self.analog(potential, divisor, start), None
         if divisor is not None:

@@ -42,6 +42,8 @@ MOVING = (
     *('repeat_interleave', 'roll', 'reshape_as', '__getitem__'),
     *PARTS,
 )
+# Those of them that may put values in another order inside of a row.
+_PERMUTING = ('transpose', 'permute', 't', 'movedim', 'swapaxes', 'flip', 'roll')
 
 
 def check_moving(name: Any) -> None:
@@ -74,7 +76,10 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
 
     times = method(x.spike_time)
     if isinstance(times, Tensor):
-        return replace(x, spike_time=times, scale=_moved_scale(x, times, method))
+        is_plain = _takes_rows(name, args, kwargs)
+        return replace(
+            x, spike_time=times, scale=_moved_scale(x, times, method, is_plain)
+        )
     parts = range(len(times))
     whole = x.scale if x.scale.numel() == 1 else method(x.scale.expand(x.shape))
     scales = [whole if whole is x.scale else whole[i] for i in parts]
@@ -83,16 +88,27 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     )
 
 
+def _takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a method that keeps the shape of rows moves nothing inside of them."""
+    if name == '__getitem__':
+        index = args[0] if isinstance(args[0], tuple) else args[:1]
+        return all(isinstance(i, slice) and i == slice(None) for i in index[1:])
+    if name in ('index_select', 'repeat_interleave'):
+        place = 0 if name == 'index_select' else 1
+        return bool(kwargs.get('dim', (*args, None, None)[place]) == 0)
+    return name not in _PERMUTING
+
+
 def _moved_scale(
-    x: Spikes, moved: Tensor, method: Callable[[Tensor], Tensor]
+    x: Spikes, moved: Tensor, method: Callable[[Tensor], Tensor], takes_rows: bool
 ) -> Tensor:
     """The scales of spikes that were moved; those of channels stay those of channels."""
     scale = x.scale
     if scale.numel() == 1:
         return scale
     if scale.dim() < len(x.shape):
-        if moved.shape[1:] == x.shape[1:]:
-            return scale  # Rows.
+        if takes_rows and moved.shape[1:] == x.shape[1:]:
+            return scale
         try:
             row = method(scale.expand(1, *x.shape[1:]))
         except (RuntimeError, IndexError):

@@ -4,6 +4,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import (
+    GATConv,
     GCNConv,
     GraphConv,
     HeteroConv,
@@ -15,6 +16,7 @@ from torch_geometric.nn.models import GraphSAGE
 from spikegraph import ConversionConfig, convert, load, measure, save, simulate
 from spikegraph.running.layerwise import layerwise
 from spikegraph.running.loaders import predict
+from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.conversion.zoo import randomize
 
 pytestmark = pytest.mark.filterwarnings('ignore:There exist node types:UserWarning')
@@ -263,3 +265,29 @@ def test_layerwise_refuses(data):
     snn = convert(build('HeteroConv', data), data)
     with pytest.raises(NotImplementedError, match=r'of rows \(got \[20, 15\]\)'):
         layerwise(snn, data, progress=False)
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        convs = {key: GATConv((6, 6), 8, add_self_loops=False) for key in (TO, REV)}
+        self.conv, self.out = HeteroConv(convs), nn.Linear(8, 3)
+
+    def forward(self, x_dict, edge_index_dict):
+        found = self.conv(x_dict, edge_index_dict)
+        return self.out(found['a'].relu()), self.out(found['b'].relu())
+
+
+@pytest.mark.parametrize('empty', [(TO,), (TO, REV)], ids=len)
+def test_attention_over_no_edges_of_a_type(empty):
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(2, 9, 6, generator=generator, dtype=torch.float64)
+    edges = torch.randint(0, 9, (2, 2, 30), generator=generator)
+    x, edge_index = dict(zip('ab', real, strict=True)), {TO: edges[0], REV: edges[1]}
+    model = randomize(Attending()).eval()
+    snn = convert(model, (x, edge_index), ConversionConfig(compensate=None))
+    without = {
+        key: e[:, : 0 if key in empty else None] for key, e in edge_index.items()
+    }
+    for given in (edge_index, without):
+        assert deviation(snn, model, (x, given)) < TOLERANCE

@@ -185,3 +185,25 @@ def test_a_moving_threshold_is_the_quotient_at_powers_of_two():
             expected = neuron(potential / z)
             found = neuron(potential, divisor=z)
             assert torch.equal(found.spike_time, expected.spike_time)
+
+
+@pytest.mark.parametrize(
+    'activation, given, match',
+    [
+        ('relu', True, r'\(got one for relu\)'),
+        (Ramp(), True, r'\(got one for Ramp\(starts=False\)\)'),
+        (Ramp(starts=True), False, r'\(got none for Ramp\(starts=True\)\)'),
+    ],
+)
+def test_starts_are_of_ramps_that_have_them(activation, given, match):
+    neuron, x = PhaseNeuron(PhaseCode(8, 2), activation=activation), torch.rand(3, 4)
+    with pytest.raises(ValueError, match=match):
+        neuron(x, start=x if given else None)
+    if activation != 'relu':
+        start = None if given else torch.tensor([[1.0], [2.0], [0.5]])
+        expected = x - (0 if start is None else start)
+        found, plain = (
+            neuron(x, start=start),
+            PhaseNeuron(neuron.code, activation=Ramp()),
+        )
+        assert torch.equal(found.spike_time, plain(expected).spike_time)

@@ -122,7 +122,7 @@ def calibrate(
             module, name = network.operation(node), node.target
             if node.role is Role.POPULATION:
                 potentials = sample(node, module, analog, config, argument=0)
-                _check_finite(name, potentials, _stands_for(node))
+                _check_potentials(name, potentials, _stands_for(node))
                 if found.fit_ramp(name):
                     module.scale = module.scale.to(potentials)
                 else:
@@ -200,8 +200,13 @@ def _stands_for(node: Node) -> str:
     return f'It stands for {node.record.stands_for}{where}'
 
 
-def _check_finite(name: str, potentials: Tensor, what: str) -> None:
+def _check_potentials(name: str, potentials: Tensor, what: str) -> None:
     name = name.split('.', 1)[1]
+    if potentials.numel() == 0:
+        raise ValueError(
+            f"Expected the calibration data to hold values for '{name}' (got none, as "
+            f'of a graph without edges); give calibration data that does. {what}'
+        )
     if not bool(potentials.isfinite().all()):
         bad = float(potentials[~potentials.isfinite()][0])
         raise ValueError(
@@ -215,11 +220,6 @@ def _check_population(
     name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
 ) -> None:
     name = name.split('.', 1)[1]
-    if potentials.numel() == 0:
-        raise ValueError(
-            f"Expected the calibration data to hold values for '{name}' (got none, as "
-            f'of a graph without edges); give calibration data that does. {what}'
-        )
     if not bool((values != 0).any()):
         largest = float(potentials.max())
         raise ValueError(

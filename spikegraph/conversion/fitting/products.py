@@ -8,12 +8,11 @@ from dataclasses import replace
 from torch import Tensor
 
 from spikegraph.conversion.fitting.codes import BASES, SortedValues, fit_base
+from spikegraph.conversion.fitting.ramps import LARGEST_RATIO
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
-
-_MOST = 69.0  # The logarithm of the largest ratio of levels.
 
 
 def at_base(config: ConversionConfig, base: float) -> ConversionConfig:
@@ -70,7 +69,7 @@ def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
     ordered = [SortedValues.of(values.t().abs()) for values in rows]
     energies = [max(float(data.energy.sum()), 1e-300) for data in ordered]
     for base in BASES[::-1]:
-        if base ** (2 * config.num_steps) > math.exp(_MOST):
+        if base ** (2 * config.num_steps) > math.exp(LARGEST_RATIO):
             continue
         total, own = 0.0, at_base(config, base)
         for data, signed, energy in zip(ordered, signs, energies, strict=True):

@@ -11,7 +11,7 @@ from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Height, Ramp
 
 _MARGIN = 0.25  # Of the range of largest scores, above and below.
-_MOST = 69.0  # The logarithm of the largest ratio of levels.
+LARGEST_RATIO = 69.0  # Its logarithm, of levels.
 
 
 class Span(NamedTuple):
@@ -41,7 +41,7 @@ def longest(base: float) -> int:
     """How many steps a ramp can take: no more than a byte can count, nor than numbers
     can hold.
     """
-    return min(MAX_NUM_STEPS, int(_MOST / math.log(base)))
+    return min(MAX_NUM_STEPS, int(LARGEST_RATIO / math.log(base)))
 
 
 def is_wide(span: Span, base: float, num_steps: int) -> bool:
@@ -75,7 +75,8 @@ def fit_start(
     height: PhaseNeuron, ramp: PhaseNeuron, span: Span, base: float, num_steps: int
 ) -> None:
     """Lets one ramp start, in each group, where another, whose steps are larger, has
-    found its largest score. The width of its steps makes both together short.
+    found its largest score. The width of its steps makes both together short. Where
+    bytes cannot count both, some of what comes late is left out, but no group is.
 
     Args:
         height (PhaseNeuron): The population that finds the start, which is set.
@@ -89,8 +90,8 @@ def fit_start(
     step = math.log(base)
     margin = span.margin(step)
     reach = span.high - span.least + 2 * margin
-    width = max(math.sqrt(reach * step), reach / MAX_NUM_STEPS)
-    width = min(width, (longest(base) - num_steps - 1) * step)
+    width = min(math.sqrt(reach * step), (longest(base) - num_steps - 1) * step)
+    width = max(width, (reach - margin) / (MAX_NUM_STEPS - 1))  # No group is left out.
     levels = [
         float(k) for k in range(min(math.ceil(reach / width), MAX_NUM_STEPS), 0, -1)
     ]

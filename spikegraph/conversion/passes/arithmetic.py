@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import fx
+from torch.overrides import get_testing_overrides
 
 from spikegraph.conversion.operations.activations import activation_of
 from spikegraph.conversion.operations.allowing import Call
@@ -104,11 +106,12 @@ class Arithmetic:
         op = op_of(node)
         if op is None or any(self._never_fires(n) for n in node.all_input_nodes):
             return None
+        _put_in_places(node)
         computed = COMPUTED.get(op.name)
         made = None if computed is None else computed(self.relays, node)
         if made is not None:
             return made
-        spelled = SPELLED_OUT.get(op.name)
+        spelled = SPELLED_OUT.get(node.target, SPELLED_OUT.get(op.name))
         return None if spelled is None else self._spelled_out(node, spelled)
 
     def _never_fires(self, value: fx.Node) -> bool:
@@ -135,8 +138,6 @@ class Arithmetic:
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), proxy)
         kwargs = {k: v for k, v in kwargs.items() if (k, v) != ('out', None)}
-        if not args and 'input' in kwargs:  # As PyTorch calls the first one.
-            args = (kwargs.pop('input'),)
         try:
             inspect.signature(function).bind(*args, **kwargs)
         except TypeError:  # An option that it does not have.
@@ -208,3 +209,21 @@ class Arithmetic:
         if may_end or not isinstance(rule, ReadOut):
             return rule
         return ActivationRule() if call.is_activation else Refused()
+
+
+def _put_in_places(node: fx.Node) -> None:
+    """Gives what a function of PyTorch must be given by place, whatever its name is."""
+    target: Any = node.target
+    found = get_testing_overrides().get(target) if node.kwargs else None
+    if found is None:
+        return
+    known = inspect.signature(found).parameters.values()
+    names = [
+        p.name
+        for p in known
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    kwargs = dict(node.kwargs)
+    named = takewhile(kwargs.__contains__, names[len(node.args) :])
+    node.args = (*node.args, *(kwargs.pop(name) for name in named))
+    node.kwargs = kwargs

@@ -126,9 +126,9 @@ def inner(x: Any, other: Any) -> Any:
     return einsum(f'{a}{k},{b}{k}->{a}{b}', x, other)
 
 
-def vecdot(x: Any, other: Any, dim: int = -1) -> Any:
+def vecdot(x: Any, y: Any, dim: int = -1) -> Any:
     """``torch.linalg.vecdot``, of real numbers."""
-    return (x * other).sum(dim)
+    return (x * y).sum(dim)
 
 
 def outer(x: Any, other: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -91,7 +91,7 @@ def norm(
     if not isinstance(p, (int, float)) or p <= 0:
         raise NotImplementedError
     if p == math.inf:
-        return _largest(torch.abs(x), dim, keepdim)
+        return _largest(torch.abs(x), dims_of(x, dim), keepdim)
     dims = dims_of(x, dim)
     if p == 2:
         return torch.sqrt((x * x).sum(dims, keepdim=keepdim))
@@ -100,11 +100,28 @@ def norm(
     return total if p == 1 else torch.pow(total, 1 / p)
 
 
-def _largest(x: Any, dim: Any, keepdim: bool) -> Any:
-    if dim is None and not keepdim:
-        x, dim = x.flatten(), 0
-    (dim,) = dims_of(x, dim)
-    return torch.amax(x, dim, keepdim=keepdim)
+def linear_norm(
+    x: Any,
+    ord: Any = None,  # noqa: A002
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Any:
+    """``torch.linalg.norm``, of matrices where each entry counts alike."""
+    is_matrix = len(dims_of(x, dim)) == 2
+    if is_matrix and ord not in ('fro', None):
+        raise NotImplementedError
+    return norm(x, ord, dim, keepdim, dtype)
+
+
+def _largest(x: Any, dims: Sequence[int], keepdim: bool) -> Any:
+    """One dimension after the other."""
+    for dim in dims:
+        x = torch.amax(x, dim, keepdim=True)
+    if keepdim:
+        return x
+    return x.squeeze(dims[0]) if len(dims) == 1 else x.squeeze(tuple(dims))
 
 
 def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
@@ -114,7 +131,11 @@ def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """``F.cosine_similarity``."""
+    """``F.cosine_similarity``, of vectors that have the same length."""
+    ranks = len(shape_known(x1)), len(shape_known(x2))
+    dim = dim - max(ranks) if dim >= 0 else dim
+    if -dim > min(ranks) or shape_known(x1)[dim] != shape_known(x2)[dim]:
+        raise NotImplementedError
     eps = min(eps, 1e-12) if eps < _SMALL else eps
     return (normalize(x1, dim=dim, eps=eps) * normalize(x2, dim=dim, eps=eps)).sum(dim)
 
@@ -169,8 +190,8 @@ def _square(x: Any) -> Any:
     return x * x
 
 
-#: By the first name of the operation.
-DISTANCES: dict[str, Callable[..., Any]] = {
+#: By the first name of the operation, or the function that it does not tell apart.
+DISTANCES: dict[Any, Callable[..., Any]] = {
     'var': variance,
     'std': deviation,
     'var_mean': _with_mean(variance),
@@ -178,6 +199,7 @@ DISTANCES: dict[str, Callable[..., Any]] = {
     'cov': covariance,
     'corrcoef': correlation,
     **dict.fromkeys(('norm', 'vector_norm'), norm),
+    torch.linalg.norm: linear_norm,
     'normalize': normalize,
     'cosine_similarity': cosine_similarity,
     'pairwise_distance': pairwise_distance,

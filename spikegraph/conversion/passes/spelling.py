@@ -313,8 +313,8 @@ def _standardised(x: Any, dims: Any, eps: float) -> Any:
     return difference / torch.sqrt(square + eps)
 
 
-#: By the first name of the operation.
-SPELLED_OUT: dict[str, Callable[..., Any]] = {
+#: By the first name of the operation, or the function that it does not tell apart.
+SPELLED_OUT: dict[Any, Callable[..., Any]] = {
     **CONTRACTIONS,
     **DISTANCES,
     'layer_norm': layer_norm,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dis
 import linecache
+import operator
 import os
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,8 @@ class Questions:
         Raises:
             UserError: If it depends on the values of features.
         """
+        if what == 'value' and _asks_if_none_are_left(value.node):
+            return False  # What is computed of no values is none.
         example = value._example
         source = depends_on(value.node)
         if what != 'length' and source == 'features':
@@ -202,11 +205,28 @@ def may_lose_dimensions(node: fx.Node) -> bool:
     return any(is_call(value, 'squeeze') for value in made_of(node))
 
 
-def _is_asserted() -> bool:
-    """Whether user code asks in order to raise an AssertionError, or not to."""
+def _asks_if_none_are_left(node: fx.Node) -> bool:
+    """Whether a layer of PyG asks if it can return early, as it has no edges."""
+    if node.target is not operator.eq or node.args[1] != 0:
+        return False
+    frame = _foreign_frame()
+    name = '' if frame is None else frame.f_globals.get('__name__', '')
+    return is_call(node.args[0], 'numel') and name.startswith(
+        'torch_geometric.nn.conv.'
+    )
+
+
+def _foreign_frame() -> FrameType | None:
+    """Where somebody asks."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_foreign(frame):
         frame = frame.f_back
+    return frame
+
+
+def _is_asserted() -> bool:
+    """Whether user code asks in order to raise an AssertionError, or not to."""
+    frame = _foreign_frame()
     if frame is None:
         return False
     pending = [

@@ -49,6 +49,27 @@ def test_divisors_are_known_where_sums_alone_come_between():
     assert 'first.lin_l' not in found  # Spikes are sent in between.
 
 
+def test_no_divisor_is_known_behind_what_is_more_than_a_sum():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.value = nn.Linear(8, 8), nn.Linear(8, 8)
+            self.mix, self.norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+            self.last = nn.Linear(8, 3)
+
+        def forward(self, x):
+            weight = (self.query(x) @ x.T).softmax(-1)
+            out = self.norm(self.mix(weight @ self.value(x)))
+            return self.last(out.relu())
+
+    torch.manual_seed(0)
+    model, x = Normed().double().eval(), real(60, 8)
+    network = convert(model, x).network
+    found = {str(node.target): den for node, den in numerators_of(network).items()}
+    assert 'mix' in found and found['mix'] is None
+    assert 'value' not in found  # Spikes are sent in between.
+
+
 def test_quotients_are_closer_for_it():
     class Rows(nn.Module):
         def __init__(self):

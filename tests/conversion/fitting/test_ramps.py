@@ -15,7 +15,10 @@ from spikegraph.nn.activation import Height, Ramp
 from tests.nn.exactness import assert_exact, real
 
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 3], [1, 1, 2, 2, 5, 4, 4, 0]])
-SPANS = [Span(-3, 1, 2), Span(-50, -10, 12), Span(-900, 3, 50), Span(-900, 10, 400)]
+SPANS = [
+    *(Span(-3, 1, 2), Span(-50, -10, 12), Span(-900, 3, 50), Span(-400, 0, 200)),
+    Span(-900, 10, 400),
+]
 
 
 class Rows(nn.Module):
@@ -88,6 +91,24 @@ def test_every_group_weighs_something(factor):
     assert error.max() < 0.3  # Nowhere as if nothing was weighed.
 
 
+def test_no_ramp_starts_where_scores_are_hidden():
+    """The later ones, which are hidden, are the larger ones."""
+
+    class Rising(Rows):
+        def forward(self, x):
+            score = 3 * self.score(x) @ x.transpose(-2, -1) + 60 * x[..., None, :, 4]
+            hidden = torch.triu(torch.ones(6, 6, dtype=torch.bool), 1)
+            score = score.masked_fill(hidden, -math.inf)
+            return self.last(score.softmax(-1) @ self.value(x))
+
+    torch.manual_seed(0)
+    model, x = Rising(1.0).double().eval(), real(40, 6, 5)
+    x[:, :, 4] = torch.arange(6)
+    snn = convert(model, x, ConversionConfig(num_steps=16))
+    assert 'height_neurons_ramp_softmax' in snn.neurons
+    assert (snn.spikes(x)['softmax'].spike_time.amin(-1) == 0).all()
+
+
 def test_an_outlier_takes_no_ramp_from_others():
     class Scored(nn.Module):
         def __init__(self):
@@ -120,9 +141,9 @@ def test_wide_ramps_are_counted_and_stored(tmp_path):
 
 @pytest.mark.parametrize('span', SPANS, ids=str)
 @pytest.mark.parametrize('base', [1.05, 1.2, 2.0])
-@pytest.mark.parametrize('num_steps', [4, 16])
+@pytest.mark.parametrize('num_steps', [4, 16, 63])
 def test_windows_of_all_groups_are_within_reach(span, base, num_steps):
-    step = math.log(base)
+    step, fits = math.log(base), (span, base, num_steps) != (SPANS[-1], 1.05, 63)
     tops = torch.linspace(span.least, span.high, 500, dtype=torch.float64)
     ramp, start = PhaseNeuron(PhaseCode(1, 2), activation=Ramp()), None
     if not is_wide(span, base, num_steps):
@@ -133,8 +154,9 @@ def test_windows_of_all_groups_are_within_reach(span, base, num_steps):
         fit_start(height, ramp, span, base, num_steps)
         start = height(tops).decode()
         assert (start > 0).all() and height.code.num_steps <= 126
-        assert height.code.num_steps + ramp.code.num_steps < 240
+        assert height.code.num_steps + ramp.code.num_steps < (240 if fits else 253)
     assert ramp.code.num_steps <= 126
     assert (ramp(tops, start=start).phase() < ramp.code.num_steps).all()
     lowest = (tops - (num_steps - 1) * step).clamp(min=span.low)
-    assert (ramp(lowest, start=start).phase() < ramp.code.num_steps).all()
+    is_seen = ramp(lowest, start=start).phase() < ramp.code.num_steps
+    assert is_seen.all() == fits and is_seen.float().mean() > 0.5

@@ -117,6 +117,21 @@ FUNCTIONS = {
     ),
 }
 
+NAMED = {
+    'mm': (lambda x, y, z: torch.mm(input=x, mat2=y.T), 7),
+    'bmm': (lambda x, y, z: torch.bmm(x[None], mat2=y.T[None])[0], 7),
+    'mv': (lambda x, y, z: torch.mv(x, vec=y[0]).unsqueeze(-1), 1),
+    'outer': (lambda x, y, z: torch.outer(input=x[0], vec2=y[0]), 6),
+    'vecdot': (lambda x, y, z: torch.linalg.vecdot(x=x, y=y).unsqueeze(-1), 1),
+    'addmm': (lambda x, y, z: torch.addmm(x, mat2=z[:6], mat1=y, alpha=0.5), 6),
+    'multi_dot': (lambda x, y, z: torch.linalg.multi_dot(tensors=[x, y.T, z]), 6),
+}
+
+
+@pytest.mark.parametrize('function, width', NAMED.values(), ids=NAMED)
+def test_functions_of_named_arguments(function, width):
+    assert_exact(Meeting(function, width), real(7, 6), most=0.6)
+
 
 @pytest.mark.parametrize('function, width', FUNCTIONS.values(), ids=FUNCTIONS)
 def test_functions(function, width):

@@ -36,6 +36,17 @@ SINGLE = {
     'the third order': (lambda x: x.norm(p=3, dim=-1, keepdim=True), 1),
     'the largest': (lambda x: x.norm(p=math.inf, dim=-1, keepdim=True), 1),
     'the largest of all': (lambda x: torch.norm(x, math.inf) * torch.relu(x), 6),
+    'the largest of two dimensions': (
+        lambda x: x * torch.linalg.vector_norm(x, math.inf, (0, 1), keepdim=True),
+        6,
+    ),
+    'the largest of all, kept': (
+        lambda x: x * torch.linalg.vector_norm(x, math.inf, keepdim=True),
+        6,
+    ),
+    'the norm of a matrix': (lambda x: x * torch.linalg.norm(x, 'fro'), 6),
+    'the first order of all': (lambda x: x * torch.norm(x, 1), 6),
+    'the first order of a column': (lambda x: x * torch.linalg.norm(x[:, 0], 1), 6),
     'relative to the largest': (lambda x: F.normalize(x, p=math.inf, dim=-1), 6),
 }
 PAIRS = {
@@ -43,6 +54,11 @@ PAIRS = {
     'cdist of the first order': (lambda x, y: torch.cdist(x, y, p=1), 7),
     'a kernel': (lambda x, y: torch.exp(-torch.cdist(x, y).square() / 4), 7),
     'dist': (lambda x, y: x * torch.dist(x, y), 6),
+    'the largest distance': (lambda x, y: x * torch.dist(x, y, math.inf), 6),
+    'the angle to one row': (
+        lambda x, y: row(F.cosine_similarity(x[0], y, dim=1)) * x,
+        6,
+    ),
     'hypot': (torch.hypot, 6),
     'mse': (lambda x, y: F.mse_loss(x, y, reduction='none'), 6),
     'mean of mse': (lambda x, y: x * F.mse_loss(x, y), 6),
@@ -71,6 +87,23 @@ def test_orders_without_a_power_are_refused():
     with pytest.raises(
         NotImplementedError, match="Cannot convert 'linalg_vector_norm'"
     ):
+        convert(model.double(), real(7, 6))
+
+
+@pytest.mark.parametrize('order', [1, 2, -1, math.inf, 'nuc'])
+@pytest.mark.parametrize('dims', [None, (0, 1)], ids=str)
+def test_other_norms_of_matrices_are_refused(order, dims):
+    model = Between(lambda x: x * torch.linalg.norm(x, order, dims), 6)
+    with pytest.raises(NotImplementedError, match="Cannot convert 'linalg_norm'"):
+        convert(model.double(), real(7, 6))
+
+
+def test_vectors_of_other_lengths_have_no_angle_by_spikes():
+    def angle(x, y):
+        return x * row(F.cosine_similarity(x[:, :1], y, dim=1))
+
+    model = Between(angle, 6, of_two=True)
+    with pytest.raises(NotImplementedError, match="Cannot convert 'cosine_similarity'"):
         convert(model.double(), real(7, 6))
 
 
