@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ import spikegraph.zoo.experiment.runs as runs
 from spikegraph import ConversionConfig, SpikingModel
 from spikegraph.cli import main
 from spikegraph.formatting import format_experiment, format_sweep
+from spikegraph.measurement.counts import Counts
 from spikegraph.zoo.datasets import GraphDataset
 from spikegraph.zoo.experiment import evaluate_graphs, run_experiment, run_sweep
 from spikegraph.zoo.experiment.evaluation import calibration_batches, measured_batches
@@ -58,6 +59,7 @@ class Counted:
     num_nodes: int
     unit: str = 'graph'
     spikes_per_neuron: float = 0.25
+    total: Counts = field(default_factory=lambda: Counts(delays=3))
 
     def energy_ratios(self):
         return {'energy_ratio_compute': 2.0}
@@ -252,7 +254,7 @@ def test_no_test_graphs(calls, classification):
 @pytest.mark.parametrize(
     'kwargs, match',
     [
-        (dict(name='ogbg-molbace', model='appnp'), r"gin, gcn .*\(got 'appnp'\)"),
+        (dict(name='ogbg-molbace', model='appnp'), r"gin, gcn.*\(got 'appnp'\)"),
         (dict(name='digits', model='gan'), r"for the nodes of .*\(got 'gan'\)"),
         (
             dict(name='digits', model='sgc', hidden=3),

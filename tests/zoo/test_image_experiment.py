@@ -365,7 +365,7 @@ def test_cut_checkpoints(noise, tmp_path, size):
 @pytest.mark.parametrize(
     'kwargs, match',
     [
-        (dict(name='mnist', model='gcn'), r"'cnn' for the images .*\(got 'gcn'\)"),
+        (dict(name='mnist', model='gcn'), r"cnn.* for the images .*\(got 'gcn'\)"),
         (dict(name='cora', model='cnn'), r"for the nodes of 'cora' \(got 'cnn'\)"),
         (dict(name='digits', model='cnn', layers=3), r"for 'cnn', .*\(got 3\)"),
         (dict(name='digits', model='cnn', hidden=0), r"'hidden' .*\(got 0\)"),

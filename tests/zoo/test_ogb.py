@@ -170,7 +170,7 @@ def test_run_on_nodes(arxiv, monkeypatch, capsys):
 def test_model_that_suits_no_molecules(molbace, capsys):
     args = ['run', 'ogbg-molbace', '--root', str(molbace), '--model', 'sage']
     assert main(args) == 2
-    message = "'model' to be one of gin, gcn for the molecules of 'ogbg-molbace'"
+    message = "gin, gcn, gat, gin-set2set for the molecules of 'ogbg-molbace'"
     assert message in capsys.readouterr().err
 
 

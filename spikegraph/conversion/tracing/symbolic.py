@@ -65,7 +65,9 @@ def traceable_functions() -> Iterator[Swaps]:
         for name in ('finfo', 'iinfo'):
             swaps.put(torch, name, _of_known_type)
         for module in list(sys.modules.values()):
-            wrap_functions(swaps, getattr(module, '__dict__', {}))
+            names = getattr(module, '__dict__', {})
+            for name in _names_of(names):
+                swaps.put(names, name, _traceable)
         for name in _METHODS:
             swaps.put(Tensor, name, partial(_traceable, target=name))
         # Checks dimensions that are not known yet.
@@ -81,9 +83,28 @@ def traceable_functions() -> Iterator[Swaps]:
 
 def wrap_functions(swaps: Swaps, names: dict[str, Any]) -> None:
     """Lets code with these global names record PyG's graph functions as a whole."""
-    for name, value in list(names.items()):
-        if id(value) in _BY_ID:
-            swaps.put(names, name, _traceable)
+    for name in _find_functions(names):
+        swaps.put(names, name, _traceable)
+
+
+def _find_functions(names: dict[str, Any]) -> list[str]:
+    """The global names that PyG's graph functions have."""
+    return [name for name, value in list(names.items()) if id(value) in _BY_ID]
+
+
+# The names of modules that were looked through, and how many they had: most of
+# thousands of modules have none, and the next conversion need not look again.
+_LOOKED_THROUGH: dict[int, tuple[str, int, list[str]]] = {}
+
+
+def _names_of(names: dict[str, Any]) -> list[str]:
+    """:func:`_find_functions` in a module, looked for again once it has other names."""
+    module = str(names.get('__name__', ''))
+    known = _LOOKED_THROUGH.get(id(names))
+    if known is None or known[:2] != (module, len(names)) or module == '__main__':
+        known = module, len(names), _find_functions(names)
+        _LOOKED_THROUGH[id(names)] = known
+    return [name for name in known[2] if id(names.get(name)) in _BY_ID]
 
 
 _SIZE = torch.Size
