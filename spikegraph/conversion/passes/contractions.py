@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from string import ascii_letters, ascii_uppercase
+from string import ascii_letters
 from typing import Any
 
 from spikegraph.conversion.passes.known import shape_known
+from spikegraph.conversion.passes.products import left_over, without_dots
 
 
 def einsum(equation: Any, *operands: Any) -> Any:
@@ -21,9 +22,10 @@ def einsum(equation: Any, *operands: Any) -> Any:
     inputs, arrow, out = equation.replace(' ', '').partition('->')
     terms = inputs.split(',')
     if '...' in equation:
-        terms, out = _without_dots(terms, out, operands, bool(arrow))
+        out = out if arrow else '...' + left_over(inputs)
+        terms, out = without_dots(terms, out, [len(shape_known(x)) for x in operands])
     elif not arrow:
-        out = _in_order(inputs)
+        out = left_over(inputs)
     if any(len(set(term)) < len(term) for term in terms):  # Diagonals.
         raise NotImplementedError
     term, value = terms[0], operands[0]
@@ -32,31 +34,6 @@ def einsum(equation: Any, *operands: Any) -> Any:
         value, term = _multiplied((value, term), (operands[i], terms[i]), needed)
     value, term = _summed(value, term, set(out))
     return _arranged(value, term, out)
-
-
-def _in_order(inputs: str) -> str:
-    """What is left if that is not said: the letters that are there once."""
-    letters = sorted(set(inputs) - {',', '.'})
-    return ''.join(c for c in letters if inputs.count(c) == 1)
-
-
-def _without_dots(
-    terms: list[str], out: str, operands: Sequence[Any], is_said: bool
-) -> tuple[list[str], str]:
-    """Letters for the dimensions that dots stand for, from the last one on."""
-    used = ''.join(terms) + out
-    free = [c for c in ascii_uppercase if c not in used]
-    numbers = [
-        len(shape_known(x)) - len(term) + 3 if '...' in term else 0
-        for term, x in zip(terms, operands, strict=True)
-    ]
-    most = ''.join(free[: max(numbers)])
-    left = out if is_said else '...' + _in_order(','.join(terms))
-    terms = [
-        term.replace('...', most[len(most) - number :])
-        for term, number in zip(terms, numbers, strict=True)
-    ]
-    return terms, left.replace('...', most)
 
 
 def _multiplied(

@@ -165,12 +165,16 @@ def _einsum(given: dict[str, Any]) -> Contraction | None:
     if '...' in equation:
         if not arrow or [t.count('...') for t in terms] not in ([1, 0], [0, 1]):
             return None
-        terms, out = _spelled_out(terms, out, operands)
+        dotted = '...' in terms[1]
+        rank = rank_of(operands[dotted])
+        if rank is None:
+            return None
+        terms, out = without_dots(terms, out, [rank, rank])
     if len(terms) != 2 or any(len(set(t)) != len(t) for t in terms):
         return None
     a, b = terms
     if not arrow:
-        out = ''.join(sorted(set(a) ^ set(b)))
+        out = left_over(inputs)
     summed = [c for c in a if c in b]
     left = [c for c in a if c not in b] + [c for c in b if c not in a]
     if sorted(left) != sorted(out):  # A batch, or a sum over one operand alone.
@@ -184,20 +188,27 @@ def _einsum(given: dict[str, Any]) -> Contraction | None:
     )
 
 
-def _spelled_out(
-    terms: list[str], out: str, operands: Sequence[Any]
+def left_over(inputs: str) -> str:
+    """What is left if an equation does not say: the letters that are there once."""
+    letters = sorted(set(inputs) - {',', '.'})
+    return ''.join(c for c in letters if inputs.count(c) == 1)
+
+
+def without_dots(
+    terms: list[str], out: str, ranks: Sequence[int]
 ) -> tuple[list[str], str]:
-    """Letters for the dimensions that one operand's dots stand for."""
-    for i, term in enumerate(terms):
-        rank = rank_of(operands[i])
-        if '...' in term:
-            if rank is None:
-                return [], out
-            free = [c for c in ascii_letters if c not in ''.join(terms) + out]
-            letters = ''.join(free[: rank - len(term) + 3])
-            terms = [t.replace('...', letters) for t in terms]
-            return terms, out.replace('...', letters)
-    return terms, out
+    """Letters for the dimensions that dots stand for, from the last one on."""
+    free = [c for c in ascii_letters if c not in ''.join(terms) + out]
+    numbers = [
+        rank - len(term) + 3 if '...' in term else 0
+        for term, rank in zip(terms, ranks, strict=True)
+    ]
+    most = ''.join(free[: max(numbers)])
+    terms = [
+        term.replace('...', most[len(most) - number :])
+        for term, number in zip(terms, numbers, strict=True)
+    ]
+    return terms, out.replace('...', most)
 
 
 # The arguments of each operation, and what they are to it.

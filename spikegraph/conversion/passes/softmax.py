@@ -12,7 +12,6 @@ from torch_geometric.utils import softmax as softmax_by_index
 
 from spikegraph.conversion.passes.gates import commutes_with_maximum
 from spikegraph.conversion.passes.masks import Masks, unmasked
-from spikegraph.conversion.passes.populations import add_population
 from spikegraph.conversion.passes.products import rank_of
 from spikegraph.conversion.passes.relays import LEAST, Fraction, Relays, fires
 from spikegraph.network.naming import module_of
@@ -61,7 +60,7 @@ def _coefficients(
     e = relays.population(node, source, Ramp(inner), 'ramp')
     relays.tie(e)
     if str(e.target) in relays.structure.wide:
-        _start(relays, e, masks.hidden, dim, *group)
+        _start(relays, node, e, source, masks, Leading(dim), *group)
     if masks.hidden is not None:
         e = fires(relays.writer.write(silence, e, masks.hidden, masks.alike))
     made = relays.gate(node.name, Relative(relays.num_steps, dim), e, *group)
@@ -70,29 +69,26 @@ def _coefficients(
 
 
 def _start(
-    relays: Relays, ramp: fx.Node, hidden: Any, dim: int | None, *group: Any
+    relays: Relays,
+    node: fx.Node,
+    ramp: fx.Node,
+    score: fx.Node,
+    masks: Masks,
+    gate: Leading,
+    *group: Any,
 ) -> None:
     """Lets a ramp start, in each group, where one that falls in large steps has found
     its largest score.
     """
     here, relays.writer.here = relays.writer.here, ramp
-    activation: Any = module_of(relays.network, ramp)
-    activation.activation = Ramp(activation.activation.inner, starts=True)
-    height = Height(copy.deepcopy(activation.activation.inner))
-    with relays.network.graph.inserting_before(ramp):
-        found = add_population(
-            relays.structure,
-            f'height_{ramp.name}',
-            ramp.args,
-            relays.structure.populations[str(ramp.target)],
-            height,
-        )
-    found.kwargs = dict(ramp.kwargs)
+    neuron: Any = module_of(relays.network, ramp)
+    inner = neuron.activation.inner
+    neuron.activation = Ramp(inner, starts=True)
+    found = relays.population(node, score, Height(copy.deepcopy(inner)), 'height')
     relays.structure.starts[str(found.target)] = str(ramp.target)
-    relays.writer.signals.add(found)
-    if hidden is not None:
-        found = fires(relays.writer.write(silence, found, hidden))
-    start = relays.gate(f'start_{ramp.name}', Leading(dim), found, *group)
+    if masks.hidden is not None:
+        found = fires(relays.writer.write(silence, found, masks.hidden))
+    start = relays.gate(f'start_{node.name}', gate, found, *group)
     ramp.kwargs = {**ramp.kwargs, 'start': start}
     relays.writer.here = here
 

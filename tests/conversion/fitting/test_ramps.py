@@ -62,14 +62,14 @@ class OnEdges(nn.Module):
 @pytest.mark.parametrize('hides', [False, True])
 def test_rows_of_any_scores(factor, hides):
     snn = assert_exact(Rows(factor, hides), real(3, 6, 5), most=1.0)
-    assert ('height_neurons_ramp_softmax' in snn.neurons) == (factor > 1)
+    assert ('height_softmax' in snn.neurons) == (factor > 1)
 
 
 @pytest.mark.parametrize('factor', [1.0, 100.0, 1000.0])
 @pytest.mark.parametrize('heads', [1, 2])
 def test_edges_of_any_scores(factor, heads):
     snn = assert_exact(OnEdges(factor, heads), real(7, 5), EDGES, most=1.0)
-    assert ('height_neurons_ramp_softmax' in snn.neurons) == (factor > 1)
+    assert ('height_softmax' in snn.neurons) == (factor > 1)
 
 
 @pytest.mark.parametrize('factor', [3.0, 30.0, 300.0])
@@ -105,7 +105,7 @@ def test_no_ramp_starts_where_scores_are_hidden():
     model, x = Rising(1.0).double().eval(), real(40, 6, 5)
     x[:, :, 4] = torch.arange(6)
     snn = convert(model, x, ConversionConfig(num_steps=16))
-    assert 'height_neurons_ramp_softmax' in snn.neurons
+    assert 'height_softmax' in snn.neurons
     assert (snn.spikes(x)['softmax'].spike_time.amin(-1) == 0).all()
 
 
