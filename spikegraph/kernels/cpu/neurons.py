@@ -66,7 +66,7 @@ def first_spike(
         limits = _limits(per_channel.t(), signed)
         return _encode(x, limits, thresholds.new_ones(()), num_channels, length)
     rows = columns_of(per_channel, length, size)
-    return _encode_table(neurons.encode_table, x, rows, (signed,))
+    return _encode_table(x, rows, signed)
 
 
 def _first_of_columns(
@@ -76,14 +76,12 @@ def _first_of_columns(
     is_last = thresholds.dim() == 2 and x.dim() > 1 and x.is_contiguous()
     if not is_last or thresholds.size(1) != x.size(-1):
         return NotImplemented
-    factors = factor.expand(x.shape).contiguous()
-    how = (signed, flat(factors))
-    return _encode_table(neurons.encode_moved_table, x, thresholds, how)
+    return _encode_table(
+        x, thresholds, signed, flat(factor.expand(x.shape).contiguous())
+    )
 
 
-def _encode_table(
-    kernel: Any, x: Tensor, rows: Tensor, more: tuple[Any, ...]
-) -> Tensor:
+def _encode_table(x: Tensor, rows: Tensor, signed: bool, factors: Any = None) -> Tensor:
     """Fires by a table of thresholds for each column, in blocks :math:`(T, C)`."""
     out, (num_steps, period) = empty_like(x, torch.uint8), rows.shape
     num_padded, num_blocks = _padded_size(num_steps), -(-period // neurons.COLUMNS)
@@ -91,7 +89,8 @@ def _encode_table(
     padded[:num_steps, :period] = rows
     padded = padded.view(num_padded, num_blocks, neurons.COLUMNS).transpose(0, 1)
     blocks = padded.reshape(num_blocks, -1).numpy()
-    work = partial(kernel, flat(x), flat(out), blocks, period, num_steps, *more)
+    how = (blocks, period, num_steps, signed, factors)
+    work = partial(neurons.encode_table, flat(x), flat(out), *how)
     share(work, -(-x.numel() // period), x.numel(), neurons.ROWS)
     return out
 

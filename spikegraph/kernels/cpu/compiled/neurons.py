@@ -188,11 +188,11 @@ def encode_columns(potential, spike_time, limits, scales, start, stop):
 
 @compiled
 def encode_table(
-    potential, spike_time, thresholds, period, num_steps, signed, start, stop
+    potential, spike_time, thresholds, period, num_steps, signed, factors, start, stop
 ):
     """Fires rows ``start`` to ``stop`` of ``period`` values, each column with
-    thresholds of its own: ``[period / COLUMNS, K * COLUMNS]``. The last row may
-    be shorter.
+    thresholds of its own: ``[period / COLUMNS, K * COLUMNS]``, times the factor of each
+    value where ``factors`` is not None. The last row may be shorter.
     """
     for first_row in range(start, stop, ROWS):
         for block in range(thresholds.shape[0]):
@@ -204,35 +204,16 @@ def encode_table(
                 out[:] = num_steps
                 for first in range(0, table.size, GROUP * COLUMNS):
                     near = table[first : first + GROUP * COLUMNS]
-                    if signed:
+                    if factors is not None:
+                        for j in range(value.size):
+                            x = abs(value[j]) if signed else value[j]
+                            out[j] -= _moved_at(x, near, np.uintp(j), factors[low + j])
+                    elif signed:
                         for j in range(value.size):
                             out[j] -= _reached_at(abs(value[j]), near, np.uintp(j))
                     else:
                         for j in range(value.size):
                             out[j] -= _reached_at(value[j], near, np.uintp(j))
-                if signed:
-                    _turn_off(value, out, num_steps)
-
-
-@compiled
-def encode_moved_table(
-    potential, spike_time, thresholds, period, num_steps, signed, factors, start, stop
-):
-    """As :func:`encode_table`, with thresholds times the factor of each value."""
-    for first_row in range(start, stop, ROWS):
-        for block in range(thresholds.shape[0]):
-            table = thresholds[block]
-            for row in range(first_row, min(first_row + ROWS, stop)):
-                low = row * period + block * COLUMNS
-                high = min(low + COLUMNS, (row + 1) * period, potential.size)
-                value, out = potential[low:high], spike_time[low:high]
-                factor = factors[low:high]
-                out[:] = num_steps
-                for first in range(0, table.size, GROUP * COLUMNS):
-                    near = table[first : first + GROUP * COLUMNS]
-                    for j in range(value.size):
-                        x = abs(value[j]) if signed else value[j]
-                        out[j] -= _moved_at(x, near, np.uintp(j), factor[j])
                 if signed:
                     _turn_off(value, out, num_steps)
 
