@@ -200,15 +200,15 @@ def check_bools(**options: Any) -> None:
             raise ValueError(f"Expected '{name}' to be a bool (got {value!r})")
 
 
-def check_num_steps(num_steps: int) -> int:
+def check_num_steps(num_steps: int, name: str = 'num_steps') -> int:
     """Returns ``num_steps`` if a byte can hold its spike times."""
     if not isinstance(num_steps, int) or isinstance(num_steps, bool):
-        raise ValueError(f"Expected 'num_steps' to be an integer (got {num_steps!r})")
+        raise ValueError(f"Expected '{name}' to be an integer (got {num_steps!r})")
     if num_steps < 1:
-        raise ValueError(f"Expected 'num_steps' to be at least 1 (got {num_steps})")
+        raise ValueError(f"Expected '{name}' to be at least 1 (got {num_steps})")
     if num_steps > MAX_NUM_STEPS:
         raise ValueError(
-            f"Expected 'num_steps' to be at most {MAX_NUM_STEPS}, so that a spike "
+            f"Expected '{name}' to be at most {MAX_NUM_STEPS}, so that a spike "
             f'time fits one byte (got {num_steps})'
         )
     return num_steps

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from spikegraph.coding.phase_code import (
+    MAX_NUM_STEPS,
     PhaseCode,
     check_base,
     check_bools,
@@ -68,6 +69,11 @@ class ConversionConfig:
         allow_analog (bool, optional): If set to :obj:`True`, an operation
             without a rule stays analog, is listed in the report and billed as
             MACs, instead of raising. (default: :obj:`False`)
+        relay_steps (int, optional): The time steps of relays, the populations that
+            only pass potentials on to where they meet others, and of those whose
+            spikes theirs delay. No weights behind make up for their error.
+            (default: :obj:`None`, :math:`2T - 1`, at most 63, the longest that products
+            can be made of; what attention weighs keeps :math:`T`)
         products (str, optional): How signals that meet, as in attention, gates and
             norms, are multiplied: :obj:`"spiking"` by delays of spikes,
             :obj:`"analog"` as real values, which :obj:`allow_analog` must allow.
@@ -95,10 +101,13 @@ class ConversionConfig:
     compensate: Literal['bias', 'ridge'] | None = 'ridge'
     static_inputs: tuple[str, ...] = ()
     allow_analog: bool = False
+    relay_steps: int | None = None
     products: Literal['spiking', 'analog'] = 'spiking'
 
     def __post_init__(self) -> None:
         check_num_steps(self.num_steps)
+        if self.relay_steps is not None:
+            check_num_steps(self.relay_steps, 'relay_steps')
         if self.base != 'auto':
             check_base(self.base)
             PhaseCode(self.num_steps, self.base, self.threshold_shift)
@@ -138,7 +147,8 @@ class ConversionConfig:
         return found != ('auto', 'mse', None)
 
     def resolve(self, has_images: bool) -> ConversionConfig:
-        """What :obj:`None` stands for in :obj:`per_channel` and :obj:`levels`.
+        """What :obj:`None` stands for in :obj:`per_channel`, :obj:`levels` and
+        :obj:`relay_steps`.
 
         Args:
             has_images (bool): Whether the network has convolutions over images.
@@ -151,7 +161,16 @@ class ConversionConfig:
             is_fitted = has_images and not self._gives_code
             levels = 'fitted' if is_fitted else 'geometric'
         per_channel = has_images if per_channel is None else per_channel
-        return replace(self, levels=levels, per_channel=per_channel)
+        steps = self.num_relay_steps
+        return replace(self, levels=levels, per_channel=per_channel, relay_steps=steps)
+
+    @property
+    def num_relay_steps(self) -> int:
+        """What :obj:`relay_steps` is, or stands for."""
+        if self.relay_steps is not None:
+            return self.relay_steps
+        longest = (MAX_NUM_STEPS + 1) // 2
+        return max(self.num_steps, min(2 * self.num_steps - 1, longest))
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""

@@ -84,10 +84,10 @@ def test_what_was_chosen_is_saved_and_measured(tmp_path):
 def test_resolve_leaves_nothing_open(has_images, options):
     config = ConversionConfig(**options)
     found = config.resolve(has_images)
-    assert None not in (found.levels, found.per_channel)
+    assert None not in (found.levels, found.per_channel, found.relay_steps)
     assert found.resolve(not has_images) == found
     kept = dataclasses.replace(
-        found, levels=config.levels, per_channel=config.per_channel
+        found, levels=config.levels, per_channel=config.per_channel, relay_steps=None
     )
     assert kept == config
 

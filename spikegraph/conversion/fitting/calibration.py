@@ -186,6 +186,7 @@ def _fit(
     if name not in found.tied and peak is None:  # As the prefix sends them.
         coded = sample(node, module, spiking, config, 0, of=_activated(module))
         coded = coded if coded.shape == values.shape else None  # Rows were chosen.
+    config = replace(config, num_steps=found.steps.get(name, config.num_steps))
     if name in found.bases:
         config = at_base(config, found.bases[name])
         has_channels = values.size(1) > 1 and analog[0][node].dim() > 1

@@ -27,8 +27,24 @@ def tied_groups(structure: Structure) -> list[set[str]]:
     return _merged([*ties, *(set(g) for g in structure.groups if names & set(g))])
 
 
+def steps_of(
+    structure: Structure, groups: list[set[str]], config: ConversionConfig
+) -> dict[str, int]:
+    """The time steps of every population that has not as many as all others: relays,
+    and what needs the base of one, but for what attention weighs.
+    """
+    ramps = set(_ramps(structure))
+    tied = {name: group for group in groups for name in group}
+    finer = [tied.get(name, {name}) for name in structure.relays]
+    names = (name for group in finer if not group & ramps for name in group)
+    return dict.fromkeys(names, config.num_relay_steps)
+
+
 def tied_bases(
-    groups: list[set[str]], samples: dict[str, Tensor], config: ConversionConfig
+    groups: list[set[str]],
+    samples: dict[str, Tensor],
+    steps: dict[str, int],
+    config: ConversionConfig,
 ) -> dict[str, float]:
     """The base of every population whose spike times are added to others': that of
     least error, each relative to the energy of its values. Those of a ramp are its
@@ -37,7 +53,9 @@ def tied_bases(
     found: dict[str, float] = {}
     for group in groups:
         rows = [samples[name] for name in sorted(group) if samples[name].numel()]
-        found.update(dict.fromkeys(group, _best_base(rows, config)))
+        num_steps = steps.get(min(group), config.num_steps)
+        base = _best_base(rows, replace(config, num_steps=num_steps))
+        found.update(dict.fromkeys(group, base))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spikegraph.conversion.fitting.products import tied_bases, tied_groups
+from spikegraph.conversion.fitting.products import steps_of, tied_bases, tied_groups
 from spikegraph.conversion.fitting.ramps import Span, fit_ramp, fit_start, is_wide
 from spikegraph.conversion.fitting.sampling import Samples, own_samples, tied_samples
 from spikegraph.conversion.passes.graph import Structure
@@ -40,7 +40,8 @@ class Shared:
             names = set().union(*groups)
             samples = own_samples(structure.network, names, calls, config)
         self.spans = samples.spans
-        self.bases = tied_bases(groups, samples.rows, config)
+        self.steps = steps_of(structure, groups, config)
+        self.bases = tied_bases(groups, samples.rows, self.steps, config)
 
     def move_to(self, structure: Structure) -> None:
         """Goes on with a structure in which other populations have joined these."""

@@ -30,6 +30,7 @@ from spikegraph.conversion.passes.postponing import postpone_weights
 from spikegraph.conversion.passes.relays import Fraction, Relays
 from spikegraph.conversion.passes.spelling import SPELLED_OUT
 from spikegraph.conversion.passes.writer import Writer
+from spikegraph.network.config import ConversionConfig
 from spikegraph.network.functions import asks_length
 from spikegraph.network.graph import Seen
 from spikegraph.network.ops import is_call, op_of
@@ -44,7 +45,7 @@ class Arithmetic:
         fixed (Set[torch.fx.Node]): Those among them that no spike changes.
         refused (Dict[torch.fx.Node, str]): The operations without a rule, and why;
             those that are computed are taken out.
-        num_steps (int): The time steps :math:`T` of coefficients.
+        config (ConversionConfig): The options, of which it reads numbers of steps.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Arithmetic:
         signals: set[fx.Node],
         fixed: set[fx.Node],
         refused: dict[fx.Node, str],
-        num_steps: int,
+        config: ConversionConfig,
     ) -> None:
         self.structure, self.network = structure, structure.network
         self.writer = Writer(structure, signals, fixed)
-        self.relays = Relays(structure, self.writer, num_steps)
+        self.relays = Relays(
+            structure, self.writer, config.num_steps, config.num_relay_steps
+        )
         self.refused = refused
         self.known: set[fx.Node] = set()  # Parts of a result that no spike changes.
 

@@ -133,6 +133,7 @@ class Builder:
         for name in list(self.structure.populations):
             if name not in used:
                 del self.structure.populations[name]
+        self.structure.relays &= used
         self.structure.tied = [tie & used for tie in self.structure.tied]
         kept = self.structure.groups
         self.structure.groups = [[n for n in g if n in used] for g in kept]
@@ -302,7 +303,7 @@ class Builder:
         if self.refused and self.config.products == 'spiking':
             remove_identities(self.structure, self.signals)
             parts = self.structure, self.signals, self.fixed, self.refused
-            Arithmetic(*parts, self.config.num_steps).run()
+            Arithmetic(*parts, self.config).run()
         nodes = set(self.graph.nodes)
         for node, why in self.refused.items():
             if node in nodes:

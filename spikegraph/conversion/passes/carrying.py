@@ -27,6 +27,7 @@ from spikegraph.nn import PhaseNeuron, SpikingLinear
 from spikegraph.nn.filter import sums_members
 from spikegraph.nn.products import quotient
 
+_SUMS = ('add', 'sub', 'sum', 'mean', 'stack', 'cat')
 _TAKE_ROWS = ('__getitem__', 'select', 'index_select', 'narrow')
 
 
@@ -38,17 +39,45 @@ def carry(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
         both parts; None if it cannot.
     """
     inputs = [n for n in node.all_input_nodes if n in relays.fractions]
-    if len(inputs) > 1:
-        return None
-    x, part = inputs[0], relays.fractions[inputs[0]]
+    made = _carried(relays, node, inputs[0]) if len(inputs) == 1 else None
+    if made is not None or not _is_read(relays, node):
+        return made
+    for x in inputs:
+        _read(relays, node, x)
+    return node
+
+
+def _read(relays: Relays, node: fx.Node, x: fx.Node) -> None:
+    part = relays.fractions[x]
+    made = relays.writer.write(quotient, relays.num(part), relays.den(part))
+    node.replace_input_with(x, made)
+
+
+def _is_read(relays: Relays, node: fx.Node) -> bool:
+    """Whether what leads from a value to the outputs does no more than add up what has
+    been read, such as quotients of several heads.
+    """
+    if node.op == 'output':
+        return True
+    if node in relays.inner:
+        return False
+    if reads_out(node) and ends(node):
+        return True
+    moving = [n for n in node.all_input_nodes if relays.writer.is_moving(n)]
+    is_scaled = is_call(node, 'mul', 'div') and moving == [node.args[0]]
+    is_sum = is_scaled or is_call(node, *_SUMS) or bool(move_of(node))
+    return is_sum and all(_is_read(relays, user) for user in node.users)
+
+
+def _carried(relays: Relays, node: fx.Node, x: fx.Node) -> fx.Node | Fraction | None:
+    part = relays.fractions[x]
     part = Fraction(relays.num(part), part.den, part.group)
     if asks_length(node) and shape_of(part.num) == shape_of(x):
         node.replace_input_with(x, part.num)  # Before anything is divided.
         return node
     may_end = node not in relays.inner and reads_out(node) and ends(node)
     if node.op == 'output' or may_end:
-        made = relays.writer.write(quotient, part.num, relays.den(part))
-        node.replace_input_with(x, made)
+        _read(relays, node, x)
         return node
     if node.op == 'call_module':
         return _through_module(relays, node, x, part)

@@ -40,6 +40,8 @@ class Structure:
         groups (List[List[str]]): Populations that must share code and scale.
         tied (List[Set[str]]): Populations whose spike times are added, so that they
             must share a base.
+        relays (Set[str]): Populations that only pass potentials on, to where they meet
+            others.
         wide (FrozenSet[str]): Ramps over more scores than a byte can count through,
             unless they start at those of each group.
         starts (Dict[str, str]): Populations that find where ramps start, and these.
@@ -56,6 +58,7 @@ class Structure:
     analog: dict[str, str] = field(default_factory=dict)
     groups: list[list[str]] = field(default_factory=list)
     tied: list[set[str]] = field(default_factory=list)
+    relays: set[str] = field(default_factory=set)
     wide: frozenset[str] = frozenset()
     starts: dict[str, str] = field(default_factory=dict)
     currents: list[str] = field(default_factory=list)

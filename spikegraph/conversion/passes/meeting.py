@@ -76,20 +76,21 @@ def _within_a_byte(relays: Relays, *values: fx.Node) -> list[fx.Node]:
     pair = [_geometric(relays, relays.spikes(value)) for value in values]
     lengths = [_length(relays, x) for x in pair]
     for i in sorted(range(2), key=lengths.__getitem__, reverse=True):
-        if sum(lengths) - 1 > MAX_NUM_STEPS and lengths[i] > relays.num_steps:
-            pair[i], lengths[i] = relays.relay(pair[i]), relays.num_steps
+        if sum(lengths) - 1 > MAX_NUM_STEPS and lengths[i] > relays.relay_steps:
+            pair[i], lengths[i] = relays.relay(pair[i]), relays.relay_steps
     return pair
 
 
 def _length(relays: Relays, x: fx.Node) -> int:
-    """How many phases spikes have."""
+    """How many phases spikes have at most."""
     gate: Any = module_of(relays.network, x) if x.op == 'call_module' else None
     lengths = [_length(relays, n) for n in x.all_input_nodes if is_firing(n)]
     if isinstance(gate, Delay):
         return gate.window(lengths)
-    if isinstance(gate, (PhaseNeuron, Relative)) or not lengths:
+    if isinstance(gate, Relative):
         return relays.num_steps
-    return max(lengths)
+    own = max(relays.num_steps, relays.relay_steps)
+    return own if isinstance(gate, PhaseNeuron) or not lengths else max(lengths)
 
 
 def _geometric(relays: Relays, x: fx.Node) -> fx.Node:

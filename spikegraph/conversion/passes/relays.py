@@ -54,6 +54,7 @@ class Relays:
         structure (Structure): The network, changed in place.
         writer (Writer): Writes into its graph.
         num_steps (int): The time steps :math:`T` of coefficients.
+        relay_steps (int): Those of relays, and of what they delay.
 
     Attributes:
         fractions (Dict[torch.fx.Node, Fraction]): The values that are quotients.
@@ -61,9 +62,12 @@ class Relays:
             there yet.
     """
 
-    def __init__(self, structure: Structure, writer: Writer, num_steps: int) -> None:
+    def __init__(
+        self, structure: Structure, writer: Writer, num_steps: int, relay_steps: int
+    ) -> None:
         self.structure, self.network = structure, structure.network
-        self.writer, self.num_steps = writer, num_steps
+        self.writer = writer
+        self.num_steps, self.relay_steps = num_steps, relay_steps
         self.fractions: dict[fx.Node, Fraction] = {}
         self.inner: set[fx.Node] = set()
         self._known: dict[fx.Node, fx.Node] = {}
@@ -89,7 +93,9 @@ class Relays:
 
     def relay(self, value: fx.Node) -> fx.Node:
         """A population of either sign that fires on a value as it is."""
-        return self.population(value, value, 'identity', 'relay')
+        made = self.population(value, value, 'identity', 'relay')
+        self.structure.relays.add(str(made.target))
+        return made
 
     def population(
         self,

@@ -145,13 +145,13 @@ def _role_of(structure: Structure, node: fx.Node, roles: dict[fx.Node, Role]) ->
         if source.fires or source is Role.MOVE:
             return Role.MOVE
     rule = rule_for(operation)
-    if rule is None:
-        return Role.AFFINE
-    if rule.makes_current:
+    if rule is not None and rule.makes_current:
         return Role.CURRENT
-    if rule.reads_shape:
+    if rule is not None and rule.reads_shape:
         return Role.SIZE
-    return Role.READ_OUT if isinstance(rule, ReadOut) else Role.AFFINE
+    is_behind = any(roles[n] is Role.READ_OUT for n in before)
+    is_read = is_behind or isinstance(rule, ReadOut)
+    return Role.READ_OUT if is_read else Role.AFFINE
 
 
 def _is_current(structure: Structure, node: fx.Node) -> bool:
