@@ -226,7 +226,8 @@ def _check_population(
         raise ValueError(
             f"Expected the calibration data to activate '{name}' (got a "
             f'largest pre-activation of {largest:g}, so it would never fire); give '
-            f'calibration data like the data the model was trained on. {what}'
+            'calibration data like the data the model was trained on. If it is silent '
+            f'there, too, it died in training, and all behind it is constant. {what}'
         )
     if isinstance(neuron.activation, nn.Module):
         try:
