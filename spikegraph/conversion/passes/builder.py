@@ -34,6 +34,7 @@ from spikegraph.conversion.passes.arithmetic import Arithmetic
 from spikegraph.conversion.passes.channels import set_channel_dims
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.identities import ask_for_sizes, remove_identities
+from spikegraph.conversion.passes.messages import collect_members
 from spikegraph.conversion.passes.order import run_passes
 from spikegraph.conversion.passes.pools import replace_pool
 from spikegraph.conversion.passes.populations import add_population
@@ -302,6 +303,7 @@ class Builder:
         self.graph.eliminate_dead_code()
         if self.refused and self.config.products == 'spiking':
             remove_identities(self.structure, self.signals)
+            collect_members(self.structure, self.signals)
             parts = self.structure, self.signals, self.fixed, self.refused
             Arithmetic(*parts, self.config).run()
         nodes = set(self.graph.nodes)

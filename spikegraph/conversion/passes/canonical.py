@@ -19,9 +19,9 @@ from spikegraph.conversion.passes.products import (
     contraction_of,
     rank_of,
 )
-from spikegraph.network.naming import called, is_input, place
+from spikegraph.network.naming import called, place
 from spikegraph.network.ops import Count, is_call, op_of
-from spikegraph.nn import GraphFilter, SpikingConv, SpikingLinear
+from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingConv, SpikingLinear
 from spikegraph.nn.conv.twin import dense
 from spikegraph.nn.shift import MatrixShift
 
@@ -272,8 +272,8 @@ def is_convolution(node: fx.Node) -> bool:
 
 def ask_before_layers(network: fx.GraphModule) -> None:
     """Lets questions for the number of rows, or the type, ask what a layer reads, or
-    what an input population encodes: it is the same, and the layer, or population,
-    then has fewer readers.
+    what a population fires on: it is the same, and the layer, or population, then has
+    fewer readers, or none.
     """
     for node in network.graph.nodes:
         if node.op != 'call_module':
@@ -285,9 +285,10 @@ def ask_before_layers(network: fx.GraphModule) -> None:
 
 def _asks_alike(network: fx.GraphModule, node: fx.Node, user: fx.Node) -> bool:
     is_kind = is_call(user, 'dtype', 'device')
-    if node.meta.get('population') and is_input(node):
+    module = network.get_submodule(str(node.target))
+    if isinstance(module, PhaseNeuron) and not node.kwargs:
         return is_kind or is_call(user, 'size')
-    if type(network.get_submodule(str(node.target))) is not SpikingLinear:
+    if type(module) is not SpikingLinear:
         return False
     is_rows = is_call(user, 'size') and user.args[1:] == (0,)
     return (is_kind or is_rows) and rank_of(node) in (None, 2)

@@ -14,6 +14,7 @@ from spikegraph.conversion.passes.positive import is_positive, never_zero
 from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.conversion.passes.relays import Compute, Fraction, Relays, is_firing
 from spikegraph.conversion.passes.softmax import relative, softmax
+from spikegraph.conversion.passes.written import relate, unclamp, written_softmax
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import EarliestAlong, PhaseNeuron
@@ -125,8 +126,13 @@ def matrix_product(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
 
 def quotient(relays: Relays, node: fx.Node) -> Fraction | None:
     """``x / y``, if nothing makes ``y`` negative."""
-    if len(node.args) != 2 or node.kwargs or not is_positive(relays, node.args[1]):
+    if len(node.args) != 2 or node.kwargs:
         return None
+    unclamp(relays, node)
+    found = written_softmax(relays, node)
+    if found is not None or not is_positive(relays, node.args[1]):
+        return found
+    relate(relays, node)
     den = never_zero(relays, relays.settled(node.args[1]))
     return Fraction(relays.settled(node.args[0]), den)
 

@@ -30,14 +30,19 @@ def collect_messages(structure: Structure, signals: set[fx.Node]) -> None:
     from nodes, with or without edge weights, into filters over these edges.
     """
     network = structure.network
-    for node in list(network.graph.nodes):
-        if node in signals and is_call(node, *_ADDS, *_REDUCES):
-            _sum_members(network, node, signals)
+    collect_members(structure, signals)
     ask_before_layers(network)
     for node in list(network.graph.nodes):
         if node in signals and node.op == 'call_module':
             _sum_neighbors(network, node)
     network.graph.eliminate_dead_code()
+
+
+def collect_members(structure: Structure, signals: set[fx.Node]) -> None:
+    """Turns sums over groups of rows into filters."""
+    for node in list(structure.network.graph.nodes):
+        if node in signals and is_call(node, *_ADDS, *_REDUCES):
+            _sum_members(structure.network, node, signals)
 
 
 def _sum_members(network: fx.GraphModule, node: fx.Node, signals: set[fx.Node]) -> None:

@@ -12,7 +12,7 @@ from spikegraph.network.interpreter import run_node
 from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call
 from spikegraph.nn import EarliestAlong, GraphFilter, PhaseNeuron
-from spikegraph.nn.activation import lowest_of
+from spikegraph.nn.activation import Exponential, lowest_of
 from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.products import Delay, Rebase
 from spikegraph.nn.relative import Relative
@@ -106,6 +106,8 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
         parts = den.args[:1]
     elif is_call(den, 'add', 'mul', 'div') and not den.kwargs:
         parts = den.args
+    elif is_call(den, 'sum', 'mean') and is_exponential(relays, den.args[0]):
+        parts = den.args[:1]
     elif relays.writer.is_moving(den):  # All that it is made of may be silent.
         return relays.writer.write(operator.add, den, LEAST)
     for each in parts:
@@ -114,6 +116,13 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
             moved = relays.moved if move_of(den) else relays.writer.copy
             return moved(den, each, made)
     return den
+
+
+def is_exponential(relays: Relays, value: Any) -> bool:
+    """Whether spikes stand for what is never zero, however small."""
+    is_module = isinstance(value, fx.Node) and value.op == 'call_module'
+    module: Any = module_of(relays.network, value) if is_module else None
+    return isinstance(getattr(module, 'activation', None), Exponential)
 
 
 def _never_silent(relays: Relays, den: fx.Node) -> fx.Node:

@@ -32,26 +32,29 @@ def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
         return None
     dim = dim - rank if dim >= 0 else dim
     if not by_index:
-        e = _coefficients(relays, node, source, dim)
-        total = relays.writer.write(torch.sum, e, dim, keepdim=True)
-        return Fraction(e, relays.writer.write(operator.add, total, LEAST))
+        return over_dimension(relays, coefficients(relays, node, source, dim), dim)
     if dim != -rank:
         return None
     index, num = given.get('index'), given.get('num_nodes')
     if given.get('ptr') is not None:
         index, num = relays.writer.write(groups_between, given['ptr']), None
-    e = _coefficients(relays, node, source, None, index, num)
+    e = coefficients(relays, node, source, None, index, num)
     return Fraction(e, None, (e, index, num))
+
+
+def over_dimension(relays: Relays, e: fx.Node, dim: int) -> Fraction:
+    total = relays.writer.write(torch.sum, e, dim, keepdim=True)
+    return Fraction(e, relays.writer.write(operator.add, total, LEAST))
 
 
 def relative(relays: Relays, node: fx.Node) -> fx.Node:
     """The coefficients alone."""
     source, dim = node.args
     assert isinstance(dim, int)
-    return _coefficients(relays, node, source, dim)
+    return coefficients(relays, node, source, dim)
 
 
-def _coefficients(
+def coefficients(
     relays: Relays, node: fx.Node, score: Any, dim: int | None, *group: Any
 ) -> fx.Node:
     """The exponentials of scores, relative to the largest of their group."""

@@ -115,6 +115,7 @@ _NAMED: dict[str, Op] = {}  # In small letters.
 _CALLED: dict[str, Op] = {}  # By the dispatcher.
 # Of the names that reach the dispatcher, by where functions are.
 _PREFIXES = {'': '', 'torch': '', 'F': '', 'linalg': 'linalg_', 'special': 'special_'}
+_FUNCTIONS: Any = torch._C._VariableFunctions  # Also those that others have replaced.
 _PLACES: dict[str, tuple[Any, ...]] = {
     **{'torch': (torch,), 'F': (F,), 'nn': (nn,), 'operator': (operator,)},
     **{'linalg': (torch.linalg,), 'sparse': (torch.sparse,)},
@@ -247,7 +248,7 @@ def _spellings(name: str) -> Iterator[Any]:
 def _plain_spellings(name: str) -> Iterator[Any]:
     """``add`` is ``torch.add``, ``Tensor.add_``, ``operator.iadd``, and so on."""
     for spelled in (name, f'{name}_'):
-        for place in (torch, F):
+        for place in (torch, _FUNCTIONS, F):
             if callable(getattr(place, spelled, None)):
                 yield getattr(place, spelled)
         method = getattr(Tensor, spelled, None)

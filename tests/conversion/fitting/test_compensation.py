@@ -33,7 +33,7 @@ def test_nothing_is_added_where_nothing_is_weighed(conv, options, dtype):
     torch.manual_seed(0)
     x, edge_index = real(100, 8).to(dtype), torch.randint(0, 50, (2, 300))
     model = Attending(conv, **options).to(dtype).eval()
-    snn = convert(model, (x, edge_index))
+    snn = convert(model, (x, edge_index), ConversionConfig(relay_steps=16))
     error = (snn(x, edge_index) - model(x, edge_index)).abs()
     assert snn.report.compensated
     assert error[:50].max() < 0.1 and error[50:].max() < 1e-6
