@@ -11,7 +11,7 @@ from spikegraph.measurement import Counts, EnergyTable
 from spikegraph.network.roles import Role
 from tests.meetings import Attention, Edges, Normed, Product
 
-CONFIG = ConversionConfig(num_steps=6, compensate=None)
+CONFIG = ConversionConfig(num_steps=6, relay_steps=6, compensate=None)
 
 
 def counted(model, call):

@@ -19,7 +19,7 @@ from spikegraph.conversion.passes.products import (
     contraction_of,
     rank_of,
 )
-from spikegraph.network.naming import called, place
+from spikegraph.network.naming import called, is_input, place
 from spikegraph.network.ops import Count, is_call, op_of
 from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingConv, SpikingLinear
 from spikegraph.nn.conv.twin import dense
@@ -272,14 +272,17 @@ def is_convolution(node: fx.Node) -> bool:
 
 def ask_before_layers(network: fx.GraphModule) -> None:
     """Lets questions for the number of rows, or the type, ask what a layer reads, or
-    what a population fires on: it is the same, and the layer, or population, then has
-    fewer readers, or none.
+    what an input population encodes: it is the same, and the layer, or population,
+    then has fewer readers. Of what other populations fire on, they are asked only if
+    nobody reads the spikes.
     """
     for node in network.graph.nodes:
         if node.op != 'call_module':
             continue
-        for user in list(node.users):
-            if _asks_alike(network, node, user):
+        asks = [user for user in node.users if _asks_alike(network, node, user)]
+        is_inner = bool(node.meta.get('population')) and not is_input(node)
+        if not is_inner or len(asks) == len(node.users):
+            for user in asks:
                 user.replace_input_with(node, node.args[0])
 
 
