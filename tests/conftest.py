@@ -1,3 +1,4 @@
+import gc
 import os
 
 os.environ['MPLBACKEND'] = 'Agg'
@@ -31,6 +32,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Examples in docstrings are those of the library: helpers of tests have none."""
     is_test = collection_path.name.startswith('test_')
     return True if collection_path.suffix == '.py' and not is_test else None
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: collections of garbage need not look through it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
 
 
 @pytest.fixture(autouse=True)
