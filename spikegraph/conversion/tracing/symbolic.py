@@ -105,7 +105,12 @@ def _modules_with_functions() -> list[tuple[dict[str, Any], list[str]]]:
         names = getattr(module, '__dict__', {})
         key, title, size = id(names), names.get('__name__'), len(names)
         known = _LOOKED_THROUGH.get(key)
-        if known is None or known[1] != size or known[0] != title or title == '__main__':
+        if (
+            known is None
+            or known[1] != size
+            or known[0] != title
+            or title == '__main__'
+        ):
             known = _LOOKED_THROUGH[key] = title, size, _find_functions(names)
         if known[2]:
             found = [name for name in known[2] if id(names.get(name)) in _BY_ID]
