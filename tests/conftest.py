@@ -1,9 +1,11 @@
+import gc
 import os
 
 os.environ['MPLBACKEND'] = 'Agg'
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,8 @@ from spikegraph.zoo.datasets import DATASETS, NodeDataset, load_dataset
 for _layer in (SAGEConv, GraphConv):
     _layer(1, 1)
 
+FOREIGN = 'foreign/test_foreign.py'
+
 # Small tensors gain nothing from threads, and wait for each other when other
 # processes want the cores.
 torch.set_num_threads(1)
@@ -31,6 +35,50 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Examples in docstrings are those of the library: helpers of tests have none."""
     is_test = collection_path.name.startswith('test_')
     return True if collection_path.suffix == '.py' and not is_test else None
+
+
+def unit_of(nodeid: str) -> str:
+    """What one process runs: a file, whose tests share what fixtures make; or all tests
+    of one foreign model, which is trained and converted once.
+    """
+    file, _, test = nodeid.partition('::')
+    return f'{file}[{test.partition("[")[2]}' if file.endswith(FOREIGN) else file
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, and what is short last, so that no process has
+    to wait for another at the end.
+    """
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+
+    def place(item: pytest.Item) -> tuple[int, str]:
+        if item.nodeid.partition('::')[0].endswith(FOREIGN):
+            return 2, unit_of(item.nodeid)
+        return int(item.path not in slow), ''
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getoption('dist') != 'load':
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: collections of garbage need not look through it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
 
 
 @pytest.fixture(autouse=True)

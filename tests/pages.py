@@ -8,6 +8,7 @@ that type checkers read in ``spikegraph/nn/conv/__init__.pyi``. A test compares 
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def pages(outcomes: Outcomes) -> dict[str, str]:
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
+    gc.disable()  # It would look through all outcomes, which stay, again and again.
     tried = {title: try_all(table) for title, table in TABLES.items()}
     for name, text in pages(tried).items():
         (ROOT / name).write_text(text)

@@ -65,23 +65,21 @@ class _Switch:
         if original is _MISSING:
             original = owner[name] if is_dict else getattr(owner, name)
         self.original = original
-        self.found = found = dict[int, list[Any]]()  # By thread, the latest last.
+        # What each thread finds, the latest last.
+        self.found: dict[int, list[Any]] = {}
         if isinstance(owner, ModuleType):
             _show(owner, name, property(self._read, self._write))
             return
-
-        @wraps(original)
-        def switch(*args: Any, **kwargs: Any) -> Any:
-            own = found.get(get_ident())
-            return (own[-1] if own else original)(*args, **kwargs)
-
-        _set(owner, name, switch if wrap is None else wrap(switch))
+        spare = _SPARE.setdefault(id(original), [])
+        self.switch, self.found = spare.pop() if spare else _make_switch(original)
+        _set(owner, name, self.switch if wrap is None else wrap(self.switch))
 
     def remove(self) -> None:
         if isinstance(self.owner, ModuleType):
             _show(self.owner, self.name, None)
         else:
             _set(self.owner, self.name, self.held)
+            _SPARE[id(self.original)].append((self.switch, self.found))
 
     def _read(self, _: Any) -> Any:
         own = self.found.get(get_ident())
@@ -89,6 +87,17 @@ class _Switch:
 
     def _write(self, _: Any, value: Any) -> None:
         vars(self.owner)[self.name] = value
+
+
+def _make_switch(original: Any) -> tuple[Callable[..., Any], dict[int, list[Any]]]:
+    found: dict[int, list[Any]] = {}
+
+    @wraps(original)
+    def switch(*args: Any, **kwargs: Any) -> Any:
+        own = found.get(get_ident())
+        return (own[-1] if own else original)(*args, **kwargs)
+
+    return switch, found
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
@@ -125,4 +134,7 @@ def _take_back(key: tuple[int, str], thread: int) -> None:
 
 
 _SWITCHES: dict[tuple[int, str], _Switch] = {}
+# Functions out of use that look at the thread, by what they stand for, which they
+# keep alive: hundreds of them take longer to make than to put in their places.
+_SPARE: dict[int, list[tuple[Callable[..., Any], dict[int, list[Any]]]]] = {}
 _KINDS: dict[int, tuple[type, dict[str, property]]] = {}

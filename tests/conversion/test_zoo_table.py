@@ -39,6 +39,7 @@ def test_every_class_is_in_the_table():
     assert set(zoo.NORMS) == set(pyg_nn.norm.__all__)
 
 
+@pytest.mark.slow
 def test_generated_pages_are_up_to_date(outcomes):
     for name, text in pages(outcomes).items():
         assert (ROOT / name).read_text() == text, 'run python -m tests.pages'
@@ -51,6 +52,7 @@ def test_most_convolutions_convert_exactly(outcomes):
     assert all(outcome.snn.report.analog == {} for _, outcome in exact)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_exact_conversions_follow_the_layer_closely(outcomes):
     """Coded with many steps, the output is the layer's: most with the finest base,

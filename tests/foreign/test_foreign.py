@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -98,7 +98,7 @@ def train(model, call):
         optimizer.step()
 
 
-@cache
+@lru_cache(maxsize=2)  # Tests of one model follow each other.
 def trained(name, dtype):
     with default_type(dtype):
         torch.manual_seed(zlib.crc32(name.encode()))
@@ -107,7 +107,7 @@ def trained(name, dtype):
         return model.eval(), call
 
 
-@cache
+@lru_cache(maxsize=2)  # Tests of one model follow each other.
 def conversion(name, dtype):
     """The network or the error, and the state of the model before and after."""
     model, call = trained(name, dtype)

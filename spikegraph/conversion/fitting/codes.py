@@ -17,6 +17,7 @@ NUM_BINS = 512  # Borders that fitted levels may have.
 NUM_ROWS = 128  # So many rows, those of most energy, decide which base is best.
 # A value just on a threshold would be at the mercy of the order of sums.
 _BELOW = 1 - 2**-20
+NUM_AT_ONCE = 2**17  # Thresholds that are compared at once.
 NUM_ROUNDS = 8  # Of fitting levels and scales in turn.
 NEARBY = torch.linspace(-0.3, 0.3, 25, dtype=torch.float64).exp()
 
@@ -136,8 +137,8 @@ def fit_base(
     best = _search_base(some, config, signed)
     if some is data:
         return best
-    scale = _fit_scale(data, best[0], config)
-    return best[0], scale, float(_error(data, best[0], scale.view(-1, 1)).sum())
+    scales, errors = fit_scales(data, [best[0]], config)
+    return best[0], scales[:, 0], float(errors[0])
 
 
 def _search_base(
@@ -145,55 +146,91 @@ def _search_base(
 ) -> tuple[PhaseCode, Tensor, float]:
     # Wide codes first: of two equally good ones, keep the one with more range.
     bases = BASES[::-1] if config.base == 'auto' else (config.base,)
-    energy = float(data.energy.sum())
-    best: tuple[PhaseCode, Tensor, float] | None = None
+    shift, codes = config.threshold_shift, []
     for base in bases:
-        shift = config.threshold_shift
         if shift is not None and shift < 1 / base:
             continue
         if base ** (config.num_steps - 1) > 1e12 and config.base == 'auto':
             continue  # Far beyond the range of any activation.
         if shift is None:
-            code = PhaseCode.nearest(config.num_steps, base, signed)
+            codes.append(PhaseCode.nearest(config.num_steps, base, signed))
         else:
-            code = PhaseCode(config.num_steps, base, shift, signed)
-        scale = _fit_scale(data, code, config)
-        error = float(_error(data, code, scale.view(-1, 1)).sum())
-        if best is None or error < best[2] * (1 - 1e-9) - 1e-12 * energy:
-            best = code, scale, error
+            codes.append(PhaseCode(config.num_steps, base, shift, signed))
         if config.num_steps == 1:
             break  # A single level knows no ratio; the scale says it all.
-    if best is None:
+    if not codes:
         raise ValueError(
             f"Expected 'threshold_shift' to suit at least one base up to {BASES[-1]:.3g} "
             f'(got {config.threshold_shift})'
         )
-    return best
+    scales, errors = fit_scales(data, codes, config)
+    energy, best = float(data.energy.sum()), 0
+    for k, error in enumerate(errors.tolist()):
+        if error < float(errors[best]) * (1 - 1e-9) - 1e-12 * energy:
+            best = k
+    return codes[best], scales[:, best].contiguous(), float(errors[best])
 
 
-def _error(data: SortedValues, code: PhaseCode, scale: Tensor) -> Tensor:
-    """The error of each scale :math:`(C, K)`."""
-    scale = scale.unsqueeze(-1)
-    return data.error(scale * code.levels.to(scale), scale * code.thresholds.to(scale))
+def fit_scales(
+    data: SortedValues, codes: list[PhaseCode], config: ConversionConfig
+) -> tuple[Tensor, Tensor]:
+    """The best scales of each of :math:`K` codes of as many steps, and the errors.
 
+    Args:
+        data (SortedValues): The values :math:`(C, n)`.
+        codes (List[PhaseCode]): The codes.
+        config (ConversionConfig): How a scale is found.
 
-def _fit_scale(data: SortedValues, code: PhaseCode, config: ConversionConfig) -> Tensor:
+    Returns:
+        Tuple[torch.Tensor, torch.Tensor]: Scales :math:`(C, K)`, and errors,
+        summed over all rows :math:`(K)`.
+    """
     largest = data.values[:, -1]
     fallback = largest.max().clamp(min=torch.finfo(torch.float32).tiny)
     largest = torch.where(largest > 0, largest, fallback)  # Dead channels.
+    # Codes that are tried at once cost few operations, but memory.
+    size = len(largest) * (NUM_SCALES + 2) * codes[0].num_steps
+    num = max(1, NUM_AT_ONCE // size)
+    found = [
+        _scales_and_errors(data, codes[i : i + num], config, largest)
+        for i in range(0, len(codes), num)
+    ]
+    scales, errors = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+    return scales, errors.t().contiguous().sum(-1)
+
+
+def _scales_and_errors(
+    data: SortedValues,
+    codes: list[PhaseCode],
+    config: ConversionConfig,
+    largest: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The scales of each code, and their errors :math:`(C, K)`."""
+    levels = torch.stack([code.levels for code in codes]).to(largest)
+    cuts = torch.stack([code.thresholds for code in codes]).to(largest)
+
+    def errors(scales: Tensor) -> Tensor:
+        """Those of each scale of each code :math:`(C, K, S)`."""
+        factors = scales.unsqueeze(-1)
+        spikes, thresholds = factors * levels.unsqueeze(1), factors * cuts.unsqueeze(1)
+        found = data.error(spikes.flatten(1, 2), thresholds.flatten(1, 2))
+        return found.view(scales.shape)
+
+    best = largest.view(-1, 1).expand(-1, len(codes))
     if config.scale == 'max':
-        return _BELOW * largest
-    if config.scale != 'mse':
-        return _percentile(data, config.scale[1], largest)
-    # Ever finer grids of factors around the best scale so far.
-    best, span = largest * 0.25, 16.0
-    for _ in range(3):
-        factors = span ** torch.linspace(-0.5, 0.5, NUM_SCALES + 1).to(best)
-        grid = torch.cat([best.view(-1, 1) * factors, largest.view(-1, 1)], dim=1)
-        picked = _error(data, code, grid).argmin(dim=1, keepdim=True)
-        best = grid.gather(1, picked).view(-1)
-        span = span ** (3 / NUM_SCALES)
-    return best
+        best = _BELOW * best
+    elif config.scale != 'mse':
+        percentile = _percentile(data, config.scale[1], largest)
+        best = percentile.view(-1, 1).expand_as(best)
+    else:  # Ever finer grids of factors around the best scale so far.
+        top, best, span = best.unsqueeze(-1), best * 0.25, 16.0
+        for _ in range(3):
+            factors = span ** torch.linspace(-0.5, 0.5, NUM_SCALES + 1).to(best)
+            grid = torch.cat([best.unsqueeze(-1) * factors, top], dim=-1)
+            picked = errors(grid).argmin(dim=-1, keepdim=True)
+            best = grid.gather(-1, picked).squeeze(-1)
+            span = span ** (3 / NUM_SCALES)
+    return best, errors(best.unsqueeze(-1)).squeeze(-1)
 
 
 def _percentile(data: SortedValues, percent: float, largest: Tensor) -> Tensor:
@@ -220,7 +257,9 @@ def _fit_levels(
         grid = (scale * levels[0]).view(-1, 1)
         if len(scale) > 1:
             grid = grid * NEARBY.to(grid)
-        error, picked = _error(data, found, grid).min(dim=1, keepdim=True)
+        factors = grid.unsqueeze(-1)
+        spikes = factors * found.levels.to(grid), factors * found.thresholds.to(grid)
+        error, picked = data.error(*spikes).min(dim=1, keepdim=True)
         scale = grid.gather(1, picked).view(-1)
         if float(error.sum()) >= best[1] * (1 - 1e-6):
             break

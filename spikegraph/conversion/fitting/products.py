@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from spikegraph.conversion.fitting.codes import BASES, SortedValues, fit_base
+from spikegraph.coding import PhaseCode
+from spikegraph.conversion.fitting.codes import BASES, SortedValues, fit_scales
 from spikegraph.conversion.fitting.ramps import LARGEST_RATIO
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
@@ -82,15 +83,14 @@ def _merged(ties: list[set[str]]) -> list[set[str]]:
 def _best_base(rows: list[Tensor], config: ConversionConfig) -> float:
     if config.base != 'auto':
         return float(config.base)
-    best = (math.inf, BASES[0])
     signs = [bool((values < 0).any()) for values in rows]
     ordered = [SortedValues.of(values.t().abs()) for values in rows]
     energies = [max(float(data.energy.sum()), 1e-300) for data in ordered]
-    for base in BASES[::-1]:
-        if base ** (2 * config.num_steps) > math.exp(LARGEST_RATIO):
-            continue
-        total, own = 0.0, at_base(config, base)
-        for data, signed, energy in zip(ordered, signs, energies, strict=True):
-            total += fit_base(data, own, signed)[2] / energy
-        best = min(best, (total, base))
-    return best[1]
+    limit = math.exp(LARGEST_RATIO)
+    bases = [b for b in BASES[::-1] if b ** (2 * config.num_steps) <= limit]
+    total = [0.0] * len(bases)
+    for data, signed, energy in zip(ordered, signs, energies, strict=True):
+        codes = [PhaseCode.nearest(config.num_steps, b, signed) for b in bases]
+        errors = fit_scales(data, codes, config)[1]
+        total = [t + e / energy for t, e in zip(total, errors.tolist(), strict=True)]
+    return min([*zip(total, bases, strict=True), (math.inf, BASES[0])])[1]

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import torch
@@ -64,9 +64,8 @@ def traceable_functions() -> Iterator[Swaps]:
         swaps.put(torch, 'Size', lambda _: _Size)
         for name in ('finfo', 'iinfo'):
             swaps.put(torch, name, _of_known_type)
-        for module in list(sys.modules.values()):
-            names = getattr(module, '__dict__', {})
-            for name in _names_of(names):
+        for names, found in _modules_with_functions():
+            for name in found:
                 swaps.put(names, name, _traceable)
         for name in _METHODS:
             swaps.put(Tensor, name, partial(_traceable, target=name))
@@ -94,17 +93,29 @@ def _find_functions(names: dict[str, Any]) -> list[str]:
 
 # The names of modules that were looked through, and how many they had: most of
 # thousands of modules have none, and the next conversion need not look again.
-_LOOKED_THROUGH: dict[int, tuple[str, int, list[str]]] = {}
+_LOOKED_THROUGH: dict[int, tuple[Any, int, list[str]]] = {}
 
 
-def _names_of(names: dict[str, Any]) -> list[str]:
-    """:func:`_find_functions` in a module, looked for again once it has other names."""
-    module = str(names.get('__name__', ''))
-    known = _LOOKED_THROUGH.get(id(names))
-    if known is None or known[:2] != (module, len(names)) or module == '__main__':
-        known = module, len(names), _find_functions(names)
-        _LOOKED_THROUGH[id(names)] = known
-    return [name for name in known[2] if id(names.get(name)) in _BY_ID]
+def _modules_with_functions() -> list[tuple[dict[str, Any], list[str]]]:
+    """Global names of modules, and :func:`_find_functions` among them, which looks
+    again once a module has other names.
+    """
+    result = []
+    for module in list(sys.modules.values()):
+        names = getattr(module, '__dict__', {})
+        key, title, size = id(names), names.get('__name__'), len(names)
+        known = _LOOKED_THROUGH.get(key)
+        if (
+            known is None
+            or known[1] != size
+            or known[0] != title
+            or title == '__main__'
+        ):
+            known = _LOOKED_THROUGH[key] = title, size, _find_functions(names)
+        if known[2]:
+            found = [name for name in known[2] if id(names.get(name)) in _BY_ID]
+            result.append((names, found))
+    return result
 
 
 _SIZE = torch.Size
@@ -204,6 +215,7 @@ def _unchecked(call: Any) -> Any:
     return traced
 
 
+@cache
 def _traceable(function: Any, target: Any = None) -> Any:
     kind = 'call_function' if target is None else 'call_method'
 
