@@ -247,3 +247,22 @@ def test_what_a_parameter_is_called_is_nothing_to_currents(key, plain):
     model, call = build('positions', [key, 'a', 'act', 'last', 'b'])
     found = convert(model, call, ConversionConfig(num_steps=8))
     assert found.report.currents == []
+
+
+def test_squares_that_meet_others_have_names_of_their_own(tmp_path):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            h = self.first(x).pow(2)  # Delayed by itself, once it is read with others.
+            return self.last(h * h.mean(dim=-1, keepdim=True))
+
+    torch.manual_seed(0)
+    x = torch.randn(20, 6)
+    snn = convert(Model(), x)
+    labels = [n.record.label for n in snn.network.nodes if n.role.fires]
+    assert len(set(labels)) == len(labels) and len(snn.spikes(x)) == len(labels)
+    save(snn, tmp_path / 'network')
+    assert torch.equal(load(tmp_path / 'network')(x), snn(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from torch import fx
@@ -33,7 +34,8 @@ def seal(structure: Structure) -> Network:
     calls = _calls(nodes)
     roles: dict[fx.Node, Role] = {}
     moving: set[fx.Node] = set()  # Made of spikes, or of currents.
-    labels: dict[str, int] = {}
+    names = {own_name(node, str(node.target)) for node in nodes}
+    given: set[str] = set()
     records = []
     for node in nodes:
         role = roles[node] = _role_of(structure, node, roles)
@@ -47,9 +49,11 @@ def seal(structure: Structure) -> Network:
         target = str(node.target)
         is_module = node.op == 'call_module'
         label = own_name(node, target)
+        if role.fires and label in given:  # Another call of the same module.
+            free = (f'{label}_{k}' for k in count(1))
+            label = next(name for name in free if name not in names | given)
         if role.fires:
-            number = labels[target] = labels.get(target, -1) + 1
-            label = f'{label}_{number}' if number else label
+            given.add(label)
         stack = list(node.meta.get('nn_module_stack', {}).values())
         seen = node.meta.get('example')
         records.append(
