@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels import Messages
 from spikegraph.network.graph import Node, arguments, is_sum
 from spikegraph.network.interpreter import Interpreter
 from spikegraph.network.network import Network
@@ -21,7 +22,7 @@ from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinea
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
-from spikegraph.running.delayed import Delayed, Rows, find_delayed
+from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
 from spikegraph.running.keeping import GraphValues
 
 _IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
@@ -37,9 +38,19 @@ class Flow:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.graphs = GraphValues(network)
+        self.sums, self.delays, self.rows = find_delayed(network)
+        self.moved = find_moved(network, self.sums)
+        # The population that they are a part of.
+        self.inside = {n: each for each, m in self.moved.items() for n in m.between}
+        self.fired = {moved.sums for moved in self.moved.values()}
+        place: dict[Any, int] = {
+            node: number for number, node in enumerate(network.nodes)
+        }
         run = [node for node in network.nodes if node not in self.graphs.idle]
-        last = {source: node for node in run for source in self.graphs.reads(node)}
-        last = {**{node: node for node in run}, **last}
+        last: dict[Node, Node] = {node: node for node in run}
+        for node in sorted(run, key=lambda n: place[self.inside.get(n, n)]):
+            reader = self.inside.get(node, node)
+            last.update(dict.fromkeys((*self.graphs.reads(node), node), reader))
         self.last_reads: dict[Node, list[Node]] = {node: [] for node in network.nodes}
         for source, node in last.items():
             self.last_reads[node].append(source)
@@ -51,7 +62,6 @@ class Flow:
             passes_on = user in self.in_rows and is_sum(user)
             if passes_on or self._fires_on(user, node):
                 self.in_rows.add(node)
-        self.sums, self.delays, self.rows = find_delayed(network)
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
@@ -90,7 +100,7 @@ class ClosedForm(Interpreter):
         flow, env, self.inputs = self.flow, self.env, inputs
         value: Any = None
         for node in self.network.nodes:
-            if node in flow.graphs.idle:
+            if node in flow.graphs.idle or node in flow.inside:
                 continue
             if node in flow.graphs.kept:
                 value = env[node] = flow.graphs.run(node, env)
@@ -103,6 +113,10 @@ class ClosedForm(Interpreter):
 
     def population(self, node: Node) -> Any:
         neuron: Any = self.network.operation(node)
+        moved = self.flow.moved.get(node)
+        if moved is not None:
+            found = None if is_changed(neuron) else moved.spikes(neuron, self.env)
+            return self._after(node, moved) if found is None else found
         value = self.env[node.all_input_nodes[0]]
         if node in self.flow.encodings and self.flow.is_read_once(node):
             is_flat = isinstance(value, Tensor) and value.dim() == 2
@@ -113,6 +127,15 @@ class ClosedForm(Interpreter):
             if type(neuron) is PhaseNeuron and not is_changed(neuron):
                 return spikes_of(neuron, value)
             return neuron(value.whole())
+        return self.call(node)
+
+    def _after(self, node: Node, moved: Moved) -> Any:
+        """What a population makes of potentials that are written down after all."""
+        sums = self.env[moved.sums]
+        if isinstance(sums, Messages):
+            self.env[moved.sums] = sums.sums()
+        for each in moved.between:
+            self.env[each] = self.evaluate(each)
         return self.call(node)
 
     def move(self, node: Node) -> Any:
@@ -142,7 +165,10 @@ class ClosedForm(Interpreter):
             if isinstance(delayed, Delayed):
                 if is_changed(layer):
                     return layer(delayed.whole(), *rest)
-                return delayed.sums(layer, *(*rest, None)[:2])
+                sums = delayed.sums(layer, *(*rest, None)[:2])
+                if isinstance(sums, Messages) and node not in self.flow.fired:
+                    return sums.sums()
+                return sums
         if node not in self.flow.in_rows:
             return self.call(node)
         args, kwargs = arguments(node, self.env)
