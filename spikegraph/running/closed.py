@@ -24,6 +24,7 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
 from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
 from spikegraph.running.keeping import GraphValues
+from spikegraph.running.scores import find_scored
 
 _IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
 
@@ -62,6 +63,7 @@ class Flow:
             passes_on = user in self.in_rows and is_sum(user)
             if passes_on or self._fires_on(user, node):
                 self.in_rows.add(node)
+        self.scored = find_scored(network)
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
@@ -94,15 +96,19 @@ class ClosedForm(Interpreter):
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow.network)
         self.flow = flow
+        self.made: dict[Node, Any] = {}  # Together with what they read.
+        self.passed: set[Node] = set()  # What was not written down then.
 
     def run(self, inputs: Any) -> Any:
         """The output of the network for inputs by name."""
         flow, env, self.inputs = self.flow, self.env, inputs
         value: Any = None
         for node in self.network.nodes:
-            if node in flow.graphs.idle or node in flow.inside:
+            if node in flow.graphs.idle or node in flow.inside or node in self.passed:
                 continue
-            if node in flow.graphs.kept:
+            if node in self.made:
+                value = env[node] = self.made.pop(node)
+            elif node in flow.graphs.kept:
                 value = env[node] = flow.graphs.run(node, env)
             else:
                 value = env[node] = self.evaluate(node)
@@ -115,7 +121,8 @@ class ClosedForm(Interpreter):
         neuron: Any = self.network.operation(node)
         moved = self.flow.moved.get(node)
         if moved is not None:
-            found = None if is_changed(neuron) else moved.spikes(neuron, self.env)
+            is_own = type(neuron) is PhaseNeuron and not is_changed(neuron)
+            found = moved.spikes(neuron, self.env) if is_own else None
             return self._after(node, moved) if found is None else found
         value = self.env[node.all_input_nodes[0]]
         if node in self.flow.encodings and self.flow.is_read_once(node):
@@ -163,12 +170,14 @@ class ClosedForm(Interpreter):
         if node in self.flow.sums:
             (delayed, *rest), _ = arguments(node, self.env)
             if isinstance(delayed, Delayed):
-                if is_changed(layer):
+                if type(layer) is not GraphFilter or is_changed(layer):
                     return layer(delayed.whole(), *rest)
                 sums = delayed.sums(layer, *(*rest, None)[:2])
                 if isinstance(sums, Messages) and node not in self.flow.fired:
                     return sums.sums()
                 return sums
+        if node in self.flow.scored:
+            return self._scored(node)
         if node not in self.flow.in_rows:
             return self.call(node)
         args, kwargs = arguments(node, self.env)
@@ -178,6 +187,19 @@ class ClosedForm(Interpreter):
         if kwargs:
             args = inspect.signature(layer.forward).bind(*args, **kwargs).args
         return layer.potentials(*args)
+
+    def _scored(self, node: Node) -> Any:
+        """What a layer leaves behind, if it is written down, or None."""
+        scored, x = self.flow.scored[node], self.env[node.args[0]]
+        layer: Any = self.network.operation(node)
+        neuron = self.network.operation(scored.population)
+        is_own = type(layer) is SpikingLinear and type(neuron) is PhaseNeuron
+        if not is_own or is_changed(layer) or is_changed(neuron) or len(x.shape) != 2:
+            return self.call(node)
+        spikes, made = scored.run(self.network, layer.potentials(x))
+        self.made.update({scored.population: spikes, **made})
+        self.passed.update(scored.products)
+        return None
 
     def decode(self, node: Node) -> Any:
         x = self.env[node.all_input_nodes[0]]
