@@ -4,6 +4,7 @@ from spikegraph.kernels.adjacency import Adjacency, own_adjacency
 from spikegraph.kernels.aggregation import (
     aggregate,
     earliest,
+    late,
     propagate,
     send,
     sent_size,
@@ -40,6 +41,7 @@ __all__ = [
     'first_spike',
     'gcn_adjacency',
     'info',
+    'late',
     'look_up',
     'matrix_adjacency',
     'member_adjacency',

@@ -132,3 +132,30 @@ def earliest(
     ranks = rank.reshape(rank.size(0), width)
     found: Tensor = call('earliest', ranks, adjacency.csr, silent, latest)
     return found.view(adjacency.num_targets, *out_shape)
+
+
+def late(
+    adjacency: Adjacency, time: Tensor, index: Tensor, silent: int, num_steps: int
+) -> Tensor:
+    """How much later the spike of each member of a group comes than its first one.
+
+    Args:
+        adjacency (Adjacency): The members of each group, see
+            :func:`~spikegraph.kernels.member_adjacency`.
+        time (torch.Tensor): The spike times of members, uint8.
+        index (torch.Tensor): The group of each member :math:`(M)`.
+        silent (int): The time that stands for silence.
+        num_steps (int): What is as late as this, or later, is silent, and written so.
+
+    Shapes:
+        - **input:** spike times :math:`(M, *)`
+        - **output:** spike times :math:`(M, *)`
+    """
+    flat = time.reshape(len(time), math.prod(time.shape[1:]))
+    found = call('late', flat, adjacency.checked.csr, silent, num_steps)
+    if found is NotImplemented:
+        first = earliest(adjacency, flat, silent)[index]
+        after = (flat - first).clamp(max=num_steps)
+        found = torch.where(flat < silent, after, num_steps).to(torch.uint8)
+    times: Tensor = found
+    return times.view(time.shape)

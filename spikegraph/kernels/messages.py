@@ -74,6 +74,21 @@ class Messages:
         """
         return None
 
+    def encode_moved(
+        self, on: Tensor, off: Tensor | None, divisor: Tensor, bias: Tensor | None
+    ) -> Tensor | None:
+        """The spike times :math:`(N, H C)` of neurons that the sums :math:`(N, H, C)`
+        charge, plus a bias times a divisor, and whose thresholds that divisor moves, with
+        nothing but bytes written; None where there is no kernel for that.
+
+        Args:
+            on (torch.Tensor): The thresholds of the ON spike :math:`(T)`.
+            off (torch.Tensor, optional): Those of the OFF spike, on what is negative.
+            divisor (torch.Tensor): A positive number for each head :math:`(N, H, 1)`.
+            bias (torch.Tensor, optional): The bias :math:`(H C)`.
+        """
+        return None
+
     def can_encode(self, bias: Tensor | None, scale: Tensor, width: int) -> bool:
         """Whether parameters are one for each channel, or one for all."""
         fits = len(self.shape) == 2 and width > 0 and self.shape[0] > 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from spikegraph.kernels import first_spike
+from spikegraph.kernels import Messages, first_spike
 
 
 class Formula(nn.Module):
@@ -181,6 +181,15 @@ class PreActivationThresholds:
             num_off = torch.minimum(num_off, num_low)
         off_time = 2 * num_steps + 1 - num_off
         return torch.where(num_off > 0, off_time, spike_time)
+
+    def encode_sums(self, messages: Messages, bias: Tensor | None) -> Tensor | None:
+        """The spike times of sums over edges plus a bias times the factor, see
+        :meth:`Messages.encode_moved`; None where there is no kernel for that.
+        """
+        if self.factor is None or self.off_low is not None or self.on.dim() > 1:
+            return None
+        off = None if self.off_high is None else _finite_only(-self.off_high)
+        return messages.encode_moved(_finite_only(self.on), off, self.factor, bias)
 
     def times(self, factor: Tensor) -> PreActivationThresholds:
         """The thresholds times a positive number of each neuron :math:`(*)`."""

@@ -237,6 +237,23 @@ def spikes_of(neuron: PhaseNeuron, potentials: Potentials) -> Spikes:
     return replace(part, spike_time=spike_time, scale=scale)
 
 
+def relative_spikes(
+    neuron: PhaseNeuron, messages: Messages, divisor: Tensor, bias: Tensor | None
+) -> Spikes | None:
+    """Lets a population fire on sums over edges of all heads, side by side, plus a bias
+    times the divisor that moves its thresholds; None where there is no kernel for that.
+    """
+    if neuron.node_scale:
+        return None
+    like = divisor.new_empty(1).expand(messages.shape[0], messages.width)
+    tables = neuron.moved_thresholds(like, divisor)
+    spike_time = tables.encode_sums(messages, bias)
+    if spike_time is None:
+        return None
+    scale = neuron.scale_for(like).to(like)
+    return Spikes(spike_time, neuron.code, scale, neuron.density)
+
+
 def _spikes_at_once(
     neuron: PhaseNeuron,
     messages: Messages,

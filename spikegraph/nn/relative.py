@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.phase_code import MAX_NUM_STEPS
-from spikegraph.kernels import earliest
+from spikegraph.kernels import earliest, late
 from spikegraph.nn.gate import SpikeGate
 from spikegraph.nn.shift import MemberShift, groups_of
 
@@ -158,10 +158,16 @@ class Relative(Leading):
     ) -> Spikes:
         """The values :math:`(*)` relative to the largest of their group."""
         code = window_code(x.code, self.num_steps)
-        first = self._first(x, index, num_groups)
-        late = (x.spike_time - first).clamp(max=self.num_steps)
-        spike_time = torch.where(x.spike_time < x.code.num_steps, late, self.num_steps)
-        return Spikes(spike_time.to(torch.uint8), code, x.scale.new_ones(()))
+        one, silent = x.scale.new_ones(()), x.code.num_steps
+        if self.dim is None:
+            index, num_groups = groups_of(x, index, num_groups)
+            members = MemberShift()(x, index, num_groups)
+            found = late(members, x.spike_time, index, silent, self.num_steps)
+            return Spikes(found, code, one)
+        after = x.spike_time - self._first(x, index, num_groups)
+        after = after.clamp(max=self.num_steps)
+        spike_time = torch.where(x.spike_time < silent, after, self.num_steps)
+        return Spikes(spike_time.to(torch.uint8), code, one)
 
     def analog(
         self, x: Tensor, index: Tensor | None = None, num_groups: Any = None

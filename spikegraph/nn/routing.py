@@ -29,6 +29,9 @@ def trim_rows(x: Any, layer: int, num_sampled_per_hop: Any, dim: int = 0) -> Any
 
 def gather_rows(x: Spikes | Tensor, index: Tensor) -> Spikes | Tensor:
     """The rows of ``x`` at ``index``, such as the sources of edges."""
+    if type(x) is Tensor and type(index) is Tensor and index.dim() == 1:
+        if index.dtype in (torch.int32, torch.int64):
+            return x.index_select(0, index)  # Sooner than an index.
     return x[index]
 
 

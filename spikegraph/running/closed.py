@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels import Messages
 from spikegraph.network.graph import Node, arguments, is_sum
 from spikegraph.network.interpreter import Interpreter
 from spikegraph.network.network import Network
@@ -21,8 +22,9 @@ from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinea
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
-from spikegraph.running.delayed import Delayed, Rows, find_delayed
+from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
 from spikegraph.running.keeping import GraphValues
+from spikegraph.running.scores import find_scored
 
 _IN_ROWS = (GraphFilter, SpikingGCNConv, SpikingLinear)  # Not those derived from them.
 
@@ -37,9 +39,19 @@ class Flow:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.graphs = GraphValues(network)
+        self.sums, self.delays, self.rows = find_delayed(network)
+        self.moved = find_moved(network, self.sums)
+        # The population that they are a part of.
+        self.inside = {n: each for each, m in self.moved.items() for n in m.between}
+        self.fired = {moved.sums for moved in self.moved.values()}
+        place: dict[Any, int] = {
+            node: number for number, node in enumerate(network.nodes)
+        }
         run = [node for node in network.nodes if node not in self.graphs.idle]
-        last = {source: node for node in run for source in self.graphs.reads(node)}
-        last = {**{node: node for node in run}, **last}
+        last: dict[Node, Node] = {node: node for node in run}
+        for node in sorted(run, key=lambda n: place[self.inside.get(n, n)]):
+            reader = self.inside.get(node, node)
+            last.update(dict.fromkeys((*self.graphs.reads(node), node), reader))
         self.last_reads: dict[Node, list[Node]] = {node: [] for node in network.nodes}
         for source, node in last.items():
             self.last_reads[node].append(source)
@@ -51,7 +63,7 @@ class Flow:
             passes_on = user in self.in_rows and is_sum(user)
             if passes_on or self._fires_on(user, node):
                 self.in_rows.add(node)
-        self.sums, self.delays, self.rows = find_delayed(network)
+        self.scored = find_scored(network)
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
@@ -84,15 +96,19 @@ class ClosedForm(Interpreter):
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow.network)
         self.flow = flow
+        self.made: dict[Node, Any] = {}  # Together with what they read.
+        self.passed: set[Node] = set()  # What was not written down then.
 
     def run(self, inputs: Any) -> Any:
         """The output of the network for inputs by name."""
         flow, env, self.inputs = self.flow, self.env, inputs
         value: Any = None
         for node in self.network.nodes:
-            if node in flow.graphs.idle:
+            if node in flow.graphs.idle or node in flow.inside or node in self.passed:
                 continue
-            if node in flow.graphs.kept:
+            if node in self.made:
+                value = env[node] = self.made.pop(node)
+            elif node in flow.graphs.kept:
                 value = env[node] = flow.graphs.run(node, env)
             else:
                 value = env[node] = self.evaluate(node)
@@ -103,6 +119,11 @@ class ClosedForm(Interpreter):
 
     def population(self, node: Node) -> Any:
         neuron: Any = self.network.operation(node)
+        moved = self.flow.moved.get(node)
+        if moved is not None:
+            is_own = type(neuron) is PhaseNeuron and not is_changed(neuron)
+            found = moved.spikes(neuron, self.env) if is_own else None
+            return self._after(node, moved) if found is None else found
         value = self.env[node.all_input_nodes[0]]
         if node in self.flow.encodings and self.flow.is_read_once(node):
             is_flat = isinstance(value, Tensor) and value.dim() == 2
@@ -113,6 +134,15 @@ class ClosedForm(Interpreter):
             if type(neuron) is PhaseNeuron and not is_changed(neuron):
                 return spikes_of(neuron, value)
             return neuron(value.whole())
+        return self.call(node)
+
+    def _after(self, node: Node, moved: Moved) -> Any:
+        """What a population makes of potentials that are written down after all."""
+        sums = self.env[moved.sums]
+        if isinstance(sums, Messages):
+            self.env[moved.sums] = sums.sums()
+        for each in moved.between:
+            self.env[each] = self.evaluate(each)
         return self.call(node)
 
     def move(self, node: Node) -> Any:
@@ -140,9 +170,14 @@ class ClosedForm(Interpreter):
         if node in self.flow.sums:
             (delayed, *rest), _ = arguments(node, self.env)
             if isinstance(delayed, Delayed):
-                if is_changed(layer):
+                if type(layer) is not GraphFilter or is_changed(layer):
                     return layer(delayed.whole(), *rest)
-                return delayed.sums(layer, *(*rest, None)[:2])
+                sums = delayed.sums(layer, *(*rest, None)[:2])
+                if isinstance(sums, Messages) and node not in self.flow.fired:
+                    return sums.sums()
+                return sums
+        if node in self.flow.scored:
+            return self._scored(node)
         if node not in self.flow.in_rows:
             return self.call(node)
         args, kwargs = arguments(node, self.env)
@@ -152,6 +187,19 @@ class ClosedForm(Interpreter):
         if kwargs:
             args = inspect.signature(layer.forward).bind(*args, **kwargs).args
         return layer.potentials(*args)
+
+    def _scored(self, node: Node) -> Any:
+        """What a layer leaves behind, if it is written down, or None."""
+        scored, x = self.flow.scored[node], self.env[node.args[0]]
+        layer: Any = self.network.operation(node)
+        neuron = self.network.operation(scored.population)
+        is_own = type(layer) is SpikingLinear and type(neuron) is PhaseNeuron
+        if not is_own or is_changed(layer) or is_changed(neuron) or len(x.shape) != 2:
+            return self.call(node)
+        spikes, made = scored.run(self.network, layer.potentials(x))
+        self.made.update({scored.population: spikes, **made})
+        self.passed.update(scored.products)
+        return None
 
     def decode(self, node: Node) -> Any:
         x = self.env[node.all_input_nodes[0]]

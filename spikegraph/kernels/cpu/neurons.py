@@ -54,7 +54,7 @@ def first_spike(
     if factor is not None:
         runs = runs_of(factor.shape, x) or _rows_of(factor, x)
         factor = factor.contiguous()
-        limits = _limits(thresholds.view(1, -1), signed)
+        limits = limits_from(thresholds, signed)
         return NotImplemented if runs is None else _encode(x, limits, factor, *runs)
     runs = runs_of(thresholds.shape[1:], x)
     if runs is None:
@@ -165,7 +165,12 @@ def decode(
 @functools.lru_cache(maxsize=256)
 def limits_of(code: PhaseCode, dtype: torch.dtype) -> Limits:
     """The thresholds of a code as kernels read them."""
-    return _limits(code.thresholds.to(dtype).view(1, -1), code.signed)
+    return limits_from(code.thresholds.to(dtype), code.signed)
+
+
+def limits_from(thresholds: Tensor, signed: bool) -> Limits:
+    """Thresholds :math:`(T)` as kernels read them."""
+    return _limits(thresholds.detach().view(1, -1), signed)
 
 
 def _limits(thresholds: Tensor, signed: bool) -> Limits:

@@ -11,7 +11,14 @@ from spikegraph.kernels.cpu.contents import digest, is_finite
 from spikegraph.kernels.cpu.events import encode_transform, row_peaks, transform
 from spikegraph.kernels.cpu.neurons import decode, encode, first_spike, look_up
 from spikegraph.kernels.cpu.sorting import sort_edges
-from spikegraph.kernels.cpu.sums import earliest, send, send_spikes, sent_size
+from spikegraph.kernels.cpu.sums import (
+    earliest,
+    late,
+    send,
+    send_delayed,
+    send_spikes,
+    sent_size,
+)
 
 __all__ = [
     'decode',
@@ -23,9 +30,11 @@ __all__ = [
     'first_spike',
     'info',
     'is_finite',
+    'late',
     'look_up',
     'row_peaks',
     'send',
+    'send_delayed',
     'send_spikes',
     'sent_size',
     'sort_edges',

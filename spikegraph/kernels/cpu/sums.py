@@ -25,9 +25,10 @@ from spikegraph.kernels.cpu.compiled.operands import (
     way_of,
 )
 from spikegraph.kernels.cpu.events import are_fixed
-from spikegraph.kernels.cpu.neurons import limits_of
+from spikegraph.kernels.cpu.neurons import limits_from, limits_of
 from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.memory import (
+    FLOATS,
     columns_of,
     empty,
     flat,
@@ -67,6 +68,30 @@ def send_spikes(
     last = None if is_one or per_node else scale
     csr = _csr(adjacency, scale.dtype, scale if per_node else None)
     return _Messages(adjacency, spike_time.shape, scale.dtype, csr, sent, last)
+
+
+def send_delayed(
+    spike_time: Tensor,
+    adjacency: Adjacency,
+    code: PhaseCode,
+    scale: Tensor,
+    weight: Tensor,
+) -> Messages:
+    """See :func:`spikegraph.kernels.attention.send_delayed`."""
+    dtype, num_heads = scale.dtype, weight.size(1)
+    fits = spike_time.dtype == torch.uint8 and dtype in FLOATS and weight.dtype == dtype
+    if not fits or needs_gradient(scale, weight):
+        return NotImplemented
+    is_one, table = scale.numel() == 1, code.table().to(scale)
+    table = flat(padded_table(scale.view(-1) * table if is_one else table))
+    way = way_of(code.num_times) if dtype == torch.float32 else TABLE
+    shape = spike_time.shape
+    times = flat(spike_time.contiguous())
+    sent = Sent(times, shape[1:].numel(), table, way, num_heads)
+    none = weight[:0, 0]
+    edges = flat(adjacency.rowptr), flat(adjacency.col)
+    csr = CSR(*edges, *(flat(f.contiguous()) for f in (weight, none, none)))
+    return _Messages(adjacency, shape, dtype, csr, sent, None if is_one else scale)
 
 
 def send(x: Tensor, adjacency: Adjacency) -> Messages:
@@ -171,6 +196,29 @@ class _Messages(Messages):
         share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), width)
         return out
 
+    def encode_moved(
+        self, on: Tensor, off: Tensor | None, divisor: Tensor, bias: Tensor | None
+    ) -> Tensor | None:
+        num_heads, fixed = self.sent.heads, [f for f in (off, bias) if f is not None]
+        if num_heads is None or self.width == 0:
+            return None
+        if not all(f.dtype == self.dtype for f in (on, divisor, *fixed)):
+            return None
+        if divisor.shape != (self.shape[0], num_heads, 1) or len(divisor) == 0:
+            return None
+        if bias is not None and bias.shape != (self.width,):
+            return None
+        none = self.sent.table[:0]
+        given = [
+            none if f is None else flat(f.contiguous()) for f in (self.scale, bias)
+        ]
+        limits = [t if t is None else limits_from(t, False) for t in (on, off)]
+        out = empty((self.shape[0], self.width), torch.uint8)
+        how = (*given, flat(divisor.contiguous()), *limits, flat(out), self.width)
+        work = partial(graph.aggregate_encode_moved, self.csr, self.sent, *how)
+        share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), self.width)
+        return out
+
     def _panels(self, weights: Weights) -> Panels | None:
         """The weights, times the scale of each input, in panels of columns, and the
         bias, padded alike; None if kernels cannot read them.
@@ -209,6 +257,18 @@ def earliest(rank: Tensor, csr: CSR, silent: int, latest: bool) -> Tensor:
     out, times = empty((num_rows, width), torch.uint8), flat(rank.contiguous())
     edges = CSR(flat(csr.rowptr), flat(csr.col))
     work = partial(graph.earliest, edges, times, width, silent, latest, flat(out))
+    share_rows(work, csr.rowptr, (0, num_rows), width)
+    return out
+
+
+def late(time: Tensor, csr: CSR, silent: int, num_steps: int) -> Tensor:
+    """See :func:`spikegraph.kernels.late`."""
+    num_rows, width = len(csr.rowptr) - 1, time.size(1)
+    if time.dtype != torch.uint8:
+        return NotImplemented
+    out, times = empty(time.shape, torch.uint8), flat(time.contiguous())
+    edges = CSR(flat(csr.rowptr), flat(csr.col))
+    work = partial(graph.late, edges, times, width, silent, num_steps, flat(out))
     share_rows(work, csr.rowptr, (0, num_rows), width)
     return out
 

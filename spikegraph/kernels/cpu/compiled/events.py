@@ -87,7 +87,7 @@ def _add_up(rowptr, index, level, weight, bias, out, width, low, high):
     end = rowptr[high - low]
     sum_rows(
         *(weight, width, rowptr, index, level, -1, 0, 0, high - low, end, level, out),
-        *(low * width, width, NEAR),
+        *(low * width, width, NEAR, None),
     )
     if bias.size > 0:
         for i in range(low, high):

@@ -53,12 +53,15 @@ class Sent(NamedTuple):
         stride (int): How far a row is behind the one before.
         table (numpy.ndarray): What each byte stands for.
         way (NamedTuple): How rows are read.
+        heads (int, optional): In how many blocks of columns an edge has a weight of its
+            own; None where it has one.
     """
 
     x: Any
     stride: int
     table: Any
     way: Any
+    heads: int | None = None
 
 
 class Limits(NamedTuple):

@@ -41,6 +41,14 @@ class _Sums:
             arguments[k] for k in (7, 8, 9, 12, 13)
         )
         self.final = builder.sub(end, I64(1))
+        # Of heads that lie in whole vectors, all are added up at once.
+        self.num_heads, self.span = None, self.width
+        if not isinstance(signature.args[15], types.NoneType):
+            self.num_heads = arguments[15]
+            self.per_head = builder.sdiv(self.width, self.num_heads)
+            rest = builder.srem(self.per_head, I64(LANES))
+            fits = builder.icmp_signed('==', rest, I64(0))
+            self.span = builder.select(fits, self.width, self.per_head)
         way, real = signature.args[14].instance_class, signature.args[11].dtype
         self.is_far, self.is_packed = way is not Near, way is Packed
         has_values = way in (Values, Near)
@@ -58,6 +66,10 @@ class _Sums:
         masks = [lanes_before(builder, rest, k * LANES) for k in range(num_sums)]
         zero = ir.Constant(self.vector, [0.0] * LANES)
         sums = [cgutils.alloca_once(builder, self.vector) for _ in range(num_sums)]
+        heads = [I64(0)] * num_sums
+        if self.num_heads is not None:
+            places = [builder.add(column, I64(k * LANES)) for k in range(num_sums)]
+            heads = [builder.sdiv(place, self.per_head) for place in places]
         rows = cgutils.for_range_slice(builder, self.first, self.last, I64(1), inc=True)
         with rows as (i, _):
             for total in sums:
@@ -68,7 +80,7 @@ class _Sums:
             with edges as (e, _):
                 if self.is_far:
                     self._fetch(e, start, num_loads)
-                self._add(e, start, num_loads, sums, masks)
+                self._add(e, start, heads, num_loads, sums, masks)
             row = builder.mul(builder.sub(i, self.first), self.width)
             begin = builder.add(builder.add(self.position, column), row)
             for k, total in enumerate(sums):
@@ -77,11 +89,21 @@ class _Sums:
                 store(builder, builder.load(total), at, mask)
 
     def _add(
-        self, edge: Any, start: Any, num_loads: int, sums: list[Any], masks: list[Any]
+        self,
+        edge: Any,
+        start: Any,
+        heads: list[Any],
+        num_loads: int,
+        sums: list[Any],
+        masks: list[Any],
     ) -> None:
         builder, source = self.builder, self._integer(self.col, edge)
-        factor = builder.load(self._factor(edge, source))
-        weight, begin = spread(builder, factor, self.vector), self._row(source, start)
+        factors, begin = self._factor(edge, source), self._row(source, start)
+        alike = heads[:1] if self.num_heads is None else heads
+        weights = [
+            spread(builder, builder.load(builder.gep(factors, [head])), self.vector)
+            for head in alike
+        ] * (len(heads) // len(alike))
         for k in range(num_loads):
             at = builder.gep(begin, [I64(k * LANES)])
             # Packed rows are padded.
@@ -94,8 +116,8 @@ class _Sums:
                 if self.is_packed:  # The lowest four bits count.
                     high = builder.lshr(times, splat(INTEGERS, 4))
                     found.append(self.levels(high))
-            for total, value in zip(sums[self.per_load * k :], found, strict=False):
-                term = builder.fmul(value, weight)
+            for n, value in enumerate(found, self.per_load * k):
+                total, term = sums[n], builder.fmul(value, weights[n])
                 builder.store(builder.fadd(builder.load(total), term), total)
 
     def _fetch(self, edge: Any, start: Any, num_loads: int) -> None:
@@ -109,6 +131,8 @@ class _Sums:
 
     def _factor(self, edge: Any, source: Any) -> Any:
         builder = self.builder
+        if self.num_heads is not None:
+            return builder.gep(self.factors, [builder.mul(edge, self.num_heads)])
         chosen = builder.or_(
             builder.and_(edge, self.by_edge), builder.and_(source, self.by_source)
         )
@@ -141,37 +165,43 @@ def sum_rows(
     position,
     width,
     way,
+    heads,
 ):
     """Writes the weighted sums of the rows of ``x``, one every ``stride``, that the
     edges of some rows come from: ``width`` values each, from ``position`` on. While
     it adds, it fetches the rows of edges to come, up to ``end``.
 
-    The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``.
+    The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``; where
+    ``heads`` is not None, ``coefficient[edge * heads + head]`` in the columns of a head,
+    and rows are not packed.
     """
     signature = types.void(
         *(x, types.int64, rowptr, col, coefficient, types.int64, types.int64),
         *(types.int64, types.int64, types.int64, table, out, types.int64, types.int64),
-        way,
+        *(way, heads),
     )
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, width = _Sums(context, builder, signature, arguments), arguments[13]
         unit = LANES * sums.per_load
         most = I64(LOADS * unit)
-        rest = builder.srem(width, most)
-        full = builder.sub(width, rest)
-        with cgutils.for_range_slice(builder, I64(0), full, most, inc=True) as (at, _):
-            sums.columns(at, most, LOADS)
-        num_loads = builder.udiv(builder.add(rest, I64(unit - 1)), I64(unit))
-        done = builder.append_basic_block('done')
-        ways = builder.switch(num_loads, done)
-        for num in range(1, LOADS + 1):
-            block = builder.append_basic_block(f'loads_{num}')
-            ways.add_case(I64(num), block)
-            with builder.goto_block(block):
-                sums.columns(full, rest, num)
-                builder.branch(done)
-        builder.position_at_end(done)
+        rest = builder.srem(sums.span, most)
+        spans = cgutils.for_range_slice(builder, I64(0), width, sums.span, inc=True)
+        with spans as (begin, _):
+            full = builder.sub(builder.add(begin, sums.span), rest)
+            whole = cgutils.for_range_slice(builder, begin, full, most, inc=True)
+            with whole as (at, _):
+                sums.columns(at, most, LOADS)
+            num_loads = builder.udiv(builder.add(rest, I64(unit - 1)), I64(unit))
+            done = builder.append_basic_block('done')
+            ways = builder.switch(num_loads, done)
+            for num in range(1, LOADS + 1):
+                block = builder.append_basic_block(f'loads_{num}')
+                ways.add_case(I64(num), block)
+                with builder.goto_block(block):
+                    sums.columns(full, rest, num)
+                    builder.branch(done)
+            builder.position_at_end(done)
         return context.get_dummy_value()
 
     return signature, generate
