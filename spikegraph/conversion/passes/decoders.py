@@ -17,7 +17,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.routing import SPIKE_MOVES
+from spikegraph.nn.routing import PARTS, SPIKE_MOVES, move_spikes
 
 
 def insert_decoders(structure: Structure, _: set[fx.Node]) -> None:
@@ -38,6 +38,11 @@ def insert_decoders(structure: Structure, _: set[fx.Node]) -> None:
             readers += [u for u in node.users if _is_conv(network, u)]
         with graph.inserting_after(node):
             decoded = graph.call_function(values_of, (node,))
+        if called(node) is move_spikes and node.args[1] in PARTS:  # All of them.
+            decoded.args = (node.args[0],)
+            with graph.inserting_after(decoded):
+                args = (decoded, *node.args[2:])
+                decoded = graph.call_method(str(node.args[1]), args, node.kwargs)
         if 'example' in node.meta:
             decoded.meta['example'] = node.meta['example']
         for reader in readers:

@@ -238,6 +238,8 @@ def _unmoved(value: Any) -> Any:
 
 
 def _keeps_values(value: Any) -> bool:
+    if not isinstance(value, fx.Node):
+        return False
     if called(value) is move_spikes:
         name, given = value.args[1], value.args[2:]
     else:

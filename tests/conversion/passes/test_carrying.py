@@ -57,6 +57,24 @@ def test_what_fires_on_them_needs_spikes(end):
     assert is_coded_twice(snn), snn.report.relays
 
 
+def test_parts_of_quotients_that_are_written_into():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.key, self.last = (
+                nn.Linear(a, b) for a, b in ((5, 8), (8, 8), (8, 3))
+            )
+
+        def forward(self, x):
+            h = self.first(x)
+            h = torch.softmax(self.key(h) @ h.t() / 3, dim=-1) @ h
+            a, b = h.chunk(2, 1)
+            a.relu_()
+            return self.last(torch.cat([b, a], 1).relu())
+
+    assert_exact(Model(), real(7, 5))
+
+
 @pytest.mark.parametrize('concat', [True, False])
 def test_transformers_read_their_heads(concat):
     model = TransformerConv(5, 4, heads=2, concat=concat)
