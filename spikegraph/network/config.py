@@ -12,6 +12,7 @@ from spikegraph.coding.phase_code import (
     check_num_steps,
 )
 
+LONGEST_FACTOR = (MAX_NUM_STEPS + 1) // 2  # Of products that fit a byte.
 Scale = Literal['max', 'mse'] | tuple[Literal['percentile'], float]
 
 
@@ -73,7 +74,8 @@ class ConversionConfig:
             only pass potentials on to where they meet others, and of those whose
             spikes theirs delay. No weights behind make up for their error.
             (default: :obj:`None`, :math:`2T - 1`, at most 63, the longest that products
-            can be made of; what attention weighs keeps :math:`T`)
+            can be made of, and :math:`T` if :obj:`base` is given; what attention weighs
+            keeps :math:`T`)
         products (str, optional): How signals that meet, as in attention, gates and
             norms, are multiplied: :obj:`"spiking"` by delays of spikes,
             :obj:`"analog"` as real values, which :obj:`allow_analog` must allow.
@@ -108,6 +110,13 @@ class ConversionConfig:
         check_num_steps(self.num_steps)
         if self.relay_steps is not None:
             check_num_steps(self.relay_steps, 'relay_steps')
+            longest = max(self.num_steps, LONGEST_FACTOR)
+            if self.relay_steps > longest:
+                raise ValueError(
+                    f"Expected 'relay_steps' to be at most {longest}, so that products "
+                    f'of relays come within {MAX_NUM_STEPS} steps (got '
+                    f'{self.relay_steps})'
+                )
         if self.base != 'auto':
             check_base(self.base)
             PhaseCode(self.num_steps, self.base, self.threshold_shift)
@@ -169,8 +178,9 @@ class ConversionConfig:
         """What :obj:`relay_steps` is, or stands for."""
         if self.relay_steps is not None:
             return self.relay_steps
-        longest = (MAX_NUM_STEPS + 1) // 2
-        return max(self.num_steps, min(2 * self.num_steps - 1, longest))
+        if self.base != 'auto':  # More steps of the same ratio are no finer.
+            return self.num_steps
+        return max(self.num_steps, min(2 * self.num_steps - 1, LONGEST_FACTOR))
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""

@@ -27,7 +27,7 @@ from spikegraph.nn import PhaseNeuron, SpikingLinear
 from spikegraph.nn.filter import sums_members
 from spikegraph.nn.products import quotient
 
-_SUMS = ('add', 'sub', 'sum', 'mean', 'stack', 'cat')
+_SUMS = ('add', 'sub', 'rsub', 'neg', 'sum', 'mean', 'stack', 'cat')
 _TAKE_ROWS = ('__getitem__', 'select', 'index_select', 'narrow')
 
 
@@ -63,8 +63,9 @@ def _is_read(relays: Relays, node: fx.Node) -> bool:
         return False
     if reads_out(node) and ends(node):
         return True
-    moving = [n for n in node.all_input_nodes if relays.writer.is_moving(n)]
-    is_scaled = is_call(node, 'mul', 'div') and moving == [node.args[0]]
+    moving = [i for i, n in enumerate(node.args) if relays.writer.is_moving(n)]
+    is_scaled = moving == [0] and is_call(node, 'mul', 'div')
+    is_scaled = is_scaled or (moving == [1] and is_call(node, 'mul'))
     is_sum = is_scaled or is_call(node, *_SUMS) or bool(move_of(node))
     return is_sum and all(_is_read(relays, user) for user in node.users)
 

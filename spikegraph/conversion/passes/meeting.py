@@ -113,7 +113,7 @@ def matrix_product(relays: Relays, node: fx.Node) -> fx.Node | Fraction | None:
     if not b.is_whole:
         b = Fraction(relays.spikes(y))
     shape = (1,) if a.is_whole else shape_of(relays.den(a))
-    if shape is None or shape[-1] != 1 or rank_of(y) in (None, 1):
+    if not shape or shape[-1] != 1 or rank_of(y) in (None, 1):
         a = Fraction(relays.spikes(x))
     if relays.writer.is_moving(a.num) and relays.writer.is_moving(b.num):
         pair = _within_a_byte(relays, a.num, b.num)
@@ -134,7 +134,11 @@ def quotient(relays: Relays, node: fx.Node) -> Fraction | None:
         return found
     relate(relays, node)
     den = never_zero(relays, relays.settled(node.args[1]))
-    return Fraction(relays.settled(node.args[0]), den)
+    num = relays.settled(node.args[0])
+    if shape_of(num) not in (None, shape_of(node)):  # Each value is divided by several.
+        zeros = relays.writer.write(torch.zeros_like, den)
+        num = relays.writer.write(operator.add, num, zeros)
+    return Fraction(num, den)
 
 
 def reciprocal(relays: Relays, node: fx.Node) -> Fraction | None:

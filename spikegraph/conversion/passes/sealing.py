@@ -35,6 +35,7 @@ def seal(structure: Structure) -> Network:
     roles: dict[fx.Node, Role] = {}
     moving: set[fx.Node] = set()  # Made of spikes, or of currents.
     names = {own_name(node, str(node.target)) for node in nodes}
+    reported = {path.partition('.')[2] for path in structure.populations}
     given: set[str] = set()
     records = []
     for node in nodes:
@@ -49,7 +50,8 @@ def seal(structure: Structure) -> Network:
         target = str(node.target)
         is_module = node.op == 'call_module'
         label = own_name(node, target)
-        if role.fires and label in given:  # Another call of the same module.
+        is_gate = role is Role.GATE  # Populations are reported by their names.
+        if role.fires and label in given | (reported if is_gate else set()):
             free = (f'{label}_{k}' for k in count(1))
             label = next(name for name in free if name not in names | given)
         if role.fires:

@@ -42,9 +42,12 @@ def softmax(relays: Relays, node: fx.Node) -> Fraction | None:
     return Fraction(e, None, (e, index, num))
 
 
-def over_dimension(relays: Relays, e: fx.Node, dim: int) -> Fraction:
+def over_dimension(
+    relays: Relays, e: fx.Node, dim: int, least: float = LEAST
+) -> Fraction:
+    """Exponentials, and their sum over a dimension."""
     total = relays.writer.write(torch.sum, e, dim, keepdim=True)
-    return Fraction(e, relays.writer.write(operator.add, total, LEAST))
+    return Fraction(e, relays.writer.write(operator.add, total, least))
 
 
 def relative(relays: Relays, node: fx.Node) -> fx.Node:

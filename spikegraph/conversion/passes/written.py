@@ -12,18 +12,23 @@ from torch import fx, nn
 from spikegraph.conversion.operations.rules import reads_shape
 from spikegraph.conversion.passes.positive import is_exponential, is_positive
 from spikegraph.conversion.passes.products import shape_of
-from spikegraph.conversion.passes.relays import Fraction, Relays, is_same, move_of
+from spikegraph.conversion.passes.relays import (
+    LEAST,
+    Fraction,
+    Relays,
+    is_same,
+    move_of,
+)
 from spikegraph.conversion.passes.softmax import coefficients, over_dimension
 from spikegraph.network.naming import called, module_of
 from spikegraph.network.ops import is_call
-from spikegraph.nn import Delay
+from spikegraph.nn import Delay, EarliestAlong
 from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.filter import sums_members
 from spikegraph.nn.routing import gather_rows, move_spikes
 
-# What is added to a sum of exponentials may not change it: those relative to the
-# largest one are at least 1 together.
-_LEAST_ALONE, _LEAST_OF_ONE = 1e-12, 1e-6
+# What may be added to a sum without changing it.
+_NOTHING = 1e-12
 # Moves that put dimensions of one in, or take them out.
 _KEEPING = ('unsqueeze', 'squeeze', 'view', 'reshape', 'contiguous', 'clone')
 
@@ -37,7 +42,6 @@ class _Sum(NamedTuple):
         along (int, optional): The dimension, from the end, that is summed over.
         index (torch.fx.Node, optional): The group of each row, if there are groups.
         num (Any): The number of groups.
-        least (float): What is added to it, so that nothing is divided by zero.
     """
 
     e: fx.Node
@@ -45,7 +49,6 @@ class _Sum(NamedTuple):
     along: int | None
     index: Any
     num: Any
-    least: float
 
     @property
     def score(self) -> Any:
@@ -65,11 +68,18 @@ class _Sum(NamedTuple):
             is_shared = len(shape) >= -self.along and shape[self.along] == 1
         return value if is_shared and shape_of(value) == shape_of(score) else score
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether what is added to it changes nothing."""
-        is_alone = self.score is self.e.args[0]
-        return 0 <= self.least <= (_LEAST_ALONE if is_alone else _LEAST_OF_ONE)
+    def is_relative(self, relays: Relays) -> bool:
+        """Whether it is that of exponentials relative to the largest of their row."""
+        score: Any = self.e.args[0]
+        if self.along is None or self.score is score:
+            return False
+        gate = _unmoved(score.args[1])
+        largest = _module(relays, gate)
+        if not isinstance(largest, EarliestAlong) or largest.smallest:
+            return False
+        relay = gate.args[0]
+        is_own = relay is self.score or relay.args[:1] == (self.score,)
+        return is_own and largest.dim == self.along
 
     def coefficients(self, relays: Relays, node: fx.Node) -> fx.Node:
         """The exponentials relative to the largest of their group."""
@@ -86,34 +96,42 @@ def written_softmax(relays: Relays, node: fx.Node) -> Fraction | None:
     if index is not None:  # Each row is sent the sum of its group.
         total, more = _without_least(_unmoved(_unmoved(total).args[0]))
         least = least + more
-    found = _sum_of(relays, total, least)
-    if found is None or not found.is_whole:
+    found = _sum_of(relays, total)
+    if found is None or not is_exponential(relays, e) or e.args != found.e.args:
         return None
-    if not is_exponential(relays, e) or e.args != found.e.args:
+    is_relative = found.is_relative(relays)
+    if e.kwargs or not (is_relative or 0 <= least <= _NOTHING):
         return None
     if found.along is None:
-        if index is None or not is_same(found.index, index):
+        is_own = index is not None and is_same(found.index, index)
+        if not is_own or shape_of(den) != shape_of(e):
             return None
         made = found.coefficients(relays, node)
         return Fraction(made, None, (made, found.index, found.num))
     if index is not None or shape_of(den) != _shape_along(e, found.along):
         return None
-    return over_dimension(relays, found.coefficients(relays, node), found.along)
+    made = found.coefficients(relays, node)
+    kept = max(least, LEAST) if is_relative else LEAST
+    return over_dimension(relays, made, found.along, kept)
 
 
 def relate(relays: Relays, node: fx.Node) -> None:
     """Lets exponentials be relative to the largest of their group where what they weigh
     is summed up, and divided by their sum afterwards.
     """
-    num, den = _unmoved(node.args[0]), _unmoved(node.args[1])
-    total, least = _without_least(den)
-    found = _sum_of(relays, total, least)
-    if found is None or not found.is_whole:
+    num: Any = node.args[0]
+    den: Any = node.args[1]
+    total, least = _without_least(_unmoved(den))
+    found = _sum_of(relays, total)
+    if found is None or not 0 <= least <= _NOTHING:
         return
-    gate = _weighs(relays, num, found)
-    if gate is None or _readers(found.e) != {found.total, gate}:
+    e, gate = found.e, _weighs(relays, num, found, den)
+    if gate is None or _readers(e) != {found.total, gate}:
         return
-    e = found.e
+    divides = [_readers(n) == {node} for n in (num, _unmoved(den), found.total)]
+    divides[2] |= _readers(found.total) == {_unmoved(den)}
+    if not all(divides) or (gate is not num and _readers(gate) != {num}):
+        return
     behind = set(takewhile(lambda n: n is not e, relays.network.graph.nodes))
     if found.index is not None and found.index not in behind:
         return
@@ -139,28 +157,35 @@ def unclamp(relays: Relays, node: fx.Node) -> None:
         return
     least = activation.min_val
     divides = all(is_call(n, 'div') and n.args[0] is not den for n in _readers(den))
-    if 0 < least <= _LEAST_OF_ONE and divides and is_positive(relays, den.args[0]):
+    if 0 < least <= _NOTHING and divides and is_positive(relays, den.args[0]):
         here, relays.writer.here = relays.writer.here, den.next
         made = relays.writer.write(operator.add, den.args[0], least)
         relays.writer.here = here
         den.replace_all_uses_with(made)
 
 
-def _weighs(relays: Relays, num: Any, found: _Sum) -> fx.Node | None:
+def _weighs(relays: Relays, num: Any, found: _Sum, den: Any) -> fx.Node | None:
     """What multiplies exponentials by values, if a value is the sum of these products
-    over the same groups.
+    over the same groups, each divided by its own sum.
     """
-    layer = _module(relays, num)
+    layer, shape, divisor = _module(relays, num), shape_of(num), shape_of(den)
+    if shape is None or divisor is None or len(shape) != len(divisor):
+        return None
     if isinstance(layer, DelayedSum):
-        is_row = found.along == -1 and num.args[0] is found.e
-        return num if is_row else None
+        weighed, values = num.args
+        is_row = found.along == -1 and weighed is found.e
+        is_own = _unmoved(values) is not found.e and divisor == (*shape[:-1], 1)
+        return num if is_row and is_own else None
     if found.index is None or not sums_members(layer) or num.kwargs:
         return None
     gate = num.args[0]
     is_product = isinstance(_module(relays, gate), Delay)
     if not is_product or len(num.args) < 2 or not is_same(num.args[1], found.index):
         return None
-    return gate if found.e in map(_unmoved, gate.args) else None
+    weights = [x for x in gate.args if _unmoved(x) is found.e]
+    is_one = len(weights) == 1 and len(shape_of(weights[0]) or ()) == len(divisor)
+    is_own = is_one and (shape_of(weights[0]) or ())[1:] == divisor[1:]
+    return gate if is_own else None
 
 
 def _readers(e: fx.Node) -> set[fx.Node]:
@@ -179,7 +204,7 @@ def _is_read(node: fx.Node) -> bool:
     return node.op == 'output' or any(map(_is_read, node.users))
 
 
-def _sum_of(relays: Relays, total: Any, least: float) -> _Sum | None:
+def _sum_of(relays: Relays, total: Any) -> _Sum | None:
     """What a value is as a sum of exponentials."""
     total = _unmoved(total)
     if is_call(total, 'sum'):
@@ -188,17 +213,17 @@ def _sum_of(relays: Relays, total: Any, least: float) -> _Sum | None:
         dims = list(dim) if isinstance(dim, (list, tuple)) else [dim]
         rank = len(shape_of(e) or ())
         is_one = len(dims) == 1 and isinstance(dims[0], int) and rank > 0
-        if not is_one or not is_exponential(relays, e):
+        if not is_one or not is_exponential(relays, e) or e.kwargs:
             return None
-        return _Sum(e, total, dims[0] % rank - rank, None, None, least)
+        return _Sum(e, total, dims[0] % rank - rank, None, None)
     if not sums_members(_module(relays, total)):
         return None
     if total.kwargs or len(total.args) < 3 or not isinstance(total.args[1], fx.Node):
         return None
     e = _unmoved(total.args[0])
-    if not is_exponential(relays, e):
+    if not is_exponential(relays, e) or e.kwargs:
         return None
-    return _Sum(e, total, None, total.args[1], total.args[2], least)
+    return _Sum(e, total, None, total.args[1], total.args[2])
 
 
 def _module(relays: Relays, value: Any) -> Any:

@@ -100,9 +100,10 @@ def _modules_with_functions() -> list[tuple[dict[str, Any], list[str]]]:
     """Global names of modules, and :func:`_find_functions` among them, which looks
     again once a module has other names.
     """
+    # Some modules are there by two names, such as that of a script.
+    spaces = (getattr(module, '__dict__', {}) for module in list(sys.modules.values()))
     result = []
-    for module in list(sys.modules.values()):
-        names = getattr(module, '__dict__', {})
+    for names in {id(names): names for names in spaces}.values():
         key, title, size = id(names), names.get('__name__'), len(names)
         known = _LOOKED_THROUGH.get(key)
         if (

@@ -96,12 +96,17 @@ def test_more_steps_of_relays_are_finer():
         assert all(a < 0.7 * b for a, b in zip(fine, coarse, strict=True))
 
 
-def test_products_of_too_many_steps_are_refused():
-    with pytest.raises(ValueError, match='pass at most 63'):
-        gated(num_steps=16, relay_steps=64)
+def test_more_steps_of_a_fixed_ratio_would_not_be_finer():
+    snn, _ = gated(num_steps=16, base=1.3)
+    assert {n.code.num_steps for n in snn.neurons.values() if n.code.base == 1.3} == {
+        16,
+        snn.neurons['ramp_softmax'].code.num_steps,
+    }
+    assert ConversionConfig(base=2).num_relay_steps == 16
+    assert ConversionConfig(num_steps=100).num_relay_steps == 100
 
 
-@pytest.mark.parametrize('relay_steps', [0, 127, 2.0, True, '16'])
+@pytest.mark.parametrize('relay_steps', [0, 64, 127, 2.0, True, '16'])
 def test_steps_of_relays_fit_in_a_byte(relay_steps):
     with pytest.raises(ValueError, match="Expected 'relay_steps'"):
         ConversionConfig(relay_steps=relay_steps)

@@ -33,6 +33,7 @@ READ = {
     'two outputs': lambda m, a, b, x: (a + b, (a + b).argmax(-1)),
 }
 FIRED = {
+    'a square of what is read': lambda m, a, b, x: (s := a + b) * s,
     'a layer behind': lambda m, a, b, x: m.last(a + b),
     'a quotient of what is read': lambda m, a, b, x: 1 / (1 + (a + b).square()),
     'an activation behind': lambda m, a, b, x: (a + b).relu(),
@@ -55,6 +56,28 @@ def test_quotients_are_added_up_at_the_end(end):
 def test_what_fires_on_them_needs_spikes(end):
     snn = assert_exact(Heads(FIRED[end]), real(7, 5), EDGES)
     assert is_coded_twice(snn), snn.report.relays
+
+
+@pytest.mark.parametrize(
+    'weigh',
+    [
+        lambda e: e / e.sum(),
+        lambda e: e[:, :1] / (1 + e.sum(0)),  # Each by several.
+        lambda e: 1 / (1 + e),
+    ],
+)
+def test_quotients_of_other_shapes(weigh):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.value, self.last = (
+                nn.Linear(a, b) for a, b in ((5, 7), (5, 4), (4, 3))
+            )
+
+        def forward(self, x):
+            return self.last((weigh(self.first(x).exp()) @ self.value(x)).relu())
+
+    assert_exact(Model(), real(7, 5))
 
 
 def test_parts_of_quotients_that_are_written_into():

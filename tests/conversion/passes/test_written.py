@@ -9,9 +9,12 @@ from torch_geometric.utils import scatter
 from spikegraph import ConversionConfig, convert
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Exponential, Ramp
+from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.nn.exactness import assert_exact, real
 
+# All nodes of the second one have neighbours.
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 3], [1, 1, 2, 2, 5, 4, 4, 0]])
+RING = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 0, 3], [1, 2, 3, 4, 5, 6, 0, 4, 1]])
 
 
 def summed(x, index, num):
@@ -43,14 +46,26 @@ GROUPS = {
         / summed(e, i, n)[i]
     ),
 }
-# Not the softmax of what is weighed.
+# Not the softmax of what is weighed, or not to the last digits.
 OTHER_ROWS = {
     'other dimension': lambda z: (e := z.exp()) / e.sum(0).unsqueeze(1),
+    'transposed': lambda z: (e := z.exp()) / e.sum(0, keepdim=True).t(),
+    'little is added': lambda z: (
+        (e := (z - z.mean(-1, keepdim=True)).exp()) / (e.sum(-1, keepdim=True) + 1e-6)
+    ),
+    'clamped above little': lambda z: (
+        (e := z.exp()) / e.sum(-1, keepdim=True).clamp(min=1e-6)
+    ),
+    'other scale': lambda z: (
+        (z / (s := 1 + z.square().sum(-1, keepdim=True))).exp()
+        / (z / (s + 1)).exp().sum(-1, keepdim=True)
+    ),
     'much is added': lambda z: (e := z.exp()) / (e.sum(-1, keepdim=True) + 1),
     'other sum': lambda z: z.exp() / (z - 1).exp().sum(-1, keepdim=True),
 }
 OTHER_GROUPS = {
-    'other groups': lambda e, z, i, n: e / (summed(e, EDGES[0], n)[i] + 1),
+    'others summed': lambda e, z, i, n: e / (summed(e, RING[0], n)[i] + 1e-16),
+    'others sent': lambda e, z, i, n: e / (summed(e, i, n)[RING[0]] + 1e-16),
 }
 
 
@@ -79,6 +94,15 @@ class Groups(nn.Module):
         return self.last(summed(h, target, len(x)).flatten(1).relu())
 
 
+def exact(model, *inputs, **options):
+    """Also on data of another size, and larger values."""
+    snn = assert_exact(model, *inputs, **options)
+    x, *graph = inputs
+    others = (3 * torch.cat([x, x.flip(1), -x]), *graph)
+    assert deviation(snn, model, others) < TOLERANCE
+    return snn
+
+
 def kinds(snn):
     found = [m.activation for m in snn.network.modules() if isinstance(m, PhaseNeuron)]
     return [kind for kind in (Ramp, Exponential) for a in found if isinstance(a, kind)]
@@ -86,48 +110,50 @@ def kinds(snn):
 
 @pytest.mark.parametrize('weigh', ROWS)
 def test_rows(weigh):
-    assert kinds(assert_exact(Rows(ROWS[weigh]), real(7, 5))) == [Ramp]
+    assert kinds(exact(Rows(ROWS[weigh]), real(7, 5))) == [Ramp]
 
 
 @pytest.mark.parametrize('heads', [1, 2])
 @pytest.mark.parametrize('weigh', GROUPS)
 def test_groups(weigh, heads):
-    snn = assert_exact(Groups(GROUPS[weigh], heads), real(7, 5), EDGES)
+    snn = exact(Groups(GROUPS[weigh], heads), real(7, 5), EDGES)
     assert kinds(snn) == [Ramp]
     assert snn.report.relays == ['relay_v']  # No product is coded once more.
 
 
 @pytest.mark.parametrize('weigh', OTHER_ROWS)
 def test_rows_that_are_something_else(weigh):
-    snn = assert_exact(Rows(OTHER_ROWS[weigh]), real(7, 5), most=0.5)
+    snn = exact(Rows(OTHER_ROWS[weigh]), real(7, 5), most=0.5)
     assert Ramp not in kinds(snn)
 
 
 @pytest.mark.parametrize('weigh', OTHER_GROUPS)
 def test_groups_that_are_something_else(weigh):
-    snn = assert_exact(Groups(OTHER_GROUPS[weigh]), real(7, 5), EDGES)
+    snn = assert_exact(Groups(OTHER_GROUPS[weigh]), real(7, 5), RING, most=0.5)
     assert Ramp not in kinds(snn)
 
 
 class Afterwards(nn.Module):
     """What is weighed by exponentials is divided by their sum in the end."""
 
-    def __init__(self, divide, reads_more=False):
+    def __init__(self, divide, reads=None):
         super().__init__()
         self.scores, self.v, self.last = (
             nn.Linear(5, 2),
             nn.Linear(5, 8),
             nn.Linear(8, 3),
         )
-        self.divide, self.reads_more = divide, reads_more
+        self.divide, self.reads = divide, reads
 
     def forward(self, x, edge_index):
         source, target = edge_index
         e = torch.exp(2 * self.scores(x)[source] - self.scores(x)[target])
-        h = self.v(x).view(-1, 2, 4)[source] * e.unsqueeze(-1)
-        h, total = summed(h, target, len(x)), summed(e, target, len(x))
+        gate = self.v(x).view(-1, 2, 4)[source] * e.unsqueeze(-1)
+        h, total = summed(gate, target, len(x)), summed(e, target, len(x))
         out = self.last(self.divide(h, total).flatten(1).relu())
-        return (out, e) if self.reads_more else out
+        if self.reads is None:
+            return out
+        return out, {'e': e, 'gate': gate, 'h': h, 'total': total}[self.reads]
 
 
 AFTER = {
@@ -138,11 +164,13 @@ AFTER = {
 
 @pytest.mark.parametrize('divide', AFTER)
 def test_sums_divided_afterwards(divide):
-    x = real(7, 5)
-    assert kinds(assert_exact(Afterwards(AFTER[divide]), x, EDGES)) == [Ramp]
-    # Whoever reads the exponentials themselves is sent them.
-    snn = assert_exact(Afterwards(AFTER[divide], reads_more=True), x, EDGES)
-    assert Ramp not in kinds(snn)
+    assert kinds(exact(Afterwards(AFTER[divide]), real(7, 5), EDGES)) == [Ramp]
+
+
+@pytest.mark.parametrize('reads', ['e', 'gate', 'h', 'total'])
+def test_others_that_read_a_part_are_sent_it(reads):
+    model = Afterwards(AFTER['added'], reads)
+    assert Ramp not in kinds(exact(model, real(7, 5), EDGES, most=0.5))
 
 
 def test_products_of_matrices_divided_afterwards():
@@ -152,7 +180,45 @@ def test_products_of_matrices_divided_afterwards():
             out = (e @ self.v(x)) / e.sum(-1, keepdim=True)
             return self.last(out.relu())
 
-    assert kinds(assert_exact(Model(None), real(7, 5))) == [Ramp]
+    assert kinds(exact(Model(None), real(7, 5))) == [Ramp]
+
+
+@pytest.mark.parametrize(
+    'divide',
+    [
+        lambda e, v: (e @ v) / e.sum(-1),  # As many rows as columns: other sums.
+        lambda e, v: (e @ e @ v) / e.sum(-1, keepdim=True),
+        lambda e, v: (e @ v) / e.sum(0).unsqueeze(-1),
+        lambda e, v: (e @ v) / (e.sum(-1, keepdim=True) + 1),
+        lambda e, v: (s := (e @ v)) / e.sum(-1, keepdim=True) + s,
+    ],
+)
+def test_other_quotients_of_what_is_weighed(divide):
+    class Model(Rows):
+        def forward(self, x):
+            e = torch.exp(0.3 * self.q(x) @ self.k(x).t())
+            return self.last(divide(e, self.v(x)).relu())
+
+    snn = assert_exact(Model(None), real(6, 5), most=0.5)
+    assert Ramp not in kinds(snn)
+
+
+def test_exponentials_of_quotients():
+    class Cosines(Rows):
+        def forward(self, x):
+            q, k = F.normalize(self.q(x), dim=-1), F.normalize(self.k(x), dim=-1)
+            e = torch.exp(q @ k.t())
+            return self.last((e / e.sum(-1, keepdim=True) @ self.v(x)).relu())
+
+    exact(Cosines(None), real(7, 5))
+
+
+def test_what_is_added_to_relative_exponentials_stays():
+    def weigh(z):
+        e = (z - z.amax(-1, keepdim=True)).exp()
+        return e / (e.sum(-1, keepdim=True) + 1e-3)
+
+    assert kinds(exact(Rows(weigh), real(7, 5))) == [Ramp]
 
 
 @pytest.mark.parametrize(
