@@ -75,7 +75,8 @@ def test_functions_have_the_same_arguments_everywhere():
         for other in (plain, reference):
             if hasattr(other, name):
                 assert _arguments(getattr(other, name)) == found, name
-    assert set(plain.__all__) | {'digest_all', 'send_spikes'} == set(cpu.__all__)
+    only = {'digest_all', 'send_spikes', 'send_delayed', 'late'}  # Others do without.
+    assert set(plain.__all__) | only == set(cpu.__all__)
 
 
 def _arguments(function):

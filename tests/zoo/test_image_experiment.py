@@ -267,13 +267,13 @@ def test_levels_of_a_sweep(mlp, capsys, args, levels, bases):
 def test_default_config():
     assert default_config('mnist').per_channel
     assert default_config('digits', 'cnn', num_steps=5) == ConversionConfig(
-        5, per_channel=True, levels='fitted'
+        5, per_channel=True, levels='fitted', relay_steps=9
     )
     for given in (dict(base=1.5), dict(scale='max'), dict(threshold_shift=0.7)):
         assert default_config('mnist', **given).levels == 'geometric'
     with pytest.raises(ValueError, match="'levels' = 'fitted', which fits"):
         default_config('mnist', levels='fitted', base=1.5)
-    plain = ConversionConfig(per_channel=False, levels='geometric')
+    plain = ConversionConfig(per_channel=False, levels='geometric', relay_steps=31)
     assert default_config('digits') == default_config('cora') == plain
     assert not default_config('mnist', per_channel=False).per_channel
 

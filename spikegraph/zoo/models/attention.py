@@ -173,15 +173,15 @@ class GPS(nn.Module):
     encodings. Each layer computes
 
     .. math::
-        \mathbf{Z} &= \mathrm{BatchNorm} ( \mathbf{X} + \mathrm{GCNConv} (
-        \mathbf{X}, \mathcal{E} ) ) + \mathrm{BatchNorm} ( \mathbf{X} +
+        \mathbf{Z} &= \mathrm{LayerNorm} ( \mathbf{X} + \mathrm{GCNConv} (
+        \mathbf{X}, \mathcal{E} ) ) + \mathrm{LayerNorm} ( \mathbf{X} +
         \mathrm{Attention} ( \mathbf{X} ) )
 
-        \mathbf{X}' &= \mathrm{BatchNorm} ( \mathbf{Z} + \mathrm{MLP} (
+        \mathbf{X}' &= \mathrm{LayerNorm} ( \mathbf{Z} + \mathrm{MLP} (
         \mathbf{Z} ) )
 
-    with attention between all nodes, and a linear layer before and after all of
-    them.
+    with attention between all nodes, a linear layer with ReLU before all of them,
+    and one after. Statistics of the batch, of a few labelled nodes, would not do.
 
     Args:
         in_channels (int): The number of input features.
@@ -221,7 +221,14 @@ class GPS(nn.Module):
         self.dropout = dropout
         self.lin1 = nn.Linear(in_channels, width)
         self.convs = nn.ModuleList(
-            GPSConv(width, GCNConv(width, width), heads=heads, dropout=dropout)
+            GPSConv(
+                width,
+                GCNConv(width, width),
+                heads=heads,
+                dropout=dropout,
+                norm='layer_norm',
+                attn_kwargs={'dropout': dropout},
+            )
             for _ in range(num_layers)
         )
         self.lin2 = nn.Linear(width, out_channels)
@@ -237,7 +244,7 @@ class GPS(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Returns the class scores of every node."""
         x = dropout(x, self.dropout, self.training)
-        x = self.lin1(x)
+        x = dropout(self.lin1(x).relu(), self.dropout, self.training)
         for conv in self.convs:
             x = conv(x, edge_index)
         x = dropout(x, self.dropout, self.training)

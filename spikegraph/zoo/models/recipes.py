@@ -83,7 +83,14 @@ _OTHERS: dict[str, TrainingRecipe] = {
         'gat': _ATTENTION,
         'gatv2': _ATTENTION,
         'transformer': dict(heads=4, decay_all_layers=True),
-        'gps': dict(lr=0.005, decay_all_layers=True),
+        'gps': dict(
+            lr=0.01,
+            weight_decay=5e-3,
+            dropout=0.6,
+            decay_all_layers=True,
+            epochs=400,
+            patience=100,
+        ),
         'gcn-layernorm': dict(num_layers=4, decay_all_layers=True),
         'gcn-graphnorm': dict(
             hidden_channels=128,
