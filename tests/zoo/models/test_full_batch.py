@@ -96,7 +96,7 @@ def test_a_cached_adjacency_is_forgotten(data):
 
 @pytest.mark.parametrize('name', NODE_MODELS)
 def test_recipes_learn_digits(digits, name):
-    epochs = 15 if name == 'gps' else 60  # It compares all nodes with all others.
+    epochs = 45 if name == 'gps' else 60  # It compares all nodes with all others.
     recipe = replace(get_recipe('digits', name), epochs=epochs, patience=None)
     model = recipe.build_model(64, 10)
     result = train_node_classifier(model, digits.data, recipe, progress=False)
