@@ -14,6 +14,7 @@ from spikegraph.network.ops import is_call
 from spikegraph.nn import EarliestAlong, GraphFilter, PhaseNeuron
 from spikegraph.nn.activation import Exponential, lowest_of
 from spikegraph.nn.delayed_sum import DelayedSum
+from spikegraph.nn.filter import sums_members
 from spikegraph.nn.products import Delay, Rebase
 from spikegraph.nn.relative import Relative
 from spikegraph.nn.routing import never_silent
@@ -109,6 +110,10 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
     elif is_call(den, 'sum', 'mean') and is_exponential(relays, den.args[0]):
         parts = den.args[:1]
     elif relays.writer.is_moving(den):  # All that it is made of may be silent.
+        first: fx.Node = den.args[0]  # type: ignore[assignment]
+        is_group = den.op == 'call_module' and is_exponential(relays, first)
+        if is_group and sums_members(module_of(relays.network, den)):
+            den = relays.writer.copy(den, first, _never_silent(relays, first))
         return relays.writer.write(operator.add, den, LEAST)
     for each in parts:
         made = never_zero(relays, each) if isinstance(each, fx.Node) else each

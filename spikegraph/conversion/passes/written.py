@@ -133,8 +133,11 @@ def relate(relays: Relays, node: fx.Node) -> None:
     if not all(divides) or (gate is not num and _readers(gate) != {num}):
         return
     behind = set(takewhile(lambda n: n is not e, relays.network.graph.nodes))
-    if found.index is not None and found.index not in behind:
-        return
+    if found.index is not None:  # Perhaps written again, and later.
+        known = [index for index in (found.index, num.args[1]) if index in behind]
+        if not known:
+            return
+        found = found._replace(index=known[0])
     if found.num not in behind:  # Not known yet; the index tells.
         found = found._replace(num=None)
     here, relays.writer.here = relays.writer.here, found.e.next

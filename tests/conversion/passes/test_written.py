@@ -136,20 +136,21 @@ def test_groups_that_are_something_else(weigh):
 class Afterwards(nn.Module):
     """What is weighed by exponentials is divided by their sum in the end."""
 
-    def __init__(self, divide, reads=None):
+    def __init__(self, divide, reads=None, end=1):
         super().__init__()
         self.scores, self.v, self.last = (
             nn.Linear(5, 2),
             nn.Linear(5, 8),
             nn.Linear(8, 3),
         )
-        self.divide, self.reads = divide, reads
+        self.divide, self.reads, self.end = divide, reads, end
 
     def forward(self, x, edge_index):
         source, target = edge_index
         e = torch.exp(2 * self.scores(x)[source] - self.scores(x)[target])
         gate = self.v(x).view(-1, 2, 4)[source] * e.unsqueeze(-1)
-        h, total = summed(gate, target, len(x)), summed(e, target, len(x))
+        h = summed(gate, target, len(x))
+        total = summed(e, edge_index[self.end], len(x))
         out = self.last(self.divide(h, total).flatten(1).relu())
         if self.reads is None:
             return out
@@ -165,6 +166,11 @@ AFTER = {
 @pytest.mark.parametrize('divide', AFTER)
 def test_sums_divided_afterwards(divide):
     assert kinds(exact(Afterwards(AFTER[divide]), real(7, 5), EDGES)) == [Ramp]
+
+
+def test_sums_of_others_that_divide_afterwards():
+    snn = exact(Afterwards(AFTER['added'], end=0), real(7, 5), RING, most=1.0)
+    assert Ramp not in kinds(snn)
 
 
 @pytest.mark.parametrize('reads', ['e', 'gate', 'h', 'total'])
