@@ -15,7 +15,6 @@ from spikegraph.conversion.passes.products import rank_of, shape_of
 from spikegraph.conversion.passes.relays import Compute, Fraction, Relays, is_firing
 from spikegraph.conversion.passes.softmax import relative, softmax
 from spikegraph.conversion.passes.written import relate, unclamp, written_softmax
-from spikegraph.network.naming import module_of
 from spikegraph.network.ops import is_call, op_of
 from spikegraph.nn import EarliestAlong, PhaseNeuron
 from spikegraph.nn.activation import Exponential, Logarithm, Root
@@ -84,7 +83,7 @@ def _within_a_byte(relays: Relays, *values: fx.Node) -> list[fx.Node]:
 
 def _length(relays: Relays, x: fx.Node) -> int:
     """How many phases spikes have at most."""
-    gate: Any = module_of(relays.network, x) if x.op == 'call_module' else None
+    gate = relays.module(x)
     lengths = [_length(relays, n) for n in x.all_input_nodes if is_firing(n)]
     if isinstance(gate, Delay):
         return gate.window(lengths)
@@ -96,7 +95,7 @@ def _length(relays: Relays, x: fx.Node) -> int:
 
 def _geometric(relays: Relays, x: fx.Node) -> fx.Node:
     """The same value in a code of its own base; a square is delayed by itself."""
-    module: Any = module_of(relays.network, x) if x.op == 'call_module' else None
+    module = relays.module(x)
     if not isinstance(module, Rebase) or module.exponent == 1:
         return x
     if module.exponent == 2:

@@ -149,7 +149,7 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
     if len(messages.users) != 1:  # type: ignore[union-attr]
         return
     weight = None
-    found = _gathered(messages)
+    found = gathered(messages)
     if found is None:
         product = _weighted(messages)
         if product is None:
@@ -157,7 +157,7 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
         weight, messages = product
         if len(messages.users) != 1:
             return
-        found = _gathered(messages)
+        found = gathered(messages)
         if found is None:
             return
     x, source = found
@@ -175,7 +175,7 @@ def _sum_neighbors(network: fx.GraphModule, node: fx.Node) -> None:
     node.meta['made'] = 'product'
 
 
-def _gathered(value: Any) -> tuple[fx.Node, Any] | None:
+def gathered(value: Any) -> tuple[fx.Node, Any] | None:
     """The rows and the index that a value takes of them."""
     if not isinstance(value, fx.Node) or value.kwargs:
         return None
@@ -203,7 +203,7 @@ def _weighted(value: Any) -> tuple[fx.Node, fx.Node] | None:
     if not is_call(value, 'mul') or value.kwargs:
         return None
     for factor, messages in (value.args, value.args[::-1]):
-        if _gathered(messages) is None:
+        if gathered(messages) is None:
             continue
         weight = _before_column(factor)
         rank = rank_of(weight)

@@ -110,9 +110,8 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
     elif is_call(den, 'sum', 'mean') and is_exponential(relays, den.args[0]):
         parts = den.args[:1]
     elif relays.writer.is_moving(den):  # All that it is made of may be silent.
-        first: fx.Node = den.args[0]  # type: ignore[assignment]
-        is_group = den.op == 'call_module' and is_exponential(relays, first)
-        if is_group and sums_members(module_of(relays.network, den)):
+        if sums_members(relays.module(den)) and is_exponential(relays, den.args[0]):
+            first: Any = den.args[0]
             den = relays.writer.copy(den, first, _never_silent(relays, first))
         return relays.writer.write(operator.add, den, LEAST)
     for each in parts:
@@ -125,9 +124,7 @@ def never_zero(relays: Relays, den: fx.Node) -> fx.Node:
 
 def is_exponential(relays: Relays, value: Any) -> bool:
     """Whether spikes stand for what is never zero, however small."""
-    is_module = isinstance(value, fx.Node) and value.op == 'call_module'
-    module: Any = module_of(relays.network, value) if is_module else None
-    return isinstance(getattr(module, 'activation', None), Exponential)
+    return isinstance(getattr(relays.module(value), 'activation', None), Exponential)
 
 
 def _never_silent(relays: Relays, den: fx.Node) -> fx.Node:

@@ -72,6 +72,11 @@ class Relays:
         self.inner: set[fx.Node] = set()
         self._known: dict[fx.Node, fx.Node] = {}
 
+    def module(self, value: Any) -> Any:
+        """The module that a value is made by, or nothing."""
+        is_module = isinstance(value, fx.Node) and value.op == 'call_module'
+        return module_of(self.network, value) if is_module else None
+
     def gate(self, name: str, gate: SpikeGate, *args: Any) -> fx.Node:
         """Adds a gate."""
         return fires(self.writer.call(f'gates.{name}', gate, *args))
@@ -134,9 +139,8 @@ class Relays:
 
     def populations(self, value: fx.Node) -> list[fx.Node]:
         """The populations that spikes come from."""
-        if value.op == 'call_module':
-            if isinstance(module_of(self.network, value), PhaseNeuron):
-                return [value]
+        if isinstance(self.module(value), PhaseNeuron):
+            return [value]
         found = [n for n in value.all_input_nodes if is_firing(n)]
         return [each for n in found for each in self.populations(n)]
 

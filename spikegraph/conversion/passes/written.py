@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import fx, nn
 
 from spikegraph.conversion.operations.rules import reads_shape
+from spikegraph.conversion.passes.messages import gathered
 from spikegraph.conversion.passes.positive import is_exponential, is_positive
 from spikegraph.conversion.passes.products import shape_of
 from spikegraph.conversion.passes.relays import (
@@ -20,12 +21,12 @@ from spikegraph.conversion.passes.relays import (
     move_of,
 )
 from spikegraph.conversion.passes.softmax import coefficients, over_dimension
-from spikegraph.network.naming import called, module_of
+from spikegraph.network.naming import called
 from spikegraph.network.ops import is_call
 from spikegraph.nn import Delay, EarliestAlong
 from spikegraph.nn.delayed_sum import DelayedSum
 from spikegraph.nn.filter import sums_members
-from spikegraph.nn.routing import gather_rows, move_spikes
+from spikegraph.nn.routing import move_spikes
 
 # What may be added to a sum without changing it.
 _NOTHING = 1e-12
@@ -62,7 +63,8 @@ class _Sum(NamedTuple):
         if not isinstance(value, fx.Node) or not isinstance(shift, fx.Node):
             return score
         if self.along is None:
-            is_shared = is_same(_rows_of(_unmoved(shift)), self.index)
+            rows = gathered(_unmoved(shift))
+            is_shared = rows is not None and is_same(rows[1], self.index)
         else:
             shape = shape_of(shift) or ()
             is_shared = len(shape) >= -self.along and shape[self.along] == 1
@@ -74,7 +76,7 @@ class _Sum(NamedTuple):
         if self.along is None or self.score is score:
             return False
         gate = _unmoved(score.args[1])
-        largest = _module(relays, gate)
+        largest = relays.module(gate)
         if not isinstance(largest, EarliestAlong) or largest.smallest:
             return False
         relay = gate.args[0]
@@ -92,9 +94,10 @@ def written_softmax(relays: Relays, node: fx.Node) -> Fraction | None:
     e: Any = node.args[0]
     den: Any = node.args[1]
     total, least = _without_least(_unmoved(den))
-    index = _rows_of(_unmoved(total))
-    if index is not None:  # Each row is sent the sum of its group.
-        total, more = _without_least(_unmoved(_unmoved(total).args[0]))
+    index, rows = None, gathered(_unmoved(total))
+    if rows is not None:  # Each row is sent the sum of its group.
+        source, index = rows
+        total, more = _without_least(_unmoved(source))
         least = least + more
     found = _sum_of(relays, total)
     if found is None or not is_exponential(relays, e) or e.args != found.e.args:
@@ -140,13 +143,13 @@ def relate(relays: Relays, node: fx.Node) -> None:
         found = found._replace(index=known[0])
     if found.num not in behind:  # Not known yet; the index tells.
         found = found._replace(num=None)
-    here, relays.writer.here = relays.writer.here, found.e.next
+    here, relays.writer.here = relays.writer.here, e.next
     made = found.coefficients(relays, node)
     relays.writer.here = here
-    found.e.replace_all_uses_with(made)
+    e.replace_all_uses_with(made)
     ramps = {str(n.target) for n in relays.populations(made)}
     for tie in relays.structure.tied:
-        if str(found.e.target) in tie:
+        if str(e.target) in tie:
             tie |= ramps
 
 
@@ -155,7 +158,7 @@ def unclamp(relays: Relays, node: fx.Node) -> None:
     potential that it is.
     """
     den = _unmoved(node.args[1])
-    activation = getattr(_module(relays, den), 'activation', None)
+    activation = getattr(relays.module(den), 'activation', None)
     if not isinstance(activation, nn.Hardtanh) or activation.max_val != math.inf:
         return
     least = activation.min_val
@@ -171,7 +174,7 @@ def _weighs(relays: Relays, num: Any, found: _Sum, den: Any) -> fx.Node | None:
     """What multiplies exponentials by values, if a value is the sum of these products
     over the same groups, each divided by its own sum.
     """
-    layer, shape, divisor = _module(relays, num), shape_of(num), shape_of(den)
+    layer, shape, divisor = relays.module(num), shape_of(num), shape_of(den)
     if shape is None or divisor is None or len(shape) != len(divisor):
         return None
     if isinstance(layer, DelayedSum):
@@ -182,7 +185,7 @@ def _weighs(relays: Relays, num: Any, found: _Sum, den: Any) -> fx.Node | None:
     if found.index is None or not sums_members(layer) or num.kwargs:
         return None
     gate = num.args[0]
-    is_product = isinstance(_module(relays, gate), Delay)
+    is_product = isinstance(relays.module(gate), Delay)
     if not is_product or len(num.args) < 2 or not is_same(num.args[1], found.index):
         return None
     weights = [x for x in gate.args if _unmoved(x) is found.e]
@@ -219,7 +222,7 @@ def _sum_of(relays: Relays, total: Any) -> _Sum | None:
         if not is_one or not is_exponential(relays, e) or e.kwargs:
             return None
         return _Sum(e, total, dims[0] % rank - rank, None, None)
-    if not sums_members(_module(relays, total)):
+    if not sums_members(relays.module(total)):
         return None
     if total.kwargs or len(total.args) < 3 or not isinstance(total.args[1], fx.Node):
         return None
@@ -229,11 +232,6 @@ def _sum_of(relays: Relays, total: Any) -> _Sum | None:
     return _Sum(e, total, None, total.args[1], total.args[2])
 
 
-def _module(relays: Relays, value: Any) -> Any:
-    is_module = isinstance(value, fx.Node) and value.op == 'call_module'
-    return module_of(relays.network, value) if is_module else None
-
-
 def _without_least(total: Any) -> tuple[Any, float]:
     """A sum, and what is added so that nothing is divided by zero."""
     if is_call(total, 'add') and len(total.args) == 2 and not total.kwargs:
@@ -241,14 +239,6 @@ def _without_least(total: Any) -> tuple[Any, float]:
             if isinstance(least, (int, float)) and isinstance(value, fx.Node):
                 return value, float(least)
     return total, 0.0
-
-
-def _rows_of(x: Any) -> Any:
-    """The index by which rows are taken, with nothing if none are."""
-    if called(x) is gather_rows or is_call(x, 'getitem'):
-        return x.args[1]
-    is_selected = is_call(x, 'index_select') and x.args[1:2] == (0,)
-    return x.args[2] if is_selected and len(x.args) == 3 else None
 
 
 def _shape_along(e: fx.Node, along: int) -> tuple[int, ...]:
