@@ -127,7 +127,7 @@ class GraphFilter(SpikingLayer):
         adjacency = self.adjacency(x, graph)
         weight, bias, num_terms = self.weight, self.bias, len(self.coefficients)
         is_plain = self.coefficients == [[0.0, 1.0]]
-        if weight is not None and self._choose(x, adjacency).order == 'aggregate':
+        if weight is not None and self.choice_on(x, adjacency).order == 'aggregate':
             given = encoded(x)
             if self.num_hops > 1:
                 seen = self._features(adjacency, values_of(given))
@@ -154,9 +154,12 @@ class GraphFilter(SpikingLayer):
         """Which comes first on this input, the transform or the aggregation, and
         the bytes that either moves.
         """
-        return self._choose(x, self.shift(x, *graph, **named))
+        return self.choice_on(x, self.shift(x, *graph, **named))
 
-    def _choose(self, x: Spikes | Encoding | Tensor, adjacency: Adjacency) -> Choice:
+    def choice_on(
+        self, x: Spikes | Encoding | Tensor, adjacency: Adjacency
+    ) -> Choice:
+        """The same, on a graph that is prepared."""
         return choose(
             self.order,
             num_sources=adjacency.num_sources,
@@ -253,7 +256,7 @@ class GraphFilter(SpikingLayer):
                 x = propagate(adjacency, x)
             for m, row in enumerate(self.coefficients):
                 if k < len(row) and row[k] != 0:
-                    terms[m] = _plus(terms[m], row[k], x)
+                    terms[m] = plus(terms[m], row[k], x)
         zero = x.new_zeros(adjacency.num_targets, *x.shape[1:])
         return torch.cat([zero if t is None else t for t in terms], dim=-1)
 
@@ -265,7 +268,7 @@ class GraphFilter(SpikingLayer):
                 out = propagate(adjacency, out)
             for row, term in zip(self.coefficients, terms, strict=True):
                 if k < len(row) and row[k] != 0:
-                    out = _plus(out, row[k], term)
+                    out = plus(out, row[k], term)
         if out is None:
             return terms[0].new_zeros(adjacency.num_targets, *terms[0].shape[1:])
         return out
@@ -289,6 +292,7 @@ class GraphFilter(SpikingLayer):
         return f'{type(self.shift).__name__}{shape}'
 
 
-def _plus(total: Tensor | None, factor: float, x: Tensor) -> Tensor:
+def plus(total: Tensor | None, factor: float, x: Tensor) -> Tensor:
+    """Adds a term with its coefficient."""
     scaled = x if factor == 1 else factor * x
     return scaled if total is None else total + scaled

@@ -34,11 +34,13 @@ class Flow:
 
     Args:
         network (Network): What will run.
+        keeps (bool, optional): Whether what is computed of graphs alone is kept.
+            (default: :obj:`True`)
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, keeps: bool = True) -> None:
         self.network = network
-        self.graphs = GraphValues(network)
+        self.graphs = GraphValues(network, keeps)
         self.sums, self.delays, self.rows = find_delayed(network)
         self.moved = find_moved(network, self.sums)
         # The population that they are a part of.

@@ -34,20 +34,21 @@ class GraphValues:
 
     Args:
         network (Network): The converted network.
+        keeps (bool, optional): Whether anything is. (default: :obj:`True`)
 
     Attributes:
         kept (Set[Node]): The operations whose values are kept.
         idle (Set[Node]): Those that are only run where they are not.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, keeps: bool = True) -> None:
         self.network = network
         self.kept: set[Node] = set()
         self.idle: set[Node] = set()
         self._values: Any = WeakTensorKeyDictionary()  # Of each graph.
         self._behind: dict[Node, tuple[Node, ...]] = {}
         self._is_random = False
-        nodes = list(network.nodes)
+        nodes = list(network.nodes) if keeps else []
         fixed = self._find_fixed(nodes)
         costly: set[Node] = set()
         for node in nodes:

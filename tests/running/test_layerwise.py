@@ -17,7 +17,8 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert, measure, simulate
-from spikegraph.running.layerwise import _Layerwise, layerwise
+from spikegraph.running.layerwise import layerwise, run_in_blocks
+from spikegraph.running.parts.staged import Staged
 from spikegraph.running.loaders import predict
 from tests.conversion.zoo import TakesData, make, randomize
 from tests.sampling import full_loader
@@ -284,10 +285,9 @@ def test_empty_loader(data):
 
 
 def spikes_layerwise(snn, data, block_size):
-    run = _Layerwise(snn, snn.bind(data), block_size)
-    out = run.run(progress=False)
-    names = [node.record.label for node in run.stored]
-    return out, dict(zip(names, run.stored.values(), strict=True))
+    staged = Staged(snn, snn.bind(data), by_rows=False, watches=True)
+    kept = run_in_blocks(staged, block_size)
+    return staged.returned(kept.whole), staged.spikes(kept.whole)
 
 
 @pytest.mark.parametrize('block_size', [1, 7, 1000])

@@ -1,0 +1,1 @@
+"""Networks in parts: blocks of rows, one after the other or in several processes."""

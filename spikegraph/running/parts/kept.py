@@ -1,0 +1,77 @@
+"""What is kept between stages, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import Spikes
+from spikegraph.running.parts.step import Step, take
+
+
+class Kept:
+    """Rows of steps, in memory.
+
+    Args:
+        features (Mapping[Step, torch.Tensor]): The rows of inputs.
+    """
+
+    def __init__(self, features: Mapping[Step, Any]) -> None:
+        self.features = features
+        self._found: dict[Step, Any] = {}
+
+    def read(self, step: Step, rows: Tensor) -> Any:
+        """Some rows of what is kept, or of an input."""
+        found = self.features[step] if step in self.features else self._found[step]
+        is_all = len(rows) == found.shape[0] and _is_all(rows)
+        return found if is_all else take(found, rows)
+
+    def write(self, step: Step, rows: Tensor, value: Any) -> None:
+        """Keeps some rows."""
+        size = step.axis.find().size
+        if len(rows) == size and _is_all(rows):
+            self._found[step] = value
+            return
+        if step not in self._found:
+            self._found[step] = _like(step, value)
+        found = self._found[step]
+        if isinstance(found, Spikes):
+            found.spike_time[rows] = value.spike_time
+            if has_scales(step):
+                found.scale[rows] = value.scale
+        else:
+            found[rows] = value
+
+    def whole(self, step: Step) -> Any:
+        """All rows of what is kept, or of an input."""
+        return self.features[step] if step in self.features else self._found[step]
+
+    def forget(self, step: Step) -> None:
+        """Lets rows go that nobody reads any more."""
+        self._found.pop(step, None)
+
+
+def has_scales(step: Step) -> bool:
+    """Whether each row has a scale of its own."""
+    if not isinstance(step.probe, Spikes):
+        return False
+    scale = step.probe.scale
+    return scale.dim() == len(step.probe.shape) and scale.size(0) > 1
+
+
+def _like(step: Step, value: Any) -> Any:
+    size = step.axis.find().size
+    if isinstance(value, Spikes):
+        time, scale = value.spike_time, value.scale
+        if has_scales(step):
+            scale = scale.new_empty(size, *scale.shape[1:])
+        return replace(value, spike_time=time.new_empty(size, *time.shape[1:]), scale=scale)
+    return value.new_empty(size, *value.shape[1:])
+
+
+def _is_all(rows: Tensor) -> bool:
+    return len(rows) == 0 or (int(rows[0]) == 0 and bool((rows.diff() == 1).all()))
