@@ -112,9 +112,12 @@ class Stage:
 
     def run(self, frame: Frame, read: Read) -> list[Any]:
         """The rows of each goal."""
+        return self.run_by(ClosedForm(self.flow), frame, read)
+
+    def run_by(self, form: ClosedForm, frame: Frame, read: Read) -> list[Any]:
+        """The same, by a form of the network of the stage."""
         inputs = {name: feed.value(frame, read) for name, feed in self.feeds.items()}
-        found: list[Any] = list(ClosedForm(self.flow).run(inputs))
-        return found
+        return list(form.run(inputs))
 
     def blocks(self, block_size: int) -> list[Tensor]:
         """The rows that it makes, in blocks."""

@@ -1,0 +1,215 @@
+"""Rows on their way between processes: spike times as bytes, or half bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikegraph.coding import Spikes
+from spikegraph.running.distributed.part import Part, Shared
+from spikegraph.running.distributed.peers import Pending
+from spikegraph.running.parts.kept import has_scales
+from spikegraph.running.parts.step import Step, take
+
+_HALF = 16  # Spike times that fit into half a byte.
+
+
+def packed(time: Tensor) -> Tensor:
+    """Two spike times in each byte :math:`(*)` to :math:`(\\lceil n / 2 \\rceil)`."""
+    flat = time.reshape(-1)
+    if flat.numel() % 2:
+        flat = torch.cat([flat, flat.new_zeros(1)])
+    pairs = flat.view(-1, 2)
+    return pairs[:, 0] | (pairs[:, 1] << 4)
+
+
+def unpacked(data: Tensor, num: int) -> Tensor:
+    """The inverse of :func:`packed`.
+
+    Args:
+        data (torch.Tensor): Bytes.
+        num (int): How many spike times there are.
+    """
+    return torch.stack([data & 15, data >> 4], dim=1).view(-1)[:num]
+
+
+class Wire:
+    """How the rows of a step are written as bytes.
+
+    Args:
+        step (Step): The step.
+        packs (bool, optional): Whether two spike times share a byte where they fit.
+            (default: :obj:`True`)
+    """
+
+    def __init__(self, step: Step, packs: bool = True) -> None:
+        self.step, self.probe = step, step.probe
+        self.has_scales = has_scales(step)
+        is_spikes = isinstance(self.probe, Spikes)
+        self.is_packed = packs and is_spikes and self.probe.code.num_times <= _HALF
+        self.row_shape = tuple(self.probe.shape[1:])
+        self.width = self.probe.shape[1:].numel()
+
+    def size(self, num: int) -> int:
+        """The bytes of some rows."""
+        if not isinstance(self.probe, Spikes):
+            return num * self.width * self.probe.element_size()
+        size = num * self.width
+        size = -(-size // 2) if self.is_packed else size
+        return size + num * self._scale_size
+
+    @property
+    def float_size(self) -> int:
+        """The bytes of a row of real values."""
+        return self.width * self.probe.dtype.itemsize
+
+    @property
+    def _scale_size(self) -> int:
+        if not self.has_scales:
+            return 0
+        scale: Tensor = self.probe.scale
+        return scale[:1].numel() * scale.element_size()
+
+    def write(self, value: Any, places: Tensor) -> list[Tensor]:
+        """The bytes of rows at some places."""
+        if not isinstance(value, Spikes):
+            return [_bytes(value[places])]
+        time = value.spike_time[places]
+        parts = [packed(time) if self.is_packed else time.reshape(-1)]
+        if self.has_scales:
+            parts.append(_bytes(value.scale[places]))
+        return parts
+
+    def read(self, data: Tensor, into: Any, places: Tensor) -> None:
+        """Writes rows that came to their places."""
+        num = len(places)
+        if not isinstance(into, Spikes):
+            into[places] = _values(data, into.dtype, (num, *self.row_shape))
+            return
+        size = self.size(num) - num * self._scale_size
+        time = data[:size]
+        if self.is_packed:
+            time = unpacked(time, num * self.width)
+        into.spike_time[places] = time.view(num, *self.row_shape)
+        if self.has_scales:
+            shape = (num, *into.scale.shape[1:])
+            into.scale[places] = _values(data[size:], into.scale.dtype, shape)
+
+
+class Halo:
+    """What a process keeps of steps: its own rows, and those that others send.
+
+    Args:
+        part (Part): The rows.
+        packs (bool): Whether two spike times share a byte where they fit.
+    """
+
+    def __init__(self, part: Part, packs: bool) -> None:
+        self.part, self.packs = part, packs
+        self.values: dict[Step, Any] = {}
+        self._pending: dict[Step, _Arrival] = {}
+        self.bytes_sent = self.rows_sent = 0
+
+    def put(self, steps: list[Step], values: list[Any], doing: str) -> int:
+        """Keeps rows of this process, and sends those that others need.
+
+        Returns:
+            int: How many bytes are sent.
+        """
+        wires, shared = [], []
+        for step, value in zip(steps, values, strict=True):
+            rows = self.part.shared[step]
+            self.values[step] = _with_room(step, value, len(rows.halo))
+            if self.part.is_exchanged[step]:
+                wires.append(Wire(step, self.packs))
+                shared.append(rows)
+        if not wires:
+            return 0
+        size = self.part.peers.size
+        sent: list[Tensor] = []
+        to, come = [0] * size, [0] * size
+        for rank in range(size):
+            for wire, rows in zip(wires, shared, strict=True):
+                places = rows.sends[rank]
+                sent += wire.write(self.values[wire.step], places)
+                to[rank] += wire.size(len(places))
+                come[rank] += wire.size(len(rows.receives[rank]))
+        data = torch.cat(sent) if sent else torch.empty(0, dtype=torch.uint8)
+        pending = self.part.peers.exchange(data, to, come, doing)
+        arrival = _Arrival(pending, wires, shared, self.values)
+        self._pending.update(dict.fromkeys([w.step for w in wires], arrival))
+        return sum(to)
+
+    def read(self, step: Step, rows: Tensor) -> Any:
+        """Some rows of what is kept."""
+        self.wait(step)
+        places = self.part.shared[step].places(rows)
+        value = self.values[step]
+        return value if places is None else take(value, places)
+
+    def wait(self, step: Step) -> None:
+        """Waits until all rows of a step are there."""
+        arrival = self._pending.pop(step, None)
+        if arrival is not None:
+            arrival.finish()
+
+    def own(self, step: Step) -> Any:
+        """The rows of this process."""
+        return self.values[step][: len(self.part.shared[step].own)]
+
+    def forget(self, step: Step) -> None:
+        """Lets rows go that nobody reads any more."""
+        self.wait(step)
+        self.values.pop(step, None)
+
+
+class _Arrival:
+    """What comes after a stage, written to its places once."""
+
+    def __init__(
+        self, pending: Pending, wires: list[Wire], shared: list[Shared], values: Any
+    ) -> None:
+        self.pending, self.wires, self.shared = pending, wires, shared
+        self.values = [values[wire.step] for wire in wires]
+        self.is_done = False
+
+    def finish(self) -> None:
+        if self.is_done:
+            return
+        self.is_done = True
+        for rank, data in enumerate(self.pending.wait()):
+            start = 0
+            for wire, rows, value in zip(
+                self.wires, self.shared, self.values, strict=True
+            ):
+                places = rows.receives[rank]
+                size = wire.size(len(places))
+                wire.read(data[start : start + size], value, places)
+                start += size
+
+
+def _with_room(step: Step, value: Any, halo: int) -> Any:
+    """Rows, with room behind them."""
+    if halo == 0:
+        return value
+    if isinstance(value, Spikes):
+        scale = _grown(value.scale, halo) if has_scales(step) else value.scale
+        return replace(value, spike_time=_grown(value.spike_time, halo), scale=scale)
+    return _grown(value, halo)
+
+
+def _grown(value: Tensor, num: int) -> Tensor:
+    out = value.new_empty(len(value) + num, *value.shape[1:])
+    out[: len(value)] = value
+    return out
+
+
+def _bytes(value: Tensor) -> Tensor:
+    return value.contiguous().view(torch.uint8).reshape(-1)
+
+
+def _values(data: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    return data.clone().view(dtype).view(shape)
