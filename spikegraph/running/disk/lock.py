@@ -66,11 +66,20 @@ class DirectoryLock:
     def release(self) -> None:
         """Lets others in. A second time does nothing."""
         if self._handle is not None:
+            import fcntl
+
+            with contextlib.suppress(OSError):  # Whatever forks have open, too.
+                fcntl.flock(self._handle, fcntl.LOCK_UN)
+            self.forget()
+
+    def forget(self) -> None:
+        """Closes its file, and leaves the lock to others that have it open."""
+        if self._handle is not None:
             handle, self._handle = self._handle, None
             os.close(handle)
 
     def __del__(self) -> None:
-        self.release()
+        self.forget()
 
 
 def _holder(handle: int) -> str:
@@ -80,13 +89,13 @@ def _holder(handle: int) -> str:
     return f'process {text}{", this one" if int(text) == os.getpid() else ""}'
 
 
-def _release_all() -> None:
+def _forget_all() -> None:
     # Workers that are forked would hold the lock for as long as they live.
     for lock in list(_LOCKS):
         with contextlib.suppress(OSError):
-            lock.release()
+            lock.forget()
 
 
 _LOCKS: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_release_all)
+    os.register_at_fork(after_in_child=_forget_all)
