@@ -272,3 +272,21 @@ def test_memory(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout == 'limited\n'
     (tmp_path / 'a.spikegraph').unlink()
+
+
+def test_values_are_on_the_disk_before_the_record_is(storage, array, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+    values, folder = storage.path_of('a').stat().st_ino, storage.directory.stat().st_ino
+
+    def note_fsync(handle):
+        calls.append({values: 'values', folder: 'folder'}.get(os.fstat(handle).st_ino))
+        fsync(handle)
+
+    def note_replace(source, target):
+        calls.append('record')
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'fsync', note_fsync)
+    monkeypatch.setattr(os, 'replace', note_replace)
+    array.finish()
+    assert calls == ['values', None, 'record', 'folder']
