@@ -8,10 +8,18 @@ import torch
 from tqdm import tqdm
 
 from spikegraph.coding.phase_code import check_bools
+from spikegraph.running.disk import Storage
 from spikegraph.running.model import SpikingModel, check_spiking
+from spikegraph.running.parts.identity import (
+    features_digest,
+    inputs_digest,
+    network_digest,
+    version,
+)
 from spikegraph.running.parts.kept import Kept
 from spikegraph.running.parts.rows import Frame
 from spikegraph.running.parts.staged import Staged
+from spikegraph.running.parts.stored import KeptOnDisk
 
 
 @torch.no_grad()
@@ -20,6 +28,7 @@ def layerwise(
     *args: Any,
     block_size: int = 4096,
     progress: bool = False,
+    storage: str | PathLike[str] | None = None,
     **kwargs: Any,
 ) -> Any:
     r"""Runs a converted node-level network population by population, in blocks
@@ -33,6 +42,10 @@ def layerwise(
         block_size (int, optional): Nodes per block. (default: :obj:`4096`)
         progress (bool, optional): Whether a bar is shown.
             (default: :obj:`False`)
+        storage (str or os.PathLike, optional): A directory where what is left behind by
+            each layer is kept, with checksums: real memory then holds one block and its
+            in-neighbours only, and a run that was stopped goes on from its last finished
+            layer. (default: :obj:`None`, in memory)
         **kwargs (Any): Keyword arguments of its :meth:`forward`.
 
     Returns:
@@ -62,26 +75,52 @@ def layerwise(
         raise ValueError(f"Expected 'block_size' to be an integer (got {block_size!r})")
     if block_size < 1:
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
-    staged = Staged(snn, snn.bind(*args, **kwargs), by_rows=False)
-    kept = run_in_blocks(staged, block_size, progress)
-    return snn.returned(staged.returned(kept.whole), args, kwargs)
+    inputs = snn.bind(*args, **kwargs)
+    staged = Staged(snn, inputs, by_rows=False)
+    features = {s: staged.layout.fixed_input(s) for s in staged.features.values()}
+    if storage is None:
+        kept = Kept(features)
+        run_in_blocks(staged, kept, block_size, progress)
+        return snn.returned(staged.returned(kept.whole), args, kwargs)
+    identity = {
+        'network': network_digest(snn),
+        'graph': inputs_digest(inputs, staged.features),
+        'features': features_digest(features),
+        'version': version(),
+    }
+    with Storage(storage, identity) as files:
+        kept = KeptOnDisk(features, files)
+        run_in_blocks(staged, kept, block_size, progress)
+        return snn.returned(staged.returned(kept.whole), args, kwargs)
 
 
-def run_in_blocks(staged: Staged, block_size: int, progress: bool = False) -> Kept:
-    """Runs all stages of a network, each in blocks of rows."""
-    features = staged.features.values()
-    kept = Kept({step: staged.layout.fixed_input(step) for step in features})
+def run_in_blocks(
+    staged: Staged, kept: Kept, block_size: int, progress: bool = False
+) -> None:
+    """Runs all stages of a network, each in blocks of rows, from the last one on whose
+    rows are there.
+
+    Args:
+        staged (Staged): The network.
+        kept (Kept): Where rows are kept.
+        block_size (int): How many rows are made at once.
+        progress (bool, optional): Whether a bar is shown. (default: :obj:`False`)
+    """
     blocks = [stage.blocks(block_size) for stage in staged.stages]
     total, gone = sum(map(len, blocks)), staged.last_reads()
     with tqdm(
         total=total, desc='Layer-wise', leave=False, disable=not progress
     ) as bar:
+        is_there = True
         for stage, parts, last in zip(staged.stages, blocks, gone, strict=True):
+            is_there = is_there and kept.has(stage.goals)
             for rows in parts:
-                made = stage.run(Frame(rows), kept.read)
-                for goal, value in zip(stage.goals, made, strict=True):
-                    kept.write(goal, rows, value)
+                if not is_there:
+                    made = stage.run(Frame(rows), kept.read)
+                    for goal, value in zip(stage.goals, made, strict=True):
+                        kept.write(goal, rows, value)
                 bar.update()
+            if not is_there:
+                kept.finish(stage.goals)
             for step in last:
                 kept.forget(step)
-    return kept

@@ -18,6 +18,7 @@ from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert, measure, simulate
 from spikegraph.running.layerwise import layerwise, run_in_blocks
+from spikegraph.running.parts.kept import Kept
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.loaders import predict
 from tests.conversion.zoo import TakesData, make, randomize
@@ -286,7 +287,8 @@ def test_empty_loader(data):
 
 def spikes_layerwise(snn, data, block_size):
     staged = Staged(snn, snn.bind(data), by_rows=False, watches=True)
-    kept = run_in_blocks(staged, block_size)
+    kept = Kept({s: staged.layout.fixed_input(s) for s in staged.features.values()})
+    run_in_blocks(staged, kept, block_size)
     return staged.returned(kept.whole), staged.spikes(kept.whole)
 
 

@@ -76,27 +76,27 @@ class Wire:
     def write(self, value: Any, places: Tensor) -> list[Tensor]:
         """The bytes of rows at some places."""
         if not isinstance(value, Spikes):
-            return [_bytes(value[places])]
-        time = value.spike_time[places]
+            return [_bytes(value.index_select(0, places))]
+        time = value.spike_time.index_select(0, places)
         parts = [packed(time) if self.is_packed else time.reshape(-1)]
         if self.has_scales:
-            parts.append(_bytes(value.scale[places]))
+            parts.append(_bytes(value.scale.index_select(0, places)))
         return parts
 
     def read(self, data: Tensor, into: Any, places: Tensor) -> None:
         """Writes rows that came to their places."""
         num = len(places)
         if not isinstance(into, Spikes):
-            into[places] = _values(data, into.dtype, (num, *self.row_shape))
+            _put(into, places, _values(data, into.dtype, (num, *self.row_shape)))
             return
         size = self.size(num) - num * self._scale_size
         time = data[:size]
         if self.is_packed:
             time = unpacked(time, num * self.width)
-        into.spike_time[places] = time.view(num, *self.row_shape)
+        _put(into.spike_time, places, time.view(num, *self.row_shape))
         if self.has_scales:
             shape = (num, *into.scale.shape[1:])
-            into.scale[places] = _values(data[size:], into.scale.dtype, shape)
+            _put(into.scale, places, _values(data[size:], into.scale.dtype, shape))
 
 
 class Halo:
@@ -199,6 +199,17 @@ def _with_room(step: Step, value: Any, halo: int) -> Any:
         scale = _grown(value.scale, halo) if has_scales(step) else value.scale
         return replace(value, spike_time=_grown(value.spike_time, halo), scale=scale)
     return _grown(value, halo)
+
+
+def _put(into: Tensor, places: Tensor, rows: Tensor) -> None:
+    """Writes rows to their places; those that follow each other at once."""
+    if len(places) == 0:
+        return
+    first = int(places[0])
+    if int(places[-1]) - first == len(places) - 1:
+        into[first : first + len(places)] = rows
+    else:
+        into.index_copy_(0, places, rows)
 
 
 def _grown(value: Tensor, num: int) -> Tensor:

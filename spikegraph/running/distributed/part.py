@@ -112,6 +112,7 @@ class Part:
         wanted: dict[Step, list[Tensor]] = {}
         for stage, frame in zip(staged.stages, self.frames, strict=True):
             for step, need in stage.reads.items():
+                frame.widen(need, self.owners.rows(step.axis.find()))
                 wanted.setdefault(step, []).append(frame.rows(need))
         goals = [goal for stage in staged.stages for goal in stage.goals]
         self.shared: dict[Step, Shared] = {}

@@ -27,13 +27,13 @@ class Kept:
     def read(self, step: Step, rows: Tensor) -> Any:
         """Some rows of what is kept, or of an input."""
         found = self.features[step] if step in self.features else self._found[step]
-        is_all = len(rows) == found.shape[0] and _is_all(rows)
+        is_all = len(rows) == found.shape[0] and is_all(rows)
         return found if is_all else take(found, rows)
 
     def write(self, step: Step, rows: Tensor, value: Any) -> None:
         """Keeps some rows."""
         size = step.axis.find().size
-        if len(rows) == size and _is_all(rows):
+        if len(rows) == size and is_all(rows):
             self._found[step] = value
             return
         if step not in self._found:
@@ -49,6 +49,13 @@ class Kept:
     def whole(self, step: Step) -> Any:
         """All rows of what is kept, or of an input."""
         return self.features[step] if step in self.features else self._found[step]
+
+    def finish(self, steps: list[Step]) -> None:
+        """Says that all rows of steps are written."""
+
+    def has(self, steps: list[Step]) -> bool:
+        """Whether all rows of steps are there already."""
+        return False
 
     def forget(self, step: Step) -> None:
         """Lets rows go that nobody reads any more."""
@@ -73,5 +80,6 @@ def _like(step: Step, value: Any) -> Any:
     return value.new_empty(size, *value.shape[1:])
 
 
-def _is_all(rows: Tensor) -> bool:
+def is_all(rows: Tensor) -> bool:
+    """Whether rows are numbered from 0 on."""
     return len(rows) == 0 or (int(rows[0]) == 0 and bool((rows.diff() == 1).all()))

@@ -33,6 +33,7 @@ class Atom:
 Need = tuple[Atom, ...]
 GOAL: Need = (Atom('goal'),)
 ONE: Need = (Atom('one'),)
+_FETCHED = ('goal', 'sources', 'taken', 'around')
 
 
 def both(a: Need, b: Need) -> Need:
@@ -85,6 +86,13 @@ class Frame:
             found = self._atom(need[0]) if len(need) == 1 else self._joined(need)
             self._rows[need] = found
         return self._rows[need]
+
+    def widen(self, need: Need, own: Tensor) -> None:
+        """Lets rows that others are fetched from begin with some that are there, so that
+        none of these has to be moved.
+        """
+        if all(atom.how in _FETCHED for atom in need) and need != GOAL:
+            self._rows[need] = torch.cat([own, _without(self.rows(need), own)])
 
     def _joined(self, need: Need) -> Tensor:
         found = self.rows(need[:1])

@@ -1,0 +1,77 @@
+"""What a run depends on, in texts that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+import spikegraph
+from spikegraph.kernels.contents import digest
+from spikegraph.kernels.forms import is_foreign, parts_of
+from spikegraph.network.graph import map_nodes
+from spikegraph.running.model import SpikingModel
+from spikegraph.running.parts.step import Step
+
+
+def network_digest(snn: SpikingModel) -> str:
+    """A text that changes with the operations and numbers of a network."""
+    found = hashlib.sha256()
+    for node in snn.network.nodes:
+        target = getattr(node.target, '__qualname__', node.target)
+        args = map_nodes((node.args, node.kwargs), lambda n: n.name)
+        plain = pytree.tree_map(lambda v: None if isinstance(v, Tensor) else v, args)
+        found.update(f'{node.name} {node.op} {target} {plain!r:.2000}\n'.encode())
+    for name, value in snn.network.state_dict().items():
+        found.update(f'{name} {digest_of(value)}\n'.encode())
+    constants = snn.network.state()['constants']
+    found.update(digest_of(constants).encode())
+    return found.hexdigest()[:16]
+
+
+def digest_of(value: Any) -> str:
+    """A text that changes with what tensors in a structure hold."""
+    parts = []
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, Tensor) or is_foreign(leaf):
+            for part in parts_of(leaf):
+                kind = tuple(part.shape), str(part.dtype)
+                parts.append(f'{kind} {_number(part)}')
+        else:
+            parts.append(f'{leaf!r:.200}')
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
+
+
+def _number(value: Tensor) -> Any:
+    value = value.detach()
+    whole = value if value.is_contiguous() else value.contiguous()
+    *_, total, last = digest(whole)  # Without what depends on how it lies in memory.
+    return total, last
+
+
+def inputs_digest(inputs: Mapping[str, Any], features: Mapping[str, Step]) -> str:
+    """A text for all inputs that are no features: graphs, and what belongs to them."""
+    given = {step.record.target for step in features.values()}
+    return digest_of({k: v for k, v in inputs.items() if k not in given})
+
+
+def features_digest(features: Mapping[Step, Any]) -> str:
+    """A text for the rows of features."""
+    return digest_of({step.name: value for step, value in features.items()})
+
+
+def version() -> str:
+    """The version of the library."""
+    return str(spikegraph.__version__)
+
+
+__all__ = [
+    'digest_of',
+    'features_digest',
+    'inputs_digest',
+    'network_digest',
+    'version',
+]
