@@ -76,7 +76,7 @@ class SpikingModel(nn.Module):
         """
         plan = self.plan
         try:
-            call = Call(self.spec.names, args, kwargs, self._bind)
+            call = Call(self.spec.names, args, kwargs, self.bound)
             found = plan.replay(call)
             if found is MISS:
                 return self.returned(self._run(call, args, kwargs), args, kwargs)
@@ -87,7 +87,7 @@ class SpikingModel(nn.Module):
 
     @torch.no_grad()
     def _run(self, call: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-        inputs = self._bind(*args, **kwargs) if call.inputs is None else call.inputs
+        inputs = self.bound(*args, **kwargs) if call.inputs is None else call.inputs
         tensors = [v for v in inputs.values() if isinstance(v, Tensor)]
         device = tensors[0].device.type if tensors else 'cpu'
         checked = FiniteFeatures(self.spec.spelled_features(inputs))
@@ -96,7 +96,7 @@ class SpikingModel(nn.Module):
 
     def values(self, *args: Any, **kwargs: Any) -> Any:
         """What :meth:`forward` returns, in plain dictionaries, lists and tuples."""
-        call = Call(self.spec.names, args, kwargs, self._bind)
+        call = Call(self.spec.names, args, kwargs, self.bound)
         return self._run(call, args, kwargs)
 
     def _pass(self, inputs: Any) -> Any:
@@ -109,7 +109,7 @@ class SpikingModel(nn.Module):
         form = self.network.form
         if not form.reads_arguments:
             return form.build(values)
-        args, kwargs = self._taken(args, kwargs)
+        args, kwargs = self.taken(args, kwargs)
         return form.build(values, self.spec.given(*args, **kwargs))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpikingModel:
@@ -137,20 +137,21 @@ class SpikingModel(nn.Module):
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of the network by name, checked."""
-        inputs = self._bind(*args, **kwargs)
+        inputs = self.bound(*args, **kwargs)
         for name, value in self.spec.spelled_features(inputs).items():
             check_finite(name, value)
         return inputs
 
-    def _taken(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def taken(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments of the ANN, where PyG data may hold them."""
         is_data = len(args) == 1 and not kwargs and isinstance(args[0], BaseData)
         if is_data and not self.spec.takes_data:
             return (), arguments_of(args[0], self.spec.names, self.spec.inputs)
         return args, kwargs
 
-    def _bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        args, kwargs = self._taken(args, kwargs)
+    def bound(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The same; whether values are finite is not looked at."""
+        args, kwargs = self.taken(args, kwargs)
         inputs = self.spec.bind(*args, **kwargs)
         if self._has_images:
             inputs = {name: _channels_last(value) for name, value in inputs.items()}

@@ -3,64 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node
+from spikegraph.nn.layer import values_of
+from spikegraph.partitioning import Partition, PartitionedData
 from spikegraph.running.closed import ClosedForm
+from spikegraph.running.disk import Storage
 from spikegraph.running.distributed.exchange import Halo, Wire
 from spikegraph.running.distributed.part import Owners, Part
 from spikegraph.running.distributed.peers import Peers
+from spikegraph.running.distributed.reports import PartResult, StageReport
+from spikegraph.running.distributed.sources import (
+    Divided,
+    Whole,
+    owners_of,
+    partition_digest,
+)
 from spikegraph.running.model import SpikingModel, check_spiking
+from spikegraph.running.parts.identity import features_digest, network_digest, version
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.parts.step import Step, take
-
-
-@dataclass
-class StageReport:
-    """What a stage of one process took.
-
-    Args:
-        stage (str): What it makes.
-        local_s (float): Seconds of computing, without firing.
-        fire_s (float): Seconds in populations, and in sums that are made where they fire.
-        exchange_s (float): Seconds of packing, waiting and unpacking.
-        rows_sent (int): Rows that are sent, once for each process that needs them.
-        bytes_sent (int): Their bytes.
-        float_bytes (int): The bytes of the same rows as real values.
-    """
-
-    stage: str
-    local_s: float = 0.0
-    fire_s: float = 0.0
-    exchange_s: float = 0.0
-    rows_sent: int = 0
-    bytes_sent: int = 0
-    float_bytes: int = 0
-
-
-@dataclass
-class Result:
-    """What a process has computed: its rows of the outputs.
-
-    Args:
-        values (Any): What the network returns, with the rows of this process.
-        rows (Dict[str, torch.Tensor]): Which rows these are, by the input whose rows the
-            outputs have.
-        stages (List[StageReport]): What each stage took.
-        spikes (Dict[str, Spikes]): The spikes of each population, if asked for.
-    """
-
-    values: Any
-    rows: dict[str, Tensor]
-    stages: list[StageReport] = field(default_factory=list)
-    spikes: dict[str, tuple[Tensor, Spikes]] = field(default_factory=dict)
+from spikegraph.running.parts.stored import Stored
 
 
 class Timed(ClosedForm):
@@ -78,114 +47,247 @@ class Timed(ClosedForm):
 class DistributedModel:
     """A converted network over several processes, each of which owns some of the nodes.
 
-    Every process makes one, with the same network, graph and partition; the plan of what
-    is exchanged is made once.
+    Every process makes one, with the same network, graph and partition, after
+    :func:`torch.distributed.init_process_group`; what is exchanged is planned once. Spike
+    times are those of a single process, bit by bit. Features are divided; each process
+    reads the whole structure of the graph when it is made.
 
     Args:
         snn (SpikingModel): The network.
-        *args (Any): The arguments of its :meth:`forward`, or PyG data.
-        owners (Mapping[str, torch.Tensor] or Partition): The process that owns each row of
-            each input of features, such as ``{'x': owners}``.
+        *args (Any): A graph in parts, see :func:`spikegraph.load_partition`; or the
+            arguments of :meth:`SpikingModel.forward`, or PyG data, as a whole.
+        partition (Partition, optional): Who owns which node, of a graph given as a whole.
+            (default: :obj:`None`)
         timeout (float, optional): Seconds that a process waits for others.
             (default: :obj:`60.0`)
         packs (bool, optional): Whether two spike times are sent in one byte where they
-            fit, up to 15 steps. (default: :obj:`True`)
+            fit: up to 15 steps, 7 with OFF spikes. (default: :obj:`True`)
+        storage (str or os.PathLike, optional): A directory where each process keeps what
+            each stage leaves behind, and from which a run that was stopped goes on.
+            (default: :obj:`None`)
         group (ProcessGroup, optional): The processes. (default: :obj:`None`, all)
         watches (bool, optional): Whether the spikes of all populations are kept.
             (default: :obj:`False`)
-        **kwargs (Any): Keyword arguments of its :meth:`forward`.
+        **kwargs (Any): Keyword arguments of :meth:`SpikingModel.forward`.
 
     Raises:
         PeerError: If a process does not answer in time, or has another network, graph,
             partition or version.
         ValueError: If inputs or partition do not fit.
+        NotImplementedError: If an operation mixes rows otherwise than along edges, in
+            groups, or by an index.
     """
 
     def __init__(
         self,
         snn: SpikingModel,
         *args: Any,
-        owners: Mapping[str, Tensor],
+        partition: Partition | None = None,
         timeout: float = 60.0,
         packs: bool = True,
+        storage: str | PathLike[str] | None = None,
         group: Any = None,
         watches: bool = False,
         **kwargs: Any,
     ) -> None:
         check_spiking(snn)
-        self.peers = Peers(timeout, group)
         self.snn, self.packs = snn, packs
-        inputs = snn.bind(*args, **kwargs)
-        self.staged = Staged(snn, inputs, by_rows=True, watches=watches)
-        self.part = Part(self.staged, Owners(self.staged, owners, self.peers), self.peers)
+        self._given, self._storage = (args, kwargs), storage
+        self.peers = peers = Peers(timeout, group)
+        error: Exception | None = None
+        try:
+            self._prepare(args, kwargs, partition, watches)
+        except Exception as found:
+            error = found
+        peers.raise_together(error, 'preparing the network')
+        peers.check_same(self.identity)
+        self.part = Part(self.staged, Owners(self.staged, self._owners, peers), peers)
         self._features = {
-            step: take(
-                self.staged.layout.fixed_input(step), self.part.shared[step].own
-            )
+            step: self.source.rows(self.staged, step, self.part.shared[step].own)
             for step in self.staged.features.values()
         }
 
+    def _prepare(self, args: Any, kwargs: Any, partition: Any, watches: bool) -> None:
+        self.source: Whole | Divided
+        if args and isinstance(args[0], PartitionedData):
+            self.source = Divided(self.snn, args[0], self.peers.rank)
+        elif isinstance(partition, Partition):
+            self.source = Whole(self.snn, args, kwargs, partition)
+        else:
+            raise ValueError(
+                "Expected 'partition' to be a Partition of the graph (got "
+                f"{type(partition).__name__}); make one with 'spikegraph."
+                "partition_graph(data, num_parts)', or give a graph in parts"
+            )
+        partition, size = self.source.partition, self.peers.size
+        if partition.num_parts != size:
+            raise ValueError(
+                f"Expected 'partition' to have one part for each of {size} processes (got "
+                f"{partition.num_parts}); start as many, or divide the graph again with "
+                "'spikegraph.partition_graph'"
+            )
+        self.staged = Staged(self.snn, self.source.inputs, by_rows=True, watches=watches)
+        self._owners = owners_of(self.staged, partition)
+        self.identity = {
+            'version of spikegraph': version(),
+            'version of torch': torch.__version__,
+            'network': network_digest(self.snn),
+            'graph': self.source.graph(self.staged),
+            'partition': partition_digest(partition),
+            'packing': str(self.packs),
+            'watching': str(watches),
+            'storage': 'given' if self._storage is not None else 'none',
+        }
+
     @torch.no_grad()
-    def run(self, progress: bool = False) -> Result:
+    def run(self, progress: bool = False) -> PartResult:
         """The rows of this process of what the network returns.
 
         Args:
             progress (bool, optional): Whether a bar is shown. (default: :obj:`False`)
+
+        Raises:
+            PeerError: If another process fails, or does not answer in time.
         """
-        halo = Halo(self.part, self.packs)
-        reports, stages = [], self.staged.stages
-        gone = self.staged.last_reads()
-        features = list(self._features)
-        halo.put(features, list(self._features.values()), 'sending features')
-        kept: dict[Step, Any] = {}
-        rank = self.peers.rank
+        if self._storage is None:
+            return _Run(self, None).run(progress)
+        rank, size = self.peers.rank, self.peers.size
+        place = Path(self._storage) / f'part_{rank}_of_{size}'
+        identity = {**self.identity, 'features': features_digest(self._features)}
+        files, error = None, None
+        try:
+            files = Storage(place, identity)
+        except Exception as found:
+            error = found
+        self.peers.raise_together(error, f"opening '{place}'")
+        assert files is not None
+        with files:
+            return _Run(self, Stored(files)).run(progress)
+
+    def gather(self, result: PartResult) -> Any:
+        """What the network returns, with all rows, in the first process; nothing in the
+        others.
+
+        Args:
+            result (PartResult): What each process has computed.
+        """
+        whole = {s: self._gathered(s, v) for s, v in result.found.items()}
+        if self.peers.rank != 0:
+            return None
+        values = self.staged.returned(whole.__getitem__)
+        args, kwargs = self._given
+        if args and isinstance(args[0], PartitionedData):
+            return values
+        return self.snn.returned(values, args, kwargs)
+
+    def _gathered(self, step: Step, value: Any) -> Any:
+        value = values_of(value).contiguous()
+        rows = self.part.owners.rows(step.axis.find())
+        doing = 'gathering results'
+        empty = rows[:0], value.reshape(-1)[:0]
+        to: list[Any] = [empty] * self.peers.size
+        to[0] = rows, value.reshape(-1)
+        came = [self.peers.send([part[i] for part in to], doing).wait() for i in (0, 1)]
+        out = value.new_empty(step.axis.find().size, *value.shape[1:])
+        for index, part in zip(*came, strict=True):
+            if self.peers.rank == 0:
+                out[index] = part.view(len(index), *value.shape[1:])
+        return out
+
+
+class _Run:
+    """One inference.
+
+    Args:
+        model (DistributedModel): What runs.
+        files (Stored, optional): Where stages are kept.
+    """
+
+    def __init__(self, model: DistributedModel, files: Stored | None) -> None:
+        self.model, self.files = model, files
+        self.part, self.staged = model.part, model.staged
+        self.peers = model.peers
+        self.halo = Halo(model.part, model.packs)
+        self.kept: dict[Step, Any] = {}
+
+    def run(self, progress: bool) -> PartResult:
+        features, stages = self.model._features, self.staged.stages
+        self.halo.put(list(features), list(features.values()), 'sending features')
+        num_done, gone = self._num_done(), self.staged.last_reads()
+        reports, sent, rank = [], 0, self.peers.rank
         with tqdm(
             stages, f'Part {rank}', leave=False, disable=not progress, position=rank
         ) as bar:
-            for number, stage in enumerate(bar):
-                report = StageReport(stage.title)
-                start = time.perf_counter()
-                for step in stage.reads:
-                    halo.wait(step)
-                waited = time.perf_counter()
-                frame = self.part.frames[number]
-                if len(frame.goal):
-                    form = Timed(stage.flow)
-                    made = stage.run_by(form, frame, halo.read)
-                    report.fire_s = form.seconds
-                else:
-                    made = [take(goal.probe, slice(0, 0)) for goal in stage.goals]
-                done = time.perf_counter()
-                doing = f"exchanging '{stage.title}' (stage {number + 1} of {len(stages)})"
-                report.bytes_sent = halo.put(stage.goals, made, doing)
-                end = time.perf_counter()
-                self._count(report, stage.goals)
-                report.local_s = done - waited - report.fire_s
-                report.exchange_s = waited - start + end - done
+            for number, _ in enumerate(bar):
+                report = self._stage(number, number < num_done)
                 reports.append(report)
-                bar.set_postfix(bytes=sum(each.bytes_sent for each in reports))
-                for goal in stage.goals:
-                    if goal in self.staged.results:
-                        kept[goal] = halo.own(goal)
+                sent += report.bytes_sent
+                bar.set_postfix_str(f'{report.stage:.20}, {sent / 1e6:.1f} MB sent')
                 for step in gone[number]:
-                    halo.forget(step)
+                    self.halo.forget(step)
         self.peers.raise_together(None, 'finishing')
-        axes = {s.axis.find() for s in kept}
-        rows = {axis.name: self.part.owners.rows(axis) for axis in axes}
-        found = Result(self.staged.returned(kept.__getitem__), rows, reports)
-        for step in self.staged.watched:
-            found.spikes[step.record.label] = (
-                self.part.owners.rows(step.axis.find()),
-                kept[step],
-            )
-        return found
+        return self._result(reports)
 
-    def _count(self, report: StageReport, goals: list[Step]) -> None:
-        for goal in goals:
+    def _num_done(self) -> int:
+        """How many stages all processes have on their disks."""
+        if self.files is None:
+            return 0
+        found = 0
+        for stage in self.staged.stages:
+            size = len(self.part.owners.rows(stage.axis))
+            if not all(self.files.open(goal, size) for goal in stage.goals):
+                break
+            found += 1
+        return self.peers.smallest(found, 'comparing what is kept on disks')
+
+    def _stage(self, number: int, is_done: bool) -> StageReport:
+        stage, frame = self.part.stage(number)
+        report = StageReport(stage.title, is_kept=is_done)
+        start = time.perf_counter()
+        for step in () if is_done else stage.reads:
+            self.halo.wait(step)
+        waited = time.perf_counter()
+        if is_done:
+            assert self.files is not None
+            made = [self.files.read(goal, slice(None)) for goal in stage.goals]
+        elif len(frame.goal):
+            form = Timed(stage.flow)
+            made = stage.run_by(form, frame, self.halo.read)
+            report.fire_s = form.seconds
+        else:
+            made = [take(goal.probe, slice(0, 0)) for goal in stage.goals]
+        if self.files is not None and not is_done:
+            for goal, value in zip(stage.goals, made, strict=True):
+                self.files.write(goal, 0, value, len(frame.goal))
+                self.files.finish(goal)
+        done = time.perf_counter()
+        doing = (
+            f"exchanging '{stage.title}' (stage {number + 1} of "
+            f'{len(self.staged.stages)})'
+        )
+        report.bytes_sent = self.halo.put(stage.goals, made, doing)
+        end = time.perf_counter()
+        report.local_s = done - waited - report.fire_s
+        report.exchange_s = waited - start + end - done
+        for goal in stage.goals:
             if self.part.is_exchanged[goal]:
                 num = sum(len(rows) for rows in self.part.shared[goal].sends)
                 report.rows_sent += num
                 report.float_bytes += num * Wire(goal).float_size
+            if goal in self.staged.results:
+                self.kept[goal] = self.halo.own(goal)
+        return report
 
-
-__all__ = ['DistributedModel', 'Result', 'StageReport']
+    def _result(self, reports: list[StageReport]) -> PartResult:
+        owners = self.part.owners
+        axes = {step.axis.find() for step in self.kept}
+        found = PartResult(
+            values=self.staged.returned(self.kept.__getitem__),
+            rows={axis.name: owners.rows(axis) for axis in axes},
+            stages=reports,
+            found={s: v for s, v in self.kept.items() if s in self.staged.returns},
+        )
+        for step in self.staged.watched:
+            rows = owners.rows(step.axis.find())
+            found.spikes[step.record.label] = rows, self.kept[step]
+        return found

@@ -28,7 +28,9 @@ class Staged:
         stages (List[Stage]): The stages, in order.
         kept (List[Step]): What is kept in between, inputs included.
         features (Dict[str, Step]): The inputs that have rows, by name.
-        results (List[Step]): What is returned.
+        returns (List[Step]): What is returned.
+        results (List[Step]): That, and the populations that are watched.
+        leaves (Dict[str, Leaf]): Where inputs come from, by name.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class Staged:
         is_free = _acts_on_rows if by_rows else is_view
         self.kept = find_stored(layout.steps, is_free, lambda step: self._cost(step))
         self.watched = [s for s in layout.steps if s.record.role.fires and watches]
-        returned = steps_in((layout.result, self.watched))
-        self.results = list(dict.fromkeys(returned))
+        self.returns = list(dict.fromkeys(steps_in(layout.result)))
+        self.results = list(dict.fromkeys((*self.returns, *self.watched)))
+        self.leaves = {leaf.name: leaf for leaf in snn.spec.read_leaves}
         self.stages = find_stages(
             layout.steps, self.kept, self.results, snn.network.form
         )
