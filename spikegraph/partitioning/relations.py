@@ -69,9 +69,9 @@ class Relations:
         found = hashlib.sha256(json.dumps([self.num_nodes, types]).encode())
         for relation in self.relations:
             found.update(f'{relation.source.numel()};'.encode())
-            for block in relation.blocks():
-                for ends in block:
-                    array = ends.contiguous().numpy()
+            for ends in (relation.source, relation.target):
+                for block in ends.split(BLOCK):
+                    array = block.long().cpu().contiguous().numpy()
                     if sys.byteorder == 'big':
                         array = array.byteswap()
                     found.update(array.data)
