@@ -12,6 +12,7 @@ from torch_geometric.data import Data, HeteroData
 from spikegraph.partitioning.arrays import map_array, tensor_of
 from spikegraph.partitioning.edges import has_edges, read_edges
 from spikegraph.partitioning.partition import Partition
+from spikegraph.partitioning.pickles import load_pickle
 from spikegraph.partitioning.pyg import is_pyg_partition, read_pyg_partition
 from spikegraph.partitioning.reading import is_partition, load_partition
 
@@ -118,13 +119,12 @@ def _of_arrays(folder: Path) -> Data:
 
 def _of_pickle(path: Path) -> Data | HeteroData:
     try:
-        found = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # Whatever a damaged file leads to.
-        text = ' '.join(str(error).split())[:160]
+        found = load_pickle(path)
+    except ValueError as error:
         raise ValueError(
             f"Expected '{path}' to hold PyG data that loads without running code (got "
-            f"{type(error).__name__}: {text}); save it with 'torch.save(data, path)', "
-            'of tensors and plain values only'
+            f"{error}); save it with 'torch.save(data, path)', of tensors and plain "
+            'values only'
         ) from error
     data = _of_dataset(found) if isinstance(found, tuple) else found
     if not isinstance(data, (Data, HeteroData)):
@@ -132,6 +132,8 @@ def _of_pickle(path: Path) -> Data | HeteroData:
             f"Expected '{path}' to hold one graph as PyG's Data or HeteroData (got "
             f"{type(found).__name__}); save it with 'torch.save(data, path)'"
         )
+    for store in data.stores:
+        store.__dict__.pop('_cached_attr', None)  # Is found again.
     return data
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from spikegraph.partitioning.partition import Partition
+from spikegraph.partitioning.pickles import load_pickle
 
 _META = 'META.json'
 _ONLY = ('', '', '')  # The type of edges of a graph that has one.
@@ -35,7 +35,8 @@ def read_pyg_partition(
     and edges numbered as in the graph that it was given.
 
     The partitioner keeps :obj:`x`, :obj:`edge_attr` and times, and neither labels nor
-    masks; times of edges come back as :obj:`edge_time`, as which it stores them.
+    masks. Times of edges come back as :obj:`edge_time`, and features of types with
+    fewer of them than others filled up with zeros, as which it stores them.
 
     Args:
         directory (str or os.PathLike): The folder.
@@ -187,16 +188,14 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Any:
-    """What a file holds; no code of it is run."""
     try:
-        with torch.serialization.safe_globals([defaultdict, dict]):
-            return torch.load(path, map_location='cpu', weights_only=True)
+        return load_pickle(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected '{path}' (found none); copy the folder as a whole, or {_REMEDY}"
         ) from None
-    except Exception as error:  # Whatever a damaged file leads to.
-        raise _unlike(path, f'{type(error).__name__}: {str(error)[:80]}') from error
+    except ValueError as error:
+        raise _unlike(path, str(error)) from error
 
 
 def _unlike(path: Path, found: str) -> ValueError:
