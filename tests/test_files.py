@@ -231,9 +231,9 @@ def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / 'empty').mkdir()
     check_folder(tmp_path / 'empty', is_ours)
     # What somebody else writes meanwhile stays, too.
-    with pytest.raises(FileExistsError, match="with 'late'"):
-        with replaced_folder(tmp_path / 'empty', is_ours):
-            (tmp_path / 'empty' / 'late').write_text('')
+    late = pytest.raises(FileExistsError, match="with 'late'")
+    with late, replaced_folder(tmp_path / 'empty', is_ours):
+        (tmp_path / 'empty' / 'late').write_text('')
     assert sorted(f.name for f in tmp_path.iterdir()) == ['empty', 'mine']
 
 
@@ -258,9 +258,9 @@ def test_a_folder_that_cannot_be_moved_away_stays(tmp_path, monkeypatch):
         rename(source, destination)
 
     monkeypatch.setattr(os, 'rename', fail_second)
-    with pytest.raises(OSError, match='Input/output') as error:
-        with replaced_folder(target, is_ours) as aside:
-            (aside / 'ours').write_text('second')
+    failing = pytest.raises(OSError, match='Input/output')
+    with failing as error, replaced_folder(target, is_ours) as aside:
+        (aside / 'ours').write_text('second')
     assert error.value.filename == str(target) and len(calls) == 3
     assert (target / 'ours').read_text() == 'first'
     assert [f.name for f in tmp_path.iterdir()] == ['a']

@@ -109,11 +109,15 @@ def map_array(path: str | PathLike[str], *, read_only: bool = False) -> np.ndarr
         FileNotFoundError: If there is none.
         ValueError: If it holds something else.
     """
+    if type(read_only) is not bool:
+        raise ValueError(
+            f"Expected 'read_only' to be True or False (got {read_only!r})"
+        )
     try:
         found = np.load(path, mmap_mode='r' if read_only else 'c', allow_pickle=False)
-    except FileNotFoundError:
-        raise
     except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # Of the system.
+            raise
         raise ValueError(
             f"Expected '{path}' to hold an array as 'numpy.save' writes it (got: "
             f'{_short(error)}); it may be truncated, of Python objects or of another '

@@ -19,7 +19,9 @@ _TEXTS = ('.csv', '.tsv', '.txt', '.edges')
 _COMMENTS = ('#', '%')
 
 
-def read_edges(path: str | PathLike[str], num_nodes: int | None = None) -> Tensor:
+def read_edges(
+    path: str | PathLike[str], num_nodes: int | None = None, *, read_only: bool = False
+) -> Tensor:
     r"""Reads a list of edges:
 
     * a ``.npy`` of shape :math:`(2, E)` or :math:`(E, 2)`, which stays in the file and
@@ -34,6 +36,8 @@ def read_edges(path: str | PathLike[str], num_nodes: int | None = None) -> Tenso
         path (str or os.PathLike): The file or folder.
         num_nodes (int, optional): The number of nodes, to check them.
             (default: :obj:`None`)
+        read_only (bool, optional): How files are mapped, as in
+            :func:`~spikegraph.partitioning.load_partition`. (default: :obj:`False`)
 
     Returns:
         torch.Tensor: The edge indices :math:`(2, E)`, sources first.
@@ -56,9 +60,9 @@ def read_edges(path: str | PathLike[str], num_nodes: int | None = None) -> Tenso
     if not path.exists():
         raise FileNotFoundError(f"Expected '{path}' to hold edges (found none)")
     if path.is_dir():
-        edges = _of_folder(path)
+        edges = _of_folder(path, read_only)
     elif path.suffix == '.npy':
-        edges = _pairs(path, _array(path))
+        edges = _pairs(path, _array(path, read_only))
     elif path.with_suffix('' if path.suffix == '.gz' else path.suffix).suffix in _TEXTS:
         edges = _of_text(path)
     else:
@@ -83,10 +87,10 @@ def has_edges(folder: Path) -> bool:
     return (folder / 'edge_index.npy').is_file() or any(p.is_file() for p in pair)
 
 
-def _of_folder(folder: Path) -> Tensor:
+def _of_folder(folder: Path, read_only: bool) -> Tensor:
     path = folder / 'edge_index.npy'
     if path.is_file():
-        return _pairs(path, _array(path))
+        return _pairs(path, _array(path, read_only))
     ends = []
     for path in (folder / 'src.npy', folder / 'dst.npy'):
         if not path.is_file():
@@ -94,7 +98,7 @@ def _of_folder(folder: Path) -> Tensor:
                 f"Expected '{folder}' to have edge_index.npy, or src.npy and dst.npy "
                 f'(found no {path.name})'
             )
-        ends.append(_column(path, _array(path)))
+        ends.append(_column(path, _array(path, read_only)))
     if ends[0].numel() != ends[1].numel():
         raise ValueError(
             f"Expected src.npy and dst.npy in '{folder}' to have one entry per edge "
@@ -103,8 +107,8 @@ def _of_folder(folder: Path) -> Tensor:
     return torch.stack([end.long() for end in ends])
 
 
-def _array(path: Path) -> np.ndarray:
-    array = map_array(path)
+def _array(path: Path, read_only: bool) -> np.ndarray:
+    array = map_array(path, read_only=read_only)
     if array.dtype.kind not in 'iu':
         raise ValueError(
             f"Expected '{path}' to hold integers, the numbers of nodes (got "

@@ -35,7 +35,7 @@ class LoadedGraph(NamedTuple):
     partition: Partition | None
 
 
-def load_graph(path: str | PathLike[str]) -> LoadedGraph:
+def load_graph(path: str | PathLike[str], *, read_only: bool = False) -> LoadedGraph:
     r"""Loads a graph:
 
     * a folder of :func:`~spikegraph.partitioning.save_partition`, as a whole;
@@ -49,6 +49,8 @@ def load_graph(path: str | PathLike[str]) -> LoadedGraph:
 
     Args:
         path (str or os.PathLike): The file or folder.
+        read_only (bool, optional): How files are mapped, as in
+            :func:`~spikegraph.partitioning.load_partition`. (default: :obj:`False`)
 
     Returns:
         LoadedGraph: The graph, and its parts if it was divided.
@@ -63,7 +65,7 @@ def load_graph(path: str | PathLike[str]) -> LoadedGraph:
             f"Expected '{path}' to hold a graph (found none); name {_KINDS}"
         )
     if is_partition(path):
-        parts = load_partition(path)
+        parts = load_partition(path, read_only=read_only)
         return LoadedGraph(parts.whole(), parts.partition)
     if is_pyg_partition(path):
         partition, data = read_pyg_partition(path)
@@ -75,10 +77,10 @@ def load_graph(path: str | PathLike[str]) -> LoadedGraph:
                 f"Expected '{path}' to hold a graph (got a folder with "
                 f'{", ".join(names)[:80] or "nothing"}); name {_KINDS}'
             )
-        return LoadedGraph(_of_arrays(path), None)
+        return LoadedGraph(_of_arrays(path, read_only), None)
     if path.suffix in ('.pt', '.pth'):
         return LoadedGraph(_of_pickle(path), None)
-    edges = read_edges(path)
+    edges = read_edges(path, read_only=read_only)
     return LoadedGraph(Data(edge_index=edges, num_nodes=_count(edges)), None)
 
 
@@ -86,7 +88,7 @@ def _count(edges: torch.Tensor) -> int:
     return int(edges.max()) + 1 if edges.numel() > 0 else 0
 
 
-def _of_arrays(folder: Path) -> Data:
+def _of_arrays(folder: Path, read_only: bool) -> Data:
     data = Data()
     for file in sorted(folder.glob('*.npy')):
         name = file.stem
@@ -97,11 +99,12 @@ def _of_arrays(folder: Path) -> Data:
                 f"Expected '{file}' to be called as an attribute, such as y.npy (got "
                 f"'{name}'); rename it or move it elsewhere"
             )
-        data[name] = tensor_of(map_array(file), name)
+        data[name] = tensor_of(map_array(file, read_only=read_only), name)
     x = data.get('x')
     if x is not None and x.dim() == 0:
         raise ValueError(f"Expected '{folder / 'x.npy'}' to have rows (got a number)")
-    data.edge_index = read_edges(folder, None if x is None else x.size(0))
+    num_nodes = None if x is None else x.size(0)
+    data.edge_index = read_edges(folder, num_nodes, read_only=read_only)
     data.num_nodes = _count(data.edge_index) if x is None else x.size(0)
     for name, num, what in (
         ('y', data.num_nodes, 'node'),

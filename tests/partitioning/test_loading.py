@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +11,8 @@ from spikegraph import partition_graph
 from spikegraph.partitioning import load_graph, save_partition
 from tests.partitioning.graphs import assert_same, random_graph, random_hetero
 from tests.partitioning.test_pyg import write  # noqa: F401
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize('data', [random_graph(20, 40), random_hetero()], ids=str)
@@ -127,6 +133,48 @@ def test_bad_pickles(tmp_path, value, match):
     torch.save(value, tmp_path / 'g.pt')
     with pytest.raises(ValueError, match=match):
         load_graph(tmp_path / 'g.pt')
+
+
+CODE = """
+import resource, sys
+import torch
+from spikegraph.partitioning import load_graph, load_partition
+
+def held():
+    with open('/proc/self/status') as file:
+        (line,) = [line for line in file if line.startswith('VmData')]
+    return int(line.split()[1]) * 1024
+
+load_graph(sys.argv[1], read_only=True)  # Whatever is imported late.
+limit = held() + 40_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+data = load_graph(sys.argv[1], read_only=True).data
+part = load_partition(sys.argv[2], read_only=True).part(0)
+assert data.x.shape == part.x.shape == (1_000, 20_000)
+assert data.x[7, 7] == part.x[7, 7] == 7
+try:
+    load_graph(sys.argv[1])
+except OSError as error:
+    print('refused', error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs limits of Linux')
+def test_a_limit_of_memory_does_not_count_what_is_read_only(tmp_path):
+    x = np.zeros((1_000, 20_000), dtype=np.float32)  # 80 MB.
+    x[7] = 7
+    folder = tmp_path / 'g'
+    folder.mkdir()
+    arrays(folder, edge_index=[[0, 1], [1, 2]], x=x)
+    save_partition(
+        partition_graph(load_graph(folder).data, 1),
+        load_graph(folder).data,
+        tmp_path / 'p',
+    )
+    command = [sys.executable, '-c', CODE, str(folder), str(tmp_path / 'p')]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'Cannot allocate memory' in result.stdout
 
 
 def test_what_is_no_graph(tmp_path):
