@@ -11,6 +11,7 @@ from spikegraph import kernels as kernels
 from spikegraph import measurement as measurement
 from spikegraph import network as network
 from spikegraph import nn as nn
+from spikegraph import partitioning as partitioning
 from spikegraph import plotting as plotting
 from spikegraph import reordering as reordering
 from spikegraph import running as running
@@ -28,6 +29,8 @@ from spikegraph.measurement import EnergyTable as EnergyTable
 from spikegraph.measurement import Measurement as Measurement
 from spikegraph.measurement import measure as measure
 from spikegraph.network import ConversionConfig as ConversionConfig
+from spikegraph.partitioning import Partition as Partition
+from spikegraph.partitioning import partition_graph as partition_graph
 from spikegraph.reordering import reorder as reorder
 from spikegraph.running import Simulation as Simulation
 from spikegraph.running import SpikingModel as SpikingModel

@@ -1,12 +1,13 @@
-"""Writes files aside and then renames them, so that none is ever half written."""
+"""Writes files and folders aside and then renames them: none is ever half written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -112,6 +113,78 @@ class Replacement:
 
 
 @contextlib.contextmanager
+def replaced_folder(
+    path: str | PathLike[str], is_own: Callable[[Path], bool]
+) -> Iterator[Path]:
+    """A folder that is written as a whole or not at all: aside, in the same parent,
+    which is renamed at the end. After an error, what was there before is still there.
+    Whoever reads the old one meanwhile goes on to do so.
+
+    Args:
+        path (str or os.PathLike): The folder. Parents that are missing are made.
+        is_own (Callable): Whether a folder that is there, and not empty, may be
+            replaced.
+
+    Raises:
+        FileExistsError: If there is something else.
+        OSError: If it cannot be written, with its name.
+    """
+    check_folder(path, is_own)
+    target = Path(os.path.realpath(path))
+    with naming(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.parent / f'.{secrets.token_hex(8)}.part'
+        aside.mkdir()
+    try:
+        yield aside
+        for file in aside.rglob('*'):
+            with contextlib.suppress(OSError):  # Not every system can.
+                _flush(file)
+        with naming(path), locked(target.parent):
+            check_folder(path, is_own)
+            if target.exists():
+                old = aside.with_suffix('.old')
+                os.rename(target, old)
+                try:
+                    os.rename(aside, target)
+                except BaseException:
+                    os.rename(old, target)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.rename(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_folder(path: str | PathLike[str], is_own: Callable[[Path], bool]) -> None:
+    """Finds out whether a folder could be written by :func:`replaced_folder`, and
+    leaves everything as it is.
+
+    Raises:
+        FileExistsError: If there is something that is not to be replaced.
+        OSError: If it could not be written, with its name.
+    """
+    if not str(path):
+        raise ValueError("Expected the name of a folder (got '')")
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"Expected '{path}' to be a folder (got a file)")
+    if target.is_dir() and any(target.iterdir()) and not is_own(target):
+        first = min(entry.name for entry in target.iterdir())
+        raise FileExistsError(
+            f"Expected '{path}' to be a new folder, an empty one or one of this kind "
+            f"(got a folder with '{first}'); name another folder"
+        )
+    parent = next(folder for folder in target.parents if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"Expected '{path}' to be where a folder can be made (got '{parent}', "
+            'which is read-only); name another place'
+        )
+
+
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Waits until no other process is in this statement with the same folder, where
     the system has such locks."""
@@ -164,6 +237,15 @@ def _target(path: str | PathLike[str]) -> Path:
             'its permissions or name another file'
         )
     return Path(os.path.realpath(path))
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or a folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _open_aside(target: Path) -> tuple[int, str]:

@@ -12,7 +12,15 @@ import time
 import pytest
 
 from spikegraph import files
-from spikegraph.files import Replacement, check_target, is_stream, locked, write_file
+from spikegraph.files import (
+    Replacement,
+    check_folder,
+    check_target,
+    is_stream,
+    locked,
+    replaced_folder,
+    write_file,
+)
 
 
 @pytest.fixture
@@ -186,3 +194,73 @@ def test_two_processes_tear_nothing(tmp_path):
     assert [process.wait() for process in both] == [0, 0] and seen
     x, y = ((tmp_path / name).read_bytes() for name in 'xy')
     assert x == y and names(tmp_path) == ['x', 'y']
+
+
+def is_ours(folder):
+    return (folder / 'ours').exists()
+
+
+def test_folders_are_replaced_as_a_whole(tmp_path):
+    target = tmp_path / 'a' / 'b'
+    for number in range(2):
+        with replaced_folder(target, is_ours) as aside:
+            assert not (target / f'{number}').exists() and aside.parent == target.parent
+            (aside / 'ours').write_text('')
+            (aside / f'{number}').mkdir()
+        assert sorted(f.name for f in target.iterdir()) == [f'{number}', 'ours']
+    with pytest.raises(RuntimeError), replaced_folder(target, is_ours) as aside:
+        (aside / 'ours').write_text('')
+        raise RuntimeError
+    assert sorted(f.name for f in target.iterdir()) == ['1', 'ours']
+    assert [f.name for f in target.parent.iterdir()] == ['b']
+
+
+def test_other_folders_are_left_alone(tmp_path):
+    (tmp_path / 'mine').write_text('')
+    for target, match in [
+        (tmp_path, "got a folder with 'mine'"),
+        (tmp_path / 'mine', 'got a file'),
+    ]:
+        with pytest.raises(FileExistsError, match=match):
+            check_folder(target, is_ours)
+        with pytest.raises(FileExistsError, match=match):
+            replaced_folder(target, is_ours).__enter__()
+    with pytest.raises(ValueError, match=r"name of a folder \(got ''\)"):
+        check_folder('', is_ours)
+    assert [f.name for f in tmp_path.iterdir()] == ['mine']
+    (tmp_path / 'empty').mkdir()
+    check_folder(tmp_path / 'empty', is_ours)
+    # What somebody else writes meanwhile stays, too.
+    late = pytest.raises(FileExistsError, match="with 'late'")
+    with late, replaced_folder(tmp_path / 'empty', is_ours):
+        (tmp_path / 'empty' / 'late').write_text('')
+    assert sorted(f.name for f in tmp_path.iterdir()) == ['empty', 'mine']
+
+
+def test_links_to_folders_stay(tmp_path):
+    (tmp_path / 'real').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'real')
+    with replaced_folder(tmp_path / 'link', is_ours) as aside:
+        (aside / 'ours').write_text('')
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'real' / 'ours').exists()
+
+
+def test_a_folder_that_cannot_be_moved_away_stays(tmp_path, monkeypatch):
+    target = tmp_path / 'a'
+    with replaced_folder(target, is_ours) as aside:
+        (aside / 'ours').write_text('first')
+    rename, calls = os.rename, []
+
+    def fail_second(source, destination):
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError(5, 'Input/output error')
+        rename(source, destination)
+
+    monkeypatch.setattr(os, 'rename', fail_second)
+    failing = pytest.raises(OSError, match='Input/output')
+    with failing as error, replaced_folder(target, is_ours) as aside:
+        (aside / 'ours').write_text('second')
+    assert error.value.filename == str(target) and len(calls) == 3
+    assert (target / 'ours').read_text() == 'first'
+    assert [f.name for f in tmp_path.iterdir()] == ['a']

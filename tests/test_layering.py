@@ -11,7 +11,7 @@ ROOT = Path(spikegraph.__file__).parent
 ORDER = [
     ('coding', 'files', 'lazy', 'moved', 'schema'),
     ('kernels',),
-    ('nn',),
+    ('nn', 'partitioning'),
     ('calls',),
     ('network',),
     ('running',),

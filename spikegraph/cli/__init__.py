@@ -1,4 +1,4 @@
-"""The command line: ``spikegraph run``, ``sweep`` and ``datasets``."""
+"""The command line: ``spikegraph run``, ``sweep``, ``partition`` and ``datasets``."""
 
 from spikegraph.cli.names import _MODELS
 from spikegraph.cli.program import main

@@ -113,8 +113,70 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_common(sweep)
 
+    _add_partition(commands)
     commands.add_parser('datasets', help='list the datasets')
     return parser
+
+
+def _add_partition(commands: Any) -> None:
+    parser = commands.add_parser(
+        'partition',
+        help='divide a graph into parts',
+        description='Divides the nodes of a graph into parts, and reports the edges '
+        'that are cut and the halo nodes of each part: nodes of other parts that edges '
+        'lead from into it.',
+    )
+    parser.add_argument(
+        'input',
+        type=_file,
+        metavar='INPUT',
+        help='a dataset of nodes, or a path: a folder with edge_index.npy (or src.npy '
+        'and dst.npy) and x.npy, a list of edges as .npy or .csv, a .pt with PyG data, '
+        "a folder of this command or of PyG's Partitioner",
+    )
+    parser.add_argument(
+        '--parts', type=int, required=True, metavar='N', help='the number of parts'
+    )
+    parser.add_argument(
+        '--method',
+        choices=['auto', 'metis', 'range', 'hash'],
+        default='auto',
+        help="metis cuts few edges and needs pip install 'spikegraph[partition]', range "
+        'keeps the order of nodes, hash needs no table (default: auto, which is metis '
+        'if it is installed, else range)',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='the seed of metis or hash (default: 0)',
+    )
+    files = parser.add_argument_group('files')
+    _add_root(files)
+    files.add_argument(
+        '--json',
+        type=_file,
+        metavar='FILE',
+        help="write the counts as JSON; with '-' to standard output, and the report to "
+        'standard error. Shares in percent, times in seconds',
+    )
+    files.add_argument(
+        '--output',
+        type=_path,
+        metavar='DIR',
+        help='write the parts into this folder, which is new, empty, or of this command',
+    )
+
+
+def _add_root(files: Any) -> None:
+    files.add_argument(
+        '--root',
+        type=_path,
+        metavar='DIR',
+        help='folder of the datasets (default: the environment variable '
+        'SPIKEGRAPH_ROOT, or a folder in the user cache)',
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -203,13 +265,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         'node, of molecules: graph)',
     )
     files = parser.add_argument_group('files')
-    files.add_argument(
-        '--root',
-        type=_path,
-        metavar='DIR',
-        help='folder of the datasets (default: the environment variable '
-        'SPIKEGRAPH_ROOT, or a folder in the user cache)',
-    )
+    _add_root(files)
     files.add_argument(
         '--json',
         type=_file,

@@ -1,4 +1,4 @@
-"""``spikegraph run`` and ``sweep``."""
+"""``spikegraph run`` and ``sweep``, and the table of all commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from spikegraph.cli.outputs import Outputs
+from spikegraph.cli.partition import divide
 from spikegraph.cli.program import say, text_of
 from spikegraph.conversion import ConversionConfig
 from spikegraph.formatting import format_experiment, format_sweep
@@ -69,6 +70,7 @@ def _sweep(args: Namespace, outputs: Outputs) -> None:
 COMMANDS: dict[str, Callable[[Namespace, Outputs], None]] = {
     'run': _run,
     'sweep': _sweep,
+    'partition': divide,
 }
 
 

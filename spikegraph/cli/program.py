@@ -86,7 +86,9 @@ def _call(args: Namespace) -> None:
         return
     from spikegraph.cli.outputs import Outputs
 
-    outputs = Outputs(args.json, args.output)  # Fails before the work, not after it.
+    # The folder of a partition holds nothing else.
+    folder = None if args.command == 'partition' else args.output
+    outputs = Outputs(args.json, folder)  # Fails before the work, not after it.
     with _leaving_at_once():
         from spikegraph.cli import commands
     commands.COMMANDS[args.command](args, outputs)
