@@ -156,9 +156,7 @@ class GraphFilter(SpikingLayer):
         """
         return self.choice_on(x, self.shift(x, *graph, **named))
 
-    def choice_on(
-        self, x: Spikes | Encoding | Tensor, adjacency: Adjacency
-    ) -> Choice:
+    def choice_on(self, x: Spikes | Encoding | Tensor, adjacency: Adjacency) -> Choice:
         """The same, on a graph that is prepared."""
         return choose(
             self.order,

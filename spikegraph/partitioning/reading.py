@@ -100,6 +100,20 @@ class PartitionedData:
             target.num_nodes = target.node_id.numel()
         return data
 
+    def outline(self) -> Data | HeteroData:
+        """The whole graph, in which attributes of nodes have their shape and type, and
+        nothing in them.
+        """
+        data = self._data()
+        for node_type, num in self.num_nodes.items():
+            (data if node_type == '' else data[node_type]).num_nodes = num
+        for store in self.header.stores:
+            for entry in store.tensors:
+                if entry.place == 'parts':
+                    value = torch.zeros(1, dtype=getattr(torch, entry.dtype))
+                    _store_in(data, store.key)[entry.name] = value.expand(entry.shape)
+        return data
+
     def whole(self) -> Data | HeteroData:
         """The whole graph as it was, with all rows in memory.
 

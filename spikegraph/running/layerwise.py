@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from os import PathLike
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -108,9 +109,7 @@ def run_in_blocks(
     """
     blocks = [stage.blocks(block_size) for stage in staged.stages]
     total, gone = sum(map(len, blocks)), staged.last_reads()
-    with tqdm(
-        total=total, desc='Layer-wise', leave=False, disable=not progress
-    ) as bar:
+    with tqdm(total=total, desc='Layer-wise', leave=False, disable=not progress) as bar:
         is_there = True
         for stage, parts, last in zip(staged.stages, blocks, gone, strict=True):
             is_there = is_there and kept.has(stage.goals)

@@ -123,10 +123,12 @@ class DistributedModel:
         if partition.num_parts != size:
             raise ValueError(
                 f"Expected 'partition' to have one part for each of {size} processes (got "
-                f"{partition.num_parts}); start as many, or divide the graph again with "
+                f'{partition.num_parts}); start as many, or divide the graph again with '
                 "'spikegraph.partition_graph'"
             )
-        self.staged = Staged(self.snn, self.source.inputs, by_rows=True, watches=watches)
+        self.staged = Staged(
+            self.snn, self.source.inputs, by_rows=True, watches=watches
+        )
         self._owners = owners_of(self.staged, partition)
         self.identity = {
             'version of spikegraph': version(),

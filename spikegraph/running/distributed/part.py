@@ -9,8 +9,8 @@ from torch import Tensor
 
 from spikegraph.running.distributed.peers import Peers
 from spikegraph.running.parts.rows import Frame, locate
-from spikegraph.running.parts.stages import Stage
 from spikegraph.running.parts.staged import Staged
+from spikegraph.running.parts.stages import Stage
 from spikegraph.running.parts.step import Axis, Kind, Step
 
 

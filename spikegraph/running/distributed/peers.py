@@ -57,7 +57,7 @@ class Peers:
         except RuntimeError as error:
             raise PeerError(
                 f'Process {self.rank} of {self.size} lost another one while {doing} '
-                f'(waited {self.timeout:g} s at most): {_first_line(error)}. Nothing was '
+                f'(waited {self.timeout:g} s at most): {_cause(error)}. Nothing was '
                 'returned. Look at the output of the others for the cause, and start all '
                 'of them again; finished stages are kept if a storage was given'
             ) from error
@@ -76,15 +76,14 @@ class Peers:
             PeerError: In all of them, with what differs.
         """
         found = self.gather(dict(identity), 'comparing networks, graphs and versions')
-        for name, value in identity.items():
+        for name in identity:
             values = [each.get(name) for each in found]
             if any(each != values[0] for each in values):
                 listed = ', '.join(f'process {r}: {v}' for r, v in enumerate(values))
                 raise PeerError(
-                    f"Expected all processes to have the same {name} (got {listed}); "
+                    f'Expected all processes to have the same {name} (got {listed}); '
                     'start all of them with the same files and versions'
                 )
-        del value
 
     def raise_together(self, error: Exception | None, doing: str) -> None:
         """Ends all processes if one of them cannot go on.
@@ -147,6 +146,16 @@ class Pending:
         with self.peers.watched(self.doing):
             self.work.wait()
         return list(self.received.split(self.sizes))
+
+
+def _cause(error: BaseException) -> str:
+    """What a library of communication says, in short."""
+    text = str(error)
+    if 'closed by peer' in text or 'reset by peer' in text or 'Broken pipe' in text:
+        return 'it closed its connection'
+    if 'imed out' in text or 'timeout' in text.lower():
+        return 'it did not answer in time'
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from torch import Tensor
 
+from spikegraph.coding import Spikes
 from spikegraph.network.graph import called
 from spikegraph.network.roles import Role
 from spikegraph.running.parts.step import Kind, Step
@@ -54,8 +56,10 @@ def find_stored(
             continue
         behind.add(step)
         number = place[step]
-        can_keep = step.probe is not None and not isinstance(step.probe, (tuple, list))
-        edges[2 * number, 2 * number + 1] = min(cost(step), _MOST) if can_keep else _MOST
+        can_keep = isinstance(step.probe, (Tensor, Spikes)) and step.dim == 0
+        edges[2 * number, 2 * number + 1] = (
+            min(cost(step), _MOST) if can_keep else _MOST
+        )
         if step.kind is Kind.ROWS and is_free(step):
             for before in step.inputs:
                 if before.kind is not Kind.SIZE:

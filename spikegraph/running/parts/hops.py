@@ -15,7 +15,7 @@ from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter, SpikingLinear
 from spikegraph.nn.filter import plus
 from spikegraph.nn.layer import values_of
-from spikegraph.running.parts.step import Axis, Fixed, Kind, Links, Step
+from spikegraph.running.parts.step import Axis, Fixed, Kind, Links, Step, steps_in
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class _Lowering:
                 yield x
             for m, row in enumerate(rows):
                 if k < len(row) and row[k] != 0:
-                    terms[m] = self._call(plus, (terms[m], row[k], x))
-                    yield terms[m]
+                    term = terms[m] = self._call(plus, (terms[m], row[k], x))
+                    yield term
         found = []
         for term in terms:
             if term is None:
@@ -164,8 +164,7 @@ class _Lowering:
 
     def _call(self, function: Any, args: Any, kwargs: Any = None) -> Step:
         record = self._record('call_function', function)
-        axis = next(a for a in args if isinstance(a, (Step, tuple)))
-        axis = axis[0].axis if isinstance(axis, tuple) else axis.axis
+        axis = next(steps_in(args)).axis
         return Step(record.name, Kind.ROWS, axis, record, args, kwargs or {})
 
     def _record(self, op: str, target: Any) -> Record:

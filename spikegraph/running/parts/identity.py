@@ -48,7 +48,8 @@ def digest_of(value: Any) -> str:
 def _number(value: Tensor) -> Any:
     value = value.detach()
     whole = value if value.is_contiguous() else value.contiguous()
-    *_, total, last = digest(whole)  # Without what depends on how it lies in memory.
+    found: Any = digest(whole)
+    *_, total, last = found  # Without what depends on how it lies in memory.
     return total, last
 
 

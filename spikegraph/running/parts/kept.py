@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikegraph.coding import Spikes
@@ -27,8 +26,8 @@ class Kept:
     def read(self, step: Step, rows: Tensor) -> Any:
         """Some rows of what is kept, or of an input."""
         found = self.features[step] if step in self.features else self._found[step]
-        is_all = len(rows) == found.shape[0] and is_all(rows)
-        return found if is_all else take(found, rows)
+        is_whole = len(rows) == found.shape[0] and is_all(rows)
+        return found if is_whole else take(found, rows)
 
     def write(self, step: Step, rows: Tensor, value: Any) -> None:
         """Keeps some rows."""
@@ -76,7 +75,9 @@ def _like(step: Step, value: Any) -> Any:
         time, scale = value.spike_time, value.scale
         if has_scales(step):
             scale = scale.new_empty(size, *scale.shape[1:])
-        return replace(value, spike_time=time.new_empty(size, *time.shape[1:]), scale=scale)
+        return replace(
+            value, spike_time=time.new_empty(size, *time.shape[1:]), scale=scale
+        )
     return value.new_empty(size, *value.shape[1:])
 
 

@@ -9,7 +9,7 @@ from spikegraph.nn.layer import values_of
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.parts.cutting import find_depths, find_stored, is_view
 from spikegraph.running.parts.layout import Layout
-from spikegraph.running.parts.stages import Stage, find_stages
+from spikegraph.running.parts.stages import find_stages
 from spikegraph.running.parts.step import Fixed, Kind, Step, mapped, steps_in
 
 
@@ -62,7 +62,9 @@ class Staged:
 
     def last_reads(self) -> list[list[Step]]:
         """What nobody reads any more after each stage."""
-        last = {s: number for number, stage in enumerate(self.stages) for s in stage.reads}
+        last = {
+            s: number for number, stage in enumerate(self.stages) for s in stage.reads
+        }
         gone: list[list[Step]] = [[] for _ in self.stages]
         for step, number in last.items():
             if step not in self.results and step.kind is not Kind.FEATURE:

@@ -107,8 +107,9 @@ class Stage:
     @property
     def title(self) -> str:
         """What it makes, as people know it."""
-        names = [g.record.label or g.record.stands_for or g.name for g in self.goals]
-        return ', '.join(names)
+        records = [goal.record for goal in self.goals]
+        names = [r.label or r.row or r.origin or r.name for r in records]
+        return ', '.join(dict.fromkeys(names))
 
     def run(self, frame: Frame, read: Read) -> list[Any]:
         """The rows of each goal."""
@@ -226,7 +227,7 @@ class Stage:
         key = step, need
         if key not in self._refs:
             places = self._feed('places', None, need, own)
-            args = self._refs[step], places
+            args = self._refs[step], places, step.dim
             name = f'{step.name}_rows_{len(self._records)}'
             record = Record(name, Role.MOVE, 'call_function', take_places, args)
             self._refs[key] = self._emit(record)
@@ -309,9 +310,9 @@ class Stage:
         return self._emit(made)
 
 
-def take_places(value: Any, places: Tensor | None) -> Any:
+def take_places(value: Any, places: Tensor | None, dim: int = 0) -> Any:
     """Rows at some places, all of them if none are given."""
-    return value if places is None else take(value, places)
+    return value if places is None else take(value, places, dim)
 
 
 def find_stages(

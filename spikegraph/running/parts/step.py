@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Adjacency
 from spikegraph.network.graph import Record
+from spikegraph.nn.routing import move_spikes
 
 
 class Kind(Enum):
@@ -114,6 +115,7 @@ class Step:
         module (torch.nn.Module, optional): What it calls, if not a function.
         site (Links or Index, optional): Where rows come from.
         own (bool): Whether its own rows come first among those that it reads.
+        dim (int): The dimension of its rows.
         depth (int): How many edges lie between it and the inputs, at most.
     """
 
@@ -127,6 +129,7 @@ class Step:
     module: Any = None
     site: Any = None
     own: bool = False
+    dim: int = 0
     depth: int = 0
 
     @property
@@ -202,10 +205,18 @@ def mapped(value: Any, of: Callable[[Any], Any]) -> Any:
     return pytree.tree_map(each, value, is_leaf=is_leaf)
 
 
-def take(value: Any, rows: Any) -> Any:
-    """Rows of tensors or spikes, also of several in a structure."""
+def take(value: Any, rows: Any, dim: int = 0) -> Any:
+    """Rows of tensors or spikes, also of several in a structure.
+
+    Args:
+        value (Any): The structure.
+        rows (torch.Tensor or slice): Which.
+        dim (int, optional): The dimension of rows. (default: :obj:`0`)
+    """
 
     def part(leaf: Any) -> Any:
+        if isinstance(leaf, (Tensor, Spikes)) and dim > 0:
+            return move_spikes(leaf, 'index_select', dim, rows)
         if isinstance(leaf, Tensor):
             if leaf.layout is torch.strided:
                 return leaf[rows]

@@ -55,7 +55,11 @@ class Stored:
         for kind, part in _parts(step, step.probe).items():
             array = self.storage.open(f'{step.name}.{kind}')
             shape = (size, *part.shape[1:])
-            if array is None or tuple(array.shape) != shape or array.dtype != part.dtype:
+            if (
+                array is None
+                or tuple(array.shape) != shape
+                or array.dtype != part.dtype
+            ):
                 return False
             found[kind] = array
         self._arrays[step] = found

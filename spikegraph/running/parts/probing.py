@@ -1,0 +1,179 @@
+"""Tries operations on a few rows, to see whether they act on each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikegraph.coding import Spikes
+from spikegraph.network.graph import Node, called, map_nodes
+from spikegraph.network.interpreter import call_module
+from spikegraph.network.ops import ARRANGED, Meaning, means, op_for, op_of
+from spikegraph.nn.routing import move_spikes
+from spikegraph.running.parts.step import (
+    Axis,
+    Fixed,
+    Kind,
+    Step,
+    is_leaf,
+    leaves,
+    mapped,
+    steps_in,
+    take,
+)
+from spikegraph.running.parts.values import Values
+
+
+class Probing(Values):
+    """Finds the operations that act on rows."""
+
+    def _step(self, node: Node, kind: Kind, axis: Axis, args: Any, **more: Any) -> Step:
+        module = more.pop('module', None)
+        if node.op == 'call_module' and module is None:
+            module = self.network.operation(node)
+        return Step(node.name, kind, axis, node.record, args, module=module, **more)
+
+    def _rows(self, node: Node) -> Step | None:
+        """An operation on each row by itself, if it is one."""
+        is_shaped = _reads_sizes(node)
+        of = self._local if is_shaped else self._value
+        args, kwargs = map_nodes((node.args, node.kwargs), of)
+        sources = [s for s in steps_in((args, kwargs)) if s.kind is not Kind.SIZE]
+        axis = self._united(sources)
+        if axis is None:
+            return None
+        rank = max(rank_of(source.probe) for source in sources)
+        given = args, kwargs
+        lined = mapped(given, lambda v: self._lined(v, axis, rank))
+        has_rows = any(isinstance(v, Fixed) and v.axis for v in leaves(lined))
+        for args, kwargs in (lined, given) if has_rows else (given,):
+            step = self._step(node, Kind.ROWS, axis, args, kwargs=kwargs)
+            if self._acts_on_rows(step):
+                return step
+        return None
+
+    def _united(self, sources: list[Step]) -> Axis | None:
+        """What the rows of an operation are, if its arguments agree on that."""
+        axes = list(dict.fromkeys(source.axis.find() for source in sources))
+        wide = [axis for axis in axes if axis.size != 1] or axes
+        if len({axis.size for axis in wide}) != 1:
+            return None
+        for axis in wide[1:]:
+            wide[0].unite(axis)
+        return wide[0].find()
+
+    def _lined(self, value: Any, axis: Axis, rank: int, wide: bool) -> Any:
+        """A fixed value, which may have rows of its own."""
+        if (
+            not wide
+            or not isinstance(value, Fixed)
+            or not isinstance(value.value, Tensor)
+        ):
+            return value
+        tensor = value.value
+        if tensor.dim() == rank and tensor.size(0) == axis.size > 1:
+            return Fixed(f'{value.name}_rows', tensor, axis)
+        return value
+
+    def _acts_on_rows(self, step: Step) -> bool:
+        """Whether other rows make no difference, on a few."""
+        num = self._num_probed(step.axis)
+        some = torch.tensor([num - 2, 0, num // 2]) if num > 1 else torch.tensor([0])
+        try:
+            whole = self._call(step, {})
+            part = self._call(step, {step.axis: some})
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+            return False
+        first = pytree.tree_leaves(whole, is_leaf=is_leaf)
+        second = pytree.tree_leaves(part, is_leaf=is_leaf)
+        if len(first) != len(second):
+            return False
+        dims: set[int | None] = set()
+        for a, b in zip(first, second, strict=True):
+            if isinstance(a, (Tensor, Spikes)):
+                dims.add(_row_dim(a, b, some, num))
+            elif a != b:
+                return False
+        if len(dims) != 1 or None in dims:
+            return False
+        step.probe, step.dim = whole, next(iter(dims)) or 0
+        return True
+
+    def _call(self, step: Step, rows: Mapping[Axis, Tensor]) -> Any:
+        """What a step makes of its arguments on a few rows, or on some of these."""
+
+        def part(value: Any) -> Any:
+            if isinstance(value, Fixed):
+                if value.axis is None:
+                    return value.value
+                num = self._num_probed(value.axis.find())
+                return chosen(value.value[:num].clone(), value.axis)
+            if not isinstance(value, Step):
+                return value
+            if value.kind is Kind.SIZE:
+                return self._call(value, rows)
+            return chosen(value.probe, value.axis, value.dim)
+
+        def chosen(value: Any, axis: Axis, dim: int = 0) -> Any:
+            index = rows.get(axis.find())
+            return value if index is None else take(value, index, dim)
+
+        args, kwargs = mapped((step.args, step.kwargs), part)
+        return call(step, args, kwargs)
+
+
+def call(step: Step, args: Any, kwargs: Any) -> Any:
+    """What a step makes of values."""
+    if step.module is not None:
+        return call_module(step.module, args, kwargs)
+    target = step.record.target
+    if step.record.op == 'call_method':
+        return getattr(args[0], target)(*args[1:], **kwargs)
+    return target(*args, **kwargs)
+
+
+def rank_of(value: Any) -> int:
+    """The most dimensions of what is in a structure."""
+    found = pytree.tree_leaves(value, is_leaf=is_leaf)
+    return max(
+        (len(v.shape) for v in found if isinstance(v, (Tensor, Spikes))), default=0
+    )
+
+
+def _reads_sizes(node: Node) -> bool:
+    """Whether numbers that an operation is given are shapes."""
+    op = op_of(node) or op_for(called(node))
+    if called(node) is move_spikes:
+        return True
+    shapes = op is not None and op.channels == ARRANGED and op.channels is not None
+    names = ('expand', 'broadcast_to', 'repeat', 'narrow', 'split', 'chunk')
+    return (
+        shapes
+        or (op is not None and op.name in names)
+        or means(node, Meaning.LIKE, Meaning.FILL)
+    )
+
+
+def _row_dim(whole: Any, part: Any, some: Tensor, num: int) -> int | None:
+    """The dimension of rows, if a part holds some of them."""
+    if type(whole) is not type(part):
+        return None
+    for dim, size in enumerate(whole.shape):
+        if size == num and _are_alike(take(whole, some, dim), part):
+            return dim
+    return None
+
+
+def _are_alike(a: Any, b: Any) -> bool:
+    if type(a) is not type(b) or a.shape != b.shape:
+        return False
+    if isinstance(a, Spikes):
+        same = (a.spike_time == b.spike_time).double()
+        return same.numel() == 0 or float(same.mean()) > 0.9
+    if a.is_floating_point():
+        return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return torch.equal(a, b)
