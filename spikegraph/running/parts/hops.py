@@ -98,8 +98,9 @@ class _Lowering:
                 yield x
             for m, row in enumerate(rows):
                 if k < len(row) and row[k] != 0:
-                    term = terms[m] = self._call(plus, (terms[m], row[k], x))
-                    yield term
+                    added = self._call(plus, (terms[m], row[k], x))
+                    terms[m] = added
+                    yield added
         found = []
         for term in terms:
             if term is None:

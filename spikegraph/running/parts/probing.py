@@ -66,13 +66,9 @@ class Probing(Values):
             wide[0].unite(axis)
         return wide[0].find()
 
-    def _lined(self, value: Any, axis: Axis, rank: int, wide: bool) -> Any:
-        """A fixed value, which may have rows of its own."""
-        if (
-            not wide
-            or not isinstance(value, Fixed)
-            or not isinstance(value.value, Tensor)
-        ):
+    def _lined(self, value: Any, axis: Axis, rank: int) -> Any:
+        """A fixed value as if it had rows of its own, if it may."""
+        if not isinstance(value, Fixed) or not isinstance(value.value, Tensor):
             return value
         tensor = value.value
         if tensor.dim() == rank and tensor.size(0) == axis.size > 1:
