@@ -78,7 +78,8 @@ def test_metis_finds_communities():
     assert partition_graph(edges, 3, num_nodes=60).method == 'metis'  # By itself.
 
 
-def test_metis_of_types_follows_edges_between_them():
+@pytest.mark.parametrize('turned', [False, True])
+def test_metis_of_types_follows_edges_between_them(turned):
     """Authors of two groups, each with their papers: nothing is cut."""
     data = HeteroData()
     data['author'].num_nodes = 20
@@ -86,7 +87,11 @@ def test_metis_of_types_follows_edges_between_them():
     author = torch.arange(20).repeat_interleave(60)
     paper = torch.arange(60).repeat(20)
     same = author % 2 == paper % 2
-    data['author', 'writes', 'paper'].edge_index = torch.stack([author, paper])[:, same]
+    edges = torch.stack([author, paper])[:, same]
+    if turned:
+        data['paper', 'by', 'author'].edge_index = edges.flip(0)
+    else:
+        data['author', 'writes', 'paper'].edge_index = edges
     partition = partition_graph(data, 2, 'metis')
     assert edge_cut(data, partition).cut_edges == 0
     assert partition.sizes('author').tolist() == [10, 10]
