@@ -36,14 +36,8 @@ class Kept:
             self._found[step] = value
             return
         if step not in self._found:
-            self._found[step] = _like(step, value)
-        found = self._found[step]
-        if isinstance(found, Spikes):
-            found.spike_time[rows] = value.spike_time
-            if has_scales(step):
-                found.scale[rows] = value.scale
-        else:
-            found[rows] = value
+            self._found[step] = room_for(step, value, size)
+        put_rows(step, self._found[step], rows, value)
 
     def whole(self, step: Step) -> Any:
         """All rows of what is kept, or of an input."""
@@ -69,16 +63,26 @@ def has_scales(step: Step) -> bool:
     return scale.dim() == len(step.probe.shape) and scale.size(0) > 1
 
 
-def _like(step: Step, value: Any) -> Any:
-    size = step.axis.find().size
+def room_for(step: Step, value: Any, num: int) -> Any:
+    """Room for rows like these."""
     if isinstance(value, Spikes):
         time, scale = value.spike_time, value.scale
         if has_scales(step):
-            scale = scale.new_empty(size, *scale.shape[1:])
+            scale = scale.new_empty(num, *scale.shape[1:])
         return replace(
-            value, spike_time=time.new_empty(size, *time.shape[1:]), scale=scale
+            value, spike_time=time.new_empty(num, *time.shape[1:]), scale=scale
         )
-    return value.new_empty(size, *value.shape[1:])
+    return value.new_empty(num, *value.shape[1:])
+
+
+def put_rows(step: Step, into: Any, rows: Any, value: Any) -> None:
+    """Writes rows to their places."""
+    if not isinstance(into, Spikes):
+        into[rows] = value
+        return
+    into.spike_time[rows] = value.spike_time
+    if has_scales(step):
+        into.scale[rows] = value.scale
 
 
 def is_all(rows: Tensor) -> bool:
