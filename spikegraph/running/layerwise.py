@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from spikegraph.coding import Spikes
 from spikegraph.coding.phase_code import check_bools
-from spikegraph.kernels import Adjacency, propagate
+from spikegraph.kernels import Adjacency, Weights, multiply_rows, propagate
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.ops import op_for
@@ -267,7 +267,8 @@ class _Layerwise:
                     term = row[k] * own
                     terms[m] = term if terms[m] is zero else terms[m] + term
         out = torch.cat(terms, dim=-1)
-        out = out if layer.weight is None else out @ layer.weight.t()
+        if layer.weight is not None:
+            return multiply_rows(out, Weights(layer.weight, layer.bias))
         return out if layer.bias is None else out + layer.bias
 
 
