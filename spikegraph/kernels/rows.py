@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.kernels.dispatch import call
-from spikegraph.kernels.memory import needs_gradient
+from spikegraph.kernels.memory import is_plain, needs_gradient
 
 
 class Weights:
@@ -53,8 +53,8 @@ def multiply_rows(x: Any, weights: Weights, out: Tensor | None = None) -> Tensor
         - **output:** values :math:`(*, F_{out})`
     """
     weight, bias = weights.weight, weights.bias
-    fits = isinstance(x, Tensor) and x.dim() > 0 and x.size(-1) == weight.size(1)
-    if not fits or x.numel() == 0 or needs_gradient(x, weight, bias):
+    is_known = is_plain(x) and is_plain(weight) and not needs_gradient(x, weight, bias)
+    if not is_known or x.numel() == 0 or x.size(-1) != weight.size(1):
         return F.linear(x, weight, bias)  # Which refuses what does not fit.
     rows = x if x.dim() == 2 else x.reshape(-1, x.size(-1))
     found: Tensor = call('multiply_rows', rows, weights, out)

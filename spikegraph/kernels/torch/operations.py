@@ -14,7 +14,7 @@ from spikegraph.coding.encoding import count_reached, decode, encode
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.events import row_peaks as peaks_of
-from spikegraph.kernels.memory import FLOATS, is_plain
+from spikegraph.kernels.memory import FLOATS
 from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import decode_spikes, encode_spikes
 from spikegraph.kernels.rows import Weights
@@ -171,7 +171,9 @@ def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
     """
     weight, bias = weights.weight, weights.bias
     is_known = x.device.type == 'cpu' and x.dtype in FLOATS and x.dtype == weight.dtype
-    if x.dim() != 2 or not is_known or not is_plain(x) or not is_plain(weight):
+    if bias is not None:
+        is_known &= bias.shape == weight.shape[:1] and bias.dtype == x.dtype
+    if not is_known or weight.device != x.device:
         return F.linear(x, weight, bias)
     (num_rows, depth), num_outputs = x.shape, len(weight)
     columns = x.new_zeros(depth, -(-num_outputs // _UNIT) * _UNIT)
