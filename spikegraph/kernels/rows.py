@@ -45,8 +45,8 @@ def multiply_rows(x: Any, weights: Weights, out: Tensor | None = None) -> Tensor
     Args:
         x (torch.Tensor): The rows.
         weights (Weights): The weights :math:`(F_{out}, F_{in})` and the bias.
-        out (torch.Tensor, optional): Where a result :math:`(N, F_{out})` may be
-            written, dense in memory.
+        out (torch.Tensor, optional): Where the result may be written, if it has that
+            shape and no gaps.
 
     Shapes:
         - **input:** values :math:`(*, F_{in})`
@@ -54,8 +54,11 @@ def multiply_rows(x: Any, weights: Weights, out: Tensor | None = None) -> Tensor
     """
     weight, bias = weights.weight, weights.bias
     is_known = is_plain(x) and is_plain(weight) and not needs_gradient(x, weight, bias)
-    if not is_known or x.numel() == 0 or x.size(-1) != weight.size(1):
+    if not is_known or x.numel() * weight.numel() == 0 or x.size(-1) != weight.size(1):
         return F.linear(x, weight, bias)  # Which refuses what does not fit.
-    rows = x if x.dim() == 2 else x.reshape(-1, x.size(-1))
-    found: Tensor = call('multiply_rows', rows, weights, out)
-    return found if x.dim() == 2 else found.view(*x.shape[:-1], len(weight))
+    shape = *x.shape[:-1], len(weight)
+    if out is not None:
+        is_room = out.shape == shape and out.is_contiguous()
+        out = out.view(-1, len(weight)) if is_room else None
+    found: Tensor = call('multiply_rows', x.reshape(-1, x.size(-1)), weights, out)
+    return found.view(shape)

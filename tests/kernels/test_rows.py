@@ -116,6 +116,11 @@ def test_writes_to_what_is_given(backend):
     assert found.data_ptr() == memory[5].data_ptr()
     assert torch.equal(found, product(x, weights))
     assert bool(memory[:5].isnan().all()) and bool(memory[25:].isnan().all())
+    for other in (memory[:19], memory[:21], memory[:20, :4]):
+        before = other.clone()
+        assert torch.equal(multiply_rows(x, weights, other), found)
+        assert torch.equal(other.nan_to_num(), before.nan_to_num())
+    assert multiply_rows(x.view(4, 5, 9), weights, memory[:4]).shape == (4, 5, 5)
 
 
 def test_a_row_that_is_not_finite_is_alone(backend):

@@ -21,6 +21,7 @@ def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
         return NotImplemented
     if out is None:
         out = empty((num_rows, len(weight)), x.dtype)
+    assert out.shape == (num_rows, len(weight)) and out.is_contiguous()
     x = x.detach()
     if x.stride(1) != 1 or x.stride(0) < x.size(1):
         x = x.contiguous()
