@@ -96,9 +96,8 @@ class ProductMember(SpikeGate):
         step = torch.where(step < code.num_steps, step, -1)  # Too small to tell.
         time = torch.where(is_off & (step >= 0), step + code.num_steps + 1, step)
         time = torch.where(step < 0, code.num_steps, time)
-        size = torch.bincount(index, minlength=len(step))
-        base = x.scale.reshape(*[1] * (step.dim() - 1 - x.scale.dim()), *x.scale.shape)
-        scale = _powers(base, int(size.amax()) if len(size) > 0 else 0)[size]
+        size = torch.bincount(index, minlength=len(step)).to(x.scale.dtype)
+        scale = x.scale ** size.view(-1, *[1] * (step.dim() - 1))
         return Spikes(time.to(torch.uint8), code, scale)
 
     def window(self, lengths: Sequence[int]) -> int:
@@ -114,15 +113,6 @@ def _code_of(code: PhaseCode, num_steps: int) -> PhaseCode:
     assert code.base is not None
     most = 1 + int(-math.log(MIN_LEVEL) / math.log(code.base))
     return PhaseCode.nearest(min(num_steps, most), code.base, code.signed)
-
-
-def _powers(base: Tensor, most: int) -> Tensor:
-    """Powers from 0 on :math:`(1 + n, *)`, each a product with the one before: how
-    ``torch.pow`` rounds depends on where in memory something lies.
-    """
-    factors = base.double().expand(1 + most, *base.shape).clone()
-    factors[0] = 1
-    return factors.cumprod(0).to(base.dtype)
 
 
 def _summed(values: Tensor, index: Tensor, num_groups: int) -> Tensor:

@@ -29,22 +29,6 @@ def test_products(code, scale):
     assert bool((expected < 0).any()) == code.signed
 
 
-def test_products_of_some_groups_are_alike():
-    index, gate = (
-        torch.arange(300) // torch.arange(1, 301).sqrt().int(),
-        ProductMember(),
-    )
-    index = index.unique(return_inverse=True)[1]
-    num_groups, scale = int(index.max()) + 1, torch.linspace(0.5, 1.5, 7)
-    x = Spikes.from_values(torch.randn(300, 7), CODES[1], scale)
-    whole = gate(x, index, num_groups)
-    for num in range(1, num_groups):
-        mine = index < num
-        found = gate(x[mine], index[mine], num)
-        assert torch.equal(found.spike_time, whole.spike_time[:num])
-        assert torch.equal(found.scale, whole.scale[:num])
-
-
 def test_products_too_late_are_silent():
     x = Spikes.from_values(torch.full((4, 1), 0.5), PhaseCode(3, 2))
     for num_steps, time in ((5, 4), (4, 4)):  # One step each.
