@@ -65,6 +65,8 @@ class DistributedModel:
         storage (str or os.PathLike, optional): A directory where each process keeps what
             each stage leaves behind, and from which a run that was stopped goes on.
             (default: :obj:`None`)
+        resume (bool, optional): Whether to go on from what is in the storage; else it
+            is emptied first. (default: :obj:`True`)
         group (ProcessGroup, optional): The processes. (default: :obj:`None`, all)
         watches (bool, optional): Whether the spikes of all populations are kept.
             (default: :obj:`False`)
@@ -86,13 +88,14 @@ class DistributedModel:
         timeout: float = 60.0,
         packs: bool = True,
         storage: str | PathLike[str] | None = None,
+        resume: bool = True,
         group: Any = None,
         watches: bool = False,
         **kwargs: Any,
     ) -> None:
         check_spiking(snn)
         self.snn, self.packs = snn, packs
-        self._given, self._storage = (args, kwargs), storage
+        self._given, self._storage, self._resume = (args, kwargs), storage, resume
         self.peers = peers = Peers(timeout, group)
         error: Exception | None = None
         try:
@@ -158,7 +161,7 @@ class DistributedModel:
         identity = {**self.identity, 'features': features_digest(self._features)}
         files, error = None, None
         try:
-            files = Storage(place, identity)
+            files = Storage(place, identity, resume=self._resume)
         except Exception as found:
             error = found
         self.peers.raise_together(error, f"opening '{place}'")
