@@ -26,6 +26,7 @@ from spikegraph.running.parts.rows import Frame
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.parts.step import Step
 from spikegraph.running.parts.stored import KeptOnDisk
+from spikegraph.running.parts.stores import Stores, are_stores
 
 
 @torch.no_grad()
@@ -46,7 +47,10 @@ def layerwise(
 
     Args:
         snn (SpikingModel): The converted network.
-        *args (Any): The arguments of its :meth:`forward`, or PyG data.
+        *args (Any): The arguments of its :meth:`forward`, or PyG data, or a pair of a
+            :class:`~torch_geometric.data.FeatureStore` and a
+            :class:`~torch_geometric.data.GraphStore`, of which rows are read block by
+            block.
         block_size (int, optional): Nodes per block. (default: :obj:`4096`)
         progress (bool, optional): Whether a bar is shown.
             (default: :obj:`False`)
@@ -90,9 +94,14 @@ def layerwise(
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
     if output is not None:
         check_output(output)
-    inputs = snn.bind(*args, **kwargs)
+    stores = Stores(*args[0]) if are_stores(args) else None
+    if stores is None:
+        inputs = snn.bind(*args, **kwargs)
+    else:
+        args = (stores.data,)
+        inputs = snn.bound(*args, **kwargs)
     staged = Staged(snn, inputs, by_rows=False)
-    features = {s: staged.layout.fixed_input(s) for s in staged.features.values()}
+    features = {s: _rows(staged, s, stores) for s in staged.features.values()}
     with contextlib.ExitStack() as files:
         kept = Kept(features)
         if storage is not None:
@@ -108,6 +117,13 @@ def layerwise(
         if output is not None:
             return _written(staged, kept, output, block_size)
         return snn.returned(staged.returned(kept.whole), args, kwargs)
+
+
+def _rows(staged: Staged, step: Step, stores: Stores | None) -> Any:
+    """All rows of an input, or what reads them."""
+    leaf = staged.leaves.get(step.record.target)
+    found = None if stores is None or leaf is None else stores.of(leaf)
+    return staged.layout.fixed_input(step) if found is None else found
 
 
 def _written(

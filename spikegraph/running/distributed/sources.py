@@ -102,7 +102,8 @@ def _node_type(staged: Staged, step: Step, partition: Partition) -> str | None:
     """The type of nodes that an input belongs to, by its name, or by their number."""
     size, counts = step.axis.find().size, partition.num_nodes
     leaf = staged.leaves.get(step.record.target)
-    named = [str(key) for key in getattr(leaf, 'path', ()) if str(key) in counts]
+    path = () if leaf is None else leaf.path
+    named = [str(key) for _, key in path if str(key) in counts]
     for node_type in (*named, *counts):
         if counts[node_type] == size:
             return node_type

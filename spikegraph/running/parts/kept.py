@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikegraph.coding import Spikes
 from spikegraph.running.parts.step import Step, take
+from spikegraph.running.parts.stores import StoredRows
 
 
 class Kept:
@@ -26,6 +27,8 @@ class Kept:
     def read(self, step: Step, rows: Tensor) -> Any:
         """Some rows of what is kept, or of an input."""
         found = self.features[step] if step in self.features else self._found[step]
+        if isinstance(found, StoredRows):
+            return found[rows]
         is_whole = len(rows) == found.shape[0] and is_all(rows)
         return found if is_whole else take(found, rows)
 
