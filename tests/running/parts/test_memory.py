@@ -49,18 +49,18 @@ bound = block_bytes(Staged(snn, snn.bound(x, edge_index), by_rows=False), 512)
 edge_index = edge_index.clone()  # Prepared anew.
 slack, before = 24 << 20, taken()
 assert bound + slack < x.numel() * 4, bound
-resource.setrlimit(resource.RLIMIT_DATA, (before + bound + slack,) * 2)
+unlimited = resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_DATA, (before + bound + slack, unlimited))
 out = spikegraph.layerwise(
     snn, x, edge_index, block_size=512, storage=f'{folder}/kept',
     output=f'{folder}/out.npy',
 )
-peak = taken() - before
 try:
     torch.empty(bound + 2 * slack, dtype=torch.uint8)
     bites = False
 except (MemoryError, RuntimeError):
     bites = True
-resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (unlimited, unlimited))
 is_same = torch.equal(out, snn(x.clone(), edge_index))
 print(json.dumps({'bites': bites, 'is_same': is_same, 'shape': list(out.shape)}))
 """
