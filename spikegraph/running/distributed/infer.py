@@ -27,6 +27,7 @@ from spikegraph.running.distributed.sources import (
 )
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.parts.identity import features_digest, network_digest, version
+from spikegraph.running.parts.rows import locate
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.parts.step import Step, take
 from spikegraph.running.parts.stored import Stored
@@ -231,7 +232,7 @@ class _Run:
                 bar.set_postfix_str(f'{report.stage:.20}, {sent / 1e6:.1f} MB sent')
                 for step in gone[number]:
                     self.halo.forget(step)
-        self.peers.raise_together(None, 'finishing')
+        self.peers.smallest(num_done, 'finishing')  # None returns before all are done.
         return self._result(reports)
 
     def _num_done(self) -> int:
@@ -291,10 +292,9 @@ class _Run:
     def _result(self, reports: list[StageReport]) -> PartResult:
         part, rows, values = self.part, {}, {}
         for step, value in self.kept.items():
-            axis = step.axis.find()
-            order = part.rows(axis).argsort()
-            rows[axis.name] = part.rows(axis)[order]
-            values[step] = take(value, order)
+            own = rows[step.axis.find().name] = part.owners.rows(step.axis.find())
+            places = None if part.own(step) is own else locate(own, part.own(step))
+            values[step] = value if places is None else take(value, places)
         found = PartResult(
             values=self.staged.returned(values.__getitem__),
             rows=rows,

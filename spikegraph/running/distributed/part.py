@@ -127,7 +127,15 @@ class Part:
     def __init__(self, staged: Staged, owners: Owners, peers: Peers) -> None:
         self.staged, self.owners, self.peers = staged, owners, peers
         self._ordered: dict[Axis, Tensor] = {}
+        self._framed: dict[tuple[Axis, bool, bool], list[Frame]] = {}
         goals = [goal for stage in staged.stages for goal in stage.goals]
+        read = {step for stage in staged.stages for step in stage.reads}
+        self._last = {  # Of stages that nobody reads: in the order of their numbers.
+            goal
+            for stage in staged.stages
+            if read.isdisjoint(stage.goals)
+            for goal in stage.goals
+        }
         steps = dict.fromkeys((*staged.features.values(), *goals))
         wanted = self._wanted()
         halos = {step: self._halo(step, wanted.get(step, [])) for step in steps}
@@ -149,7 +157,7 @@ class Part:
         axis = step.axis.find()
         if step.kind is Kind.FEATURE and not self.is_divided(step):
             return torch.arange(axis.size)
-        return self.rows(axis)
+        return self.owners.rows(axis) if step in self._last else self.rows(axis)
 
     def rows(self, axis: Axis) -> Tensor:
         """The rows of an axis that this process has, in its order."""
@@ -197,12 +205,15 @@ class Part:
         return {axis: torch.cat(rows).unique() for axis, rows in asked.items()}
 
     def _frames(self, stage: Stage) -> list[Frame]:
-        own = self.rows(stage.axis)
+        own = self.own(stage.goals[0])
         num = len(self.first.get(stage.axis, own[:0]))
         is_sent = any(self.is_exchanged[goal] for goal in stage.goals)
         is_split = is_sent and stage.reads_directly and 0 < num < len(own)
-        blocks = own.split([num, len(own) - num]) if is_split else [own]
-        frames = [Frame(rows) for rows in blocks]
+        key = stage.axis, is_split, stage.goals[0] in self._last
+        if key not in self._framed:
+            blocks = own.split([num, len(own) - num]) if is_split else [own]
+            self._framed[key] = [Frame(rows) for rows in blocks]
+        frames = self._framed[key]
         for frame in frames:
             for step, need in stage.reads.items():
                 frame.widen(need, self.shared[step].rows)
