@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from spikegraph.network.graph import Node
@@ -134,6 +135,7 @@ class DistributedModel:
             self.snn, self.source.inputs, by_rows=True, watches=watches
         )
         self._owners = owners_of(self.staged, partition)
+        _check_device(self.snn, self.source.inputs)
         self.identity = {
             'version of spikegraph': version(),
             'version of torch': torch.__version__,
@@ -199,6 +201,16 @@ class DistributedModel:
             if self.peers.rank == 0:
                 out[index] = part.view(len(index), *value.shape[1:])
         return out
+
+
+def _check_device(snn: SpikingModel, inputs: Any) -> None:
+    values = [v for v in (*inputs.values(), *snn.parameters()) if isinstance(v, Tensor)]
+    devices = {value.device.type for value in values} - {'cpu'}
+    if devices:
+        raise NotImplementedError(
+            'Cannot run several processes on tensors that are not on the CPU (got '
+            f"{', '.join(devices)}); move the network and the data with '.cpu()'"
+        )
 
 
 class _Run:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels.memory import empty
 from spikegraph.running.parts.step import Step, take
 from spikegraph.running.parts.stores import StoredRows
 
@@ -68,14 +69,17 @@ def has_scales(step: Step) -> bool:
 
 def room_for(step: Step, value: Any, num: int) -> Any:
     """Room for rows like these."""
-    if isinstance(value, Spikes):
-        time, scale = value.spike_time, value.scale
-        if has_scales(step):
-            scale = scale.new_empty(num, *scale.shape[1:])
-        return replace(
-            value, spike_time=time.new_empty(num, *time.shape[1:]), scale=scale
-        )
-    return value.new_empty(num, *value.shape[1:])
+    if not isinstance(value, Spikes):
+        return _room(value, num)
+    scale = _room(value.scale, num) if has_scales(step) else value.scale
+    return replace(value, spike_time=_room(value.spike_time, num), scale=scale)
+
+
+def _room(value: Tensor, num: int) -> Tensor:
+    shape = num, *value.shape[1:]
+    if value.device.type != 'cpu':
+        return value.new_empty(shape)
+    return empty(shape, value.dtype)
 
 
 def put_rows(step: Step, into: Any, rows: Any, value: Any) -> None:
