@@ -72,30 +72,37 @@ class Wire:
         scale: Tensor = self.probe.scale
         return scale[:1].numel() * scale.element_size()
 
-    def write(self, value: Any, places: Tensor) -> list[Tensor]:
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes are spike times, as they lie in memory."""
+        return isinstance(self.probe, Spikes) and not (
+            self.is_packed or self.has_scales
+        )
+
+    def write(self, value: Any, places: Tensor | slice) -> list[Tensor]:
         """The bytes of rows at some places."""
         if not isinstance(value, Spikes):
-            return [_bytes(value.index_select(0, places))]
-        time = value.spike_time.index_select(0, places)
+            return [_bytes(_taken(value, places))]
+        time = _taken(value.spike_time, places)
         parts = [packed(time) if self.is_packed else time.reshape(-1)]
         if self.has_scales:
-            parts.append(_bytes(value.scale.index_select(0, places)))
+            parts.append(_bytes(_taken(value.scale, places)))
         return parts
 
-    def read(self, data: Tensor, into: Any, places: Tensor) -> None:
+    def read(self, data: Tensor, into: Any, places: slice) -> None:
         """Writes rows that came to their places."""
-        num = len(places)
+        num = places.stop - places.start
         if not isinstance(into, Spikes):
-            _put(into, places, _values(data, into.dtype, (num, *self.row_shape)))
+            into[places] = _values(data, into.dtype, (num, *self.row_shape))
             return
         size = self.size(num) - num * self._scale_size
         time = data[:size]
         if self.is_packed:
             time = unpacked(time, num * self.width)
-        _put(into.spike_time, places, time.view(num, *self.row_shape))
+        into.spike_time[places] = time.view(num, *self.row_shape)
         if self.has_scales:
             shape = (num, *into.scale.shape[1:])
-            _put(into.scale, places, _values(data[size:], into.scale.dtype, shape))
+            into.scale[places] = _values(data[size:], into.scale.dtype, shape)
 
 
 class Halo:
@@ -146,11 +153,19 @@ class Halo:
         for rank in range(size):
             for wire, rows in zip(wires, shared, strict=True):
                 places = rows.sends[rank]
-                sent += wire.write(self.values[wire.step], places)
-                to[rank] += wire.size(len(places))
-                come[rank] += wire.size(len(rows.receives[rank]))
-        pending = self.part.peers.exchange(torch.cat(sent), to, come, doing)
-        arrival = _Arrival(pending, wires, shared, self.values)
+                written = wire.write(self.values[wire.step], places)
+                sent += written
+                to[rank] += sum(map(len, written))
+                came = rows.receives[rank]
+                come[rank] += wire.size(came.stop - came.start)
+        sent = [part for part in sent if len(part)]
+        data = sent[0] if len(sent) == 1 else _joined(sent)
+        received = None
+        if len(wires) == 1 and wires[0].is_plain:  # To its place at once.
+            value = self.values[steps[0]]
+            received = value.spike_time[len(shared[0].own) :].view(-1)
+        pending = self.part.peers.exchange(data, to, come, doing, received)
+        arrival = _Arrival(pending, wires, shared, self.values, received is not None)
         self._pending.update(dict.fromkeys(steps, arrival))
         return sum(to)
 
@@ -181,9 +196,15 @@ class _Arrival:
     """What comes after a stage, written to its places once."""
 
     def __init__(
-        self, pending: Pending, wires: list[Wire], shared: list[Shared], values: Any
+        self,
+        pending: Pending,
+        wires: list[Wire],
+        shared: list[Shared],
+        values: Any,
+        is_in_place: bool,
     ) -> None:
         self.pending, self.wires, self.shared = pending, wires, shared
+        self.is_in_place = is_in_place
         self.values = [values[wire.step] for wire in wires]
         self.is_done = False
 
@@ -191,26 +212,26 @@ class _Arrival:
         if self.is_done:
             return
         self.is_done = True
+        if self.is_in_place:
+            self.pending.wait()
+            return
         for rank, data in enumerate(self.pending.wait()):
             start = 0
             for wire, rows, value in zip(
                 self.wires, self.shared, self.values, strict=True
             ):
                 places = rows.receives[rank]
-                size = wire.size(len(places))
+                size = wire.size(places.stop - places.start)
                 wire.read(data[start : start + size], value, places)
                 start += size
 
 
-def _put(into: Tensor, places: Tensor, rows: Tensor) -> None:
-    """Writes rows to their places; those that follow each other at once."""
-    if len(places) == 0:
-        return
-    first = int(places[0])
-    if int(places[-1]) - first == len(places) - 1:
-        into[first : first + len(places)] = rows
-    else:
-        into.index_copy_(0, places, rows)
+def _taken(value: Tensor, places: Tensor | slice) -> Tensor:
+    return value[places] if isinstance(places, slice) else value.index_select(0, places)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8)
 
 
 def _bytes(value: Tensor) -> Tensor:

@@ -294,7 +294,7 @@ class _Run:
         report.local_s += clock.lap() - report.fire_s
         for goal in stage.goals:
             if self.part.is_exchanged[goal]:
-                num = sum(len(rows) for rows in self.part.shared[goal].sends)
+                num = self.part.shared[goal].num_sent
                 report.rows_sent += num
                 report.float_bytes += num * Wire(goal).float_size
             if goal in self.staged.results:

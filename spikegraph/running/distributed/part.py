@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -74,9 +75,15 @@ class Shared:
 
     Args:
         own (torch.Tensor): Those that it has.
-        halo (torch.Tensor): Those that it is sent, in order.
+        halo (torch.Tensor): Those that it is sent, process by process.
         sent (List[torch.Tensor]): Those that each process needs of it.
         owner (torch.Tensor): The process that has each row of the halo.
+
+    Attributes:
+        rows (torch.Tensor): All of them, in this order.
+        sends (List[torch.Tensor or slice]): The places of what each process is sent.
+        num_sent (int): How many rows are sent.
+        receives (List[slice]): The places of what comes from each.
     """
 
     def __init__(
@@ -84,10 +91,11 @@ class Shared:
     ) -> None:
         self.own, self.halo = own, halo
         self.rows = torch.cat([own, halo]) if len(halo) else own
-        self.sends = [locate(rows, own) for rows in sent]
-        self.receives = [
-            locate(halo[owner == rank], self.rows) for rank in range(len(sent))
-        ]
+        self.num_sent = sum(map(len, sent))
+        self.sends = [as_slice(locate(rows, own)) for rows in sent]
+        ends = torch.bincount(owner, minlength=len(sent)).cumsum(0) + len(own)
+        starts = [len(own), *ends.tolist()]
+        self.receives = [slice(*pair) for pair in pairwise(starts)]
         self._places: dict[int, Tensor | slice | None] = {}
 
     def places(self, rows: Tensor) -> Tensor | slice | None:
@@ -100,11 +108,13 @@ class Shared:
     def _found(self, rows: Tensor) -> Tensor | slice | None:
         if rows is self.rows or torch.equal(rows, self.rows):
             return None
-        places = locate(rows, self.rows)
-        first = int(places[0]) if len(places) else 0
-        if is_all(places - first):
-            return slice(first, first + len(places))
-        return places
+        return as_slice(locate(rows, self.rows))
+
+
+def as_slice(places: Tensor) -> Tensor | slice:
+    """Places that follow each other as a slice."""
+    first = int(places[0]) if len(places) else 0
+    return slice(first, first + len(places)) if is_all(places - first) else places
 
 
 class Part:
@@ -188,7 +198,9 @@ class Part:
         if is_whole or not wanted:
             return none
         rows = torch.cat(wanted).unique()
-        return rows[self.owners.of(axis, rows) != self.peers.rank]
+        owner = self.owners.of(axis, rows)
+        is_other = owner != self.peers.rank
+        return rows[is_other][owner[is_other].argsort(stable=True)]
 
     def _ask(self, step: Step, halo: Tensor) -> list[Tensor]:
         """The rows that each process asks for."""

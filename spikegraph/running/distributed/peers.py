@@ -119,10 +119,18 @@ class Peers:
         return self.exchange(torch.cat(parts), sizes.tolist(), other.tolist(), doing)
 
     def exchange(
-        self, sent: Tensor, to: list[int], come: list[int], doing: str
+        self,
+        sent: Tensor,
+        to: list[int],
+        come: list[int],
+        doing: str,
+        received: Tensor | None = None,
     ) -> Pending:
-        """Sends parts of a tensor, of which the sizes are known, to all processes."""
-        received = empty((sum(come),), sent.dtype)
+        """Sends parts of a tensor, of which the sizes are known, to all processes; what
+        comes is written to another one, if it is given.
+        """
+        if received is None:
+            received = empty((sum(come),), sent.dtype)
         with self.watched(doing):
             work = dist.all_to_all_single(
                 received, sent, come, to, group=self.group, async_op=True
