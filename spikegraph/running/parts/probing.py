@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,26 +79,45 @@ class Probing(Values):
     def _acts_on_rows(self, step: Step) -> bool:
         """Whether other rows make no difference, on a few."""
         num = self._num_probed(step.axis)
-        some = torch.tensor([num - 2, 0, num // 2]) if num > 1 else torch.tensor([0])
         try:
             whole = self._call(step, {})
-            part = self._call(step, {step.axis: some})
+            dims = {self._row_dim_of(step, whole, rows, num) for rows in _subsets(num)}
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
             return False
+        if len(dims) != 1 or None in dims:
+            return False
+        step.probe, step.dim = self._stirred(whole), next(iter(dims)) or 0
+        return True
+
+    def _row_dim_of(self, step: Step, whole: Any, rows: Tensor, num: int) -> int | None:
+        """The dimension of rows, if some of them are what they are among all."""
+        part = self._call(step, {step.axis: rows})
         first = pytree.tree_leaves(whole, is_leaf=is_leaf)
         second = pytree.tree_leaves(part, is_leaf=is_leaf)
         if len(first) != len(second):
-            return False
+            return None
         dims: set[int | None] = set()
         for a, b in zip(first, second, strict=True):
             if isinstance(a, (Tensor, Spikes)):
-                dims.add(_row_dim(a, b, some, num))
+                dims.add(_row_dim(a, b, rows, num))
             elif a != b:
-                return False
-        if len(dims) != 1 or None in dims:
-            return False
-        step.probe, step.dim = whole, next(iter(dims)) or 0
-        return True
+                return None
+        return dims.pop() if len(dims) == 1 else None
+
+    def _stirred(self, value: Any) -> Any:
+        """Spikes at any time, so that what reads them has something to tell apart,
+        whatever features are like.
+        """
+
+        def part(leaf: Any) -> Any:
+            if not isinstance(leaf, Spikes):
+                return leaf
+            times = torch.randint(
+                leaf.code.num_times, leaf.shape, generator=self._random
+            )
+            return replace(leaf, spike_time=times.to(torch.uint8))
+
+        return mapped(value, part)
 
     def _call(self, step: Step, rows: Mapping[Axis, Tensor]) -> Any:
         """What a step makes of its arguments on a few rows, or on some of these."""
@@ -164,6 +184,16 @@ def _row_dim(whole: Any, part: Any, some: Tensor, num: int) -> int | None:
     return None
 
 
+def _subsets(num: int) -> list[Tensor]:
+    """Rows that are left when any of them is taken away, in another order."""
+    if num == 1:
+        return [torch.tensor([0])]
+    others = [
+        [row for row in reversed(range(num)) if row != gone] for gone in range(num)
+    ]
+    return [torch.tensor(rows) for rows in (*others, [num - 2, 0, num // 2])]
+
+
 def _are_alike(a: Any, b: Any) -> bool:
     if type(a) is not type(b) or a.shape != b.shape:
         return False
@@ -171,5 +201,6 @@ def _are_alike(a: Any, b: Any) -> bool:
         same = (a.spike_time == b.spike_time).double()
         return same.numel() == 0 or float(same.mean()) > 0.9
     if a.is_floating_point():
-        return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+        largest = float(a.abs().nan_to_num(posinf=0.0).max()) if a.numel() else 0.0
+        return torch.allclose(a, b, rtol=1e-3, atol=1e-5 * largest, equal_nan=True)
     return torch.equal(a, b)

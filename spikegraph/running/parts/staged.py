@@ -82,7 +82,8 @@ class Staged:
 
         def part(value: Any) -> Any:
             if isinstance(value, Step):
-                return values_of(whole(value))
+                found = values_of(whole(value))
+                return found.movedim(0, self.layout.turned.get(value, 0))
             return value.value if isinstance(value, Fixed) else value
 
         return mapped(self.layout.result, part)
