@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spikegraph.network.graph import Node, Record, map_nodes
+from spikegraph.network.graph import Node, map_nodes
 from spikegraph.network.network import Network
 from spikegraph.network.ops import Meaning, means
 from spikegraph.network.roles import Role
 from spikegraph.nn import DegreeFactor, EarliestMember, EarliestNeighbor, GraphFilter
-from spikegraph.nn.layer import values_of
 from spikegraph.nn.members import ProductMember
 from spikegraph.nn.relative import Leading
 from spikegraph.nn.shift import MemberShift
@@ -33,7 +32,6 @@ class Layout(Sites):
         steps (List[Step]): The steps, in order.
         features (Dict[str, Step]): The inputs that have rows, by name.
         result (Any): The structure that is returned, of steps and fixed values.
-        turned (Dict[Step, int]): Where the rows of a result belong, if not first.
 
     Raises:
         NotImplementedError: If an operation mixes rows otherwise than along edges, in
@@ -46,7 +44,6 @@ class Layout(Sites):
     ) -> None:
         super().__init__(network, inputs, currents)
         self.result: Any = None
-        self.turned: dict[Step, int] = {}
         for node in network.nodes:
             self._read(node)
 
@@ -54,7 +51,7 @@ class Layout(Sites):
         if node in self._found:
             return
         if node.op == 'output':
-            self.result = map_nodes(node.args[0], self._returned)
+            self.result = map_nodes(node.args[0], self._value)
         elif any(n in self._found for n in node.all_input_nodes):
             if not self._is_about_shape(node):
                 self._add(node)
@@ -62,19 +59,6 @@ class Layout(Sites):
             self.fixed(node)
         elif any(n in self._sizes for n in node.all_input_nodes):
             self._try_size(node)
-
-    def _returned(self, node: Node) -> Any:
-        """What is returned, with its rows first."""
-        value = self._value(node)
-        if not isinstance(value, Step) or value.dim == 0:
-            return value
-        name = f'{node.name}_rows_first'
-        record = Record(name, Role.MOVE, 'call_function', rows_first)
-        step = Step(name, Kind.ROWS, value.axis, record, (value, value.dim))
-        step.probe = rows_first(value.probe, value.dim)
-        self.steps.append(step)
-        self.turned[step] = value.dim
-        return step
 
     def _is_about_shape(self, node: Node) -> bool:
         """Whether an operation reads the shape of rows only."""
@@ -121,8 +105,3 @@ class Layout(Sites):
                 "may mix nodes that are not neighbours; use 'forward', or a loader"
             )
         self._keep(node, step)
-
-
-def rows_first(value: Any, dim: int) -> Any:
-    """A value with the dimension of its rows first."""
-    return values_of(value).movedim(dim, 0)

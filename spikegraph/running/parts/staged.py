@@ -82,8 +82,7 @@ class Staged:
 
         def part(value: Any) -> Any:
             if isinstance(value, Step):
-                found = values_of(whole(value))
-                return found.movedim(0, self.layout.turned.get(value, 0))
+                return values_of(whole(value))
             return value.value if isinstance(value, Fixed) else value
 
         return mapped(self.layout.result, part)
