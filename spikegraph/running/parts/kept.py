@@ -69,6 +69,16 @@ def has_scales(step: Step) -> bool:
     return scale.dim() == len(step.probe.shape) and scale.size(0) > 1
 
 
+def aligned(step: Step, value: Any) -> Any:
+    """Rows with scales as they are kept, also where a single row has those of all."""
+    if not isinstance(value, Spikes) or not has_scales(step):
+        return value
+    shape = value.shape[0], *step.probe.scale.shape[1:]
+    if value.scale.shape == shape:
+        return value
+    return replace(value, scale=value.scale.expand(shape))
+
+
 def _like(step: Step, value: Any) -> Any:
     size = step.axis.find().size
     if isinstance(value, Spikes):
