@@ -35,6 +35,11 @@ def is_plain(x: Tensor) -> bool:
     )
 
 
+def is_single(scale: Tensor) -> bool:
+    """Whether spikes have one scale, which is not that of the only node."""
+    return scale.numel() == 1 and scale.dim() < 2
+
+
 def needs_gradient(*values: Any) -> bool:
     """Whether PyTorch has to record what is done to one of some tensors."""
     return torch.is_grad_enabled() and any(

@@ -12,7 +12,14 @@ from spikegraph.kernels.contents import note_finite
 from spikegraph.kernels.cpu.compiled import events, neurons
 from spikegraph.kernels.cpu.neurons import limits_of
 from spikegraph.kernels.cpu.rows import are_fixed
-from spikegraph.kernels.memory import FLOATS, empty, flat, needs_gradient, padded_table
+from spikegraph.kernels.memory import (
+    FLOATS,
+    empty,
+    flat,
+    is_single,
+    needs_gradient,
+    padded_table,
+)
 from spikegraph.kernels.threads import share
 
 
@@ -24,7 +31,7 @@ def transform(
     bias: Tensor | None,
 ) -> Tensor:
     """See :func:`spikegraph.kernels.transform_spikes`."""
-    is_one, shape = scale.numel() == 1, spike_time.shape
+    is_one, shape = is_single(scale), spike_time.shape
     fits = spike_time.dtype == torch.uint8 and len(shape) == 2
     fits &= is_one or scale.shape == shape[1:]
     if not fits or not _fit(scale, weight, bias):

@@ -32,6 +32,7 @@ from spikegraph.kernels.memory import (
     columns_of,
     empty,
     flat,
+    is_single,
     needs_gradient,
     padded_table,
 )
@@ -52,7 +53,7 @@ def send_spikes(
     """
     if spike_time.dtype != torch.uint8:
         return NotImplemented
-    (num_rows, width), is_one = spike_time.shape, scale.numel() == 1
+    (num_rows, width), is_one = spike_time.shape, is_single(scale)
     per_node = not is_one and scale.shape == (num_rows, 1)
     table = code.table().to(scale)
     table = flat(padded_table(scale.view(-1) * table if is_one else table))

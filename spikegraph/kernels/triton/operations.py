@@ -18,6 +18,7 @@ from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.memory import (
     FLOATS,
     dense,
+    is_single,
     needs_gradient,
     padded_table,
     runs_of,
@@ -159,7 +160,7 @@ def send_spikes(
     """
     if spike_time.dtype != torch.uint8:
         return NotImplemented
-    table, is_one, csr = code.table().to(scale), scale.numel() == 1, adjacency.csr
+    table, is_one, csr = code.table().to(scale), is_single(scale), adjacency.csr
     per_node = not is_one and scale.shape == (len(spike_time), 1)
     if per_node:
         factor = csr.source_factor

@@ -92,6 +92,16 @@ def put_rows(step: Step, into: Any, rows: Any, value: Any) -> None:
         into.scale[rows] = value.scale
 
 
+def aligned(step: Step, value: Any) -> Any:
+    """Rows with scales as they are kept, also where a single row has those of all."""
+    if not isinstance(value, Spikes) or not has_scales(step):
+        return value
+    shape = value.shape[0], *step.probe.scale.shape[1:]
+    if value.scale.shape == shape:
+        return value
+    return replace(value, scale=value.scale.expand(shape))
+
+
 def is_all(rows: Tensor) -> bool:
     """Whether rows are numbered from 0 on."""
     return len(rows) == 0 or (int(rows[0]) == 0 and bool((rows.diff() == 1).all()))

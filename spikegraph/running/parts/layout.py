@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from spikegraph.nn import DegreeFactor, EarliestMember, EarliestNeighbor, GraphF
 from spikegraph.nn.members import ProductMember
 from spikegraph.nn.relative import Leading
 from spikegraph.nn.shift import MemberShift
+from spikegraph.running.parts.probing import FAILURES
 from spikegraph.running.parts.sites import Sites
 from spikegraph.running.parts.step import Kind, Step, steps_in
 
@@ -80,8 +82,9 @@ class Layout(Sites):
         if sources and node.op in ('call_function', 'call_method'):
             axis = sources[0].axis
             step = Step(node.name, Kind.SIZE, axis, node.record, args, kwargs)
-            step.probe = self._call(step, {})
-            self._sizes[node] = step
+            with contextlib.suppress(*FAILURES):  # It counts what all rows belong to.
+                step.probe = self._call(step, {})
+                self._sizes[node] = step
 
     def _add(self, node: Node) -> None:
         """Adds what a node does as steps."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
-from spikegraph.network.graph import Node, called, map_nodes
+from spikegraph.network.graph import Node, Record, called, map_nodes
 from spikegraph.network.interpreter import call_module
 from spikegraph.network.ops import ARRANGED, Meaning, means, op_for, op_of
+from spikegraph.network.roles import Role
 from spikegraph.nn.routing import move_spikes
 from spikegraph.running.parts.step import (
     Axis,
@@ -27,6 +29,10 @@ from spikegraph.running.parts.step import (
     take,
 )
 from spikegraph.running.parts.values import Values
+
+Rows = (Tensor, Spikes)
+#: What operations raise on rows that they cannot take.
+FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class Probing(Values):
@@ -49,9 +55,18 @@ class Probing(Values):
             return None
         rank = max(rank_of(source.probe) for source in sources)
         given = args, kwargs
-        lined = mapped(given, lambda v: self._lined(v, axis, rank))
-        has_rows = any(isinstance(v, Fixed) and v.axis for v in leaves(lined))
-        for args, kwargs in (lined, given) if has_rows else (given,):
+        tried: list[Any] = []
+        for ranks in ((rank,), range(1, 1 + rank), ()):
+            lined = mapped(given, partial(self._lined, axis=axis, ranks=ranks))
+            if is_shaped:
+                lined = mapped(lined, lambda v: self._counted(v, sources[0], axis))
+            num = sum(
+                isinstance(v, Fixed) and v.axis is not None for v in leaves(lined)
+            )
+            if num in tried:
+                continue
+            tried.append(num)
+            args, kwargs = lined
             step = self._step(node, Kind.ROWS, axis, args, kwargs=kwargs)
             if self._acts_on_rows(step):
                 return step
@@ -67,14 +82,24 @@ class Probing(Values):
             wide[0].unite(axis)
         return wide[0].find()
 
-    def _lined(self, value: Any, axis: Axis, rank: int) -> Any:
-        """A fixed value as if it had rows of its own, if it may."""
-        if not isinstance(value, Fixed) or not isinstance(value.value, Tensor):
+    def _lined(self, value: Any, axis: Axis, ranks: Collection[int]) -> Any:
+        """A fixed value of some dimensions as if it had rows of its own, if it may."""
+        if not isinstance(value, Fixed) or not isinstance(value.value, Rows):
             return value
-        tensor = value.value
-        if tensor.dim() == rank and tensor.size(0) == axis.size > 1:
-            return Fixed(f'{value.name}_rows', tensor, axis)
+        shape = value.value.shape
+        if len(shape) in ranks and shape[0] == axis.size > 1:
+            return Fixed(f'{value.name}_rows', value.value, axis)
         return value
+
+    def _counted(self, value: Any, source: Step, axis: Axis) -> Any:
+        """A number that a shape is made of, as that of the rows if it is the same."""
+        if not isinstance(value, Fixed) or type(value.value) is not int:
+            return value
+        if value.value != axis.size:
+            return value
+        name = f'{value.name}_of_{source.name}'
+        record = Record(name, Role.SIZE, 'call_function', count_rows)
+        return Step(name, Kind.SIZE, axis, record, (source, source.dim))
 
     def _acts_on_rows(self, step: Step) -> bool:
         """Whether other rows make no difference, on a few."""
@@ -82,7 +107,7 @@ class Probing(Values):
         try:
             whole = self._call(step, {})
             dims = {self._row_dim_of(step, whole, rows, num) for rows in _subsets(num)}
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        except FAILURES:
             return False
         if len(dims) != 1 or None in dims:
             return False
@@ -98,7 +123,7 @@ class Probing(Values):
             return None
         dims: set[int | None] = set()
         for a, b in zip(first, second, strict=True):
-            if isinstance(a, (Tensor, Spikes)):
+            if isinstance(a, Rows):
                 dims.add(_row_dim(a, b, rows, num))
             elif a != b:
                 return None
@@ -127,7 +152,7 @@ class Probing(Values):
                 if value.axis is None:
                     return value.value
                 num = self._num_probed(value.axis.find())
-                return chosen(value.value[:num].clone(), value.axis)
+                return chosen(_few(value.value, num), value.axis)
             if not isinstance(value, Step):
                 return value
             if value.kind is Kind.SIZE:
@@ -142,6 +167,11 @@ class Probing(Values):
         return call(step, args, kwargs)
 
 
+def _few(value: Any, num: int) -> Any:
+    """As many rows as are tried, of those that there are."""
+    return take(value, torch.arange(num) % value.shape[0])
+
+
 def call(step: Step, args: Any, kwargs: Any) -> Any:
     """What a step makes of values."""
     if step.module is not None:
@@ -152,12 +182,15 @@ def call(step: Step, args: Any, kwargs: Any) -> Any:
     return target(*args, **kwargs)
 
 
+def count_rows(value: Any, dim: int) -> int:
+    """How many rows there are."""
+    return int(value.shape[dim])
+
+
 def rank_of(value: Any) -> int:
     """The most dimensions of what is in a structure."""
     found = pytree.tree_leaves(value, is_leaf=is_leaf)
-    return max(
-        (len(v.shape) for v in found if isinstance(v, (Tensor, Spikes))), default=0
-    )
+    return max((len(v.shape) for v in found if isinstance(v, Rows)), default=0)
 
 
 def _reads_sizes(node: Node) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from spikegraph.network.roles import Role
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.routing import move_spikes
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.parts.cutting import find_depths, find_stored, is_view
 from spikegraph.running.parts.layout import Layout
@@ -46,12 +49,19 @@ class Staged:
         find_depths(layout.steps)
         is_free = _acts_on_rows if by_rows else is_view
         self.kept = find_stored(layout.steps, is_free, lambda step: self._cost(step))
-        self.watched = [s for s in layout.steps if s.record.role.fires and watches]
-        self.returns = list(dict.fromkeys(steps_in(layout.result)))
+        fires = [s for s in layout.steps if s.record.role.fires and watches]
+        returned = list(dict.fromkeys(steps_in(layout.result)))
+        # Rows come first in all that is kept, and go where they were at the end.
+        self._first = {s: _rows_first(s) for s in (*returned, *fires)}
+        self.watched = [self._first[step] for step in fires]
+        self.returns = [self._first[step] for step in returned]
         self.results = list(dict.fromkeys((*self.returns, *self.watched)))
         self.leaves = {leaf.name: leaf for leaf in snn.spec.read_leaves}
         self.stages = find_stages(
-            layout.steps, self.kept, self.results, snn.network.form
+            list(dict.fromkeys((*layout.steps, *self.results))),
+            self.kept,
+            self.results,
+            snn.network.form,
         )
 
     def _cost(self, step: Step) -> int:
@@ -82,14 +92,39 @@ class Staged:
 
         def part(value: Any) -> Any:
             if isinstance(value, Step):
-                return values_of(whole(value))
+                return values_of(self._whole(value, whole))
             return value.value if isinstance(value, Fixed) else value
 
         return mapped(self.layout.result, part)
 
     def spikes(self, whole: Callable[[Step], Any]) -> dict[str, Any]:
-        """The spikes of every population that is watched, by label."""
-        return {step.record.label: whole(step) for step in self.watched}
+        """The spikes of every population, by label, if they are watched."""
+        fires = [node for node in self.layout.network.nodes if node.role.fires]
+        found: dict[str, Any] = {}
+        for node in fires if self.watched else ():
+            step = self.layout.step_of(node)
+            if step is None:
+                found[node.record.label] = self.layout.fixed(node).value
+            else:
+                found[node.record.label] = self._whole(step, whole)
+        return found
+
+    def _whole(self, step: Step, whole: Callable[[Step], Any]) -> Any:
+        value = whole(self._first[step])
+        return move_spikes(value, 'movedim', 0, step.dim) if step.dim else value
+
+
+def _rows_first(step: Step) -> Step:
+    """A step, or what it makes with rows as the first dimension."""
+    if step.dim == 0:
+        return step
+    name, args = f'{step.name}_by_rows', (step, 'movedim', step.dim, 0)
+    record = replace(
+        step.record, name=name, op='call_function', target=move_spikes, role=Role.MOVE
+    )
+    found = Step(name, Kind.ROWS, step.axis, record, args, depth=step.depth)
+    found.probe = move_spikes(step.probe, 'movedim', step.dim, 0)
+    return found
 
 
 def _acts_on_rows(step: Step) -> bool:

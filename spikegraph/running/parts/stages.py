@@ -17,6 +17,7 @@ from spikegraph.nn import EarliestNeighbor, GraphFilter
 from spikegraph.nn.routing import gather_rows, move_spikes
 from spikegraph.running.closed import ClosedForm, Flow
 from spikegraph.running.parts.hops import Prepared
+from spikegraph.running.parts.kept import aligned
 from spikegraph.running.parts.rows import (
     GOAL,
     ONE,
@@ -118,7 +119,8 @@ class Stage:
     def run_by(self, form: ClosedForm, frame: Frame, read: Read) -> list[Any]:
         """The same, by a form of the network of the stage."""
         inputs = {name: feed.value(frame, read) for name, feed in self.feeds.items()}
-        return list(form.run(inputs))
+        made = form.run(inputs)
+        return [aligned(g, v) for g, v in zip(self.goals, made, strict=True)]
 
     @property
     def reads_directly(self) -> bool:

@@ -48,6 +48,10 @@ class Values:
         """All rows of an input."""
         return next(v.value for n, v in self._fixed.items() if n.name == step.name)
 
+    def step_of(self, node: Node) -> Step | None:
+        """What a node of the network is as a step; nothing if no feature changes it."""
+        return self._found.get(node)
+
     def _find_features(self, currents: Any) -> list[Node]:
         """The inputs, or parts of them, that have a row for each of something."""
         found: dict[Node, None] = {}
