@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,13 +22,16 @@ class Peers:
     Args:
         timeout (float): Seconds that any of them waits for the others.
         group (ProcessGroup, optional): The processes. (default: :obj:`None`, all)
+        backend (str, optional): What they talk by. (default: :obj:`None`, as all do)
 
     Raises:
         ValueError: If :obj:`torch.distributed` is not initialised.
         PeerError: If a process does not join in time.
     """
 
-    def __init__(self, timeout: float, group: Any = None) -> None:
+    def __init__(
+        self, timeout: float, group: Any = None, backend: str | None = None
+    ) -> None:
         if not (dist.is_available() and dist.is_initialized()):
             raise ValueError(
                 "Expected 'torch.distributed' to be initialised (got none); start with "
@@ -39,7 +42,12 @@ class Peers:
         ranks = None if group is None else dist.get_process_group_ranks(group)
         self.doing = 'joining'
         with self.watched('joining'):
-            self.group = dist.new_group(ranks, timeout=timedelta(seconds=timeout))
+            self.group = dist.new_group(
+                ranks,
+                timedelta(seconds=timeout),
+                backend,
+                use_local_synchronization=ranks is not None,
+            )
             dist.monitored_barrier(self.group, timeout=timedelta(seconds=timeout))
 
     @contextlib.contextmanager
@@ -57,7 +65,7 @@ class Peers:
         except RuntimeError as error:
             raise PeerError(
                 f'Process {self.rank} of {self.size} lost another one while {doing} '
-                f'(waited {self.timeout:g} s at most): {_first_line(error)}. Nothing was '
+                f'(waited {self.timeout:g} s at most): {first_line(error)}. Nothing was '
                 'returned. Look at the output of the others for the cause, and start all '
                 'of them again; finished stages are kept if a storage was given'
             ) from error
@@ -76,15 +84,9 @@ class Peers:
             PeerError: In all of them, with what differs.
         """
         found = self.gather(dict(identity), 'comparing networks, graphs and versions')
-        for name, value in identity.items():
-            values = [each.get(name) for each in found]
-            if any(each != values[0] for each in values):
-                listed = ', '.join(f'process {r}: {v}' for r, v in enumerate(values))
-                raise PeerError(
-                    f"Expected all processes to have the same {name} (got {listed}); "
-                    'start all of them with the same files and versions'
-                )
-        del value
+        message = differences(found)
+        if message is not None:
+            raise PeerError(message)
 
     def raise_together(self, error: Exception | None, doing: str) -> None:
         """Ends all processes if one of them cannot go on.
@@ -92,7 +94,7 @@ class Peers:
         Raises:
             PeerError: In those that could.
         """
-        failed = self.gather(None if error is None else _first_line(error), doing)
+        failed = self.gather(None if error is None else first_line(error), doing)
         if error is not None:
             raise error
         for rank, message in enumerate(failed):
@@ -149,6 +151,20 @@ class Pending:
         return list(self.received.split(self.sizes))
 
 
-def _first_line(error: BaseException) -> str:
+def differences(found: Sequence[Mapping[str, Any]]) -> str | None:
+    """What processes do not have in common, the first of it, given what each has."""
+    for name in dict.fromkeys(name for each in found for name in each):
+        values = [each.get(name) for each in found]
+        if any(value != values[0] for value in values):
+            listed = ', '.join(f'process {r}: {v}' for r, v in enumerate(values))
+            return (
+                f'Expected all processes to have the same {name} (got {listed}); '
+                'start all of them with the same files and versions'
+            )
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]
