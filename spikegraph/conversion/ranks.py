@@ -190,7 +190,9 @@ class SeveralRanks(Ranks):
             raise error
         for rank, (failure, _) in enumerate(found):
             if failure is not None:
-                raise PeerError(f'Process {rank} failed while {doing}: {failure}')
+                raise PeerError(
+                    f'Process {rank} failed, while this one was {doing}: {failure}'
+                )
         return [size for _, size in found]
 
     def _send(self, data: bytes, doing: str) -> None:
