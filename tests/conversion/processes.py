@@ -22,6 +22,7 @@ from torch_geometric.nn.models import GAT, GCN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert
 from spikegraph.conversion import converter, ranks
+from spikegraph.conversion.fitting import compensation, sampling
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 20.0
@@ -98,6 +99,7 @@ SCENARIOS = {
     'layer': ('cnn', dict(levels='geometric', per_channel=False), (0, 1, 2)),
     'custom': ('custom', {}, (1, 1)),
     'tall': ('tall', {}, (1, 2)),
+    'few': ('gcn', {}, (3, 2)),
     'loader': ('gcn', dict(num_steps=12), None),
 }
 
@@ -118,7 +120,7 @@ def batches_of(kind, counts):
     total, found = sum(counts), []
     for k in range(total):
         size = 30 + 7 * k
-        if kind in ('cnn', 'layer'):
+        if kind == 'cnn':
             x = torch.randn(4 + k, 2, 6, 6, generator=generator) * (1 + k)
             found.append((x,))
             continue
@@ -153,9 +155,20 @@ def state_of(snn):
     return state, codes, snn.report
 
 
+def converted(name, data, **kwargs):
+    """A network converted with data, of which 'few' keeps only some."""
+    kind, options, _ = SCENARIOS[name]
+    given = sampling.MAX_VALUES, sampling.MIN_ROWS, compensation.MAX_ROWS
+    few = (500, 40, 90) if name == 'few' else given
+    sampling.MAX_VALUES, sampling.MIN_ROWS, compensation.MAX_ROWS = few
+    try:
+        return convert(model_of(kind), data, ConversionConfig(**options), **kwargs)
+    finally:
+        sampling.MAX_VALUES, sampling.MIN_ROWS, compensation.MAX_ROWS = given
+
+
 def run(name, rank, size, group='all'):
     """What a conversion finds, and how many bytes the process has sent."""
-    kind, options, _ = SCENARIOS[name]
     opened = []
 
     def watched(*args):
@@ -165,8 +178,7 @@ def run(name, rank, size, group='all'):
     converter.open_ranks = watched
     try:
         data = data_of(name, size)[rank]
-        config = ConversionConfig(**options)
-        snn = convert(model_of(kind), data, config, group=group, timeout=TIMEOUT)
+        snn = converted(name, data, group=group, timeout=TIMEOUT)
     finally:
         converter.open_ranks = ranks.open_ranks
     return (*state_of(snn), opened[0].bytes_sent)
@@ -200,7 +212,7 @@ def fault(name, rank, size):
         elif name == 'dies':
             after(9, lambda: os._exit(3))
         elif name == 'hangs':
-            after(9, lambda: time.sleep(7))
+            after(9, lambda: time.sleep(6))
     start = time.perf_counter()
     try:
         convert(model, data, config, group='all', timeout=4.0)

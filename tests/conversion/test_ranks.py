@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from spikegraph import ConversionConfig, convert
+from spikegraph import convert
 from spikegraph.conversion.ranks import Ranks, open_ranks
 from spikegraph.running.distributed.peers import differences
-from tests.conversion.processes import SCENARIOS, data_of, model_of, start, state_of
+from tests.conversion.processes import SCENARIOS, converted, data_of, start, state_of
 
-TWO = ['gcn', 'max', 'percentile', 'none', 'cnn', 'custom', 'loader']
+TWO = ['gcn', 'max', 'percentile', 'none', 'cnn', 'custom', 'few', 'loader']
 THREE = ['gcn', 'bias', 'gat', 'layer', 'tall']
 FAULTS = ['weights', 'module', 'option', 'empty', 'no-model', 'leader', 'forward']
 
@@ -28,10 +28,8 @@ def three(tmp_path_factory):
 
 def check(name, size, found):
     """All processes must have what one has with all batches: every bit, and the report."""
-    kind, options, _ = SCENARIOS[name]
     data = [batch for part in data_of(name, size) for batch in part]
-    snn = convert(model_of(kind), data, ConversionConfig(**options))
-    state, codes, report = state_of(snn)
+    state, codes, report = state_of(converted(name, data))
     for own_state, own_codes, own_report, num_bytes in found:
         assert state.keys() == own_state.keys() and len(state) > 2
         for key, value in state.items():
