@@ -31,6 +31,7 @@ def as_calls(
     data: Any,
     max_batches: int | None = None,
     name: str = 'calibration_data',
+    may_be_empty: bool = False,
 ) -> list[dict[str, Any]]:
     r"""Turns calibration data into calls of ``forward``, by argument name.
 
@@ -43,6 +44,8 @@ def as_calls(
             most. (default: :obj:`None`, all)
         name (str, optional): What data are called in messages.
             (default: :obj:`"calibration_data"`)
+        may_be_empty (bool, optional): Whether an iterable may be without items, and
+            items without values. (default: :obj:`False`)
 
     Raises:
         ValueError: If there is no data, if it does not fit ``forward``, if
@@ -53,7 +56,7 @@ def as_calls(
     check_max_batches(max_batches)
     samples = [data] if single else list(islice(data, max_batches))
     calls = [as_call(model, sample) for sample in samples]
-    if not any(_num_values(call) for call in calls):
+    if not may_be_empty and not any(_num_values(call) for call in calls):
         for argument, value in calls[0].items() if calls else ():
             known = (BaseData, Tensor, Mapping, Sequence, int, float, type(None))
             if not isinstance(value, known) and not is_value(value):

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,13 +21,17 @@ from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.conversion.fitting.calibration import (
     Calibration,
+    OutputSums,
     calibrate,
     output_errors,
+    output_sums,
 )
 from spikegraph.conversion.fitting.shared import Shared
+from spikegraph.conversion.identity import identity_of, identity_of_network
 from spikegraph.conversion.operations.affinity import find_affine
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.structure import build_structure
+from spikegraph.conversion.ranks import Ranks, open_ranks
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.network import Network
 from spikegraph.network.report import ConversionReport, PopulationReport
@@ -54,6 +59,8 @@ def convert(
     config: ConversionConfig | None = None,
     progress: bool | Callable[[Any], Any] = False,
     max_batches: int | None = None,
+    group: Any = None,
+    timeout: float = 300.0,
 ) -> SpikingModel:
     r"""Converts a trained network into one in which every neuron fires at
     most once, as in the `"One-Spike SNN" <https://arxiv.org/abs/2403.08786>`_
@@ -74,6 +81,15 @@ def convert(
         max_batches (int, optional): How many batches of an iterable or loader
             are used, the first ones; the memory they take grows with their
             number. (default: :obj:`None`, all)
+        group (ProcessGroup or str, optional): Processes that convert together,
+            :obj:`"all"` or a group of :obj:`torch.distributed`. Each gives batches
+            of its own, or an empty list, and all get the network that one process
+            finds with the batches of all, in the order of ranks: what is sampled,
+            counted and summed up is merged, no scale is averaged. Rows that are
+            sampled and sums over rows are sent, batches are not, but for the first,
+            which all trace the model with. (default: :obj:`None`, this process alone)
+        timeout (float, optional): Seconds that a process waits for the others.
+            (default: :obj:`300.0`)
 
     Returns:
         SpikingModel: The spiking network; its :obj:`report` tells what was
@@ -83,6 +99,8 @@ def convert(
         NotImplementedError: If an operation can be neither an affine segment
             nor a population; the message names module, type and remedy.
         ValueError: If model, data or options are unfit.
+        PeerError: If another process failed, is gone, or has another model,
+            configuration or version.
 
     Example:
         >>> import torch
@@ -97,14 +115,63 @@ def convert(
         >>> snn.report.layers
         {'convs.0': 'SpikingGCNConv', 'convs.1': 'SpikingGCNConv'}
     """
-    wrap: Callable[[Any], Any]
-    if callable(progress):
-        warn_of("A callable 'progress'", "pass 'progress=True' for a bar")
-        wrap = progress
-    else:
-        check_bools(progress=progress)
-        wrap = partial(tqdm, desc='Converting', leave=False, disable=not progress)
-    model = unwrap(model)
+    ranks = open_ranks(group, timeout)
+    with ranks.telling():
+        return _convert(
+            unwrap(model), calibration_data, config, progress, max_batches, ranks
+        )
+
+
+def _convert(
+    model: Any,
+    data: Any,
+    config: ConversionConfig | None,
+    progress: bool | Callable[[Any], Any],
+    max_batches: int | None,
+    ranks: Ranks,
+) -> SpikingModel:
+    _check_types(model, config)
+    config = config or ConversionConfig()
+    is_alone = type(ranks) is Ranks
+    calls = as_calls(model, data, max_batches, may_be_empty=not is_alone)
+    first = ranks.join(model, partial(identity_of, model, config), calls)
+    wrap = _bar(progress, ranks.leads)
+    spec = call_spec(model, first, config.static_inputs)
+    affine = find_affine(model, calls, ranks)
+    structure = build_structure(model, spec, config, affine, first)
+    options, given = config, spec
+    config, spec = config.resolve(structure.has_images), structure.spec
+    names = [name for leaf in spec.leaves for name in (leaf.argument, leaf.name)]
+    check_static(config.static_inputs, names)
+    inputs = [spec.bind(**call) for call in calls]
+    for values in inputs:
+        for leaf in spec.read_leaves:
+            check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
+    _check_same(structure, ranks)
+    found = Shared(structure, inputs, config, ranks)
+    if found.wide:  # Known by now, what these need is put in front of them.
+        structure = build_structure(model, given, options, affine, first, found.wide)
+        found.move_to(structure)
+        _check_same(structure, ranks)
+    calibration = calibrate(structure, inputs, config, found, ranks, wrap)
+    _verify(model, calls, calibration, structure.network.form)
+    for module in structure.network.modules():
+        if isinstance(module, GraphFilter):
+            module.clear_cache()
+
+    def report(parts: Iterator[list[OutputSums]]) -> ConversionReport:
+        errors = output_errors(chain.from_iterable(parts))
+        return _report(structure, calibration, affine, model, config, inputs[0], errors)
+
+    outputs = calibration.ann_outputs, calibration.snn_outputs
+    found_report = ranks.merge('reporting', lambda: output_sums(*outputs), report)
+    snn = SpikingModel(structure.network, spec, config, found_report)
+    _check_claims(snn, calls, calibration, ranks)
+    _check_same(structure, ranks)
+    return snn
+
+
+def _check_types(model: Any, config: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ValueError(
             "Expected 'model' to be a trained torch.nn.Module "
@@ -115,37 +182,27 @@ def convert(
             "Expected 'model' to be the trained ANN (got a network that is spiking "
             'already); convert the ANN again for other options'
         )
-    if config is None:
-        config = ConversionConfig()
-    if not isinstance(config, ConversionConfig):
+    if config is not None and not isinstance(config, ConversionConfig):
         raise ValueError(
             f"Expected 'config' to be a ConversionConfig (got {type(config).__name__})"
         )
-    calls = as_calls(model, calibration_data, max_batches)
-    spec = call_spec(model, calls[0], config.static_inputs)
-    affine = find_affine(model, calls)
-    structure = build_structure(model, spec, config, affine, calls[0])
-    options, given = config, spec
-    config, spec = config.resolve(structure.has_images), structure.spec
-    names = [name for leaf in spec.leaves for name in (leaf.argument, leaf.name)]
-    check_static(config.static_inputs, names)
-    inputs = [spec.bind(**call) for call in calls]
-    for values in inputs:
-        for leaf in spec.read_leaves:
-            check_finite(spell(leaf.argument, leaf.path), values[leaf.name])
-    found = Shared(structure, inputs, config)
-    if found.wide:  # Known by now, what these need is put in front of them.
-        structure = build_structure(model, given, options, affine, calls[0], found.wide)
-        found.move_to(structure)
-    calibration = calibrate(structure, inputs, config, found, wrap)
-    _verify(model, calls, calibration, structure.network.form)
-    for module in structure.network.modules():
-        if isinstance(module, GraphFilter):
-            module.clear_cache()
-    report = _report(structure, calibration, affine, model, config, inputs[0])
-    snn = SpikingModel(structure.network, spec, config, report)
-    _check_claims(snn, calls, calibration)
-    return snn
+
+
+def _bar(progress: Any, is_shown: bool) -> Callable[[Any], Any]:
+    """What the nodes that are calibrated are wrapped in."""
+    if callable(progress):
+        warn_of("A callable 'progress'", "pass 'progress=True' for a bar")
+        return progress
+    check_bools(progress=progress)
+    hidden = not (progress and is_shown)
+    return partial(tqdm, desc='Converting', leave=False, disable=hidden)
+
+
+def _check_same(structure: Structure, ranks: Ranks) -> None:
+    """All processes must have come to the same network."""
+    ranks.check_same(
+        'comparing networks', partial(identity_of_network, structure.network)
+    )
 
 
 def _verify(
@@ -158,7 +215,7 @@ def _verify(
     model = plain_copy(model)  # A call may fill caches.
     outputs = calibration.ann_outputs
     # The first call twice: a model that keeps a state differs then.
-    for call, found in zip([*calls, calls[0]], [*outputs, outputs[0]], strict=True):
+    for call, found in zip(calls + calls[:1], outputs + outputs[:1], strict=True):
         expected = form.read(run_copy(model, call))
         pairs = zip(
             pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True
@@ -182,14 +239,27 @@ def _verify(
 
 
 def _check_claims(
-    snn: SpikingModel, calls: list[dict[str, Any]], calibration: Calibration
+    snn: SpikingModel,
+    calls: list[dict[str, Any]],
+    calibration: Calibration,
+    ranks: Ranks,
 ) -> None:
     """Runs the finished network as users will, and reports what that costs: it must
     be what calibration found, layer by layer.
     """
-    report, outputs = snn.report, [snn.values(**copy_of(call)) for call in calls]
-    drift, _ = output_errors(calibration.snn_outputs, outputs)
-    error, agreement = output_errors(calibration.ann_outputs, outputs)
+
+    def compare() -> tuple[list[OutputSums], list[OutputSums]]:
+        outputs = [snn.values(**copy_of(call)) for call in calls]
+        expected = calibration.snn_outputs, calibration.ann_outputs
+        drifts, errors = (output_sums(each, outputs) for each in expected)
+        return drifts, errors
+
+    def add(parts: Iterator[Any]) -> list[tuple[float, float]]:
+        sums = zip(*parts, strict=True)
+        return [output_errors(chain.from_iterable(each)) for each in sums]
+
+    report = snn.report
+    (drift, _), (error, agreement) = ranks.merge('checking the network', compare, add)
     if drift > max(_DRIFT * report.logit_relative_error, _ROUNDING):
         raise RuntimeError(
             f'Expected the finished network to repeat a logit error of '
@@ -228,9 +298,10 @@ def _report(
     model: nn.Module,
     config: ConversionConfig,
     inputs: dict[str, Any],
+    errors: tuple[float, float],
 ) -> ConversionReport:
     network = structure.network
-    error, agreement = output_errors(calibration.ann_outputs, calibration.snn_outputs)
+    error, agreement = errors
     encoding = {str(node.target) for node in network.nodes if node.record.encodes}
     populations = []
     for name, stats in calibration.populations.items():

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spikegraph import ConversionConfig, convert, load, save, simulate
-from spikegraph.conversion.fitting.calibration import output_errors
+from spikegraph.conversion.fitting.calibration import output_errors, output_sums
 from spikegraph.network.interpreter import AnalogReading
 from tests.conversion.random_networks import draw
 
@@ -91,7 +91,7 @@ def test_random_networks(seed, tmp_path):
     with torch.no_grad():
         expected = copy.deepcopy(kept)(*copy.deepcopy(calls[0]))
     out = snn(*calls[0])
-    error, agreement = output_errors([expected], [out])
+    error, agreement = output_errors(output_sums([expected], [out]))
     assert snn.report.logit_relative_error == pytest.approx(error, rel=1e-6, abs=1e-9)
     assert snn.report.agreement == agreement
 

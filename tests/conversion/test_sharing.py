@@ -9,7 +9,7 @@ from torch_geometric.nn import GCNConv, GINConv
 
 from spikegraph import convert, measure, simulate
 from spikegraph.conversion import converter
-from spikegraph.conversion.fitting.calibration import output_errors
+from spikegraph.conversion.fitting.calibration import output_errors, output_sums
 
 
 class Gram(nn.Module):
@@ -133,7 +133,7 @@ def test_shared_parameters_and_layers(model_type, num_populations):
     snn = convert(model, inputs)
     assert len(snn.neurons) == num_populations and not snn.report.analog
     out, expected = snn(*inputs), model(*inputs).detach()
-    error, agreement = output_errors([expected], [out])
+    error, agreement = output_errors(output_sums([expected], [out]))
     assert snn.report.logit_relative_error == pytest.approx(error, rel=1e-6)
     assert snn.report.agreement == agreement and error < 0.2
     simulation = simulate(snn, *inputs)

@@ -1,40 +1,37 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikegraph.calls.outputs import main_output
-from spikegraph.coding import Spikes
-from spikegraph.conversion.fitting.codes import fit_code
 from spikegraph.conversion.fitting.compensation import (
-    SMALLEST,
     compensate_layers,
     numerators_of,
 )
-from spikegraph.conversion.fitting.products import at_base
-from spikegraph.conversion.fitting.sampling import as_rows, sample
+from spikegraph.conversion.fitting.populations import fit_population
+from spikegraph.conversion.fitting.sampling import as_rows
 from spikegraph.conversion.fitting.shared import Shared
 from spikegraph.conversion.operations.affinity import check_claim
 from spikegraph.conversion.passes.graph import (
     Structure,
-    readout_weight,
     summed_layers,
 )
+from spikegraph.conversion.ranks import Ranks
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import AnalogReading, Interpreter, run_node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
-from spikegraph.nn import GraphFilter, PhaseNeuron
-from spikegraph.nn.activation import Ramp, check_activation
+from spikegraph.nn import GraphFilter
+from spikegraph.nn.activation import Ramp
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.neuron import peaks
 from spikegraph.nn.order import Choice
 
 
@@ -76,6 +73,7 @@ def calibrate(
     calls: list[dict[str, Any]],
     config: ConversionConfig,
     found: Shared,
+    ranks: Ranks,
     progress: Callable[[Any], Any] = iter,
 ) -> Calibration:
     r"""Finds code and scale of every population and corrects the layers, in
@@ -87,6 +85,7 @@ def calibrate(
         calls (List[Dict[str, Any]]): The calibration calls, by argument name.
         config (ConversionConfig): The options.
         found (Shared): What populations share.
+        ranks (Ranks): The processes; outputs and choices are of this one's calls.
         progress (Callable, optional): Wraps the list of nodes, for a bar.
 
     Raises:
@@ -121,12 +120,9 @@ def calibrate(
         if node.op == 'call_module':
             module, name = network.operation(node), node.target
             if node.role is Role.POPULATION:
-                potentials = sample(node, module, analog, config, argument=0)
-                _check_potentials(name, potentials, _stands_for(node))
-                if found.fit_ramp(name):
-                    module.scale = module.scale.to(potentials)
-                else:
-                    _fit(node, potentials, analog, spiking, found)
+                fit_population(node, analog, spiking, found, ranks)
+            elif not ranks.leads:  # The first batch is elsewhere.
+                pass
             elif node.name in structure.claimed:
                 args, _ = arguments(node, analog[0])
                 check_claim(name, module, args, analog[0][node])
@@ -138,7 +134,7 @@ def calibrate(
         if node in sums:
             layers = [n for n in sums[node] if n.op == 'call_module']
             if compensate_layers(
-                node, layers, network, analog, spiking, config, numerators
+                node, layers, network, analog, spiking, config, numerators, ranks
             ):
                 result.compensated += [str(n.target) for n in layers]
                 for s in spiking:
@@ -146,7 +142,7 @@ def calibrate(
                         s[part] = run_node(network, part, s)
         if node.role is Role.POPULATION:
             stats = result.populations[node.target]
-            _count(stats, network, node, analog, spiking)
+            _count(stats, network, node, analog, spiking, ranks)
             for s in spiking:
                 s[node] = replace(s[node], density=stats.spikes_per_neuron)
         for source in (*reads[node], *sums.get(node, [])[:-1]):
@@ -159,142 +155,6 @@ def calibrate(
     return result
 
 
-def _fit(
-    node: Node,
-    potentials: Tensor,
-    analog: list[dict[Node, Any]],
-    spiking: list[dict[Node, Any]],
-    found: Shared,
-) -> None:
-    """Fits one population to the values that it sends."""
-    network, config, name = found.network, found.config, str(node.target)
-    module: Any = network.operation(node)
-    # Where nodes are compared, none has a scale of its own; images have much the same
-    # range.
-    may_be_relative = node.record.encodes and name not in found.compared
-    if module.channel_dim != -1 and config.input_scale == 'auto':
-        may_be_relative = False
-    values = found.tied.get(name)
-    if values is None:
-        values = sample(node, module, analog, config)
-    _check_population(name, _stands_for(node), module, potentials, values)
-    weight = peak = coded = None
-    if values.size(1) > 1 and config.scale == 'mse' and name not in found.tied:
-        weight = _importance(readout_weight(network, node), values)
-    if may_be_relative:
-        peak = sample(node, module, analog, config, of=_peak_of_each)
-    if name not in found.tied and peak is None:  # As the prefix sends them.
-        coded = sample(node, module, spiking, config, 0, of=_activated(module))
-        coded = coded if coded.shape == values.shape else None  # Rows were chosen.
-    config = replace(config, num_steps=found.steps.get(name, config.num_steps))
-    if name in found.bases:
-        config = at_base(config, found.bases[name])
-        has_channels = values.size(1) > 1 and analog[0][node].dim() > 1
-        if has_channels and not node.kwargs:
-            config = replace(config, per_channel=True)
-    _fit_population(module, values, peak, config, weight, coded)
-
-
-def _stands_for(node: Node) -> str:
-    """What a population stands for, and where the model calls that."""
-    where = f' ({node.record.where})' if node.record.where else ''
-    return f'It stands for {node.record.stands_for}{where}'
-
-
-def _check_potentials(name: str, potentials: Tensor, what: str) -> None:
-    name = name.split('.', 1)[1]
-    if potentials.numel() == 0:
-        raise ValueError(
-            f"Expected the calibration data to hold values for '{name}' (got none, as "
-            f'of a graph without edges); give calibration data that does. {what}'
-        )
-    if not bool(potentials.isfinite().all()):
-        bad = float(potentials[~potentials.isfinite()][0])
-        raise ValueError(
-            f"Expected the pre-activation of '{name}' to be finite on the "
-            f'calibration data (got {bad}); look at the model, and at edge weights whose '
-            f'sum over a node is negative. {what}'
-        )
-
-
-def _check_population(
-    name: str, what: str, neuron: PhaseNeuron, potentials: Tensor, values: Tensor
-) -> None:
-    name = name.split('.', 1)[1]
-    if not bool((values != 0).any()):
-        largest = float(potentials.max())
-        raise ValueError(
-            f"Expected the calibration data to activate '{name}' (got a "
-            f'largest pre-activation of {largest:g}, so it would never fire); give '
-            'calibration data like the data the model was trained on. If it is silent '
-            f'there, too, it died in training, and all behind it is constant. {what}'
-        )
-    if isinstance(neuron.activation, nn.Module):
-        try:
-            check_activation(neuron.activation)
-        except ValueError as error:
-            raise ValueError(f"Cannot convert '{name}': {error}") from error
-
-
-def _activated(neuron: PhaseNeuron) -> Callable[[Tensor, int], Tensor]:
-    return lambda potential, _: neuron.analog(potential)
-
-
-def _peak_of_each(value: Tensor, channel_dim: int) -> Tensor:
-    return peaks(value, channel_dim).expand_as(value)
-
-
-def _fit_population(
-    neuron: PhaseNeuron,
-    rows: Tensor,
-    peak: Tensor | None,
-    config: ConversionConfig,
-    weight: Tensor | None = None,
-    coded: Tensor | None = None,
-) -> None:
-    """Chooses code and scale for the values :math:`(n, F)` to be sent, which
-    may be relative to the largest one of their node or image; what is coded may
-    be in error already.
-    """
-    signed = bool((rows < 0).any())
-    candidates = []
-    if not (peak is not None and config.input_scale == 'node'):
-        shaped = [
-            v if v is None else v.t() if config.per_channel else v.reshape(1, -1)
-            for v in (rows if coded is None else coded, weight, rows)
-        ]
-        assert shaped[0] is not None
-        code, scale, error = fit_code(shaped[0], config, signed, *shaped[1:])
-        candidates.append((error, code, scale, False))
-    if peak is not None and config.input_scale != 'layer':
-        scaled = (rows / peak).reshape(1, -1)
-        node_config = config if config.scale == 'max' else replace(config, scale='mse')
-        code, scale, _ = fit_code(scaled, node_config, signed)
-        spikes = Spikes.from_values(rows, code, scale.to(rows) * peak)
-        squared = (spikes.decode().double() - rows.double()).square()
-        error = float((squared if weight is None else weight * squared).sum())
-        candidates.append((error, code, scale, True))
-    _, neuron.code, scale, neuron.node_scale = min(candidates, key=lambda c: c[0])
-    dtype = rows.dtype
-    spatial = [1] * (-1 - neuron.channel_dim)  # Behind the channels.
-    shape = (-1, *spatial) if scale.numel() > 1 else ()
-    neuron.scale = scale.to(dtype).view(shape)
-
-
-def _importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
-    """How much the error of each value counts :math:`(n, F)` in a population
-    that the outputs are read from: by the channel's weights, as far as they
-    tell outputs apart, and relative to the size of the row's potentials.
-    """
-    if readout is None or readout.size(1) != rows.size(1):
-        return None
-    if readout.size(0) > 1:
-        readout = readout - readout.mean(dim=0)
-    channel = readout.double().square().sum(dim=0)
-    size = (rows.double().square() * channel).sum(dim=1, keepdim=True)
-    return channel / (size + SMALLEST * size.mean().clamp(min=1e-300))
-
-
 def _inputs_of(parts: list[Node]) -> list[Node]:
     return [source for part in parts for source in part.all_input_nodes]
 
@@ -305,22 +165,34 @@ def _count(
     node: Node,
     analog: list[dict[Node, Any]],
     spiking: list[dict[Node, Any]],
+    ranks: Ranks,
 ) -> None:
     neuron = network.get_submodule(str(node.target))
-    error = energy = 0.0
-    num_spikes = num_neurons = 0
-    for a, s in zip(analog, spiking, strict=True):
-        args, kwargs = arguments(node, a)
-        coded = values_of(neuron(*args, **kwargs))
-        true = a[node]
-        if isinstance(neuron.activation, Ramp):  # Of which these are the logarithms.
-            true = (true - neuron.activation.peak).exp()
-        error += float((coded - true).double().square().sum())
-        energy += float(true.double().square().sum())
-        num_spikes += s[node].num_spikes
-        num_neurons += s[node].shape.numel()
-    stats.coding_error = (error / energy) ** 0.5 if energy > 0 else 0.0
-    stats.spikes_per_neuron = num_spikes / max(1, num_neurons)
+
+    def count() -> list[tuple[float, float, int, int]]:
+        found = []
+        for a, s in zip(analog, spiking, strict=True):
+            args, kwargs = arguments(node, a)
+            coded = values_of(neuron(*args, **kwargs))
+            true = a[node]
+            if isinstance(
+                neuron.activation, Ramp
+            ):  # Of which these are the logarithms.
+                true = (true - neuron.activation.peak).exp()
+            error = float((coded - true).double().square().sum())
+            energy = float(true.double().square().sum())
+            found.append((error, energy, s[node].num_spikes, s[node].shape.numel()))
+        return found
+
+    def add(parts: Iterator[list[Any]]) -> tuple[float, float]:
+        # In the order of batches.
+        sums = (sum(v) for v in zip(*chain.from_iterable(parts), strict=True))
+        error, energy, num_spikes, num_neurons = sums
+        relative = (error / energy) ** 0.5 if energy > 0 else 0.0
+        return relative, num_spikes / max(1, num_neurons)
+
+    doing = f"counting the spikes of '{stats.name.split('.', 1)[1]}'"
+    stats.coding_error, stats.spikes_per_neuron = ranks.merge(doing, count, add)
 
 
 def predictions(rows: Tensor) -> Tensor:
@@ -328,8 +200,44 @@ def predictions(rows: Tensor) -> Tensor:
     return rows[:, 0] > 0 if rows.size(1) == 1 else rows.argmax(-1)
 
 
-def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
-    r"""Compares outputs of the two networks.
+class OutputSums(NamedTuple):
+    """How outputs of the two networks differ on one batch.
+
+    Args:
+        errors (Dict[int, float]): The squared error of each output.
+        energies (Dict[int, float]): Its energy.
+        num_same (int): Rows of the main one with the same largest entry.
+        num_rows (int): All rows of it.
+    """
+
+    errors: dict[int, float]
+    energies: dict[int, float]
+    num_same: int
+    num_rows: int
+
+
+def output_sums(ann: list[Any], snn: list[Any]) -> list[OutputSums]:
+    """Compares outputs of the two networks, batch by batch."""
+    sums = []
+    for expected, found in zip(ann, snn, strict=True):
+        errors, energies = {}, {}
+        num_same = num_rows = 0
+        values = pytree.tree_leaves(expected)
+        pairs = list(zip(values, pytree.tree_leaves(found), strict=True))
+        for k, (a, b) in enumerate(pairs):
+            if isinstance(a, Tensor) and a.is_floating_point():
+                errors[k] = float((b.double() - a.double()).square().sum())
+                energies[k] = float(a.double().square().sum())
+        main = main_output(values)
+        if main is not None:
+            same = _are_same(*pairs[main])
+            num_same, num_rows = int(same.sum()), same.numel()
+        sums.append(OutputSums(errors, energies, num_same, num_rows))
+    return sums
+
+
+def output_errors(sums: Iterable[OutputSums]) -> tuple[float, float]:
+    r"""What the sums of all batches come to.
 
     Returns:
         Tuple[float, float]: The relative error
@@ -340,17 +248,11 @@ def output_errors(ann: list[Any], snn: list[Any]) -> tuple[float, float]:
     errors: dict[int, float] = defaultdict(float)
     energies: dict[int, float] = defaultdict(float)
     num_same = num_rows = 0
-    for expected, found in zip(ann, snn, strict=True):
-        values = pytree.tree_leaves(expected)
-        pairs = list(zip(values, pytree.tree_leaves(found), strict=True))
-        for k, (a, b) in enumerate(pairs):
-            if isinstance(a, Tensor) and a.is_floating_point():
-                errors[k] += float((b.double() - a.double()).square().sum())
-                energies[k] += float(a.double().square().sum())
-        main = main_output(values)
-        if main is not None:
-            same = _are_same(*pairs[main])
-            num_same, num_rows = num_same + int(same.sum()), num_rows + same.numel()
+    for each in sums:
+        for k, error in each.errors.items():
+            errors[k] += error
+            energies[k] += each.energies[k]
+        num_same, num_rows = num_same + each.num_same, num_rows + each.num_rows
     relative = [(errors[k] / (energies[k] or 1.0)) ** 0.5 for k in errors]
     return max(relative, default=0.0), 100 * num_same / max(1, num_rows)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from spikegraph.conversion.fitting.ramps import Span
-from spikegraph.conversion.passes.graph import Structure
 from spikegraph.network.config import ConversionConfig
 from spikegraph.network.graph import Node
 from spikegraph.network.interpreter import AnalogReading
@@ -26,12 +25,17 @@ def sample(
     module: nn.Module,
     analog: list[dict[Node, Any]],
     config: ConversionConfig,
+    num_batches: int,
     argument: int | None = None,
     of: Callable[[Tensor, int], Tensor] | None = None,
-) -> Tensor:
+) -> Tensor | None:
     """Rows of the values that a population codes :math:`(n, F)`, or of one of
     its arguments, per-node factor out; no more than needed. What ``of`` makes
     of the values has the same rows.
+
+    Which rows of a batch are kept depends on nothing but the batch, and on how many
+    all processes have: what several keep is, together, what one would have kept.
+    Without batches, there is nothing.
     """
     source = node if argument is None else node.args[argument]
     kwargs = {} if argument is None else node.kwargs
@@ -45,10 +49,17 @@ def sample(
             value = value / env[kwargs['divisor']]
         value = value if of is None else of(value, channel_dim)
         rows.append(as_rows(value, channel_dim))
-    limit = max(1, MAX_VALUES // max(1, len(rows)) // max(1, rows[0].size(1)))
+    if not rows:
+        return None
+    limit = max(1, MAX_VALUES // num_batches // max(1, rows[0].size(1)))
     if config.per_channel:
-        limit = max(limit, MIN_ROWS // len(rows) + 1)
+        limit = max(limit, MIN_ROWS // num_batches + 1)
     return torch.cat([_subsample(r, limit) for r in rows])
+
+
+def together(parts: Iterable[Tensor | None]) -> Tensor:
+    """The rows of all processes."""
+    return torch.cat([part for part in parts if part is not None])
 
 
 def as_rows(value: Tensor, channel_dim: int = -1) -> Tensor:
@@ -72,22 +83,6 @@ def pick(num_rows: int, limit: int, device: torch.device) -> Tensor:
     return torch.randperm(num_rows, generator=generator)[:limit].to(device)
 
 
-def tied_samples(
-    structure: Structure, calls: list[dict[str, Any]], config: ConversionConfig
-) -> dict[str, Tensor]:
-    """Pooled samples of populations that must share one code."""
-    groups = [group for group in structure.groups if len(group) > 1]
-    if not groups:
-        return {}
-    names = {name for group in groups for name in group}
-    own = own_samples(structure.network, names, calls, config).rows
-    pooled = {}
-    for group in groups:
-        rows = torch.cat([own[name] for name in group])
-        pooled.update(dict.fromkeys(group, rows))
-    return pooled
-
-
 class Samples(NamedTuple):
     """What populations send for the calibration data, by their paths.
 
@@ -99,6 +94,18 @@ class Samples(NamedTuple):
     rows: dict[str, Tensor]
     spans: dict[str, Span]
 
+    @classmethod
+    def join(cls, parts: Iterable[Samples]) -> Samples:
+        """Those of all processes."""
+        rows: dict[str, list[Tensor]] = {}
+        spans: dict[str, Span] = {}
+        for part in parts:
+            for name, values in part.rows.items():
+                rows.setdefault(name, []).append(values)
+            for name, span in part.spans.items():
+                spans[name] = spans[name].join(span) if name in spans else span
+        return cls({name: torch.cat(values) for name, values in rows.items()}, spans)
+
 
 def own_samples(
     network: Network,
@@ -106,7 +113,7 @@ def own_samples(
     calls: list[dict[str, Any]],
     config: ConversionConfig,
 ) -> Samples:
-    """Samples of the values of some populations."""
+    """Samples of the values of some populations, of every batch of this process."""
     found: dict[str, list[Tensor]] = {}
     spans: dict[str, Span] = {}
     for call in calls:
@@ -133,7 +140,8 @@ class _Sampling(AnalogReading):
         value = super().population(node)
         if node.target in self.names:
             neuron, env = self.network.operation(node), {**self.env, node: value}
-            rows = sample(node, neuron, [env], self.config)
+            rows = sample(node, neuron, [env], self.config, 1)
+            assert rows is not None
             self.found.setdefault(node.target, []).append(rows)
         return value
 

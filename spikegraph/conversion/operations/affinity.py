@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch_geometric.nn.conv import MessagePassing
 from spikegraph.calls.call import run_copy
 from spikegraph.calls.wrappers import plain_copy
 from spikegraph.conversion.operations.rules import rule_for
+from spikegraph.conversion.ranks import Ranks
 from spikegraph.kernels.copying import deepcopy
 from spikegraph.nn import ACTIVATIONS
 from spikegraph.nn.analog import is_edge_index
@@ -21,6 +22,7 @@ from spikegraph.nn.analog import is_edge_index
 _SPREADS = (4.0, 4e4, 4.0)  # Of probes: wide ones reach far bounds.
 _MAX_CALLS = 16  # Calls that are looked at.
 _TOLERANCE = 1e-9  # Relative, in float64: rounding stays below, curvature above.
+_Seen = tuple[tuple[Any, ...], dict[str, Any]]  # Arguments of a layer.
 
 
 @torch.no_grad()
@@ -45,7 +47,9 @@ def check_claim(name: str, module: nn.Module, args: tuple[Any, ...], out: Any) -
 
 
 @torch.no_grad()
-def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
+def find_affine(
+    model: nn.Module, calls: list[dict[str, Any]], ranks: Ranks
+) -> list[str]:
     r"""Finds the message passing layers without a rule that are affine in
     their features on the graph of every call, and on one with the same number
     of edges, many of which share their ends:
@@ -58,8 +62,9 @@ def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
 
     Args:
         model (torch.nn.Module): The model; it is not changed.
-        calls (List[Dict[str, Any]]): The arguments of forward calls; they
-            are not changed.
+        calls (List[Dict[str, Any]]): The arguments of forward calls of this process;
+            they are not changed.
+        ranks (Ranks): The processes.
 
     Returns:
         List[str]: The paths of these layers.
@@ -74,9 +79,45 @@ def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
     }
     if not candidates:
         return []
-    seen: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+    seen: dict[str, list[_Seen]] = {}
+
+    def look() -> dict[str, bool]:
+        some = calls[: max(0, _MAX_CALLS - ranks.before)]
+        seen.update(_arguments(model, candidates, some))
+        return {path: any(map(_has_edges, found)) for path, found in seen.items()}
+
+    known = ranks.merge('looking for edges', look, lambda found: _joined(found, any))
+    paths = [path for path, has_edges in known.items() if has_edges]
+
+    def judge() -> dict[str, bool]:
+        return {
+            path: all(is_affine(candidates[path], *each) for each in seen.get(path, ()))
+            for path in paths
+        }
+
+    found = ranks.merge(
+        'looking for affine layers', judge, lambda found: _joined(found, all)
+    )
+    return [path or 'layer' for path in paths if found[path]]
+
+
+def _joined(
+    parts: Iterable[dict[str, bool]], how: Callable[[Iterable[bool]], bool]
+) -> dict[str, bool]:
+    found: dict[str, list[bool]] = {}
+    for part in parts:
+        for path, value in part.items():
+            found.setdefault(path, []).append(value)
+    return {path: how(values) for path, values in found.items()}
+
+
+def _arguments(
+    model: nn.Module, layers: dict[str, MessagePassing], calls: list[dict[str, Any]]
+) -> dict[str, list[_Seen]]:
+    """What layers are called with."""
+    seen: dict[str, list[_Seen]] = {}
     handles = []
-    for path, module in candidates.items():
+    for path, module in layers.items():
 
         def record(
             _: nn.Module, args: Any, kwargs: dict[str, Any], path: str = path
@@ -85,17 +126,12 @@ def find_affine(model: nn.Module, calls: list[dict[str, Any]]) -> list[str]:
 
         handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
     try:
-        for call in calls[:_MAX_CALLS]:
+        for call in calls:
             run_copy(model, call)
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        path or 'layer'
-        for path, found in seen.items()
-        if any(map(_has_edges, found))
-        and all(is_affine(candidates[path], *each) for each in found)
-    ]
+    return seen
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +42,10 @@ class Peers:
         self.doing = 'joining'
         with self.watched('joining'):
             self.group = dist.new_group(
-                ranks, timeout=timedelta(seconds=timeout), backend='gloo'
+                ranks,
+                timedelta(seconds=timeout),
+                'gloo',
+                use_local_synchronization=ranks is not None,
             )
             dist.monitored_barrier(self.group, timeout=timedelta(seconds=timeout))
 
@@ -80,14 +83,9 @@ class Peers:
             PeerError: In all of them, with what differs.
         """
         found = self.gather(dict(identity), 'comparing networks, graphs and versions')
-        for name in identity:
-            values = [each.get(name) for each in found]
-            if any(each != values[0] for each in values):
-                listed = ', '.join(f'process {r}: {v}' for r, v in enumerate(values))
-                raise PeerError(
-                    f'Expected all processes to have the same {name} (got {listed}); '
-                    'start all of them with the same files and versions'
-                )
+        message = differences(found)
+        if message is not None:
+            raise PeerError(message)
 
     def raise_together(self, error: Exception | None, doing: str) -> None:
         """Ends all processes if one of them cannot go on.
@@ -95,7 +93,7 @@ class Peers:
         Raises:
             PeerError: In those that could.
         """
-        failed = self.gather(None if error is None else _first_line(error), doing)
+        failed = self.gather(None if error is None else first_line(error), doing)
         if error is not None:
             raise error
         for rank, message in enumerate(failed):
@@ -167,9 +165,23 @@ def _cause(error: BaseException) -> str:
         return 'it closed its connection'
     if 'imed out' in text or 'timeout' in text.lower():
         return 'it did not answer in time'
-    return _first_line(error)
+    return first_line(error)
 
 
-def _first_line(error: BaseException) -> str:
+def differences(found: Sequence[Mapping[str, Any]]) -> str | None:
+    """What processes do not have in common, the first of it, given what each has."""
+    for name in dict.fromkeys(name for each in found for name in each):
+        values = [each.get(name) for each in found]
+        if any(value != values[0] for value in values):
+            listed = ', '.join(f'process {r}: {v}' for r, v in enumerate(values))
+            return (
+                f'Expected all processes to have the same {name} (got {listed}); '
+                'start all of them with the same files and versions'
+            )
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]

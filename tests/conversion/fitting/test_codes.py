@@ -5,7 +5,6 @@ from spikegraph import ConversionConfig
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.fitting import codes as fitting
 from spikegraph.conversion.fitting.codes import SortedValues, fit_code
-from spikegraph.conversion.fitting.compensation import compensate
 
 
 def coding_error(rows, code, scale):
@@ -95,36 +94,6 @@ def test_degenerate_rows(levels, num_steps):
         code, scale, error = fit_code(rows, config, False)
         assert code.num_steps == num_steps and (scale > 0).all()
         assert scale.isfinite().all() and error >= -1e-3 * float(rows.square().sum())
-
-
-def test_ridge_finds_the_weights_behind_noisy_features():
-    torch.manual_seed(0)
-    x, weight = torch.randn(500, 6), torch.randn(3, 6)
-    target = x @ weight.t() + 0.5
-    wrong = weight + 0.3 * torch.randn(3, 6)
-    delta, shift = compensate(x, target - x @ wrong.t(), target)
-    assert (wrong + delta - weight).norm() < 0.01 * weight.norm()
-    assert (shift - 0.5).abs().max() < 0.01
-    nothing, shift = compensate(None, target - x @ weight.t(), target)
-    assert nothing is None
-    assert torch.allclose(shift, torch.full((3,), 0.5), atol=1e-5)
-
-
-def test_ridge_corrects_each_group_by_itself():
-    torch.manual_seed(0)
-    x, weight = torch.randn(500, 2, 4), torch.randn(6, 4)
-    target = torch.einsum('ngf,gof->ngo', x, weight.view(2, 3, 4)).flatten(1)
-    delta, shift = compensate(x, target, target)
-    assert (delta - weight).norm() < 0.01 * weight.norm()
-    assert shift.abs().max() < 0.01
-
-
-def test_correction_that_does_not_hold_up_is_dropped():
-    torch.manual_seed(0)
-    x, weight = torch.randn(100, 70), torch.randn(2, 70)
-    target = x @ weight.t()
-    assert compensate(x, 3 * torch.randn(100, 2), target) is None  # Noise.
-    assert compensate(x, torch.zeros(100, 2), target) is None  # Nothing to do.
 
 
 @pytest.mark.parametrize(
