@@ -141,7 +141,6 @@ def _ending(tidy: Callable[[], None]) -> Iterator[None]:
                 tidy()
                 os.write(2, b'spikegraph: interrupted while waiting for others\n')
                 os._exit(128 + number)
-        os.close(read)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -154,6 +153,7 @@ def _ending(tidy: Callable[[], None]) -> Iterator[None]:
         os.write(write, b'\0')
         thread.join()
         os.close(write)
+        os.close(read)
 
 
 def _terminate(*args: Any) -> NoReturn:

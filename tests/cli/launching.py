@@ -1,11 +1,13 @@
 """Starts the command line as ``torchrun`` does: several processes that join."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+END = 'exit code'
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,39 +32,53 @@ def environment(rank, size, port):
     }
 
 
-def launch(arguments, folder, size=None, before=''):
-    """Starts one process for each list of arguments.
+def launch(calls, folder, before=''):
+    """Starts processes that join for one call of the command line after the other, and
+    print its exit code after what it prints.
 
     Args:
-        arguments (List[List[str]]): The arguments of each process.
+        calls (List[List[List[str]]]): The arguments of each process, call by call.
         folder (pathlib.Path): Where they run.
-        size (int, optional): How many they expect to be.
         before (str, optional): Code that each runs first.
     """
-    port, size = free_port(), size or len(arguments)
-    code = f'import os, sys\n{before}\nfrom spikegraph.cli import main\n'
-    code += 'sys.exit(main(sys.argv[1:]))'
+    size = len(calls[0])
+    ports = [str(free_port()) for _ in calls]
+    code = (
+        f'import os, sys\n{before}\nfrom spikegraph.cli import main\n'
+        f'for port, calls in zip({ports}, {calls}):\n'
+        '    os.environ["MASTER_PORT"] = port\n'
+        '    code = main(calls[int(os.environ["RANK"])])\n'
+        f'    print("{END}", code, file=sys.stderr, flush=True)\n'
+        'sys.exit(code)\n'
+    )
     return [
         subprocess.Popen(
-            [sys.executable, '-c', code, *args],
+            [sys.executable, '-c', code],
             cwd=folder,
-            env=environment(rank, size, port),
+            env=environment(rank, size, 0),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank, args in enumerate(arguments)
+        for rank in range(size)
     ]
 
 
 def finish(processes, seconds=120):
-    """The exit code, the output and the errors of each."""
+    """The exit code and the errors of each."""
     found = []
     try:
         for process in processes:
-            out, err = process.communicate(timeout=seconds)
-            found.append((process.returncode, out, err))
+            _, errors = process.communicate(timeout=seconds)
+            found.append((process.returncode, errors))
     finally:
         for process in processes:
             process.kill()
     return found
+
+
+def by_call(errors):
+    """The exit code and the errors of each call."""
+    *texts, last = re.split(rf'{END} (\d+)\n', errors)
+    assert last == ''
+    return list(zip(map(int, texts[1::2]), texts[::2], strict=True))

@@ -17,7 +17,7 @@ from torch_geometric.nn.models import GCN
 import spikegraph
 from spikegraph import ConversionConfig, convert, partition_graph, save_partition
 from spikegraph.cli import main
-from tests.cli.launching import ROOT, environment, finish, free_port, launch
+from tests.cli.launching import ROOT, by_call, environment, finish, free_port, launch
 from tests.partitioning.graphs import random_graph
 
 has_pyarrow = importlib.util.find_spec('pyarrow') is not None
@@ -128,20 +128,42 @@ def hetero(folder):
     return {key: x.numpy() for key, x in snn(data).items()}
 
 
-def test_several_outputs_in_two_processes(here):
+def test_several_outputs(here):
     outputs = hetero(here)
-    args = ['infer', 'types', 'typed', '--output', 'out.npy']
-    assert main(args) == 0
-    (one,) = {tuple(sorted(path.name for path in here.glob('out*.npy')))}
-    assert one == ('out.a.npy', 'out.b.npy')
+    assert main(['infer', 'types', 'typed', '--output', 'out.npy']) == 0
+    assert {path.name for path in here.glob('out*')} == {'out.a.npy', 'out.b.npy'}
     for key, values in outputs.items():
         assert np.array_equal(np.load(f'out.{key}.npy'), values)
-        (here / f'out.{key}.npy').unlink()
-    # Rows of both types, by the two processes.
-    for code, _, err in finish(launch([args, args], here)):
-        assert code == 0, err
+
+
+def test_two_processes(here):
+    """Rows of two types; then another network in one process; then a part that is
+    missing."""
+    outputs = hetero(here)
+    args = ['infer', 'snn', 'parts', '--output', 'out.npy', '--timeout', '20']
+    shutil.copytree(here / 'parts', here / 'fewer')
+    shutil.rmtree(here / 'fewer' / 'part_1')
+    found = launch(
+        [
+            2 * [['infer', 'types', 'typed', '--output', 'types.npy']],
+            [args, ['infer', 'other', *args[2:]]],
+            2 * [['infer', 'snn', 'fewer', *args[3:]]],
+        ],
+        here,
+    )
+    calls = [by_call(errors) for _, errors in finish(found)]
+    good, other, missing = zip(*calls, strict=True)
+    assert good == ((0, ''), (0, ''))
     for key, values in outputs.items():
-        assert np.array_equal(np.load(f'out.{key}.npy'), values)
+        assert np.array_equal(np.load(f'types.{key}.npy'), values)
+    for code, error in other:
+        assert code == 2 and error.count('\n') == 1
+        assert 'Expected all processes to have the same network' in error
+    for code, error in missing:
+        assert code == 2 and error.count('\n') == 1
+        assert "Expected the part 1 of 2 in 'fewer/part_1' (found none)" in error
+    assert missing[0][1].startswith('spikegraph: error: Process 1 failed while')
+    assert not list(here.glob('.*')) and not (here / 'out.npy').exists()
 
 
 def torchrun(folder, *args):
@@ -189,52 +211,40 @@ def test_a_process_that_is_killed(here):
         '    return fill(*args)\n'
         'rows._fill = kill'
     )
-    (code, out, err), (other, _, _) = finish(launch([args, args], here, before=before))
-    assert code == 2 and out == '' and other == -signal.SIGKILL
+    (code, errors), (other, _) = finish(launch([[args, args]], here, before))
+    assert code == 2 and other == -signal.SIGKILL
+    ((_, err),) = by_call(errors)
     assert err.startswith('spikegraph: error: Process 0 of 2 lost another one while')
     assert 'writing results' in err and err.count('\n') == 1
     assert_nothing_new(here)
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['int', 'term'])
-def test_a_process_that_waits_is_interrupted(here, number):
-    """Where no exception of Python arrives."""
+def test_processes_that_wait_are_interrupted(here):
+    """Where no exception of Python arrives: the first waits for the second."""
     args = ['infer', 'snn', 'parts', '--output', 'out.npy', '--timeout', '100']
     before = (
+        'import time\n'
         'from spikegraph.cli import rows\n'
         'fill = rows._fill\n'
         'def wait(*args):\n'
         '    if os.environ["RANK"] == "1":\n'
-        '        import time\n'
         '        print("waiting", flush=True)\n'
         '        time.sleep(100)\n'
         '    return fill(*args)\n'
         'rows._fill = wait'
     )
-    first, second = processes = launch([args, args], here, before=before)
+    first, second = launch([[args, args]], here, before)
     assert second.stdout.readline() == 'waiting\n'
-    time.sleep(0.5)  # The first process waits for the second one.
+    time.sleep(0.5)
     start = time.monotonic()
-    for process in processes:
-        process.send_signal(number)
-    (code, _, err), (other, _, _) = finish(processes)
-    assert time.monotonic() - start < 20
-    assert code == other == 128 + number and 'Traceback' not in err
+    first.send_signal(signal.SIGINT)
+    (code, errors) = finish([first])[0]
+    assert code == 130 and 'interrupted while waiting for others\n' in errors
+    second.send_signal(signal.SIGTERM)
+    ((code, errors),) = finish([second])
+    assert code == 143 and 'Traceback' not in errors
+    assert time.monotonic() - start < 30
     assert_nothing_new(here)
-
-
-def test_what_differs_or_is_missing_ends_all(here):
-    """Another network in one process; then a part that one of them has not."""
-    args = ['infer', 'snn', 'parts', '--output', 'out.npy', '--timeout', '20']
-    for code, _, err in finish(launch([args, ['infer', 'other', *args[2:]]], here)):
-        assert code == 2 and err.count('\n') == 1
-        assert 'Expected all processes to have the same network' in err
-    shutil.rmtree(here / 'parts' / 'part_1')
-    first, second = finish(launch([args, args], here))
-    for code, _, err in (first, second):
-        assert code == 2 and err.count('\n') == 1
-        assert "Expected the part 1 of 2 in 'parts/part_1' (found none)" in err
-    assert first[2].startswith('spikegraph: error: Process 1 failed while')
 
 
 def test_a_process_that_never_joins(here, capsys, monkeypatch):
