@@ -13,7 +13,7 @@ from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.dispatch import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
 from spikegraph.kernels.memory import empty_cache
-from spikegraph.kernels.messages import Messages, Weights
+from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import (
     decode_spikes,
     encode_spikes,
@@ -26,6 +26,7 @@ from spikegraph.kernels.preparation import (
     member_adjacency,
     neighbor_adjacency,
 )
+from spikegraph.kernels.rows import Weights, multiply_rows
 
 __all__ = [
     'CSR',
@@ -45,6 +46,7 @@ __all__ = [
     'look_up',
     'matrix_adjacency',
     'member_adjacency',
+    'multiply_rows',
     'neighbor_adjacency',
     'own_adjacency',
     'propagate',

@@ -23,13 +23,15 @@ _WIDTH = 16  # to a multiple of what a processor compares at once.
 
 def is_plain(x: Tensor) -> bool:
     """Whether kernels can read a tensor: no subclass, not sparse, not negated
-    lazily, not traced.
+    lazily, not traced, of no transformed function.
     """
     return (
-        type(x) in (Tensor, nn.Parameter)
+        not torch.compiler.is_compiling()
+        and type(x) in (Tensor, nn.Parameter)
         and x.layout == torch.strided
         and not x.is_neg()
-        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
     )
 
 

@@ -2,33 +2,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode
 from spikegraph.kernels.adjacency import Adjacency
-
-
-class Weights:
-    r"""The weights and bias of a layer, made for one pass, as later changes of the
-    weights go unnoticed.
-
-    Args:
-        weight (torch.Tensor): The weights :math:`(F_{out}, F_{in})`.
-        bias (torch.Tensor, optional): The bias :math:`(F_{out})`.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight, bias
-        self.prepared: tuple[Tensor | None, Any] | None = None  # By a backend.
-
-    @property
-    def num_outputs(self) -> int:
-        """The number of outputs."""
-        return self.weight.size(0)
+from spikegraph.kernels.rows import Weights, multiply_rows
 
 
 class Messages:
@@ -59,7 +39,7 @@ class Messages:
         """Weights times the sums of some rows, plus the bias; written to ``out``
         :math:`(n, F_{out})` where there is a kernel for that.
         """
-        return F.linear(self.sums(rows), weights.weight, weights.bias)
+        return multiply_rows(self.sums(rows), weights, out)
 
     def encode(
         self,

@@ -4,11 +4,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Adjacency, propagate, send, sent_size
+from spikegraph.kernels import (
+    Adjacency,
+    Weights,
+    multiply_rows,
+    propagate,
+    send,
+    sent_size,
+)
 from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
 from spikegraph.nn.order import Choice, Order, choose
@@ -142,7 +148,8 @@ class GraphFilter(SpikingLayer):
         elif len(x.shape) == 2:
             terms = transform(x, weights).whole().chunk(num_terms, dim=1)
         else:  # Rows of several values for each channel, such as heads.
-            terms = F.linear(values_of(encoded(x)), weights).chunk(num_terms, dim=-1)
+            rows = multiply_rows(values_of(encoded(x)), Weights(weights, None))
+            terms = rows.chunk(num_terms, dim=-1)
         if is_plain and len(x.shape) == 2:
             return Sums(send(adjacency, terms[0]), bias)
         out = self._combine(adjacency, [values_of(term) for term in terms])

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels import Weights, multiply_rows
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import Operation, SpikingLayer, check_width, values_of
 from spikegraph.nn.potentials import Potentials, transform
@@ -79,7 +79,7 @@ class SpikingLinear(SpikingLayer):
         """Returns the potentials that the input leaves behind."""
         check_width(x, self.in_channels, self)
         if isinstance(x, Tensor) or len(x.shape) != 2:
-            return F.linear(values_of(x), self.weight, self.bias)
+            return multiply_rows(values_of(x), Weights(self.weight, self.bias))
         return self.potentials(x).whole()
 
     def potentials(self, x: Spikes | Encoding | Tensor) -> Potentials:

@@ -11,11 +11,17 @@ from dataclasses import replace
 from functools import reduce
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.kernels import Messages, Weights, own_adjacency, send, transform_spikes
+from spikegraph.kernels import (
+    Messages,
+    Weights,
+    multiply_rows,
+    own_adjacency,
+    send,
+    transform_spikes,
+)
 from spikegraph.kernels.memory import empty
 from spikegraph.nn.encoding import Encoding, encoded
 from spikegraph.nn.layer import values_of
@@ -148,7 +154,7 @@ class Mixture(Potentials):
         num_rows = x.shape[0] if messages is None else messages.shape[0]
         super().__init__((num_rows, weight.size(0)), x.dtype, weight.size(1))
         self.x, self.messages, self.coefficients = x, messages, coefficients
-        self.weight, self.bias = weight, bias
+        self.weights = Weights(weight, bias)
 
     def rows(self, start: int, stop: int) -> Tensor:
         own = sums = None
@@ -160,11 +166,8 @@ class Mixture(Potentials):
             sums = self.messages.sums((start, stop), sums)
         seen = [_mixed(row, own, sums) for row in self.coefficients]
         x = seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1)
-        if torch.is_grad_enabled():
-            return F.linear(x, self.weight, self.bias)
         out = self.memory('product', stop - start, self.shape[1])
-        torch.mm(x, self.weight.t(), out=out)
-        return out if self.bias is None else out.add_(self.bias)
+        return multiply_rows(x, self.weights, out)
 
 
 class Decoded(Potentials):

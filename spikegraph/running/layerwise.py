@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from os import PathLike
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from spikegraph.coding.phase_code import check_bools
+from spikegraph.nn.layer import values_of
 from spikegraph.running.disk import Storage
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.parts.identity import (
@@ -18,9 +21,12 @@ from spikegraph.running.parts.identity import (
     version,
 )
 from spikegraph.running.parts.kept import Kept
+from spikegraph.running.parts.results import check_output, write_rows
 from spikegraph.running.parts.rows import Frame
 from spikegraph.running.parts.staged import Staged
+from spikegraph.running.parts.step import Step
 from spikegraph.running.parts.stored import KeptOnDisk
+from spikegraph.running.parts.stores import Stores, are_stores
 
 
 @torch.no_grad()
@@ -30,6 +36,8 @@ def layerwise(
     block_size: int = 4096,
     progress: bool = False,
     storage: str | PathLike[str] | None = None,
+    resume: bool = True,
+    output: str | PathLike[str] | None = None,
     **kwargs: Any,
 ) -> Any:
     r"""Runs a converted node-level network population by population, in blocks
@@ -39,7 +47,10 @@ def layerwise(
 
     Args:
         snn (SpikingModel): The converted network.
-        *args (Any): The arguments of its :meth:`forward`, or PyG data.
+        *args (Any): The arguments of its :meth:`forward`, or PyG data, or a pair of a
+            :class:`~torch_geometric.data.FeatureStore` and a
+            :class:`~torch_geometric.data.GraphStore`, of which rows are read block by
+            block.
         block_size (int, optional): Nodes per block. (default: :obj:`4096`)
         progress (bool, optional): Whether a bar is shown.
             (default: :obj:`False`)
@@ -47,6 +58,11 @@ def layerwise(
             each layer is kept, with checksums: real memory then holds one block and its
             in-neighbours only, and a run that was stopped goes on from its last finished
             layer. (default: :obj:`None`, in memory)
+        resume (bool, optional): Whether to go on from what is in the storage; else it
+            is emptied first. (default: :obj:`True`)
+        output (str or os.PathLike, optional): An ``.npy`` file that the outputs are
+            written to; what is returned is then read from there, and not to be written
+            to. (default: :obj:`None`, in memory)
         **kwargs (Any): Keyword arguments of its :meth:`forward`.
 
     Returns:
@@ -76,23 +92,54 @@ def layerwise(
         raise ValueError(f"Expected 'block_size' to be an integer (got {block_size!r})")
     if block_size < 1:
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
-    inputs = snn.bind(*args, **kwargs)
+    if output is not None:
+        check_output(output)
+    stores = Stores(*args[0]) if are_stores(args) else None
+    if stores is None:
+        inputs = snn.bind(*args, **kwargs)
+    else:
+        args = (stores.data,)
+        inputs = snn.bound(*args, **kwargs)
     staged = Staged(snn, inputs, by_rows=False)
-    features = {s: staged.layout.fixed_input(s) for s in staged.features.values()}
-    if storage is None:
+    features = {s: _rows(staged, s, stores) for s in staged.features.values()}
+    with contextlib.ExitStack() as files:
         kept = Kept(features)
+        if storage is not None:
+            identity = {
+                'network': network_digest(snn),
+                'graph': inputs_digest(inputs, staged.features),
+                'features': features_digest(features),
+                'version': version(),
+            }
+            opened = files.enter_context(Storage(storage, identity, resume=resume))
+            kept = KeptOnDisk(features, opened)
         run_in_blocks(staged, kept, block_size, progress)
+        if output is not None:
+            return _written(staged, kept, output, block_size)
         return snn.returned(staged.returned(kept.whole), args, kwargs)
-    identity = {
-        'network': network_digest(snn),
-        'graph': inputs_digest(inputs, staged.features),
-        'features': features_digest(features),
-        'version': version(),
-    }
-    with Storage(storage, identity) as files:
-        kept = KeptOnDisk(features, files)
-        run_in_blocks(staged, kept, block_size, progress)
-        return snn.returned(staged.returned(kept.whole), args, kwargs)
+
+
+def _rows(staged: Staged, step: Step, stores: Stores | None) -> Any:
+    """All rows of an input, or what reads them."""
+    leaf = staged.leaves.get(step.record.target)
+    found = None if stores is None or leaf is None else stores.of(leaf)
+    return staged.layout.fixed_input(step) if found is None else found
+
+
+def _written(
+    staged: Staged, kept: Kept, output: str | PathLike[str], block_size: int
+) -> Tensor:
+    """The outputs, as they lie in a file."""
+    step = staged.layout.result
+    if not isinstance(step, Step):
+        raise ValueError(
+            "Expected a network that returns one tensor for 'output' (got one that "
+            'returns several, or a structure); leave it out, and save what is returned'
+        )
+    size = step.axis.find().size
+    blocks = torch.arange(size).split(block_size)
+    rows = (values_of(kept.read(step, block)) for block in blocks)
+    return write_rows(output, size, values_of(step.probe), rows)
 
 
 def run_in_blocks(

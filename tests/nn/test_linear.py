@@ -5,6 +5,7 @@ from torch_geometric.nn import Linear
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.nn import SpikingLinear
+from tests.parts import parts_of
 
 
 @pytest.mark.parametrize('make', [nn.Linear, Linear])
@@ -18,6 +19,20 @@ def test_equals_the_ann_on_decoded_spikes(make, bias, shape):
     assert torch.equal(layer(spikes.decode()), layer(spikes))
     num = spikes.shape.numel() * 3
     assert [op.num for op in layer.operations(spikes)] == [num]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('places', [(), (4,)])
+def test_rows_are_alike_in_any_company(places, dtype):
+    layer = SpikingLinear(33, 10).to(dtype)
+    values = torch.randn(203, *places, 33, dtype=dtype)
+    spikes = Spikes.from_values(values, PhaseCode(20, 1.3, signed=True))
+    for x in (values, spikes, spikes.decode()):
+        whole = layer(x)
+        for rows in parts_of(203):
+            assert torch.equal(layer(x[rows]), whole[rows])
+    assert torch.equal(layer(spikes), whole)
 
 
 def test_takes_copies():

@@ -18,6 +18,7 @@ from spikegraph.nn.potentials import (
     spikes_of,
 )
 from spikegraph.nn.shift import GCNShift, MemberShift, NeighborShift
+from tests.parts import parts_of, sub_adjacency
 
 N, E, INPUTS, OUTPUTS = 57, 300, 9, 6
 CODE, SIGNED = PhaseCode(15, 1.5), PhaseCode(7, 1.5, signed=True)
@@ -53,11 +54,14 @@ def graph_of(name):
     return (torch.arange(N) // 5, 12) if name == 'groups' else (EDGES,)
 
 
+# Those for which sources other than destinations will do.
+BY_NEIGHBORS = 'sums', 'product', 'mixture', 'own rows', 'without weights'
+NUM_MANY = 211
 INPUT_KINDS = ['spikes', 'sparse spikes', 'channels', 'values', 'encoding', 'relative']
 
 
-def input_of(kind, dtype=torch.float32):
-    x = torch.randn(N, INPUTS, dtype=dtype)
+def input_of(kind, dtype=torch.float32, num_rows=N):
+    x = torch.randn(num_rows, INPUTS, dtype=dtype)
     if kind == 'values':
         return x
     if kind in ('encoding', 'relative'):
@@ -119,6 +123,34 @@ def test_blocks_are_one(name, kind, monkeypatch):
         for neuron in neurons.values():
             found = spikes_of(neuron, layer.potentials(x, *graph))
             assert_same_spikes(found, neuron(expected), may_round=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('kind', INPUT_KINDS)
+@pytest.mark.parametrize('name', ['linear', 'linear without bias', *BY_NEIGHBORS])
+def test_parts_of_the_nodes_are_alike(name, kind, dtype, monkeypatch):
+    """Bit by bit, whatever other nodes there are and how they are divided."""
+    layer, x = LAYERS[name]().to(dtype), input_of(kind, dtype, NUM_MANY)
+    graph = () if name.startswith('linear') else (torch.randint(NUM_MANY, (2, 1200)),)
+    whole, fired = layer.potentials(x, *graph).whole(), {}
+    neurons = neurons_of(whole.size(1))
+    for how in ('relu', 'channels', 'tanh', 'relative'):
+        neuron = neurons[how].to(dtype)
+        fired[neuron] = spikes_of(neuron, layer.potentials(x, *graph))
+    assert torch.equal(layer(encoded(x), *graph), whole)
+    adjacency = layer.shift(x, *graph) if graph else None
+    monkeypatch.setattr(potentials_module, 'BLOCK_SIZE', 40 * INPUTS)
+    for rows in parts_of(NUM_MANY):
+        sources = rows
+        if adjacency is not None:
+            part, sources = sub_adjacency(adjacency, rows, first=True)
+            layer.shift = lambda *_, part=part: part
+        found = layer.potentials(x[sources], *graph).whole()
+        assert torch.equal(found, whole[rows])
+        for neuron, spikes in fired.items():
+            some = spikes_of(neuron, layer.potentials(x[sources], *graph))
+            assert torch.equal(some.spike_time, spikes.spike_time[rows])
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode
 from spikegraph.kernels.contents import note_finite
-from spikegraph.kernels.cpu import takes
 from spikegraph.kernels.cpu.compiled import events, neurons
 from spikegraph.kernels.cpu.neurons import limits_of
+from spikegraph.kernels.cpu.rows import are_fixed
 from spikegraph.kernels.memory import FLOATS, empty, flat, needs_gradient, padded_table
 from spikegraph.kernels.threads import share
 
@@ -76,17 +76,6 @@ def row_peaks(x: Tensor) -> Tensor:
     work = partial(neurons.peaks, flat(values), x.size(1), 1.0, flat(peak))
     share(work, x.size(0), x.numel(), 1)
     return peak
-
-
-def are_fixed(weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether kernels can read weights and a bias for each output, which need no
-    gradient.
-    """
-    if bias is not None:
-        if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
-            return False
-    fixed = not needs_gradient(weight, bias) and takes(weight)
-    return fixed and weight.dtype in FLOATS
 
 
 def _fit(scale: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

@@ -10,6 +10,7 @@ from spikegraph.kernels.cpu.compiled.contents import digest_all
 from spikegraph.kernels.cpu.contents import digest, is_finite
 from spikegraph.kernels.cpu.events import encode_transform, row_peaks, transform
 from spikegraph.kernels.cpu.neurons import decode, encode, first_spike, look_up
+from spikegraph.kernels.cpu.rows import multiply_rows
 from spikegraph.kernels.cpu.sorting import sort_edges
 from spikegraph.kernels.cpu.sums import (
     earliest,
@@ -32,6 +33,7 @@ __all__ = [
     'is_finite',
     'late',
     'look_up',
+    'multiply_rows',
     'row_peaks',
     'send',
     'send_delayed',

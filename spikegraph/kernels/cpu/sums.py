@@ -24,8 +24,8 @@ from spikegraph.kernels.cpu.compiled.operands import (
     Sent,
     way_of,
 )
-from spikegraph.kernels.cpu.events import are_fixed
 from spikegraph.kernels.cpu.neurons import limits_from, limits_of
+from spikegraph.kernels.cpu.rows import are_fixed, panels_of
 from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.memory import (
     FLOATS,
@@ -35,7 +35,8 @@ from spikegraph.kernels.memory import (
     needs_gradient,
     padded_table,
 )
-from spikegraph.kernels.messages import Messages, Weights
+from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.rows import Weights
 from spikegraph.kernels.threads import share, share_rows
 
 _LINE = 64  # Bytes of a line of the cache.
@@ -220,33 +221,17 @@ class _Messages(Messages):
         return out
 
     def _panels(self, weights: Weights) -> Panels | None:
-        """The weights, times the scale of each input, in panels of columns, and the
-        bias, padded alike; None if kernels cannot read them.
+        """The weights, times the scale of each input; None if kernels cannot read
+        them.
         """
         weight = weights.weight
         if weight.dtype != self.dtype or weight.size(1) != self.width:
             return None
         if len(self.shape) != 2 or self.width > _MAX_DEPTH:
             return None
-        if weights.prepared is None or weights.prepared[0] is not self.scale:
-            weights.prepared = self.scale, self._make_panels(weights)
-        return weights.prepared[1]
-
-    def _make_panels(self, weights: Weights) -> Panels | None:
-        weight, bias = weights.weight, weights.bias
-        if not are_fixed(weight, bias):
+        if not are_fixed(weight, weights.bias):
             return None
-        unit, (num_outputs, depth) = products.TILE_VECTORS * LANES, weight.shape
-        padded = -(-num_outputs // LANES) * LANES
-        columns = weight.new_zeros(depth, padded)
-        columns[:, :num_outputs] = weight.detach().t()
-        if self.scale is not None:
-            columns *= self.scale.view(-1, 1)
-        offset = weight.new_zeros(padded)
-        if bias is not None:
-            offset[:num_outputs] = bias.detach()
-        panels = torch.cat([panel.flatten() for panel in columns.split(unit, dim=1)])
-        return Panels(flat(panels), flat(offset), depth)
+        return panels_of(weights, self.scale)
 
 
 def earliest(rank: Tensor, csr: CSR, silent: int, latest: bool) -> Tensor:

@@ -14,8 +14,11 @@ from spikegraph.coding.encoding import count_reached, decode, encode
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.events import row_peaks as peaks_of
+from spikegraph.kernels.memory import FLOATS
 from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import decode_spikes, encode_spikes
+from spikegraph.kernels.rows import Weights
+from spikegraph.kernels.rows import multiply_rows as product_of
 from spikegraph.kernels.sorting import integers_for
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     'info',
     'is_finite',
     'look_up',
+    'multiply_rows',
     'row_peaks',
     'send',
     'sent_size',
@@ -35,6 +39,7 @@ __all__ = [
     'transform',
 ]
 
+_UNIT = 16  # Rows, and columns, that BLAS is given at a time, or a multiple.
 _BLOCK = 1 << 20  # Words that are mixed at once.
 _PLACE, _FIRST, _SECOND = (
     value - (1 << 64)  # As signed integers.
@@ -153,7 +158,37 @@ def transform(
     bias: Tensor | None,
 ) -> Tensor:
     """See :func:`spikegraph.kernels.transform_spikes`."""
-    return F.linear(decode_spikes(spike_time, code, scale), weight, bias)
+    values = decode_spikes(spike_time, code, scale)
+    return product_of(values, Weights(weight, bias))
+
+
+def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
+    """See :func:`spikegraph.kernels.multiply_rows`.
+
+    BLAS adds up what is left over of rows and columns otherwise than the rest, and few
+    rows otherwise than many, when it splits them among threads. With rows and columns
+    in whole units, which MKL was seen to add up alike, none are left over.
+    """
+    weight, bias = weights.weight, weights.bias
+    is_known = x.device.type == 'cpu' and x.dtype in FLOATS and x.dtype == weight.dtype
+    if bias is not None:
+        is_known &= bias.shape == weight.shape[:1] and bias.dtype == x.dtype
+    if not is_known or weight.device != x.device:
+        return F.linear(x, weight, bias)
+    (num_rows, depth), num_outputs = x.shape, len(weight)
+    columns = x.new_zeros(depth, -(-num_outputs // _UNIT) * _UNIT)
+    columns[:, :num_outputs] = weight.t()
+    found, rest = x.new_empty(num_rows, columns.size(1)), num_rows % _UNIT
+    full = num_rows - rest
+    torch.mm(x[:full], columns, out=found[:full])
+    if rest > 0:
+        few = x.new_zeros(_UNIT, depth)
+        few[:rest] = x[full:]
+        found[full:] = torch.mm(few, columns)[:rest]
+    found = found[:, :num_outputs]
+    if bias is not None:
+        found += bias
+    return found.contiguous() if out is None else out.copy_(found)
 
 
 def encode_transform(

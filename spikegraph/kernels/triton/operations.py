@@ -22,7 +22,8 @@ from spikegraph.kernels.memory import (
     padded_table,
     runs_of,
 )
-from spikegraph.kernels.messages import Messages, Weights
+from spikegraph.kernels.messages import Messages
+from spikegraph.kernels.rows import Weights
 from spikegraph.kernels.triton import kernels
 
 

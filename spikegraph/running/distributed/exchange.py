@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from spikegraph.coding import Spikes
 from spikegraph.running.distributed.part import Part, Shared
 from spikegraph.running.distributed.peers import Pending
-from spikegraph.running.parts.kept import has_scales
+from spikegraph.running.parts.kept import has_scales, put_rows, room_for
 from spikegraph.running.parts.step import Step, take
 
 _HALF = 16  # Spike times that fit into half a byte.
@@ -111,23 +110,36 @@ class Halo:
         self.part, self.packs = part, packs
         self.values: dict[Step, Any] = {}
         self._pending: dict[Step, _Arrival] = {}
-        self.bytes_sent = self.rows_sent = 0
 
-    def put(self, steps: list[Step], values: list[Any], doing: str) -> int:
-        """Keeps rows of this process, and sends those that others need.
+    def put(self, steps: list[Step], values: list[Any], start: int = 0) -> None:
+        """Keeps rows of this process.
+
+        Args:
+            steps (List[Step]): What they are of.
+            values (List[Any]): The rows of each.
+            start (int, optional): The place of the first one. (default: :obj:`0`)
+        """
+        for step, value in zip(steps, values, strict=True):
+            rows = self.part.shared[step]
+            num = value.shape[0]
+            if num == len(rows.rows):
+                self.values[step] = value
+                continue
+            if step not in self.values or start == 0:
+                self.values[step] = room_for(step, value, len(rows.rows))
+            put_rows(step, self.values[step], slice(start, start + num), value)
+
+    def send(self, steps: list[Step], doing: str) -> int:
+        """Sends the rows that others need, which are kept already.
 
         Returns:
             int: How many bytes are sent.
         """
-        wires, shared = [], []
-        for step, value in zip(steps, values, strict=True):
-            rows = self.part.shared[step]
-            self.values[step] = _with_room(step, value, len(rows.halo))
-            if self.part.is_exchanged[step]:
-                wires.append(Wire(step, self.packs))
-                shared.append(rows)
-        if not wires:
+        steps = [step for step in steps if self.part.is_exchanged[step]]
+        if not steps:
             return 0
+        wires = [Wire(step, self.packs) for step in steps]
+        shared = [self.part.shared[step] for step in steps]
         size = self.part.peers.size
         sent: list[Tensor] = []
         to, come = [0] * size, [0] * size
@@ -137,10 +149,9 @@ class Halo:
                 sent += wire.write(self.values[wire.step], places)
                 to[rank] += wire.size(len(places))
                 come[rank] += wire.size(len(rows.receives[rank]))
-        data = torch.cat(sent) if sent else torch.empty(0, dtype=torch.uint8)
-        pending = self.part.peers.exchange(data, to, come, doing)
+        pending = self.part.peers.exchange(torch.cat(sent), to, come, doing)
         arrival = _Arrival(pending, wires, shared, self.values)
-        self._pending.update(dict.fromkeys([w.step for w in wires], arrival))
+        self._pending.update(dict.fromkeys(steps, arrival))
         return sum(to)
 
     def read(self, step: Step, rows: Tensor) -> Any:
@@ -191,16 +202,6 @@ class _Arrival:
                 start += size
 
 
-def _with_room(step: Step, value: Any, halo: int) -> Any:
-    """Rows, with room behind them."""
-    if halo == 0:
-        return value
-    if isinstance(value, Spikes):
-        scale = _grown(value.scale, halo) if has_scales(step) else value.scale
-        return replace(value, spike_time=_grown(value.spike_time, halo), scale=scale)
-    return _grown(value, halo)
-
-
 def _put(into: Tensor, places: Tensor, rows: Tensor) -> None:
     """Writes rows to their places; those that follow each other at once."""
     if len(places) == 0:
@@ -210,12 +211,6 @@ def _put(into: Tensor, places: Tensor, rows: Tensor) -> None:
         into[first : first + len(places)] = rows
     else:
         into.index_copy_(0, places, rows)
-
-
-def _grown(value: Tensor, num: int) -> Tensor:
-    out = value.new_empty(len(value) + num, *value.shape[1:])
-    out[: len(value)] = value
-    return out
 
 
 def _bytes(value: Tensor) -> Tensor:

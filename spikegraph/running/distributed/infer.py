@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from spikegraph.network.graph import Node
@@ -27,6 +28,7 @@ from spikegraph.running.distributed.sources import (
 )
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.parts.identity import features_digest, network_digest, version
+from spikegraph.running.parts.rows import locate
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.parts.step import Step, take
 from spikegraph.running.parts.stored import Stored
@@ -65,6 +67,8 @@ class DistributedModel:
         storage (str or os.PathLike, optional): A directory where each process keeps what
             each stage leaves behind, and from which a run that was stopped goes on.
             (default: :obj:`None`)
+        resume (bool, optional): Whether to go on from what is in the storage; else it
+            is emptied first. (default: :obj:`True`)
         group (ProcessGroup, optional): The processes. (default: :obj:`None`, all)
         watches (bool, optional): Whether the spikes of all populations are kept.
             (default: :obj:`False`)
@@ -86,13 +90,14 @@ class DistributedModel:
         timeout: float = 60.0,
         packs: bool = True,
         storage: str | PathLike[str] | None = None,
+        resume: bool = True,
         group: Any = None,
         watches: bool = False,
         **kwargs: Any,
     ) -> None:
         check_spiking(snn)
         self.snn, self.packs = snn, packs
-        self._given, self._storage = (args, kwargs), storage
+        self._given, self._storage, self._resume = (args, kwargs), storage, resume
         self.peers = peers = Peers(timeout, group)
         error: Exception | None = None
         try:
@@ -130,6 +135,7 @@ class DistributedModel:
             self.snn, self.source.inputs, by_rows=True, watches=watches
         )
         self._owners = owners_of(self.staged, partition)
+        _check_device(self.snn, self.source.inputs)
         self.identity = {
             'version of spikegraph': version(),
             'version of torch': torch.__version__,
@@ -158,7 +164,7 @@ class DistributedModel:
         identity = {**self.identity, 'features': features_digest(self._features)}
         files, error = None, None
         try:
-            files = Storage(place, identity)
+            files = Storage(place, identity, resume=self._resume)
         except Exception as found:
             error = found
         self.peers.raise_together(error, f"opening '{place}'")
@@ -197,6 +203,16 @@ class DistributedModel:
         return out
 
 
+def _check_device(snn: SpikingModel, inputs: Any) -> None:
+    values = [v for v in (*inputs.values(), *snn.parameters()) if isinstance(v, Tensor)]
+    devices = {value.device.type for value in values} - {'cpu'}
+    if devices:
+        raise NotImplementedError(
+            'Cannot run several processes on tensors that are not on the CPU (got '
+            f"{', '.join(devices)}); move the network and the data with '.cpu()'"
+        )
+
+
 class _Run:
     """One inference.
 
@@ -214,7 +230,8 @@ class _Run:
 
     def run(self, progress: bool) -> PartResult:
         features, stages = self.model._features, self.staged.stages
-        self.halo.put(list(features), list(features.values()), 'sending features')
+        self.halo.put(list(features), list(features.values()))
+        self.halo.send(list(features), 'sending features')
         num_done, gone = self._num_done(), self.staged.last_reads()
         reports, sent, rank = [], 0, self.peers.rank
         with tqdm(
@@ -227,7 +244,7 @@ class _Run:
                 bar.set_postfix_str(f'{report.stage:.20}, {sent / 1e6:.1f} MB sent')
                 for step in gone[number]:
                     self.halo.forget(step)
-        self.peers.raise_together(None, 'finishing')
+        self.peers.smallest(num_done, 'finishing')  # None returns before all are done.
         return self._result(reports)
 
     def _num_done(self) -> int:
@@ -236,41 +253,45 @@ class _Run:
             return 0
         found = 0
         for stage in self.staged.stages:
-            size = len(self.part.owners.rows(stage.axis))
+            size = len(self.part.rows(stage.axis))
             if not all(self.files.open(goal, size) for goal in stage.goals):
                 break
             found += 1
         return self.peers.smallest(found, 'comparing what is kept on disks')
 
     def _stage(self, number: int, is_done: bool) -> StageReport:
-        stage, frame = self.part.stage(number)
+        stage, frames = self.staged.stages[number], self.part.frames[number]
         report = StageReport(stage.title, is_kept=is_done)
-        start = time.perf_counter()
+        title = f"'{stage.title}' (stage {number + 1} of {len(self.staged.stages)})"
+        clock = _Clock()
         for step in () if is_done else stage.reads:
             self.halo.wait(step)
-        waited = time.perf_counter()
-        if is_done:
-            assert self.files is not None
-            made = [self.files.read(goal, slice(None)) for goal in stage.goals]
-        elif len(frame.goal):
-            form = Timed(stage.flow)
-            made = stage.run_by(form, frame, self.halo.read)
-            report.fire_s = form.seconds
-        else:
-            made = [take(goal.probe, slice(0, 0)) for goal in stage.goals]
+        report.exchange_s = clock.lap()
+        start, size = 0, len(self.part.rows(stage.axis))
+        for block, frame in enumerate(frames):
+            if is_done:
+                assert self.files is not None
+                rows = slice(start, start + len(frame.goal))
+                made = [self.files.read(goal, rows) for goal in stage.goals]
+            elif len(frame.goal):
+                form = Timed(stage.flow)
+                made = stage.run_by(form, frame, self.halo.read)
+                report.fire_s += form.seconds
+            else:
+                made = [take(goal.probe, slice(0, 0)) for goal in stage.goals]
+            self.halo.put(stage.goals, made, start)
+            if self.files is not None and not is_done:
+                for goal, value in zip(stage.goals, made, strict=True):
+                    self.files.write(goal, start, value, size)
+            start += len(frame.goal)
+            report.local_s += clock.lap()
+            if block == 0:  # While the others are made.
+                report.bytes_sent = self.halo.send(stage.goals, f'exchanging {title}')
+                report.exchange_s += clock.lap()
         if self.files is not None and not is_done:
-            for goal, value in zip(stage.goals, made, strict=True):
-                self.files.write(goal, 0, value, len(frame.goal))
+            for goal in stage.goals:
                 self.files.finish(goal)
-        done = time.perf_counter()
-        doing = (
-            f"exchanging '{stage.title}' (stage {number + 1} of "
-            f'{len(self.staged.stages)})'
-        )
-        report.bytes_sent = self.halo.put(stage.goals, made, doing)
-        end = time.perf_counter()
-        report.local_s = done - waited - report.fire_s
-        report.exchange_s = waited - start + end - done
+        report.local_s += clock.lap() - report.fire_s
         for goal in stage.goals:
             if self.part.is_exchanged[goal]:
                 num = sum(len(rows) for rows in self.part.shared[goal].sends)
@@ -281,15 +302,31 @@ class _Run:
         return report
 
     def _result(self, reports: list[StageReport]) -> PartResult:
-        owners = self.part.owners
-        axes = {step.axis.find() for step in self.kept}
+        part, rows, values = self.part, {}, {}
+        for step, value in self.kept.items():
+            own = rows[step.axis.find().name] = part.owners.rows(step.axis.find())
+            places = None if part.own(step) is own else locate(own, part.own(step))
+            values[step] = value if places is None else take(value, places)
         found = PartResult(
-            values=self.staged.returned(self.kept.__getitem__),
-            rows={axis.name: owners.rows(axis) for axis in axes},
+            values=self.staged.returned(values.__getitem__),
+            rows=rows,
             stages=reports,
-            found={s: v for s, v in self.kept.items() if s in self.staged.returns},
+            found={step: values[step] for step in self.staged.returns},
         )
         for step in self.staged.watched:
-            rows = owners.rows(step.axis.find())
-            found.spikes[step.record.label] = rows, self.kept[step]
+            label = step.record.label
+            found.spikes[label] = rows[step.axis.find().name], values[step]
+        return found
+
+
+class _Clock:
+    """Takes the time between calls."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last call."""
+        now = time.perf_counter()
+        found, self.last = now - self.last, now
         return found

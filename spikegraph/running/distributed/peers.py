@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from spikegraph.kernels.memory import empty
+
 
 class PeerError(RuntimeError):
     """Another process failed, does not answer, or runs something else."""
@@ -39,7 +41,9 @@ class Peers:
         ranks = None if group is None else dist.get_process_group_ranks(group)
         self.doing = 'joining'
         with self.watched('joining'):
-            self.group = dist.new_group(ranks, timeout=timedelta(seconds=timeout))
+            self.group = dist.new_group(
+                ranks, timeout=timedelta(seconds=timeout), backend='gloo'
+            )
             dist.monitored_barrier(self.group, timeout=timedelta(seconds=timeout))
 
     @contextlib.contextmanager
@@ -118,7 +122,7 @@ class Peers:
         self, sent: Tensor, to: list[int], come: list[int], doing: str
     ) -> Pending:
         """Sends parts of a tensor, of which the sizes are known, to all processes."""
-        received = sent.new_empty(sum(come))
+        received = empty((sum(come),), sent.dtype)
         with self.watched(doing):
             work = dist.all_to_all_single(
                 received, sent, come, to, group=self.group, async_op=True

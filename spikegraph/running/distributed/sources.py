@@ -11,6 +11,7 @@ from spikegraph.calls.checks import check_finite
 from spikegraph.partitioning import Partition, PartitionedData
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.parts.identity import digest_of, inputs_digest
+from spikegraph.running.parts.rows import locate
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.parts.step import Step, take
 
@@ -50,17 +51,18 @@ class Divided:
     """
 
     def __init__(self, snn: SpikingModel, data: PartitionedData, rank: int) -> None:
-        self.data, self.partition = data, data.partition
+        self.data, self.partition, self.rank = data, data.partition, rank
         self.inputs = snn.bound(data.outline())
         self._own = _leaves(snn, data.part(rank))
 
     def rows(self, staged: Staged, step: Step, rows: Tensor) -> Any:
-        """The rows of this part."""
+        """Some rows of this part."""
         value = self._own[step.record.target]
-        if step.axis.find().name not in owners_of(staged, self.partition):
+        owners = owners_of(staged, self.partition).get(step.axis.find().name)
+        if owners is None:
             return take(value, rows)
         check_finite(step.record.target, value)
-        return value
+        return take(value, locate(rows, (owners == self.rank).nonzero().view(-1)))
 
     def graph(self, staged: Staged) -> str:
         """A text that changes with the graph."""
@@ -100,7 +102,8 @@ def _node_type(staged: Staged, step: Step, partition: Partition) -> str | None:
     """The type of nodes that an input belongs to, by its name, or by their number."""
     size, counts = step.axis.find().size, partition.num_nodes
     leaf = staged.leaves.get(step.record.target)
-    named = [str(key) for key in getattr(leaf, 'path', ()) if str(key) in counts]
+    path = () if leaf is None else leaf.path
+    named = [str(key) for _, key in path if str(key) in counts]
     for node_type in (*named, *counts):
         if counts[node_type] == size:
             return node_type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -41,37 +41,39 @@ def find_stored(
 
     Args:
         steps (List[Step]): All steps, with their depths.
-        is_free (Callable): Whether a step may be made anew where it is read.
+        is_free (Callable): Whether a step may be made anew where its rows are fetched from
+            elsewhere, each by many. Where each is read once, any may.
         cost (Callable): What it costs to keep a step.
     """
-    read = [s for s in steps if any(u.depth > s.depth for u in _users(steps)[s])]
     place = {step: number for number, step in enumerate(steps)}
     source, sink = 2 * len(steps), 2 * len(steps) + 1
     edges: dict[tuple[int, int], int] = {}
-    behind: set[Step] = set()
-    queue = list(read)
+    queue: list[tuple[Step, bool]] = []
+    for step, user in _reads(steps):
+        edges[2 * place[step] + 1, sink] = _MOST
+        queue.append((step, is_fetch(user)))
+    seen: set[tuple[Step, bool]] = set()
     while queue:
-        step = queue.pop()
-        if step in behind or step.kind is Kind.SIZE:
+        step, is_fetched = queue.pop()
+        if (step, is_fetched) in seen:
             continue
-        behind.add(step)
+        seen.add((step, is_fetched))
         number = place[step]
         can_keep = isinstance(step.probe, (Tensor, Spikes)) and step.dim == 0
         edges[2 * number, 2 * number + 1] = (
             min(cost(step), _MOST) if can_keep else _MOST
         )
-        if step.kind is Kind.ROWS and is_free(step):
+        if step.kind is Kind.ROWS and (not is_fetched or is_free(step)):
             for before in step.inputs:
                 if before.kind is not Kind.SIZE:
                     edges[2 * place[before] + 1, 2 * number] = _MOST
-                    queue.append(before)
+                    queue.append((before, is_fetched))
         else:
             edges[source, 2 * number] = _MOST
-    for step in read:
-        edges[2 * place[step] + 1, sink] = _MOST
     if not edges:
         return []
     reached = _reached(edges, sink + 1, source, sink)
+    behind = {step for step, _ in seen}
     return [
         step
         for step in steps
@@ -79,6 +81,14 @@ def find_stored(
         and 2 * place[step] in reached
         and 2 * place[step] + 1 not in reached
     ]
+
+
+def _reads(steps: list[Step]) -> Iterator[tuple[Step, Step]]:
+    """What is read at a greater depth than it is made, and by whom."""
+    for user in steps:
+        for step in user.inputs:
+            if step.depth < user.depth and user.kind is not Kind.SIZE:
+                yield step, user
 
 
 def _reached(
@@ -93,14 +103,6 @@ def _reached(
     left.data[left.data < 0] = 0
     left.eliminate_zeros()
     return set(breadth_first_order(left, source)[0].tolist())
-
-
-def _users(steps: list[Step]) -> dict[Step, list[Step]]:
-    users: dict[Step, list[Step]] = {step: [] for step in steps}
-    for step in steps:
-        for source in step.inputs:
-            users.setdefault(source, []).append(step)
-    return users
 
 
 def is_view(step: Step) -> bool:

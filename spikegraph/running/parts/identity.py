@@ -15,6 +15,7 @@ from spikegraph.kernels.forms import is_foreign, parts_of
 from spikegraph.network.graph import map_nodes
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.parts.step import Step
+from spikegraph.running.parts.stores import StoredRows
 
 
 def network_digest(snn: SpikingModel) -> str:
@@ -36,7 +37,10 @@ def digest_of(value: Any) -> str:
     """A text that changes with what tensors in a structure hold."""
     parts = []
     for leaf in pytree.tree_leaves(value):
-        if isinstance(leaf, Tensor) or is_foreign(leaf):
+        if isinstance(leaf, StoredRows):
+            kind = tuple(leaf.shape), str(leaf.dtype)
+            parts.append(f'{kind} {[_number(block) for block in leaf.blocks()]}')
+        elif isinstance(leaf, Tensor) or is_foreign(leaf):
             for part in parts_of(leaf):
                 kind = tuple(part.shape), str(part.dtype)
                 parts.append(f'{kind} {_number(part)}')

@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from spikegraph.coding import Spikes
+from spikegraph.kernels.memory import empty
 from spikegraph.running.parts.step import Step, take
+from spikegraph.running.parts.stores import StoredRows
 
 
 class Kept:
@@ -26,6 +28,8 @@ class Kept:
     def read(self, step: Step, rows: Tensor) -> Any:
         """Some rows of what is kept, or of an input."""
         found = self.features[step] if step in self.features else self._found[step]
+        if isinstance(found, StoredRows):
+            return found[rows]
         is_whole = len(rows) == found.shape[0] and is_all(rows)
         return found if is_whole else take(found, rows)
 
@@ -36,14 +40,8 @@ class Kept:
             self._found[step] = value
             return
         if step not in self._found:
-            self._found[step] = _like(step, value)
-        found = self._found[step]
-        if isinstance(found, Spikes):
-            found.spike_time[rows] = value.spike_time
-            if has_scales(step):
-                found.scale[rows] = value.scale
-        else:
-            found[rows] = value
+            self._found[step] = room_for(step, value, size)
+        put_rows(step, self._found[step], rows, value)
 
     def whole(self, step: Step) -> Any:
         """All rows of what is kept, or of an input."""
@@ -69,16 +67,29 @@ def has_scales(step: Step) -> bool:
     return scale.dim() == len(step.probe.shape) and scale.size(0) > 1
 
 
-def _like(step: Step, value: Any) -> Any:
-    size = step.axis.find().size
-    if isinstance(value, Spikes):
-        time, scale = value.spike_time, value.scale
-        if has_scales(step):
-            scale = scale.new_empty(size, *scale.shape[1:])
-        return replace(
-            value, spike_time=time.new_empty(size, *time.shape[1:]), scale=scale
-        )
-    return value.new_empty(size, *value.shape[1:])
+def room_for(step: Step, value: Any, num: int) -> Any:
+    """Room for rows like these."""
+    if not isinstance(value, Spikes):
+        return _room(value, num)
+    scale = _room(value.scale, num) if has_scales(step) else value.scale
+    return replace(value, spike_time=_room(value.spike_time, num), scale=scale)
+
+
+def _room(value: Tensor, num: int) -> Tensor:
+    shape = num, *value.shape[1:]
+    if value.device.type != 'cpu':
+        return value.new_empty(shape)
+    return empty(shape, value.dtype)
+
+
+def put_rows(step: Step, into: Any, rows: Any, value: Any) -> None:
+    """Writes rows to their places."""
+    if not isinstance(into, Spikes):
+        into[rows] = value
+        return
+    into.spike_time[rows] = value.spike_time
+    if has_scales(step):
+        into.scale[rows] = value.scale
 
 
 def is_all(rows: Tensor) -> bool:

@@ -87,18 +87,22 @@ class Frame:
             self._rows[need] = found
         return self._rows[need]
 
-    def widen(self, need: Need, own: Tensor) -> None:
-        """Lets rows that others are fetched from begin with some that are there, so that
-        none of these has to be moved.
+    def widen(self, need: Need, there: Tensor) -> None:
+        """Lets rows that are fetched from elsewhere be all that are there, so that none of
+        these has to be moved.
         """
+        rows, own = self.rows(need), len(self.goal)
+        is_around = any(atom.how in ('goal', 'around') for atom in need)
+        is_first = torch.equal(there[:own], self.goal)
         if all(atom.how in _FETCHED for atom in need) and need != GOAL:
-            self._rows[need] = torch.cat([own, _without(self.rows(need), own)])
+            if is_first or not is_around:
+                self._rows[need] = torch.cat([there, without(rows, there)])
 
     def _joined(self, need: Need) -> Tensor:
         found = self.rows(need[:1])
         for atom in need[1:]:
             other = self.rows((atom,))
-            found = torch.cat([found, _without(other, found)])
+            found = torch.cat([found, without(other, found)])
         return found
 
     def _atom(self, atom: Atom) -> Tensor:
@@ -122,7 +126,7 @@ class Frame:
         if atom.how == 'sources':
             return sources
         assert atom.how == 'around'
-        return torch.cat([own, _without(sources, own)])
+        return torch.cat([own, without(sources, own)])
 
     def _col(self, links: Links, need: Need) -> tuple[Any, Tensor]:
         """The edges of some rows, and their sources."""
@@ -216,7 +220,7 @@ def _unique(rows: Tensor, size: int) -> Tensor:
     return found.nonzero().view(-1)
 
 
-def _without(rows: Tensor, others: Tensor) -> Tensor:
+def without(rows: Tensor, others: Tensor) -> Tensor:
     """The rows that are not among others, in order."""
     if len(rows) == 0 or len(others) == 0:
         return rows

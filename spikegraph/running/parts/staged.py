@@ -42,7 +42,7 @@ class Staged:
     ) -> None:
         currents = [v for v in snn.report.currents if not snn.spec.holds_currents(v)]
         self.layout = layout = Layout(snn.network, inputs, currents)
-        self.features = layout.features
+        self.features, self._by_rows = layout.features, by_rows
         find_depths(layout.steps)
         is_free = _acts_on_rows if by_rows else is_view
         self.kept = find_stored(layout.steps, is_free, lambda step: self._cost(step))
@@ -56,6 +56,8 @@ class Staged:
 
     def _cost(self, step: Step) -> int:
         """What it costs to keep a row, in bytes, on the scale of the nodes."""
+        if step.kind is Kind.FEATURE and not self._by_rows:
+            return 1  # It is there.
         sizes = [feature.axis.find().size for feature in self.features.values()]
         share = step.axis.find().size / max(1, max(sizes, default=1))
         return max(1, round(step.row_bytes * share))

@@ -120,6 +120,16 @@ class Stage:
         inputs = {name: feed.value(frame, read) for name, feed in self.feeds.items()}
         return list(form.run(inputs))
 
+    @property
+    def reads_directly(self) -> bool:
+        """Whether rows that are fetched are read as they are kept, so that nothing is
+        made twice in two blocks.
+        """
+        made = [s for s in self.needs if not self._is_given(s) and s.kind is Kind.ROWS]
+        return all(self.needs[step] in (GOAL, ONE) for step in made) and not any(
+            atom.how == 'around' for need in self.reads.values() for atom in need
+        )
+
     def blocks(self, block_size: int) -> list[Tensor]:
         """The rows that it makes, in blocks."""
         return list(torch.arange(self.axis.size).split(block_size))

@@ -1,5 +1,8 @@
-"""Sums over neighbours times weights, a few rows at a time, so that real values
-never leave the caches.
+"""Rows times weights, and sums over neighbours times weights, a few rows at a time, so
+that real values never leave the caches.
+
+Whatever rows a row is computed with, its products are added up alike: one input after
+the other, on the bias, in a lane of its own.
 """
 
 from __future__ import annotations
@@ -29,30 +32,45 @@ from spikegraph.kernels.cpu.compiled.vectors import (
 
 # Rows and vectors of columns whose products are held in registers.
 TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
+TILE_BYTES = 4 * TILE_VECTORS * LANES  # Half as many columns of float64.
 CHUNK = 8 * TILE_ROWS  # Rows at a time.
+BLOCK = 16  # Inputs whose weights are moved at a time.
 ONE, TWO, THREE, ALL = (0,), (0, 0), (0, 0, 0), (0,) * TILE_VECTORS
 
 
 @intrinsic
 def _multiply_tile(
-    typing, x, row, depth, panel, first, bias, column, out, position, stride, vectors
+    typing,
+    x,
+    row,
+    step,
+    depth,
+    panel,
+    first,
+    bias,
+    column,
+    out,
+    position,
+    stride,
+    vectors,
 ):
-    """Writes a bias plus the products of a few rows of ``x`` and one panel of
-    weights.
+    """Writes a bias plus the products of a few rows of ``x``, one every ``step``, and
+    one panel of weights.
     """
     signature = types.void(
-        *(x, row, depth, panel, first, bias, column, out, position, stride, vectors)
+        *(x, row, step, depth, panel, first, bias, column, out, position, stride),
+        vectors,
     )
     num_vectors, real = len(vectors), out.dtype
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
-        row, depth, first, column, position, stride = (
-            arguments[k] for k in (1, 2, 4, 6, 8, 9)
+        row, step, depth, first, column, position, stride = (
+            arguments[k] for k in (1, 2, 3, 5, 7, 9, 10)
         )
         vector = ir.VectorType(context.get_value_type(real), LANES)
         integer = depth.type
-        offsets = builder.gep(data(5), [column])
+        offsets = builder.gep(data(6), [column])
         begin = [
             load(builder, builder.gep(offsets, [integer(k * LANES)]), vector)
             for k in range(num_vectors)
@@ -63,9 +81,9 @@ def _multiply_tile(
         ]
         rows = []
         for r in range(TILE_ROWS):
-            offset = builder.mul(depth, integer(r))
+            offset = builder.mul(step, integer(r))
             rows.append(builder.gep(data(0), [builder.add(row, offset)]))
-        weights = builder.gep(data(3), [first])
+        weights = builder.gep(data(4), [first])
         add = function(builder, f'fmuladd.{name_of(vector)}', vector, [vector] * 3)
         with cgutils.for_range(builder, depth) as loop:
             at = builder.mul(loop.index, integer(num_vectors * LANES))
@@ -86,21 +104,23 @@ def _multiply_tile(
                 at = builder.add(position, builder.mul(stride, integer(r)))
                 at = builder.add(at, integer(k * LANES))
                 total = builder.load(sums[r][k])
-                store(builder, total, builder.gep(data(7), [at]))
+                store(builder, total, builder.gep(data(8), [at]))
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @part
-def _multiply(x, num_rows, depth, panels, bias, out):
+def _multiply(x, begin, step, num_rows, panels, out, to):
     """Writes rows of products, in whole tiles, as wide as the bias."""
-    unit, padded = TILE_VECTORS * LANES, bias.size
+    depth, bias = panels.depth, panels.bias
+    padded, most = bias.size, TILE_BYTES // (LANES * out.itemsize)
+    unit = most * LANES
     for column in range(0, padded, unit):
-        num = min(TILE_VECTORS, (padded - column) // LANES)
-        panel = (depth, panels, column * depth, bias, column, out)
+        num = min(most, (padded - column) // LANES)
+        panel = (step, depth, panels.weight, column * depth, bias, column, out)
         for i in range(0, num_rows, TILE_ROWS):
-            row, position = i * depth, i * padded + column
+            row, position = begin + i * step, to + i * padded + column
             if num == TILE_VECTORS:
                 _multiply_tile(x, row, *panel, position, padded, ALL)
             elif num == 1:
@@ -122,6 +142,56 @@ def _narrow(x, num_rows, padded, width, out):
 
 
 @compiled
+def fill(weight, scale, num_outputs, depth, panels, padded, start, stop):
+    """Writes weights ``[num_outputs, depth]`` of inputs ``start`` to ``stop`` into panels
+    of columns, times the scale of each input if there are any.
+    """
+    unit = TILE_BYTES // panels.itemsize
+    for column in range(0, padded, unit):
+        width = min(unit, padded - column)
+        panel = panels[column * depth : (column + width) * depth]
+        for low in range(start, stop, BLOCK):
+            high = min(low + BLOCK, stop)
+            for j in range(width):
+                if column + j >= num_outputs:
+                    for k in range(low, high):
+                        panel[k * width + j] = 0
+                    continue
+                row = weight[(column + j) * depth : (column + j + 1) * depth]
+                if scale.size > 0:
+                    for k in range(low, high):
+                        panel[k * width + j] = row[k] * scale[k]
+                else:
+                    for k in range(low, high):
+                        panel[k * width + j] = row[k]
+
+
+@compiled
+def multiply(x, step, panels, out, width, start, stop):
+    """Writes the products of rows of ``x``, one every ``step``, and weights, plus a
+    bias. Rows that do not fill a tile are read from a place where they do.
+    """
+    depth, padded = panels.depth, panels.bias.size
+    few, found = np.zeros(TILE_ROWS * depth, x.dtype), np.empty(CHUNK * padded, x.dtype)
+    for low in range(start, stop, CHUNK):
+        high = min(low + CHUNK, stop)
+        rest = (high - low) % TILE_ROWS
+        full = high - rest
+        if padded == width:
+            _multiply(x, low * step, step, full - low, panels, out, low * width)
+        else:
+            _multiply(x, low * step, step, full - low, panels, found, 0)
+            to = out[low * width : full * width]
+            _narrow(found, full - low, padded, width, to)
+        if rest > 0:
+            for i in range(rest):
+                row = x[(full + i) * step : (full + i) * step + depth]
+                few[i * depth : (i + 1) * depth] = row
+            _multiply(few, 0, depth, rest, panels, found, 0)
+            _narrow(found, rest, padded, width, out[full * width : high * width])
+
+
+@compiled
 def product(csr, sent, panels, out, offset, width, start, stop):
     """Writes the sums of :func:`~spikegraph.kernels.cpu.compiled.graph.aggregate`, times
     weights plus a bias; the first row of ``out`` is row ``offset``.
@@ -131,7 +201,7 @@ def product(csr, sent, panels, out, offset, width, start, stop):
     for low in range(start, stop, CHUNK):
         high = min(low + CHUNK, stop)
         aggregate(csr, sent, sums, low, depth, low, high)
-        _multiply(sums, high - low, depth, panels.weight, bias, found)
+        _multiply(sums, 0, depth, high - low, panels, found, 0)
         to = out[(low - offset) * width : (high - offset) * width]
         _narrow(found, high - low, bias.size, width, to)
 
@@ -149,7 +219,7 @@ def product_encode(
     for low in range(start, stop, CHUNK):
         high = min(low + CHUNK, stop)
         aggregate(csr, sent, sums, low, depth, low, high)
-        _multiply(sums, high - low, depth, panels.weight, bias, found)
+        _multiply(sums, 0, depth, high - low, panels, found, 0)
         if bias.size != width:
             _narrow(found, high - low, bias.size, width, potential)
         num = (high - low) * width

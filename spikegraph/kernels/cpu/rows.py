@@ -1,0 +1,70 @@
+"""Rows times weights, with the same bits whatever rows there are."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor
+
+from spikegraph.kernels.cpu import takes
+from spikegraph.kernels.cpu.compiled import products
+from spikegraph.kernels.cpu.compiled.operands import LANES, Panels
+from spikegraph.kernels.memory import FLOATS, empty, flat, needs_gradient
+from spikegraph.kernels.rows import Weights
+from spikegraph.kernels.threads import share
+
+
+def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
+    """See :func:`spikegraph.kernels.multiply_rows`."""
+    weight, num_rows = weights.weight, len(x)
+    if weight.dtype != x.dtype or not are_fixed(weight, weights.bias):
+        return NotImplemented
+    if out is None:
+        out = empty((num_rows, len(weight)), x.dtype)
+    assert out.shape == (num_rows, len(weight)) and out.is_contiguous()
+    x = x.detach()
+    if x.stride(1) != 1 or x.stride(0) < x.size(1):
+        x = x.contiguous()
+    size = (num_rows - 1) * x.stride(0) + x.size(1)
+    values = x.as_strided((size,), (1,)).numpy()
+    to = (panels_of(weights, None), flat(out), len(weight))
+    work = partial(products.multiply, values, x.stride(0), *to)
+    share(work, num_rows, max(x.numel(), out.numel()), products.CHUNK)
+    return out
+
+
+def are_fixed(weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether kernels can read weights and a bias for each output, which need no
+    gradient.
+    """
+    if bias is not None:
+        if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
+            return False
+    fixed = not needs_gradient(weight, bias) and takes(weight)
+    return fixed and weight.dtype in FLOATS
+
+
+def panels_of(weights: Weights, scale: Tensor | None) -> Panels:
+    """Weights times the scale of each input, in panels of columns, and the bias, padded
+    alike: made once.
+    """
+    if weights.prepared is None or weights.prepared[0] is not scale:
+        weights.prepared = scale, _make_panels(weights, scale)
+    made: Panels = weights.prepared[1]
+    return made
+
+
+def _make_panels(weights: Weights, scale: Tensor | None) -> Panels:
+    weight, bias = weights.weight.detach().contiguous(), weights.bias
+    num_outputs, depth = weight.shape
+    padded = -(-num_outputs // LANES) * LANES
+    panels, none = empty((padded * depth,), weight.dtype), weight.new_empty(0)
+    factors = flat(none if scale is None else scale.contiguous())
+    how = (flat(weight), factors, num_outputs, depth, flat(panels), padded)
+    share(partial(products.fill, *how), depth, weight.numel(), products.BLOCK)
+    offset = None if bias is None else bias.detach().contiguous()
+    if offset is None or padded > num_outputs:
+        offset = weight.new_zeros(padded)
+        if bias is not None:
+            offset[:num_outputs] = bias.detach()
+    return Panels(flat(panels), flat(offset), depth)
