@@ -67,6 +67,7 @@ class Replacement:
 
     def __init__(self) -> None:
         self._asides: dict[Path, str] = {}
+        self._reserved: list[str] = []
 
     def add(self, path: str | PathLike[str], content: bytes) -> None:
         """Writes a file aside.
@@ -89,8 +90,44 @@ class Replacement:
                 raise
         self._asides[target] = aside
 
+    def reserve(self, path: str | PathLike[str]) -> Path:
+        """A new, empty file aside, which whoever likes fills until the end.
+
+        Raises:
+            OSError: If it cannot be made.
+        """
+        target = _target(path)
+        with naming(path):
+            handle, aside = _open_aside(target)
+            os.close(handle)
+        self._asides[target] = aside
+        self._reserved.append(aside)
+        return Path(aside)
+
+    def discard(self) -> None:
+        """Removes what lies aside: nothing is replaced."""
+        for aside in self._asides.values():
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+        self._asides.clear()
+
     def __enter__(self) -> Replacement:
         return self
+
+    def finish(self) -> None:
+        """Gives all files their names."""
+        for aside in self._reserved:
+            with contextlib.suppress(OSError):  # Not every system can.
+                _flush(Path(aside))
+        self._reserved.clear()
+        if not self._asides:
+            return
+        with locked(next(iter(self._asides)).parent):
+            while self._asides:
+                target = next(iter(self._asides))
+                with naming(target):
+                    os.replace(self._asides[target], target)
+                del self._asides[target]
 
     def __exit__(
         self,
@@ -99,17 +136,10 @@ class Replacement:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if kind is None and self._asides:
-                with locked(next(iter(self._asides)).parent):
-                    while self._asides:
-                        target = next(iter(self._asides))
-                        with naming(target):
-                            os.replace(self._asides[target], target)
-                        del self._asides[target]
+            if kind is None:
+                self.finish()
         finally:
-            for aside in self._asides.values():
-                with contextlib.suppress(OSError):
-                    os.unlink(aside)
+            self.discard()
 
 
 @contextlib.contextmanager

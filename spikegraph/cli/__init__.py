@@ -1,4 +1,5 @@
-"""The command line: ``spikegraph run``, ``sweep``, ``partition`` and ``datasets``."""
+"""The command line: ``spikegraph run``, ``sweep``, ``partition``, ``infer`` and
+``datasets``."""
 
 from spikegraph.cli.names import _MODELS
 from spikegraph.cli.program import main

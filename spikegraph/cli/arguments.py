@@ -16,6 +16,7 @@ _DESCRIPTION = (
 )
 
 
+_LONGEST = 1e7  # Seconds, about four months.
 _SIMILAR = 0.7  # So close are options that are taken for each other.
 
 
@@ -114,6 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_common(sweep)
 
     _add_partition(commands)
+    _add_infer(commands)
     commands.add_parser('datasets', help='list the datasets')
     return parser
 
@@ -166,6 +168,75 @@ def _add_partition(commands: Any) -> None:
         type=_path,
         metavar='DIR',
         help='write the parts into this folder, which is new, empty, or of this command',
+    )
+
+
+def _add_infer(commands: Any) -> None:
+    parser = commands.add_parser(
+        'infer',
+        help='run a converted network on a large graph, in one or several processes',
+        description='Runs a converted network on all nodes of a graph: in one process '
+        'layer by layer, in blocks of nodes; in several, each with a part of the nodes, '
+        "when started as 'torchrun --nproc-per-node N -m spikegraph infer ...'. Spike "
+        'times are the same either way.',
+    )
+    parser.add_argument(
+        'network', type=_path, metavar='NETWORK', help='a file of spikegraph.save'
+    )
+    parser.add_argument(
+        'graph',
+        type=_file,
+        metavar='GRAPH',
+        help="a folder of 'spikegraph partition' or of PyG's Partitioner, with a part for "
+        "each process; in one process also whatever 'spikegraph partition' reads",
+    )
+    alone = parser.add_argument_group('one process')
+    alone.add_argument(
+        '--block-size',
+        type=int,
+        metavar='N',
+        help='nodes that are computed at once (default: 4096)',
+    )
+    several = parser.add_argument_group('several processes')
+    several.add_argument(
+        '--timeout',
+        type=_seconds,
+        metavar='S',
+        help='seconds that a process waits for the others, before all of them end '
+        '(default: 60)',
+    )
+    several.add_argument(
+        '--no-pack',
+        action='store_true',
+        help='send each spike time as a byte, also where two fit into one',
+    )
+    files = parser.add_argument_group('files')
+    _add_root(files)
+    files.add_argument(
+        '--storage',
+        type=_path,
+        metavar='DIR',
+        help='keep the spike times of each layer in this folder and not in memory; after '
+        'a stop, the same command goes on from the last finished layer',
+    )
+    files.add_argument(
+        '--output',
+        type=_path,
+        metavar='FILE',
+        help='write the outputs of all nodes, as .npy or (needs pip install '
+        "'spikegraph[parquet]') .parquet; the file appears when it is complete",
+    )
+    files.add_argument(
+        '--classes',
+        action='store_true',
+        help='write the class with the largest output of each node instead',
+    )
+    files.add_argument(
+        '--json',
+        type=_file,
+        metavar='FILE',
+        help="write the report as JSON; with '-' to standard output, and the report to "
+        'standard error. Times in seconds',
     )
 
 
@@ -292,6 +363,18 @@ def _file(text: str) -> str:
 
 def _path(text: str) -> Path:
     return Path(_file(text))
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < _LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"Expected a positive number of seconds (got '{text}')"
+        )
+    return found
 
 
 def _base(text: str) -> float | str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from spikegraph.cli.infer import infer
 from spikegraph.cli.outputs import Outputs
 from spikegraph.cli.partition import divide
 from spikegraph.cli.program import say, text_of
@@ -71,6 +72,7 @@ COMMANDS: dict[str, Callable[[Namespace, Outputs], None]] = {
     'run': _run,
     'sweep': _sweep,
     'partition': divide,
+    'infer': infer,
 }
 
 

@@ -25,7 +25,7 @@ def divide(args: Namespace, outputs: Outputs) -> None:
     """Divides a graph, prints what is cut, and writes the parts."""
     if args.output is not None:
         check_folder(args.output, is_partition)  # Fails before the work, not after it.
-    title, data = _load(args.input, args.root)
+    title, data = load_input(args.input, args.root)
     start = time.perf_counter()
     partition = partition_graph(data, args.parts, args.method, args.seed)
     seconds = time.perf_counter() - start
@@ -52,7 +52,7 @@ def divide(args: Namespace, outputs: Outputs) -> None:
     outputs.finish()
 
 
-def _load(name: str, root: Path | None) -> tuple[str, Any]:
+def load_input(name: str, root: Path | None) -> tuple[str, Any]:
     """What the graph is, and the graph: of a dataset, or in a file or folder."""
     if name not in DATASETS:
         if not Path(name).exists() and not Path(name).parent.name:

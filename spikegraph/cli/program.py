@@ -86,8 +86,8 @@ def _call(args: Namespace) -> None:
         return
     from spikegraph.cli.outputs import Outputs
 
-    # The folder of a partition holds nothing else.
-    folder = None if args.command == 'partition' else args.output
+    # The folder of a partition holds nothing else, and outputs of nodes are a file.
+    folder = None if args.command in ('partition', 'infer') else args.output
     outputs = Outputs(args.json, folder)  # Fails before the work, not after it.
     with _leaving_at_once():
         from spikegraph.cli import commands

@@ -1,6 +1,7 @@
 """Pictures of networks and of spikes. Needs matplotlib: the extra ``plot``."""
 
 from spikegraph.plotting.attention import plot_attention
+from spikegraph.plotting.exchange import plot_exchange
 from spikegraph.plotting.figures import check_matplotlib
 from spikegraph.plotting.networks import (
     SWEEP_VALUES,
@@ -15,6 +16,7 @@ __all__ = [
     'check_matplotlib',
     'plot_attention',
     'plot_coding_error',
+    'plot_exchange',
     'plot_raster',
     'plot_spike_times',
     'plot_sweep',

@@ -1,0 +1,67 @@
+"""What processes send, over the number of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spikegraph.plotting.figures import OFF, ON, SILENT, check_any, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LABELS = {'metis': 'METIS', 'range': 'ranges', 'hash': 'hash'}
+
+
+def plot_exchange(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws the bytes that one inference sends over the number of parts of a graph: one
+    panel for each way to divide it, one line for each number of time steps, and one for
+    real values.
+
+    Args:
+        rows (List[Dict[str, Any]]): The keys :obj:`method`, :obj:`parts`,
+            :obj:`num_steps`, :obj:`bytes` and :obj:`float_bytes` of each.
+
+    Returns:
+        matplotlib.figure.Figure: The figure.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there is nothing to draw.
+    """
+    check_any('rows', rows)
+    methods = list(dict.fromkeys(row['method'] for row in rows))
+    steps = sorted({row['num_steps'] for row in rows}, reverse=True)
+    figure = new_figure(2.6 * len(methods) + 0.9, 3.0)
+    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for axes, method in zip(panels, methods, strict=True):
+        mine = sorted(
+            (row for row in rows if row['method'] == method), key=lambda r: r['parts']
+        )
+        lines = [('real values', 'float_bytes', steps[0], '#6f6f6f', 's')]
+        for number, color, marker in zip(steps, (ON, OFF), 'o^', strict=False):
+            lines.append((f'T = {number}', 'bytes', number, color, marker))
+        for label, key, number, color, marker in lines:
+            found = [row for row in mine if row['num_steps'] == number]
+            parts = [row['parts'] for row in found]
+            sent = [row[key] / 1e6 for row in found]
+            axes.plot(parts, sent, color=color, marker=marker, markersize=4, lw=1.4)
+            if axes is panels[-1]:
+                axes.annotate(
+                    label,
+                    (parts[-1], sent[-1]),
+                    xytext=(6, 0),
+                    textcoords='offset points',
+                    va='center',
+                    color=color,
+                    fontsize=8,
+                    annotation_clip=False,
+                )
+        axes.set(xscale='log', yscale='log', title=_LABELS.get(method, method))
+        axes.set_xticks(parts, [str(n) for n in parts])
+        axes.minorticks_off()
+        axes.set_xlabel('parts')
+        axes.grid(axis='y', color=SILENT, lw=0.5)
+        axes.spines[['top', 'right']].set_visible(False)
+    panels[0].set_ylabel('sent in one inference, MB')
+    return figure
