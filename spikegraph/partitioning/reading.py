@@ -206,6 +206,16 @@ def load_partition(
     Raises:
         FileNotFoundError: If there is none, or a file is missing.
         ValueError: If it has another format version, or a file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from spikegraph import partition_graph, save_partition
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 3]])
+        >>> data = Data(x=torch.rand(4, 2), edge_index=edge_index)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_partition(partition_graph(data, 2, 'range'), data, folder)
+        ...     load_partition(folder).part(1).node_id
+        tensor([2, 3])
     """
     if type(read_only) is not bool:
         raise ValueError(

@@ -18,9 +18,9 @@ from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert, measure, simulate
 from spikegraph.running.layerwise import layerwise, run_in_blocks
+from spikegraph.running.loaders import predict
 from spikegraph.running.parts.kept import Kept
 from spikegraph.running.parts.staged import Staged
-from spikegraph.running.loaders import predict
 from tests.conversion.zoo import TakesData, make, randomize
 from tests.sampling import full_loader
 

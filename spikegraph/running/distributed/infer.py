@@ -80,6 +80,22 @@ class DistributedModel:
         ValueError: If inputs or partition do not fit.
         NotImplementedError: If an operation mixes rows otherwise than along edges, in
             groups, or by an index.
+
+    Example:
+        >>> import torch.distributed as dist
+        >>> from torch_geometric.nn.models import GCN
+        >>> import spikegraph
+        >>> _ = torch.manual_seed(0)
+        >>> edge_index = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
+        >>> x = torch.rand(5, 4)
+        >>> snn = spikegraph.convert(GCN(4, 8, 2, 3), (x, edge_index))
+        >>> # torchrun says who is who; here, there is one process.
+        >>> dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+        >>> partition = spikegraph.partition_graph(edge_index, 1, num_nodes=5)
+        >>> model = DistributedModel(snn, x, edge_index, partition=partition)
+        >>> torch.equal(model.run().values, snn(x, edge_index))
+        True
+        >>> dist.destroy_process_group()
     """
 
     def __init__(

@@ -15,7 +15,14 @@ from spikegraph.kernels.memory import empty
 
 
 class PeerError(RuntimeError):
-    """Another process failed, does not answer, or runs something else."""
+    """Another process failed, does not answer, or runs something else.
+
+    Example:
+        >>> raise PeerError('Process 1 failed: no memory')
+        Traceback (most recent call last):
+        ...
+        spikegraph.running.distributed.peers.PeerError: Process 1 failed: no memory
+    """
 
 
 class Peers:
