@@ -34,7 +34,7 @@ class Stored:
             size (int): How many there will be.
         """
         parts = _parts(step, value)
-        if step not in self._arrays:
+        if start == 0 or step not in self._arrays:
             self._arrays[step] = {
                 kind: self.storage.create(
                     f'{step.name}.{kind}', (size, *part.shape[1:]), part.dtype
