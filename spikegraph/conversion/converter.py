@@ -130,12 +130,12 @@ def _convert(
     max_batches: int | None,
     ranks: Ranks,
 ) -> SpikingModel:
+    wrap = _bar(progress, ranks.leads)
     _check_types(model, config)
     config = config or ConversionConfig()
     is_alone = type(ranks) is Ranks
     calls = as_calls(model, data, max_batches, may_be_empty=not is_alone)
     first = ranks.join(model, partial(identity_of, model, config), calls)
-    wrap = _bar(progress, ranks.leads)
     spec = call_spec(model, first, config.static_inputs)
     affine = find_affine(model, calls, ranks)
     structure = build_structure(model, spec, config, affine, first)

@@ -110,9 +110,7 @@ def map_array(path: str | PathLike[str], *, read_only: bool = False) -> np.ndarr
         ValueError: If it holds something else.
     """
     if type(read_only) is not bool:
-        raise ValueError(
-            f"Expected 'read_only' to be True or False (got {read_only!r})"
-        )
+        raise ValueError(f"Expected 'read_only' to be a bool (got {read_only!r})")
     try:
         found = np.load(path, mmap_mode='r' if read_only else 'c', allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

@@ -218,9 +218,7 @@ def load_partition(
         tensor([2, 3])
     """
     if type(read_only) is not bool:
-        raise ValueError(
-            f"Expected 'read_only' to be True or False (got {read_only!r})"
-        )
+        raise ValueError(f"Expected 'read_only' to be a bool (got {read_only!r})")
     folder = Path(directory)
     path = folder / HEADER
     if not path.is_file():

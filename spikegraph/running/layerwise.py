@@ -87,7 +87,7 @@ def layerwise(
         True
     """
     check_spiking(snn)
-    check_bools(progress=progress)
+    check_bools(progress=progress, resume=resume)
     if not isinstance(block_size, int):
         raise ValueError(f"Expected 'block_size' to be an integer (got {block_size!r})")
     if block_size < 1:

@@ -401,7 +401,7 @@ def test_not_a_partition(tmp_path, folder):
     assert not is_partition(folder)
     with pytest.raises(ValueError, match='JSON with a format'):
         load_partition(folder)
-    with pytest.raises(ValueError, match=r"'read_only' to be True or False \(got 1\)"):
+    with pytest.raises(ValueError, match=r"'read_only' to be a bool \(got 1\)"):
         load_partition(folder, read_only=1)
 
 
