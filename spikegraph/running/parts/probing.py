@@ -168,8 +168,22 @@ class Probing(Values):
 
 
 def _few(value: Any, num: int) -> Any:
-    """As many rows as are tried, of those that there are."""
-    return take(value, torch.arange(num) % value.shape[0])
+    """As many rows as are tried, of those that there are: of numbers, such as groups,
+    some that differ, and some that are the same.
+    """
+    size = value.shape[0]
+    rows = torch.arange(num) % size
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        _, group = value.reshape(size, -1)[:, 0].unique(return_inverse=True)
+        first = torch.full((size,), size).scatter_reduce_(
+            0, group, torch.arange(size), 'amin'
+        )
+        first = first.sort().values[: (num + 1) // 2]
+        first = first[first < size]
+        others = rows[~torch.isin(rows, first)]
+        found = torch.cat([first, others])[:num].sort().values
+        rows = found[torch.arange(num) % len(found)]
+    return take(value, rows)
 
 
 def call(step: Step, args: Any, kwargs: Any) -> Any:
