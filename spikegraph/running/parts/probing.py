@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
+from spikegraph.network.functions import write_through
 from spikegraph.network.graph import Node, Record, called, map_nodes
 from spikegraph.network.interpreter import call_module
 from spikegraph.network.ops import ARRANGED, Meaning, means, op_for, op_of
@@ -210,7 +211,7 @@ def rank_of(value: Any) -> int:
 def _reads_sizes(node: Node) -> bool:
     """Whether numbers that an operation is given are shapes."""
     op = op_of(node) or op_for(called(node))
-    if called(node) is move_spikes:
+    if called(node) in (move_spikes, write_through):
         return True
     shapes = op is not None and op.channels == ARRANGED and op.channels is not None
     names = ('expand', 'broadcast_to', 'repeat', 'narrow', 'split', 'chunk')

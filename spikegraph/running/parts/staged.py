@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from spikegraph.network.roles import Role
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import move_spikes
@@ -36,6 +38,7 @@ class Staged:
         leaves (Dict[str, Leaf]): Where inputs come from, by name.
     """
 
+    @torch.no_grad()
     def __init__(
         self,
         snn: SpikingModel,
