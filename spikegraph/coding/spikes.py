@@ -111,7 +111,7 @@ class Spikes:
         if isinstance(index, (int, tuple)) or index is None or index is Ellipsis:
             raise TypeError(f'Expected a slice or an index of rows (got {index!r})')
         scale = self.scale
-        if scale.dim() == self.spike_time.dim() and scale.size(0) > 1:
+        if scale.dim() == self.spike_time.dim() and len(scale) == self.shape[0]:
             scale = scale[index]
         return replace(self, spike_time=self.spike_time[index], scale=scale)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from spikegraph.coding import Spikes
 from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.dispatch import call
-from spikegraph.kernels.memory import FLOATS, needs_gradient
+from spikegraph.kernels.memory import FLOATS, is_single, needs_gradient
 from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import decode_spikes
 
@@ -78,7 +78,7 @@ def send(adjacency: Adjacency, x: Tensor | Spikes) -> Messages:
 def _can_be_sent(adjacency: Adjacency, x: Spikes) -> bool:
     """Whether spikes have one scale, or one for each node or channel."""
     scale, (num_rows, *width) = x.scale, x.shape
-    fits = scale.numel() == 1 or scale.shape in ((num_rows, 1), tuple(width))
+    fits = is_single(scale) or scale.shape in ((num_rows, 1), tuple(width))
     fits &= len(width) == 1 and not needs_gradient(scale)
     return fits and are_summed_by_kernels(adjacency, x.dtype)
 

@@ -84,7 +84,7 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
             x, spike_time=times, scale=_moved_scale(x, times, method, is_plain)
         )
     parts = range(len(times))
-    whole = x.scale if x.scale.numel() == 1 else method(x.scale.expand(x.shape))
+    whole = x.scale if _has_one_scale(x) else method(x.scale.expand(x.shape))
     scales = [whole if whole is x.scale else whole[i] for i in parts]
     return tuple(
         replace(x, spike_time=t, scale=s) for t, s in zip(times, scales, strict=True)
@@ -102,12 +102,17 @@ def _takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
     return name not in _PERMUTING
 
 
+def _has_one_scale(x: Spikes) -> bool:
+    """Whether all rows have one scale, which is not that of the only row."""
+    return x.scale.numel() == 1 and x.scale.dim() < len(x.shape)
+
+
 def _moved_scale(
     x: Spikes, moved: Tensor, method: Callable[[Tensor], Tensor], takes_rows: bool
 ) -> Tensor:
     """The scales of spikes that were moved; those of channels stay those of channels."""
     scale = x.scale
-    if scale.numel() == 1:
+    if _has_one_scale(x):
         return scale
     if scale.dim() < len(x.shape):
         if takes_rows and moved.shape[1:] == x.shape[1:]:

@@ -14,10 +14,10 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GraphSAGE
 
 from spikegraph import ConversionConfig, convert, load, measure, save, simulate
-from spikegraph.running.layerwise import layerwise
 from spikegraph.running.loaders import predict
 from tests.conversion.convolutions import TOLERANCE, deviation
 from tests.conversion.zoo import randomize
+from tests.running.blocks import assert_layerwise
 
 pytestmark = pytest.mark.filterwarnings('ignore:There exist node types:UserWarning')
 
@@ -261,10 +261,18 @@ def test_predict_keeps_the_seeds(data):
         assert predict(model, [plain], progress=False) is not None
 
 
-def test_layerwise_refuses(data):
-    snn = convert(build('HeteroConv', data), data)
-    with pytest.raises(NotImplementedError, match=r'of rows \(got \[20, 15\]\)'):
-        layerwise(snn, data, progress=False)
+@pytest.mark.parametrize('name', MODELS)
+def test_layerwise(name, data):
+    snn = convert(build(name, data), data)
+    assert_layerwise(snn, data)
+
+
+@pytest.mark.parametrize('aggr', ['mean', 'max'])
+def test_layerwise_on_bipartite_graphs(aggr, data):
+    arguments = (data['a'].x, data['b'].x, data[TO].edge_index)
+    assert_layerwise(convert(randomize(Bipartite(aggr)), arguments), *arguments)
+    arguments = (data['a'].x, data[TO].edge_index, (20, 15))
+    assert_layerwise(convert(randomize(SourcesOnly(aggr)), arguments), *arguments)
 
 
 class Attending(nn.Module):

@@ -1,9 +1,8 @@
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils import _pytree as pytree
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import (
@@ -11,17 +10,19 @@ from torch_geometric.nn import (
     GCNConv,
     SAGEConv,
     TAGConv,
+    global_add_pool,
     global_max_pool,
     global_mean_pool,
 )
 from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert, measure, simulate
-from spikegraph.running.layerwise import layerwise, run_in_blocks
+from spikegraph.running.closed import ClosedForm
+from spikegraph.running.layerwise import layerwise
 from spikegraph.running.loaders import predict
-from spikegraph.running.parts.kept import Kept
-from spikegraph.running.parts.staged import Staged
+from spikegraph.running.parts import stages
 from tests.conversion.zoo import TakesData, make, randomize
+from tests.running.blocks import assert_layerwise
 from tests.sampling import full_loader
 
 
@@ -285,42 +286,32 @@ def test_empty_loader(data):
 # Layer by layer.
 
 
-def spikes_layerwise(snn, data, block_size):
-    staged = Staged(snn, snn.bind(data), by_rows=False, watches=True)
-    kept = Kept({s: staged.layout.fixed_input(s) for s in staged.features.values()})
-    run_in_blocks(staged, kept, block_size)
-    return staged.returned(kept.whole), staged.spikes(kept.whole)
-
-
-@pytest.mark.parametrize('block_size', [1, 7, 1000])
 @pytest.mark.parametrize('name', MODELS)
-def test_layerwise_equals_forward(data, name, block_size):
-    snn = convert(build(name), data)
-    out = layerwise(snn, data, block_size=block_size, progress=False)
-    assert torch.allclose(out, snn(data), rtol=0, atol=1e-12)
-    _, found = spikes_layerwise(snn, data, block_size)
-    expected = snn.spikes(data)
-    assert list(found) == list(expected)
-    for population, spikes in expected.items():
-        assert torch.equal(found[population].spike_time, spikes.spike_time), population
+def test_layerwise_equals_forward(data, name):
+    assert_layerwise(convert(build(name), data), data)
 
 
 @pytest.mark.parametrize(
-    'config', [dict(fold_degree=True), dict(encode_input=False)], ids=str
+    'config',
+    [dict(fold_degree=True), dict(encode_input=False), dict(per_channel=True)],
+    ids=str,
 )
 @pytest.mark.parametrize('name', ['GCN', 'residual', 'weights'])
 def test_layerwise_options(data, name, config):
-    snn = convert(build(name), data, ConversionConfig(**config))
-    out = layerwise(snn, data, block_size=7, progress=False)
-    assert torch.allclose(out, snn(data), rtol=0, atol=1e-12)
+    assert_layerwise(convert(build(name), data, ConversionConfig(**config)), data)
 
 
 @pytest.mark.parametrize('name', ['GCN', 'GraphSAGE mean', 'GraphSAGE max', 'APPNP'])
 def test_layerwise_without_edges(data, name):
     snn = convert(build(name), data)
     data.edge_index = data.edge_index[:, :0]
-    out = layerwise(snn, data, block_size=7, progress=False)
-    assert torch.allclose(out, snn(data), rtol=0, atol=1e-12)
+    assert_layerwise(snn, data)
+
+
+@pytest.mark.parametrize('name', ['GCN', 'GraphSAGE mean', 'GraphSAGE max', 'APPNP'])
+def test_layerwise_on_one_node(data, name):
+    snn = convert(build(name), data)
+    assert_layerwise(snn, Data(x=data.x[:1], edge_index=data.edge_index[:, :0]))
 
 
 def test_layerwise_on_arguments(data):
@@ -340,27 +331,28 @@ def test_layerwise_holds_a_block_and_its_neighbors(name, monkeypatch):
     snn = convert(build(name), data)
     rows = []
 
-    module = sys.modules['spikegraph.running.layerwise']
+    class Watched(ClosedForm):
+        """Notes how many rows of real values there are of each node of a stage."""
 
-    def values_of(x, plain=module.values_of):
-        rows.append(x.shape[0])
-        return plain(x)
+        def call(self, node):
+            value = super().call(node)
+            for leaf in pytree.tree_leaves(value):
+                if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+                    rows.append(len(leaf))
+            return value
 
-    def record(module, args, out):
-        rows.extend(v.shape[0] for v in args if isinstance(v, torch.Tensor))
-
-    monkeypatch.setattr(module, 'values_of', values_of)
-    for neuron in snn.neurons.values():
-        neuron.register_forward_hook(record)
+    monkeypatch.setattr(stages, 'ClosedForm', Watched)
     layerwise(snn, data, block_size=4, progress=False)
-    assert max(rows) <= 6
+    assert rows and max(rows) <= 6
 
 
-def test_layerwise_refuses_what_mixes_nodes(data, graphs):
+@pytest.mark.parametrize('pool', [global_mean_pool, global_max_pool, global_add_pool])
+def test_layerwise_on_batches_of_graphs(graphs, pool):
     batch = Batch.from_data_list(graphs)
-    snn = convert(randomize(Pooled()), batch)
-    with pytest.raises(NotImplementedError, match=r"'pools.*layer by layer"):
-        layerwise(snn, batch, progress=False)
+    assert_layerwise(convert(randomize(Pooled(pool)), batch), batch)
+
+
+def test_layerwise_refuses_what_mixes_nodes(data):
     snn = convert(randomize(SoftmaxOverNodes()), data)
     with pytest.raises(NotImplementedError, match=r"'log_softmax.*layer by layer"):
         layerwise(snn, data, progress=False)

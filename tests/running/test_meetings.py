@@ -15,6 +15,7 @@ from spikegraph.network.roles import Role
 from spikegraph.running.layerwise import layerwise
 from spikegraph.running.loaders import predict
 from tests.meetings import NAMES, network
+from tests.running.blocks import assert_layerwise
 from tests.sampling import full_loader
 
 CONFIG = ConversionConfig(num_steps=6, compensate=None)
@@ -119,20 +120,14 @@ def test_loaders():
     assert torch.allclose(found, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize('name', ['product', 'gated', 'norm'])
+@pytest.mark.parametrize('name', ['product', 'gated', 'norm', 'edges'])
 def test_layer_by_layer(name):
-    """Products within rows are those of blocks of rows."""
-    model, (x,) = network(name)
-    snn = convert(model, x, CONFIG)
-    if name == 'product':
-        for size in (2, 100):
-            assert torch.equal(layerwise(snn, x, block_size=size), snn(x))
-    else:
-        with pytest.raises(NotImplementedError, match="layer by layer.*'forward', or"):
-            layerwise(snn, x)
+    """Products within rows, and along edges, are those of blocks of rows."""
+    model, call = network(name)
+    assert_layerwise(convert(model, call if len(call) > 1 else call[0], CONFIG), *call)
 
 
-@pytest.mark.parametrize('name', ['attention', 'edges'])
+@pytest.mark.parametrize('name', ['attention', 'mask'])
 def test_what_mixes_rows_is_refused(name):
     model, call = network(name)
     snn = convert(model, call if len(call) > 1 else call[0], CONFIG)

@@ -87,7 +87,7 @@ def _reads(steps: list[Step]) -> Iterator[tuple[Step, Step]]:
     """What is read at a greater depth than it is made, and by whom."""
     for user in steps:
         for step in user.inputs:
-            if step.depth < user.depth and user.kind is not Kind.SIZE:
+            if step.depth < user.depth and Kind.SIZE not in (step.kind, user.kind):
                 yield step, user
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikegraph.coding import Spikes
+from spikegraph.network.functions import write_through
 from spikegraph.network.graph import Node, Record, called, map_nodes
 from spikegraph.network.interpreter import call_module
 from spikegraph.network.ops import ARRANGED, Meaning, means, op_for, op_of
@@ -168,8 +169,22 @@ class Probing(Values):
 
 
 def _few(value: Any, num: int) -> Any:
-    """As many rows as are tried, of those that there are."""
-    return take(value, torch.arange(num) % value.shape[0])
+    """As many rows as are tried, of those that there are: of numbers, such as groups,
+    some that differ, and some that are the same.
+    """
+    size = value.shape[0]
+    rows = torch.arange(num) % size
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        _, group = value.reshape(size, -1)[:, 0].unique(return_inverse=True)
+        first = torch.full((size,), size).scatter_reduce_(
+            0, group, torch.arange(size), 'amin'
+        )
+        first = first.sort().values[: (num + 1) // 2]
+        first = first[first < size]
+        others = rows[~torch.isin(rows, first)]
+        found = torch.cat([first, others])[:num].sort().values
+        rows = found[torch.arange(num) % len(found)]
+    return take(value, rows)
 
 
 def call(step: Step, args: Any, kwargs: Any) -> Any:
@@ -196,7 +211,7 @@ def rank_of(value: Any) -> int:
 def _reads_sizes(node: Node) -> bool:
     """Whether numbers that an operation is given are shapes."""
     op = op_of(node) or op_for(called(node))
-    if called(node) is move_spikes:
+    if called(node) in (move_spikes, write_through):
         return True
     shapes = op is not None and op.channels == ARRANGED and op.channels is not None
     names = ('expand', 'broadcast_to', 'repeat', 'narrow', 'split', 'chunk')
