@@ -27,12 +27,13 @@ from spikegraph.conversion.fitting.calibration import (
     output_sums,
 )
 from spikegraph.conversion.fitting.shared import Shared
-from spikegraph.conversion.identity import identity_of, identity_of_network
+from spikegraph.conversion.identity import identity_of
 from spikegraph.conversion.operations.affinity import find_affine
 from spikegraph.conversion.passes.graph import Structure
 from spikegraph.conversion.passes.structure import build_structure
 from spikegraph.conversion.ranks import Ranks, open_ranks
 from spikegraph.network.config import ConversionConfig
+from spikegraph.network.identity import identity_of_network
 from spikegraph.network.network import Network
 from spikegraph.network.report import ConversionReport, PopulationReport
 from spikegraph.network.roles import Role

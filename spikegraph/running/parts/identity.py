@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import spikegraph
-from spikegraph.kernels.contents import digest
+from spikegraph.kernels import contents
 from spikegraph.kernels.forms import is_foreign, parts_of
-from spikegraph.network.graph import map_nodes
+from spikegraph.network.identity import digest, identity_of_network
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.parts.step import Step
 from spikegraph.running.parts.stores import StoredRows
@@ -20,17 +19,7 @@ from spikegraph.running.parts.stores import StoredRows
 
 def network_digest(snn: SpikingModel) -> str:
     """A text that changes with the operations and numbers of a network."""
-    found = hashlib.sha256()
-    for node in snn.network.nodes:
-        target = getattr(node.target, '__qualname__', node.target)
-        args = map_nodes((node.args, node.kwargs), lambda n: n.name)
-        plain = pytree.tree_map(lambda v: None if isinstance(v, Tensor) else v, args)
-        found.update(f'{node.name} {node.op} {target} {plain!r:.2000}\n'.encode())
-    for name, value in snn.network.state_dict().items():
-        found.update(f'{name} {digest_of(value)}\n'.encode())
-    constants = snn.network.state()['constants']
-    found.update(digest_of(constants).encode())
-    return found.hexdigest()[:16]
+    return digest(repr(identity_of_network(snn.network)))
 
 
 def digest_of(value: Any) -> str:
@@ -46,13 +35,13 @@ def digest_of(value: Any) -> str:
                 parts.append(f'{kind} {_number(part)}')
         else:
             parts.append(f'{leaf!r:.200}')
-    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
+    return digest('\n'.join(parts))
 
 
 def _number(value: Tensor) -> Any:
     value = value.detach()
     whole = value if value.is_contiguous() else value.contiguous()
-    found: Any = digest(whole)
+    found: Any = contents.digest(whole)
     *_, total, last = found  # Without what depends on how it lies in memory.
     return total, last
 
@@ -71,12 +60,3 @@ def features_digest(features: Mapping[Step, Any]) -> str:
 def version() -> str:
     """The version of the library."""
     return str(spikegraph.__version__)
-
-
-__all__ = [
-    'digest_of',
-    'features_digest',
-    'inputs_digest',
-    'network_digest',
-    'version',
-]
