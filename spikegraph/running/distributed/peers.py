@@ -46,7 +46,6 @@ class Peers:
         self.timeout = timeout
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         ranks = None if group is None else dist.get_process_group_ranks(group)
-        self.doing = 'joining'
         with self.watched('joining'):
             self.group = dist.new_group(
                 ranks,
@@ -63,7 +62,6 @@ class Peers:
         Raises:
             PeerError: If a process does not answer in time, or is gone.
         """
-        self.doing = doing
         try:
             yield
         except PeerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,7 +80,7 @@ class _Lowering:
                 yield chunks
                 terms = []
                 for m in range(len(rows)):
-                    terms.append(self._call(_part, (chunks, m)))
+                    terms.append(self._call(operator.getitem, (chunks, m)))
                     yield terms[-1]
         else:
             terms = [self._call(values_of, (x,))]
@@ -175,7 +176,3 @@ class _Lowering:
         return replace(
             self.node.record, name=name, role=role, op=op, target=target or name
         )
-
-
-def _part(parts: Any, index: int) -> Tensor:
-    return parts[index]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
 from torch import Tensor
 
-from spikegraph.files import naming
-from spikegraph.partitioning.arrays import map_tensor, write_header
+from spikegraph.files import Replacement, naming
+from spikegraph.partitioning.arrays import array_of, map_tensor, name_of, write_header
 
 
 def write_rows(
     path: str | PathLike[str], size: int, like: Tensor, blocks: Iterable[Tensor]
 ) -> Tensor:
-    """Writes rows to an ``.npy`` file, aside, which is then renamed.
+    """Writes rows to an ``.npy`` file, which is there when it is complete.
 
     Args:
         path (str or os.PathLike): The file.
@@ -31,21 +29,14 @@ def write_rows(
     Raises:
         OSError: If it cannot be written, with its name.
     """
-    target = Path(os.path.realpath(path))
-    aside = target.with_name(f'.{secrets.token_hex(8)}.part')
-    with naming(path):
-        try:
-            with open(aside, 'wb') as file:
-                write_header(file, like, size)
-                for block in blocks:
-                    file.write(block.contiguous().numpy().tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, target)
-        finally:
-            aside.unlink(missing_ok=True)
-    dtype = str(like.dtype).removeprefix('torch.')
-    return map_tensor(target, (size, *like.shape[1:]), dtype, read_only=True)
+    with Replacement() as replacement:
+        aside = replacement.reserve(path)
+        with naming(path), open(aside, 'wb') as file:
+            write_header(file, like, size)
+            for block in blocks:
+                file.write(array_of(block).tobytes())
+    shape = size, *like.shape[1:]
+    return map_tensor(Path(path), shape, name_of(like.dtype), read_only=True)
 
 
 def check_output(path: str | PathLike[str]) -> None:

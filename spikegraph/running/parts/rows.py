@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.kernels import Adjacency
-from spikegraph.running.parts.step import Axis, Index, Links
+from spikegraph.running.parts.step import Index, Links
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Atom:
     Args:
         how (str): :obj:`"goal"`, those that a stage is asked for; :obj:`"sources"` of the
             edges of others, or :obj:`"around"`, these and then other sources;
-            :obj:`"taken"` by an index; :obj:`"members"` of groups; :obj:`"groups"` of
-            members; :obj:`"closed"`, all members of these; :obj:`"one"`, the only one.
+            :obj:`"taken"` by an index; :obj:`"members"` of groups; :obj:`"closed"`, all
+            members of the groups of these; :obj:`"one"`, the only one.
         site (Links or Index, optional): The edges or the index.
         of (Tuple[Atom, ...]): The others.
     """
@@ -58,13 +58,6 @@ def closed(site: Index, need: Need) -> Need:
     if len(need) == 1 and need[0].how in ('members', 'closed') and need[0].site is site:
         return need
     return (Atom('closed', site, need),)
-
-
-def groups(site: Index, need: Need) -> Need:
-    """The groups of members."""
-    if len(need) == 1 and need[0].how == 'members' and need[0].site is site:
-        return need[0].of
-    return (Atom('groups', site, need),)
 
 
 class Frame:
@@ -109,17 +102,15 @@ class Frame:
         own = self.rows(atom.of)
         if atom.how == 'taken':
             return _unique(atom.site.value[own], atom.site.num_groups)
-        if atom.how == 'groups':
-            return _unique(atom.site.value[own], atom.site.num_groups)
         if atom.how == 'members':
             start, order = atom.site.members
             return order[_between(start, own)]
         if atom.how == 'closed':
-            named = self.rows((Atom('groups', atom.site, atom.of),))
+            named = self.rows((Atom('taken', atom.site, atom.of),))
             start, order = atom.site.members
             return order[_between(start, named)]
         adjacency: Adjacency = atom.site.adjacency
-        if atom.site.keeps_all:
+        if adjacency.matrix is not None:  # Which is multiplied as a whole.
             sources = torch.arange(adjacency.num_sources, device=own.device)
         else:
             sources = _unique(self._col(atom.site, atom.of)[1], adjacency.num_sources)
@@ -239,6 +230,3 @@ def _between(start: Tensor, rows: Tensor) -> Tensor:
     offset = counts.cumsum(0) - counts
     places = torch.arange(int(counts.sum()), device=rows.device)
     return places + (first - offset).repeat_interleave(counts)
-
-
-__all__ = ['Atom', 'Axis', 'Frame', 'GOAL', 'Need', 'ONE', 'locate']

@@ -118,8 +118,7 @@ class Sites(Probing):
     def _linked(self, adjacency: Any) -> Links:
         found = self._links.get(id(adjacency))
         if found is None:
-            keeps_all = adjacency.matrix is not None
-            found = self._links[id(adjacency)] = Links(adjacency, keeps_all)
+            found = self._links[id(adjacency)] = Links(adjacency)
         return found
 
     def _members(self, node: Node, layer: Any) -> Step | None:

@@ -26,7 +26,6 @@ from spikegraph.running.parts.rows import (
     Need,
     both,
     closed,
-    groups,
     members,
     taken,
 )
@@ -269,7 +268,7 @@ class Stage:
             source = self._rows(x, asked) if step.own else self._refs[x]
             graph = self._feed('adjacency', site, need, among)
             return self._call(step, record, module, (source, graph))
-        of = need if step.kind is Kind.MEMBERS else groups(site, need)
+        of = need if step.kind is Kind.MEMBERS else taken(site, need)
         index = self._feed('index', site, asked, of)
         num = self._feed('count', None, of)
         return self._call(step, record, module, (self._rows(x, asked), index, num))
@@ -317,7 +316,7 @@ class Stage:
             op, target = 'call_module', f'own_{name}'
             self._modules[target] = module
         made = replace(
-            *(record,), name=name, op=op, target=target, args=args, kwargs=kwargs or {}
+            record, name=name, op=op, target=target, args=args, kwargs=kwargs or {}
         )
         return self._emit(made)
 

@@ -68,11 +68,9 @@ class Links:
 
     Args:
         adjacency (Adjacency): The edges, as kernels read them.
-        keeps_all (bool): Whether a row needs all sources, as of a dense matrix.
     """
 
     adjacency: Adjacency
-    keeps_all: bool = False
 
 
 @dataclass(eq=False)
