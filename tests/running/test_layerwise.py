@@ -1,3 +1,6 @@
+import os
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -364,3 +367,37 @@ def test_block_size_error(data, block_size):
     match = rf"'block_size' to be at least 1 \(got {block_size}\)"
     with pytest.raises(ValueError, match=match):
         layerwise(snn, data, block_size=block_size)
+
+
+def test_outputs_in_a_file(data, tmp_path):
+    snn, path = convert(build('GCN'), data), tmp_path / 'out.npy'
+    out = layerwise(snn, data, block_size=7, output=path)
+    assert torch.equal(out, snn(data))
+    assert np.array_equal(np.load(path), out.numpy())
+    data.x = 2 * data.x
+    out = layerwise(snn, data, block_size=7, output=path)  # In its place.
+    assert torch.equal(out, snn(data)) and os.listdir(tmp_path) == ['out.npy']
+
+
+def test_outputs_that_no_file_can_hold(data, tmp_path):
+    snn = convert(build('GCN'), data)
+    with pytest.raises(
+        ValueError, match=r"'output' to be an .npy file \(got 'out.pt'\)"
+    ):
+        layerwise(snn, data, output='out.pt')
+    with pytest.raises(FileNotFoundError, match='missing/out.npy'):
+        layerwise(snn, data, output=tmp_path / 'missing' / 'out.npy')
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = SAGEConv(5, 8)
+
+        def forward(self, x, edge_index):
+            x = self.conv(x, edge_index)
+            return x, x.relu()
+
+    snn = convert(randomize(Two()), data)
+    with pytest.raises(ValueError, match='returns one tensor for .output'):
+        layerwise(snn, data, output=tmp_path / 'out.npy')
+    assert os.listdir(tmp_path) == []

@@ -98,6 +98,8 @@ class DistributedModel:
         >>> dist.destroy_process_group()
     """
 
+    _HINT = '; finished stages are kept if a storage was given'
+
     def __init__(
         self,
         snn: SpikingModel,
@@ -114,7 +116,12 @@ class DistributedModel:
         check_spiking(snn)
         self.snn, self.packs = snn, packs
         self._given, self._storage, self._resume = (args, kwargs), storage, resume
-        self.peers = peers = Peers(timeout, group)
+        self.peers = peers = Peers(timeout, group, self._HINT)
+        with peers.together():
+            self._make(args, kwargs, partition, watches)
+
+    def _make(self, args: Any, kwargs: Any, partition: Any, watches: bool) -> None:
+        peers = self.peers
         error: Exception | None = None
         try:
             self._prepare(args, kwargs, partition, watches)
@@ -171,8 +178,13 @@ class DistributedModel:
             progress (bool, optional): Whether a bar is shown. (default: :obj:`False`)
 
         Raises:
-            PeerError: If another process fails, or does not answer in time.
+            PeerError: If another process fails, or does not answer in time; then, none
+                of the processes can go on with this model.
         """
+        with self.peers.together():
+            return self._run(progress)
+
+    def _run(self, progress: bool) -> PartResult:
         if self._storage is None:
             return _Run(self, None).run(progress)
         rank, size = self.peers.rank, self.peers.size
@@ -195,7 +207,8 @@ class DistributedModel:
         Args:
             result (PartResult): What each process has computed.
         """
-        whole = {s: self._gathered(s, v) for s, v in result.found.items()}
+        with self.peers.together():
+            whole = {s: self._gathered(s, v) for s, v in result.found.items()}
         if self.peers.rank != 0:
             return None
         values = self.staged.returned(whole.__getitem__)
@@ -247,9 +260,14 @@ class _Run:
     def run(self, progress: bool) -> PartResult:
         features, stages = self.model._features, self.staged.stages
         self.halo.put(list(features), list(features.values()))
-        self.halo.send(list(features), 'sending features')
+        report = StageReport('features')
+        clock = _Clock()
+        self._send(report, list(features), 'sending features')
+        report.exchange_s = clock.lap()
         num_done, gone = self._num_done(), self.staged.last_reads()
-        reports, sent, rank = [], 0, self.peers.rank
+        reports, sent, rank = [], report.bytes_sent, self.peers.rank
+        if any(self.part.is_exchanged[step] for step in features):
+            reports.append(report)
         with tqdm(
             stages, f'Part {rank}', leave=False, disable=not progress, position=rank
         ) as bar:
@@ -302,20 +320,24 @@ class _Run:
             start += len(frame.goal)
             report.local_s += clock.lap()
             if block == 0:  # While the others are made.
-                report.bytes_sent = self.halo.send(stage.goals, f'exchanging {title}')
+                self._send(report, stage.goals, f'exchanging {title}')
                 report.exchange_s += clock.lap()
         if self.files is not None and not is_done:
             for goal in stage.goals:
                 self.files.finish(goal)
         report.local_s += clock.lap() - report.fire_s
         for goal in stage.goals:
-            if self.part.is_exchanged[goal]:
-                num = self.part.shared[goal].num_sent
-                report.rows_sent += num
-                report.float_bytes += num * Wire(goal).float_size
             if goal in self.staged.results:
                 self.kept[goal] = self.halo.own(goal)
         return report
+
+    def _send(self, report: StageReport, steps: list[Step], doing: str) -> None:
+        report.bytes_sent = self.halo.send(steps, doing)
+        for step in steps:
+            if self.part.is_exchanged[step]:
+                num = self.part.shared[step].num_sent
+                report.rows_sent += num
+                report.float_bytes += num * Wire(step).float_size
 
     def _result(self, reports: list[StageReport]) -> PartResult:
         part, rows, values = self.part, {}, {}

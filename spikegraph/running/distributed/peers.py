@@ -31,23 +31,25 @@ class Peers:
     Args:
         timeout (float): Seconds that any of them waits for the others.
         group (ProcessGroup, optional): The processes. (default: :obj:`None`, all)
+        hint (str, optional): What else to tell whoever has lost another process.
+            (default: none)
 
     Raises:
         ValueError: If :obj:`torch.distributed` is not initialised.
         PeerError: If a process does not join in time.
     """
 
-    def __init__(self, timeout: float, group: Any = None) -> None:
+    def __init__(self, timeout: float, group: Any = None, hint: str = '') -> None:
         if not (dist.is_available() and dist.is_initialized()):
             raise ValueError(
                 "Expected 'torch.distributed' to be initialised (got none); start with "
                 "'torchrun' and call 'torch.distributed.init_process_group' first"
             )
-        self.timeout = timeout
+        self.timeout, self.hint = timeout, hint
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         ranks = None if group is None else dist.get_process_group_ranks(group)
         with self.watched('joining'):
-            self.group = dist.new_group(
+            self.group: Any = dist.new_group(
                 ranks,
                 timedelta(seconds=timeout),
                 'gloo',
@@ -71,8 +73,23 @@ class Peers:
                 f'Process {self.rank} of {self.size} lost another one while {doing} '
                 f'(waited {self.timeout:g} s at most): {_cause(error)}. Nothing was '
                 'returned. Look at the output of the others for the cause, and start all '
-                'of them again; finished stages are kept if a storage was given'
+                f'of them again{self.hint}'
             ) from error
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """If this process fails, it leaves, so that none of the others waits for it."""
+        if self.group is None:
+            raise PeerError(
+                'Expected processes that have not failed before (got some that have); '
+                'start all of them again'
+            )
+        try:
+            yield
+        except BaseException:
+            group, self.group = self.group, None
+            dist.destroy_process_group(group)
+            raise
 
     def gather(self, value: Any, doing: str) -> list[Any]:
         """A small value of every process."""

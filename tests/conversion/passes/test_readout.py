@@ -6,9 +6,9 @@ from torch import nn
 from torch_geometric.nn import GCNConv
 
 from spikegraph import ConversionConfig, PhaseCode, convert
-from spikegraph.conversion.fitting import calibration
-from spikegraph.conversion.fitting.calibration import _fit_population, _importance
+from spikegraph.conversion.fitting import populations
 from spikegraph.conversion.fitting.codes import SortedValues
+from spikegraph.conversion.fitting.populations import _best_code, _importance
 from spikegraph.conversion.passes.graph import readout_weight
 from spikegraph.nn import PhaseNeuron
 
@@ -83,7 +83,7 @@ def test_it_lowers_the_relative_error_of_rows(monkeypatch):
         return float(((out - expected).norm(dim=1) / expected.std(dim=1)).mean())
 
     weighted = error()
-    monkeypatch.setattr(calibration, 'readout_weight', lambda *_: None)
+    monkeypatch.setattr(populations, 'readout_weight', lambda *_: None)
     assert weighted < 0.8 * error()
 
 
@@ -93,16 +93,14 @@ def test_input_codes_are_compared_by_one_error():
     rows = torch.rand(60, 5).double() * torch.logspace(-2, 2, 60).double().view(-1, 1)
     weight = 1 / rows.square().sum(dim=1, keepdim=True).expand_as(rows)
     neuron = PhaseNeuron(PhaseCode(1, 2), activation='identity')
-    config = ConversionConfig(num_steps=8)
     peak = rows.abs().amax(dim=1, keepdim=True)
-    _fit_population(neuron, rows, peak, config, weight)
-    assert neuron.node_scale  # All rows alike, so that no row counts for more.
-    coded = neuron(rows).decode()
-    layer = ConversionConfig(num_steps=8, input_scale='layer')
-    _fit_population(neuron, rows, peak, layer, weight)
-    errors = [
-        (weight * (x - rows).square()).sum() for x in (coded, neuron(rows).decode())
-    ]
+    errors = []
+    for how in ('auto', 'layer'):
+        config = ConversionConfig(num_steps=8, input_scale=how)
+        code, scale, is_relative = _best_code(neuron, rows, peak, config, weight)
+        neuron.code, neuron.scale, neuron.node_scale = code, scale, is_relative
+        assert is_relative == (how == 'auto')  # All rows alike: no row counts for more.
+        errors.append((weight * (neuron(rows).decode() - rows).square()).sum())
     assert errors[0] < errors[1]
 
 

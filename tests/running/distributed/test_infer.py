@@ -17,11 +17,9 @@ from spikegraph import (
     partition_graph,
     save_partition,
 )
-from spikegraph.running.layerwise import run_in_blocks
-from spikegraph.running.parts.kept import Kept
-from spikegraph.running.parts.staged import Staged
 from tests.conversion.test_hetero import MODELS as HETERO
 from tests.conversion.test_hetero import build, hetero_data
+from tests.running.blocks import run_layerwise
 from tests.running.distributed.processes import run
 
 NUM_NODES = 60
@@ -29,6 +27,7 @@ MODELS = {
     'GCN': lambda: GCN(8, 16, 3, 4, jk='cat'),
     'GAT': lambda: GAT(8, 16, 2, 4, heads=2),
     'GraphSAGE max': lambda: GraphSAGE(8, 16, 2, 4, aggr='max'),
+    'real inputs': lambda: GraphSAGE(8, 16, 2, 4),
     'APPNP': lambda: Sequential(
         'x, edge_index',
         [
@@ -65,12 +64,10 @@ def partitions(data, size):
 
 def alone(snn, data):
     """The outputs and spikes of one process, by the same kernels."""
-    staged = Staged(snn, snn.bind(data), by_rows=False, watches=True)
-    kept = Kept({s: staged.layout.fixed_input(s) for s in staged.features.values()})
-    run_in_blocks(staged, kept, 10**9)
     expected = snn(data)
-    assert torch.equal(staged.returned(kept.whole), expected)
-    return expected, staged.spikes(kept.whole)
+    found, spikes = run_layerwise(snn, 10**9, data)
+    assert torch.equal(found, expected)
+    return expected, spikes
 
 
 def differences(model, expected, spikes):
@@ -95,7 +92,8 @@ def compare(rank, size, num_steps):
     data, found = graph(), {}
     for name, make in MODELS.items():
         torch.manual_seed(1)
-        snn = convert(make().eval(), data, ConversionConfig(num_steps=num_steps))
+        config = ConversionConfig(num_steps, encode_input=name != 'real inputs')
+        snn = convert(make().eval(), data, config)
         expected, spikes = alone(snn, data)
         for partition in partitions(data, size):
             model = DistributedModel(snn, data, partition=partition, watches=True)
@@ -104,7 +102,7 @@ def compare(rank, size, num_steps):
     return found
 
 
-@pytest.mark.parametrize('size, num_steps, less', [(3, 15, 8)])
+@pytest.mark.parametrize('size, num_steps, less', [(2, 16, 4), (3, 15, 8)])
 def test_spike_times_equal_those_of_one_process(size, num_steps, less):
     results = run(compare, size, num_steps)
     assert len(results) == size
@@ -116,6 +114,10 @@ def test_spike_times_equal_those_of_one_process(size, num_steps, less):
             if name.startswith('GCN'):  # Half a byte for each spike.
                 rows, num, as_floats = sent[1]
                 assert as_floats == less * num == 64 * rows, name
+                assert rows > 0 or 'by hand' in name
+            if name.startswith('real inputs'):  # These are sent, too, and first.
+                rows, num, as_floats = sent[0]
+                assert num == as_floats == 32 * rows, name
                 assert rows > 0 or 'by hand' in name
 
 
