@@ -12,7 +12,7 @@ runs of one process with as many threads.
 
 How much more parts would send is counted without processes: the halo nodes of each part
 times the bytes of their rows, which the runs have shown to be all that is sent; for
-METIS, ranges and a hash, and drawn with --plot FILE.
+METIS, ranges and a hash, and drawn with --plot FILE. Results are written by graph.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from networks import untrained_gat, untrained_gcn
-from records import add_speed_arguments, write_speed
+from records import add_graph_arguments, write_speed
 from torch_geometric.data import Data
 from torch_geometric.nn.models import GraphSAGE
 
@@ -42,7 +42,6 @@ ARXIV = (169_343, 1_170_000)  # Nodes, undirected edges.
 SIZES = (128, 256, 256, 40)
 CALIBRATION = 3000  # Nodes that a network for a generated graph is converted on.
 COMMUNITIES, INSIDE = 40, 0.9
-STEPS = (16, 15)
 METHODS = ('metis', 'range', 'hash')
 
 
@@ -196,43 +195,51 @@ def show(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     graphs = ['computers', 'pubmed', 'communities', 'arxiv']
-    add_speed_arguments(parser, graphs=graphs, repeats=5)
+    add_graph_arguments(parser, graphs=graphs, repeats=5)
     parser.add_argument('--models', nargs='+', choices=MODELS, default=list(MODELS))
+    parser.add_argument('--num-steps', type=int, nargs='+', default=[16, 15])
     parser.add_argument('--processes', type=int, nargs='+', default=[1, 2, 4])
     parser.add_argument('--parts', type=int, nargs='+', default=[2, 4, 8, 16])
     parser.add_argument('--plot', help='draw what more parts would send')
     arguments = parser.parse_args()
-    rows, counted = [], []
     with tempfile.TemporaryDirectory() as name, torch.no_grad():
-        folder, cases, cuts = Path(name), [], {}
-        for graph in arguments.graphs:
-            data, small, sizes = prepare(graph, arguments)
-            torch.save(data, folder / f'{graph}.pt')
-            cuts[graph] = {
-                (method, num): edge_cut(data, partition_graph(data, num, method))
-                for method in METHODS
-                for num in arguments.parts
-            }
-            for model in arguments.models:
-                ann = MODELS[model](sizes, small.x, small.edge_index)
-                for steps in STEPS:
-                    snn = spikegraph.convert(
-                        ann, small, ConversionConfig(num_steps=steps)
-                    )
-                    spikegraph.save(snn, folder / f'{graph}_{model}_{steps}')
-                    cases.append((graph, model, steps))
-        for size in arguments.processes:
-            with socket.socket() as free:
-                free.bind(('127.0.0.1', 0))
-                port = free.getsockname()[1]
-            mp.spawn(work, (size, port, folder, cases, arguments.repeats), nprocs=size)
-            for graph, model, steps in cases:
-                path = folder / f'{graph}_{model}_{steps}_{size}.json'
-                rows.append(json.loads(path.read_text()))
-                show(rows[-1])
+        for number, graph in enumerate(arguments.graphs):
+            counted = measure(graph, Path(name), arguments)
+            if arguments.plot is not None and number == 0:
+                from spikegraph.plotting import plot_exchange
+
+                first = [r for r in counted if r['model'] == arguments.models[0]]
+                plot_exchange(first).savefig(arguments.plot)
+
+
+def measure(graph, folder, arguments):
+    """All there is to find out about a graph, which is written."""
+    data, small, sizes = prepare(graph, arguments)
+    torch.save(data, folder / f'{graph}.pt')
+    cases, rows, counted = [], [], []
+    for model in arguments.models:
+        ann = MODELS[model](sizes, small.x, small.edge_index)
+        for steps in arguments.num_steps:
+            snn = spikegraph.convert(ann, small, ConversionConfig(num_steps=steps))
+            spikegraph.save(snn, folder / f'{graph}_{model}_{steps}')
+            cases.append((graph, model, steps))
+    for size in arguments.processes:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        mp.spawn(work, (size, port, folder, cases, arguments.repeats), nprocs=size)
+        for _, model, steps in cases:
+            path = folder / f'{graph}_{model}_{steps}_{size}.json'
+            rows.append(json.loads(path.read_text()))
+            show(rows[-1])
+    cuts = {
+        (method, num): edge_cut(data, partition_graph(data, num, method))
+        for method in METHODS
+        for num in arguments.parts
+    }
     for row in [row for row in rows if row['processes'] == max(arguments.processes)]:
         each = row_bytes(row)
-        for (method, num), cut in cuts[row['graph']].items():
+        for (method, num), cut in cuts.items():
             counted.append(
                 {
                     **{key: row[key] for key in ('graph', 'model', 'num_steps')},
@@ -244,13 +251,8 @@ def main():
                     'float_bytes': cut.num_boundary * each['float_bytes'],
                 }
             )
-    write_speed('distributed', arguments, rows=rows, counted=counted)
-    if arguments.plot is not None:
-        from spikegraph.plotting import plot_exchange
-
-        first = [r for r in counted if r['graph'] == arguments.graphs[0]]
-        first = [r for r in first if r['model'] == arguments.models[0]]
-        plot_exchange(first).savefig(arguments.plot)
+    write_speed(f'distributed_{graph}', arguments, rows=rows, counted=counted)
+    return counted
 
 
 if __name__ == '__main__':

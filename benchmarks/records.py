@@ -38,16 +38,24 @@ def add_arguments(parser, *, datasets, models, seeds):
     parser.add_argument('--output', type=Path, default=RESULTS)
 
 
-def add_speed_arguments(parser, *, graphs, repeats):
+def add_graph_arguments(parser, *, graphs, repeats):
     parser.add_argument('--graphs', nargs='+', choices=graphs, default=graphs)
     parser.add_argument(
         '--shrink', type=int, default=1, help='divides generated graphs'
     )
-    parser.add_argument('--num-steps', type=int, default=15)
-    parser.add_argument('--threads', type=int, nargs='+', default=[2])
     parser.add_argument('--repeats', type=int, default=repeats)
     parser.add_argument('--root', help='folder of the datasets')
     parser.add_argument('--output', type=Path, default=RESULTS)
+
+
+def add_threads(parser):
+    parser.add_argument('--threads', type=int, nargs='+', default=[2])
+
+
+def add_speed_arguments(parser, *, graphs, repeats):
+    add_graph_arguments(parser, graphs=graphs, repeats=repeats)
+    add_threads(parser)
+    parser.add_argument('--num-steps', type=int, default=15)
 
 
 def write_speed(name, arguments, **fields):

@@ -15,7 +15,8 @@ import argparse
 import numpy as np
 import torch
 from records import (
-    add_speed_arguments,
+    add_graph_arguments,
+    add_threads,
     measure_in_turn,
     print_row,
     ratios_to,
@@ -99,7 +100,8 @@ def measure(edge_index, width, arguments):
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_speed_arguments(parser, graphs=[*GENERATED, *REAL], repeats=9)
+    add_graph_arguments(parser, graphs=[*GENERATED, *REAL], repeats=9)
+    add_threads(parser)
     arguments = parser.parse_args()
     rows = []
     for name in arguments.graphs:

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.cli.launching import free_port
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -49,9 +51,9 @@ def test_readme_names_the_commands_and_its_files():
     assert picture.stat().st_size < 200_000
 
 
-def run_example(folder, name, *options):
+def run_example(folder, name, *options, launcher=()):
     result = subprocess.run(
-        [sys.executable, str(ROOT / 'examples' / name), *options],
+        [sys.executable, *launcher, str(ROOT / 'examples' / name), *options],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -83,6 +85,21 @@ def test_convert_cnn(python_path, tmp_path):
     assert steps % 12 == 0 and steps >= 5 * 12
     assert num_other <= spikes / 1000
     assert 'energy, nJ per' in out
+
+
+def test_distributed_inference(python_path, tmp_path):
+    launcher = ['-m', 'torch.distributed.run', '--nproc-per-node', '2']
+    launcher += ['--master-port', str(free_port())]
+    options = ['--epochs', '40', '--num-steps', '12']
+    name = 'distributed_inference.py'
+    ann, snn, out = run_example(tmp_path, name, *options, launcher=launcher)
+    assert ann > 90 and abs(ann - snn) < 2
+    assert 'the outputs are those of one process: True' in out
+    found = re.findall(r'process (\d): (.*) nodes, (.*) B sent', out)
+    assert sorted(rank for rank, _, _ in found) == ['0', '1']
+    assert sum(int(nodes) for _, nodes, _ in found) == 1797
+    assert all(int(sent.replace(',', '')) > 0 for _, _, sent in found)
+    assert len(re.findall(r'B/row.*\n.* 32\.0 +8\.0 x', out)) == 1
 
 
 def test_quickstart_notebook(python_path):

@@ -30,6 +30,8 @@ def plot_exchange(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ValueError: If there is nothing to draw.
     """
     check_any('rows', rows)
+    from matplotlib.ticker import LogLocator
+
     methods = list(dict.fromkeys(row['method'] for row in rows))
     steps = sorted({row['num_steps'] for row in rows}, reverse=True)
     figure = new_figure(2.6 * len(methods) + 0.9, 3.0)
@@ -45,23 +47,25 @@ def plot_exchange(rows: Sequence[Mapping[str, Any]]) -> Figure:
             found = [row for row in mine if row['num_steps'] == number]
             parts = [row['parts'] for row in found]
             sent = [row[key] / 1e6 for row in found]
-            axes.plot(parts, sent, color=color, marker=marker, markersize=4, lw=1.4)
-            if axes is panels[-1]:
-                axes.annotate(
-                    label,
-                    (parts[-1], sent[-1]),
-                    xytext=(6, 0),
-                    textcoords='offset points',
-                    va='center',
-                    color=color,
-                    fontsize=8,
-                    annotation_clip=False,
-                )
+            axes.plot(
+                parts,
+                sent,
+                color=color,
+                marker=marker,
+                markersize=4,
+                lw=1.4,
+                label=label,
+            )
         axes.set(xscale='log', yscale='log', title=_LABELS.get(method, method))
         axes.set_xticks(parts, [str(n) for n in parts])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter('{x:g}')
         axes.minorticks_off()
         axes.set_xlabel('parts')
         axes.grid(axis='y', color=SILENT, lw=0.5)
         axes.spines[['top', 'right']].set_visible(False)
     panels[0].set_ylabel('sent in one inference, MB')
+    panels[-1].legend(
+        loc='upper left', bbox_to_anchor=(1, 1), frameon=False, fontsize=8
+    )
     return figure

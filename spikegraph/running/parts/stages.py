@@ -108,7 +108,10 @@ class Stage:
     def title(self) -> str:
         """What it makes, as people know it."""
         records = [goal.record for goal in self.goals]
-        names = [r.label or r.row or r.origin or r.name for r in records]
+        names = [
+            r.label if r.op == 'call_module' else r.row or r.origin or r.name
+            for r in records
+        ]
         return ', '.join(dict.fromkeys(names))
 
     def run(self, frame: Frame, read: Read) -> list[Any]:
