@@ -61,7 +61,11 @@ snn = spikegraph.convert(model, data, config, group='all')
 partition = spikegraph.partition_graph(data, size, 'hash')
 distributed = spikegraph.DistributedModel(snn, data, partition=partition)
 result = distributed.run()
-print(f'process {rank}: {result.values.size(0):,} nodes, {result.bytes_sent:,} B sent')
+num_nodes, num_bytes = result.values.size(0), result.bytes_sent
+# In one piece, as others print, too.
+print(
+    f'process {rank}: {num_nodes:,} nodes, {num_bytes:,} B sent\n', end='', flush=True
+)
 
 out = distributed.gather(result)  # In the first process.
 if rank == 0:
