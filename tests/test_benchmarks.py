@@ -324,3 +324,71 @@ def test_first_call(run):
         assert case['relative_error'] < 1e-2
     first, cached = (cases[k]['seconds']['first call'] for k in ('compiled', 'cached'))
     assert cached < first
+
+
+@pytest.mark.slow
+def test_distributed(benchmark, monkeypatch, tmp_path):
+    """Two processes, and what is projected from them."""
+    argv = ['distributed', '--graphs', 'arxiv', '--shrink', '100', '--models', 'gcn']
+    argv += ['--num-steps', '15', '--processes', '1', '2', '--repeats', '1']
+    argv += ['--parts', '2', '4', '--plot', str(tmp_path / 'plot.png')]
+    monkeypatch.setattr(sys, 'argv', [*argv, '--output', str(tmp_path)])
+    benchmark('distributed').main()
+    record = json.loads((tmp_path / 'distributed_arxiv.json').read_text())
+    one, two = record['rows']
+    assert one['cut']['cut_edges'] == 0 < two['cut']['cut_edges']
+    assert {stage['bytes_sent'] for stage in one['stages']} == {0}
+    hidden = [stage for stage in two['stages'] if stage['float_bytes'] > 0][1]
+    assert hidden['float_bytes'] == 8 * hidden['bytes_sent']  # Half a byte each.
+    counted = {(row['method'], row['parts']): row for row in record['counted']}
+    assert len(counted) == 6
+    sent = sum(stage['bytes_sent'] for stage in two['stages'])
+    assert counted['metis', 2]['bytes'] == pytest.approx(sent)
+    assert counted['hash', 4]['bytes'] > counted['metis', 2]['bytes']
+    assert (tmp_path / 'plot.png').read_bytes()[1:4] == b'PNG'
+
+    script = benchmark('papers100m')
+    known = FOLDER / 'results' / 'out_of_core.json'
+    (tmp_path / 'out_of_core.json').write_text(known.read_text())
+    argv = ['papers100m', '--results', str(tmp_path), '--output', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    script.main()
+    record = json.loads((tmp_path / 'papers100m.json').read_text())
+    one, four, *_ = record['projected']
+    assert one['bytes_15'] == 0 and four['bytes_15'] > 0
+    assert four['bytes_float'] / four['bytes_15'] == pytest.approx(
+        hidden_ratio(two['stages'])
+    )
+    assert one['compute_seconds'] == pytest.approx(4 * four['compute_seconds'])
+
+
+def hidden_ratio(stages):
+    floats, sent = (sum(s[k] for s in stages) for k in ('float_bytes', 'bytes_sent'))
+    return floats / sent
+
+
+def test_rows_that_a_hash_sends(benchmark, monkeypatch):
+    """The bound holds on a graph that is divided, and is near where degrees are alike."""
+    script = benchmark('papers100m')
+    num_nodes, degree = 3000, 8
+    source = torch.arange(num_nodes).repeat_interleave(degree)
+    regular = source, torch.randint(num_nodes, source.shape)
+    power_law = power_law_graph(num_nodes, num_nodes * degree // 2)
+    for (source, target), is_near in ((regular, True), (power_law, False)):
+        monkeypatch.setattr(script, 'NODES', num_nodes)
+        monkeypatch.setattr(script, 'EDGES', len(source))
+        for size in (2, 5):
+            owner = torch.randint(size, (num_nodes,))
+            is_cut = owner[source] != owner[target]
+            sent = torch.stack([source, owner[target]])[:, is_cut].unique(dim=1).size(1)
+            most = script.halo_rows(size)
+            assert sent < 1.03 * most and (sent > 0.97 * most) == is_near
+
+
+@pytest.mark.slow
+def test_out_of_core(run, tmp_path):
+    folder = str(tmp_path / 'graph')
+    sizes = ['--shrink', '100', '--block-size', '256', '--limit', '0.5']
+    record = run('out_of_core', *sizes, '--folder', folder)
+    assert record['largest_difference'] == 0
+    assert record['peak_bytes'] <= record['bound_bytes'] < record['feature_bytes']

@@ -49,6 +49,25 @@ def test_modes(tmp_path, umask):
     assert names(tmp_path) == ['new', 'old']
 
 
+def test_files_that_are_filled_aside(tmp_path, umask):
+    path = tmp_path / 'a'
+    path.write_bytes(b'old')
+    path.chmod(0o604)
+    with Replacement() as replacement:
+        aside = replacement.reserve(path)
+        new = replacement.reserve(tmp_path / 'b')
+        aside.write_bytes(b'filled')
+        assert aside.parent == tmp_path and path.read_bytes() == b'old'
+    assert path.read_bytes() == b'filled' and mode_of(path) == 0o604
+    assert not new.exists() and mode_of(tmp_path / 'b') == 0o640
+    with pytest.raises(KeyError), Replacement() as replacement:
+        replacement.reserve(path).write_bytes(b'half of it')
+        raise KeyError
+    assert path.read_bytes() == b'filled' and names(tmp_path) == ['a', 'b']
+    with Replacement() as replacement, pytest.raises(OSError, match='no/where'):
+        replacement.reserve(tmp_path / 'no' / 'where')
+
+
 def test_links_are_followed(tmp_path):
     (tmp_path / 'folder').mkdir()
     target, link = tmp_path / 'folder' / 'target', tmp_path / 'link'

@@ -13,6 +13,7 @@ from spikegraph.plotting import (
     SWEEP_VALUES,
     plot_attention,
     plot_coding_error,
+    plot_exchange,
     plot_raster,
     plot_spike_times,
     plot_sweep,
@@ -232,9 +233,34 @@ def test_sweep_annotates_every_cell(value):
     assert float(spread) == pytest.approx(0.25, abs=0.25)
 
 
+def test_exchange_shows_what_is_sent():
+    rows = [
+        {
+            'method': method,
+            'parts': parts,
+            'num_steps': steps,
+            'bytes': parts * steps * 1e6,
+            'float_bytes': parts * 64e6,
+        }
+        for method in ('metis', 'hash')
+        for parts in (8, 2, 4)
+        for steps in (16, 8)
+    ]
+    panels = render(plot_exchange(rows)).axes
+    assert [axes.get_title() for axes in panels] == ['METIS', 'hash']
+    for axes in panels:
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert list(lines) == ['real values', 'T = 16', 'T = 8']
+        assert lines['real values'] == [[n, 64 * n] for n in (2, 4, 8)]
+        assert lines['T = 8'] == [[n, 8 * n] for n in (2, 4, 8)]
+    labels = [text.get_text() for text in panels[1].get_legend().get_texts()]
+    assert labels == ['real values', 'T = 16', 'T = 8']
+
+
 @pytest.mark.parametrize(
     'call, match',
     [
+        (lambda: plot_exchange([]), r"'rows' .*\(got none\)"),
         (
             lambda: plot_raster(Simulation(None), max_neurons=0),
             r"'max_neurons' to be at least 1 \(got 0\)",
