@@ -28,9 +28,9 @@ def partition_graph(
     r"""Divides the nodes of a graph into parts. The same arguments give the same
     parts.
 
-    * :obj:`"metis"` cuts few edges, with about as many nodes in each part. It reads
-      edges in both directions, and nodes of all types together, and needs
-      ``pip install 'spikegraph[partition]'``.
+    * :obj:`"metis"` cuts few edges, with about the same number of nodes and in-edges,
+      which count half each, in each part. It reads edges in both directions, and nodes
+      of all types together, and needs ``pip install 'spikegraph[partition]'``.
     * :obj:`"range"` gives each part nodes in a row, of every type, such that parts
       have about the same number of nodes and in-edges together. Good where the order
       of nodes means something, such as after :func:`~spikegraph.reorder`.
@@ -93,13 +93,17 @@ def _metis(graph: Relations, num_parts: int, seed: int) -> dict[str, Tensor]:
     if num_parts >= total:
         return _split(graph, np.arange(total, dtype=np.int32))
     pointer, index = _symmetric(graph, total)
-    options = pymetis.Options(seed=seed)
+    degree = torch.cat(list(_in_degrees(graph).values()))
+    weight = degree + max(1, int(degree.sum()) // total)
+    weights, options = weight.numpy(), pymetis.Options(seed=seed)
     if hasattr(pymetis, 'CSRAdjacency'):
         adjacency = pymetis.CSRAdjacency(pointer, index)
-        _, parts = pymetis.part_graph(num_parts, adjacency, options=options)
+        _, parts = pymetis.part_graph(
+            num_parts, adjacency, vweights=weights, options=options
+        )
     else:  # Before 2025.2.
         _, parts = pymetis.part_graph(
-            num_parts, xadj=pointer, adjncy=index, options=options
+            num_parts, xadj=pointer, adjncy=index, vweights=weights, options=options
         )
     return _split(graph, np.asarray(parts, dtype=np.int32))
 
@@ -123,6 +127,16 @@ def _symmetric(graph: Relations, total: int) -> tuple[np.ndarray, np.ndarray]:
     return adjacency.indptr.astype(np.int64), adjacency.indices.astype(np.int64)
 
 
+def _in_degrees(graph: Relations) -> dict[str, Tensor]:
+    """How many edges end in each node."""
+    found = {t: torch.zeros(n, dtype=torch.int64) for t, n in graph.num_nodes.items()}
+    for relation in graph.relations:
+        degree = found[relation.edge_type[2]]
+        for _, targets in relation.blocks():
+            degree += torch.bincount(targets, minlength=degree.numel())
+    return found
+
+
 def _split(graph: Relations, parts: np.ndarray) -> dict[str, Tensor]:
     sizes = list(graph.num_nodes.values())
     return dict(
@@ -131,13 +145,9 @@ def _split(graph: Relations, parts: np.ndarray) -> dict[str, Tensor]:
 
 
 def _range(graph: Relations, num_parts: int, seed: int) -> dict[str, Tensor]:
-    weights = {t: torch.ones(n, dtype=torch.int64) for t, n in graph.num_nodes.items()}
-    for relation in graph.relations:
-        weight = weights[relation.edge_type[2]]
-        for _, targets in relation.blocks():
-            weight += torch.bincount(targets, minlength=weight.numel())
     owners = {}
-    for node_type, weight in weights.items():
+    for node_type, degree in _in_degrees(graph).items():
+        weight = degree + 1
         ends = weight.cumsum(0)
         total = int(ends[-1]) if ends.numel() else 0
         # A node belongs where its middle lies; doubled, all are integers.

@@ -49,10 +49,10 @@ def test_all_forms_of_a_graph_give_the_same_parts(method):
     edges = data.edge_index
     adj = torch.sparse_coo_tensor(edges.flip(0), torch.ones(300), size).to_sparse_csr()
     wanted = partition_graph(data, 4, method).owners['']
-    # An adjacency adds up twins, which METIS does not count and ranges do.
+    # An adjacency adds up twins, which parts are balanced by.
     single = edges.unique(dim=1)
     single_wanted = partition_graph(single, 4, method, num_nodes=50).owners['']
-    if method != 'range':
+    if method == 'hash':
         assert torch.equal(wanted, single_wanted)
     for graph, num, expected in [
         (edges, 50, wanted),
@@ -96,6 +96,19 @@ def test_metis_of_types_follows_edges_between_them(turned):
     assert edge_cut(data, partition).cut_edges == 0
     assert partition.sizes('author').tolist() == [10, 10]
     assert partition.sizes('paper').tolist() == [30, 30]
+
+
+def test_metis_balances_nodes_and_edges():
+    """Of a graph in which half of the nodes have ten times the in-edges."""
+    random = torch.Generator().manual_seed(0)
+    few, many = (torch.randint(1000, (n,), generator=random) for n in (2000, 20_000))
+    target = torch.cat([few, many + 1000])
+    edges = torch.stack([(target + target.flip(0)) % 2000, target])
+    for num_parts in (2, 5):
+        owner = partition_graph(edges, num_parts, 'metis', num_nodes=2000).owners['']
+        weight = torch.bincount(target, minlength=2000) + 11  # The mean, for the node.
+        each = torch.zeros(num_parts).index_add(0, owner.long(), weight.float())
+        assert each.max() < 1.06 * each.mean()
 
 
 def test_metis_depends_on_its_seed():

@@ -17,22 +17,25 @@ _HALF = 16  # Spike times that fit into half a byte.
 
 
 def packed(time: Tensor) -> Tensor:
-    """Two spike times in each byte :math:`(*)` to :math:`(\\lceil n / 2 \\rceil)`."""
+    """Two spike times in each byte :math:`(*)` to :math:`(\\lceil n / 2 \\rceil)`: one of
+    the first half, and one of the second.
+    """
     flat = time.reshape(-1)
-    if flat.numel() % 2:
-        flat = torch.cat([flat, flat.new_zeros(1)])
-    pairs = flat.view(-1, 2)
-    return pairs[:, 0] | (pairs[:, 1] << 4)
+    first, second = flat[: -(-len(flat) // 2)], flat[-(-len(flat) // 2) :]
+    found = first.clone()
+    found[: len(second)] |= second << 4
+    return found
 
 
-def unpacked(data: Tensor, num: int) -> Tensor:
+def unpack(data: Tensor, into: Tensor) -> None:
     """The inverse of :func:`packed`.
 
     Args:
         data (torch.Tensor): Bytes.
-        num (int): How many spike times there are.
+        into (torch.Tensor): Where spike times are written :math:`(n)`.
     """
-    return torch.stack([data & 15, data >> 4], dim=1).view(-1)[:num]
+    torch.bitwise_and(data, 15, out=into[: len(data)])
+    torch.bitwise_right_shift(data[: len(into) - len(data)], 4, out=into[len(data) :])
 
 
 class Wire:
@@ -96,10 +99,11 @@ class Wire:
             into[places] = _values(data, into.dtype, (num, *self.row_shape))
             return
         size = self.size(num) - num * self._scale_size
-        time = data[:size]
+        time, to = data[:size], into.spike_time[places]
         if self.is_packed:
-            time = unpacked(time, num * self.width)
-        into.spike_time[places] = time.view(num, *self.row_shape)
+            unpack(time, to.view(-1))
+        else:
+            to[:] = time.view(num, *self.row_shape)
         if self.has_scales:
             shape = (num, *into.scale.shape[1:])
             into.scale[places] = _values(data[size:], into.scale.dtype, shape)

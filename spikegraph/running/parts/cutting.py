@@ -1,4 +1,4 @@
-"""What is kept between stages: of each row as few bytes as can be."""
+"""What is kept between stages: as few bytes as can be, where it is not sooner made."""
 
 from __future__ import annotations
 
@@ -34,16 +34,20 @@ def is_fetch(step: Step) -> bool:
 
 
 def find_stored(
-    steps: list[Step], is_free: Callable[[Step], bool], cost: Callable[[Step], int]
+    steps: list[Step],
+    is_free: Callable[[Step], bool],
+    cost: Callable[[Step], int],
+    effort: Callable[[Step], int],
 ) -> list[Step]:
     """The steps whose rows are kept, so that all that is read at a greater depth is kept,
-    or made of these row by row: a minimum cut.
+    or made of these row by row, at the least cost: a minimum cut.
 
     Args:
         steps (List[Step]): All steps, with their depths.
         is_free (Callable): Whether a step may be made anew where its rows are fetched from
             elsewhere, each by many. Where each is read once, any may.
         cost (Callable): What it costs to keep a step.
+        effort (Callable): What it costs to make a step anew.
     """
     place = {step: number for number, step in enumerate(steps)}
     source, sink = 2 * len(steps), 2 * len(steps) + 1
@@ -63,13 +67,15 @@ def find_stored(
         edges[2 * number, 2 * number + 1] = (
             min(cost(step), _MOST) if can_keep else _MOST
         )
+        way = source, 2 * number
         if step.kind is Kind.ROWS and (not is_fetched or is_free(step)):
+            edges[way] = max(min(effort(step), _MOST), edges.get(way, 0))
             for before in step.inputs:
                 if before.kind is not Kind.SIZE:
                     edges[2 * place[before] + 1, 2 * number] = _MOST
                     queue.append((before, is_fetched))
         else:
-            edges[source, 2 * number] = _MOST
+            edges[way] = _MOST
     if not edges:
         return []
     reached = _reached(edges, sink + 1, source, sink)

@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from spikegraph.coding import Spikes
 from spikegraph.network.roles import Role
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.routing import move_spikes
@@ -15,7 +18,10 @@ from spikegraph.running.model import SpikingModel
 from spikegraph.running.parts.cutting import find_depths, find_stored, is_view
 from spikegraph.running.parts.layout import Layout
 from spikegraph.running.parts.stages import find_stages
-from spikegraph.running.parts.step import Fixed, Kind, Step, mapped, steps_in
+from spikegraph.running.parts.step import Fixed, Kind, Step, is_leaf, mapped, steps_in
+
+_OPERATIONS = 20  # In the time in which a byte is sent.
+_MOVES = 4  # Operations in the time in which a value is read and written.
 
 
 class Staged:
@@ -24,8 +30,8 @@ class Staged:
     Args:
         snn (SpikingModel): The network.
         inputs (Mapping[str, Any]): Its inputs; of features, the shape is enough.
-        by_rows (bool): Whether few bytes count for more than few operations: what acts on
-            single rows is then made anew where they are read.
+        by_rows (bool): Whether what acts on single rows may be made anew for each reader
+            of these, so that fewer bytes are kept.
         watches (bool, optional): Whether the spikes of all populations are results, too.
             (default: :obj:`False`)
 
@@ -51,7 +57,7 @@ class Staged:
         self.features, self._by_rows = layout.features, by_rows
         find_depths(layout.steps)
         is_free = _acts_on_rows if by_rows else is_view
-        self.kept = find_stored(layout.steps, is_free, lambda step: self._cost(step))
+        self.kept = find_stored(layout.steps, is_free, self._cost, self._effort)
         fires = [s for s in layout.steps if s.record.role.fires and watches]
         returned = list(dict.fromkeys(steps_in(layout.result)))
         # Rows come first in all that is kept, and go where they were at the end.
@@ -71,9 +77,15 @@ class Staged:
         """What it costs to keep a row, in bytes, on the scale of the nodes."""
         if step.kind is Kind.FEATURE and not self._by_rows:
             return 1  # It is there.
+        return max(1, round(step.row_bytes * self._share(step)))
+
+    def _effort(self, step: Step) -> int:
+        """What it costs to make a row, in bytes that could be kept meanwhile."""
+        return round(operations(step) / _OPERATIONS * self._share(step))
+
+    def _share(self, step: Step) -> float:
         sizes = [feature.axis.find().size for feature in self.features.values()]
-        share = step.axis.find().size / max(1, max(sizes, default=1))
-        return max(1, round(step.row_bytes * share))
+        return step.axis.find().size / max(1, max(sizes, default=1))
 
     def last_reads(self) -> list[list[Step]]:
         """What nobody reads any more after each stage."""
@@ -115,6 +127,19 @@ class Staged:
     def _whole(self, step: Step, whole: Callable[[Step], Any]) -> Any:
         value = whole(self._first[step])
         return move_spikes(value, 'movedim', 0, step.dim) if step.dim else value
+
+
+def operations(step: Step) -> int:
+    """About how many operations make a row: a multiplication for each weight, a
+    comparison for each time step, and what moves values.
+    """
+    leaves = pytree.tree_leaves(step.probe, is_leaf=is_leaf)
+    width = sum(v.shape[1:].numel() for v in leaves if isinstance(v, (Tensor, Spikes)))
+    weights = step.module.parameters() if isinstance(step.module, nn.Module) else ()
+    found = sum(weight.numel() for weight in weights if weight.dim() > 1)
+    if step.record.role.fires and isinstance(step.probe, Spikes):
+        found += width * step.probe.code.num_steps
+    return found + _MOVES * width
 
 
 def _rows_first(step: Step) -> Step:
