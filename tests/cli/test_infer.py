@@ -219,19 +219,50 @@ def test_a_process_that_is_killed(here):
     assert_nothing_new(here)
 
 
-def test_processes_that_wait_are_interrupted(here):
-    """Where no exception of Python arrives: the first waits for the second."""
+def test_a_process_that_works_alone(here):
+    """For longer than others wait for one that is gone: nothing is lost."""
+    name = 'out.parquet' if has_pyarrow else 'out.npy'
+    args = ['infer', 'snn', 'parts', '--output', name]
+    before = (
+        'import time\n'
+        'from spikegraph.cli import infer, rows\n'
+        'def slow(work):\n'
+        '    def wait(*args):\n'
+        '        if "--timeout" in calls[0]: time.sleep(3)\n'
+        '        return work(*args)\n'
+        '    return wait\n'
+        'infer.edge_cut, rows._reserve = slow(infer.edge_cut), slow(rows._reserve)\n'
+        'rows._to_table = slow(rows._to_table)'
+    )
+    # They start at once where they have met before.
+    found = launch([[args, args], 2 * [[*args, '--timeout', '2']]], here, before)
+    for code, errors in finish(found):
+        assert code == 0 and by_call(errors) == [(0, ''), (0, '')]
+    assert (here / name).exists() and not list(here.glob('.*'))
+
+
+@pytest.mark.parametrize(
+    'place, says',
+    [
+        ('running.distributed.infer._Run.run', 'interrupted while waiting for others'),
+        ('cli.rows._fill', 'spikegraph: interrupted'),
+    ],
+)
+def test_processes_that_wait_are_interrupted(place, says, here):
+    """The first waits for the second: in a run no exception of Python arrives."""
     args = ['infer', 'snn', 'parts', '--output', 'out.npy', '--timeout', '100']
     before = (
         'import time\n'
-        'from spikegraph.cli import rows\n'
-        'fill = rows._fill\n'
-        'def wait(*args):\n'
+        'from unittest import mock\n'
+        'from spikegraph.cli import infer\n'
+        f'found = mock.patch("spikegraph.{place}", autospec=True)\n'
+        'work, _ = found.get_original()\n'
+        'def wait(*args, **kwargs):\n'
         '    if os.environ["RANK"] == "1":\n'
         '        print("waiting", flush=True)\n'
         '        time.sleep(100)\n'
-        '    return fill(*args)\n'
-        'rows._fill = wait'
+        '    return work(*args, **kwargs)\n'
+        'found.start().side_effect = wait'
     )
     first, second = launch([[args, args]], here, before)
     assert second.stdout.readline() == 'waiting\n'
@@ -239,7 +270,7 @@ def test_processes_that_wait_are_interrupted(here):
     start = time.monotonic()
     first.send_signal(signal.SIGINT)
     (code, errors) = finish([first])[0]
-    assert code == 130 and 'interrupted while waiting for others\n' in errors
+    assert code == 130 and f'{says}\n' in errors
     second.send_signal(signal.SIGTERM)
     ((code, errors),) = finish([second])
     assert code == 143 and 'Traceback' not in errors

@@ -131,9 +131,14 @@ class Step:
     depth: int = 0
 
     @property
+    def given(self) -> Any:
+        """All of its arguments."""
+        return self.args, self.kwargs
+
+    @property
     def inputs(self) -> list[Step]:
         """The steps that it reads, each once."""
-        return list(dict.fromkeys(steps_in((self.args, self.kwargs))))
+        return list(dict.fromkeys(steps_in(self.given)))
 
     @property
     def row_bytes(self) -> int:
