@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.nn.layer import values_of
-from spikegraph.running.disk import Storage
+from spikegraph.running.disk import Storage, check_resume
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.parts.identity import (
     features_digest,
@@ -88,8 +89,10 @@ def layerwise(
     """
     check_spiking(snn)
     check_bools(progress=progress, resume=resume)
-    if not isinstance(block_size, int):
+    check_resume(resume, storage)
+    if not isinstance(block_size, Integral) or isinstance(block_size, bool):
         raise ValueError(f"Expected 'block_size' to be an integer (got {block_size!r})")
+    block_size = int(block_size)
     if block_size < 1:
         raise ValueError(f"Expected 'block_size' to be at least 1 (got {block_size})")
     if output is not None:
@@ -101,6 +104,7 @@ def layerwise(
         args = (stores.data,)
         inputs = snn.bound(*args, **kwargs)
     staged = Staged(snn, inputs, by_rows=False)
+    result = None if output is None else _result_of(staged)
     features = {s: _rows(staged, s, stores) for s in staged.features.values()}
     with contextlib.ExitStack() as files:
         kept = Kept(features)
@@ -114,8 +118,9 @@ def layerwise(
             opened = files.enter_context(Storage(storage, identity, resume=resume))
             kept = KeptOnDisk(features, opened)
         run_in_blocks(staged, kept, block_size, progress)
-        if output is not None:
-            return _written(staged, kept, output, block_size)
+        if result is not None:
+            assert output is not None
+            return _written(result, kept, output, block_size)
         return snn.returned(staged.returned(kept.whole), args, kwargs)
 
 
@@ -126,16 +131,22 @@ def _rows(staged: Staged, step: Step, stores: Stores | None) -> Any:
     return staged.layout.fixed_input(step) if found is None else found
 
 
+def _result_of(staged: Staged) -> Step:
+    """What is written to a file."""
+    step = staged.layout.result
+    if isinstance(step, Step) and step.dim == 0:
+        return step
+    raise ValueError(
+        'Expected a network that returns one tensor, of a row for each node, for '
+        "'output' (got one that returns something else); leave it out, and save what is "
+        'returned'
+    )
+
+
 def _written(
-    staged: Staged, kept: Kept, output: str | PathLike[str], block_size: int
+    step: Step, kept: Kept, output: str | PathLike[str], block_size: int
 ) -> Tensor:
     """The outputs, as they lie in a file."""
-    step = staged.layout.result
-    if not isinstance(step, Step):
-        raise ValueError(
-            "Expected a network that returns one tensor for 'output' (got one that "
-            'returns several, or a structure); leave it out, and save what is returned'
-        )
     size = step.axis.find().size
     blocks = torch.arange(size).split(block_size)
     rows = (values_of(kept.read(step, block)) for block in blocks)

@@ -397,7 +397,45 @@ def test_outputs_that_no_file_can_hold(data, tmp_path):
             x = self.conv(x, edge_index)
             return x, x.relu()
 
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = SAGEConv(5, 8)
+
+        def forward(self, x, edge_index):
+            return self.conv(x, edge_index).relu().t()
+
     snn = convert(randomize(Two()), data)
-    with pytest.raises(ValueError, match='returns one tensor for .output'):
-        layerwise(snn, data, output=tmp_path / 'out.npy')
-    assert os.listdir(tmp_path) == []
+    for network in (snn, convert(randomize(Turned()), data)):
+        with pytest.raises(ValueError, match='one tensor, of a row for each node'):
+            layerwise(
+                network, data, storage=tmp_path / 'kept', output=tmp_path / 'o.npy'
+            )
+    assert os.listdir(tmp_path) == []  # Nothing is computed before.
+
+
+@pytest.mark.parametrize('block_size', [True, 'x', 2.0])
+def test_block_sizes_are_integers(data, block_size):
+    snn = convert(build('GCN'), data)
+    with pytest.raises(ValueError, match="Expected 'block_size' to be an integer"):
+        layerwise(snn, data, block_size=block_size)
+    out = layerwise(snn, data, block_size=np.int64(7))
+    assert torch.equal(out, snn(data))
+
+
+def test_nothing_to_be_emptied(data):
+    snn = convert(build('GCN'), data)
+    with pytest.raises(ValueError, match="'storage' beside 'resume=False'"):
+        layerwise(snn, data, resume=False)
+
+
+@pytest.mark.parametrize('model', [GCN, GraphSAGE])
+def test_a_single_node_has_a_scale_of_its_own(model, tmp_path):
+    """Which is on disk beside its spikes."""
+    torch.manual_seed(0)
+    x, edge_index = torch.rand(20, 4), torch.randint(20, (2, 60))
+    snn = convert(model(4, 8, 2, 3).eval(), (x, edge_index))
+    one = 3 * x[:1], edge_index[:, :0]
+    out = layerwise(snn, *one, storage=tmp_path / 'kept')
+    assert torch.equal(out, snn(*one))
+    assert torch.equal(layerwise(snn, *one, storage=tmp_path / 'kept'), snn(*one))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -302,3 +303,12 @@ class Storage:
                 start = ranges.pop()[0]
             ranges.append((start, stop))
         return ranges
+
+
+def check_resume(resume: bool, storage: Any) -> None:
+    """Raises ``ValueError`` if there is nothing to be emptied."""
+    if storage is None and not resume:
+        raise ValueError(
+            "Expected 'storage' beside 'resume=False' (got none); name the directory "
+            "that is to be emptied, or leave 'resume' out"
+        )

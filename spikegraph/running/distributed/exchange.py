@@ -10,7 +10,7 @@ from torch import Tensor
 from spikegraph.coding import Spikes
 from spikegraph.running.distributed.part import Part, Shared
 from spikegraph.running.distributed.peers import Pending
-from spikegraph.running.parts.kept import has_scales, put_rows, room_for
+from spikegraph.running.parts.kept import put_rows, room_for
 from spikegraph.running.parts.step import Step, take
 
 _HALF = 16  # Spike times that fit into half a byte.
@@ -49,7 +49,7 @@ class Wire:
 
     def __init__(self, step: Step, packs: bool = True) -> None:
         self.step, self.probe = step, step.probe
-        self.has_scales = has_scales(step)
+        self.has_scales = step.has_scales
         is_spikes = isinstance(self.probe, Spikes)
         self.is_packed = packs and is_spikes and self.probe.code.num_times <= _HALF
         self.row_shape = tuple(self.probe.shape[1:])

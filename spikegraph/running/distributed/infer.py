@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from spikegraph.coding.phase_code import check_bools
 from spikegraph.network.graph import Node
 from spikegraph.nn.layer import values_of
 from spikegraph.partitioning import Partition, PartitionedData
 from spikegraph.running.closed import ClosedForm
-from spikegraph.running.disk import Storage
+from spikegraph.running.disk import Storage, check_resume
 from spikegraph.running.distributed.exchange import Halo, Wire
 from spikegraph.running.distributed.part import Owners, Part
 from spikegraph.running.distributed.peers import Peers
@@ -114,6 +115,8 @@ class DistributedModel:
         **kwargs: Any,
     ) -> None:
         check_spiking(snn)
+        check_bools(packs=packs, resume=resume, watches=watches)
+        check_resume(resume, storage)
         self.snn, self.packs = snn, packs
         self._given, self._storage, self._resume = (args, kwargs), storage, resume
         self.peers = peers = Peers(timeout, group, self._HINT)
@@ -164,6 +167,7 @@ class DistributedModel:
             'version of torch': torch.__version__,
             'network': network_digest(self.snn),
             'graph': self.source.graph(self.staged),
+            'features': self.source.features(self.staged),
             'partition': partition_digest(partition),
             'packing': str(self.packs),
             'watching': str(watches),
@@ -181,6 +185,7 @@ class DistributedModel:
             PeerError: If another process fails, or does not answer in time; then, none
                 of the processes can go on with this model.
         """
+        check_bools(progress=progress)
         with self.peers.together():
             return self._run(progress)
 
@@ -189,7 +194,7 @@ class DistributedModel:
             return _Run(self, None).run(progress)
         rank, size = self.peers.rank, self.peers.size
         place = Path(self._storage) / f'part_{rank}_of_{size}'
-        identity = {**self.identity, 'features': features_digest(self._features)}
+        identity = {**self.identity, 'own features': features_digest(self._features)}
         files, error = None, None
         try:
             files = Storage(place, identity, resume=self._resume)
@@ -211,11 +216,22 @@ class DistributedModel:
             whole = {s: self._gathered(s, v) for s, v in result.found.items()}
         if self.peers.rank != 0:
             return None
-        values = self.staged.returned(whole.__getitem__)
-        args, kwargs = self._given
-        if args and isinstance(args[0], PartitionedData):
+        values, form = self.staged.returned(whole.__getitem__), self.snn.network.form
+        if isinstance(self.source, Divided) and form.reads_arguments:
             return values
-        return self.snn.returned(values, args, kwargs)
+        return self.snn.returned(values, *self._given)
+
+    def close(self) -> None:
+        """Leaves the processes, with the connections and threads that this took; so does
+        the end of a :obj:`with` statement. The model cannot be run any more.
+        """
+        self.peers.leave()
+
+    def __enter__(self) -> DistributedModel:
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.close()
 
     def _gathered(self, step: Step, value: Any) -> Any:
         value = values_of(value).contiguous()
@@ -256,15 +272,16 @@ class _Run:
         self.peers = model.peers
         self.halo = Halo(model.part, model.packs)
         self.kept: dict[Step, Any] = {}
+        self.read: set[Step] = set()
 
     def run(self, progress: bool) -> PartResult:
         features, stages = self.model._features, self.staged.stages
         self.halo.put(list(features), list(features.values()))
-        report = StageReport('features')
-        clock = _Clock()
+        num_done, gone = self._num_done(), self.staged.last_reads()
+        self.read = {step for stage in stages[num_done:] for step in stage.reads}
+        report, clock = StageReport('features'), _Clock()
         self._send(report, list(features), 'sending features')
         report.exchange_s = clock.lap()
-        num_done, gone = self._num_done(), self.staged.last_reads()
         reports, sent, rank = [], report.bytes_sent, self.peers.rank
         if any(self.part.is_exchanged[step] for step in features):
             reports.append(report)
@@ -332,6 +349,8 @@ class _Run:
         return report
 
     def _send(self, report: StageReport, steps: list[Step], doing: str) -> None:
+        """Sends what stages that are still to be run read."""
+        steps = [step for step in steps if step in self.read]
         report.bytes_sent = self.halo.send(steps, doing)
         for step in steps:
             if self.part.is_exchanged[step]:
@@ -342,7 +361,9 @@ class _Run:
     def _result(self, reports: list[StageReport]) -> PartResult:
         part, rows, values = self.part, {}, {}
         for step, value in self.kept.items():
-            own = rows[step.axis.find().name] = part.owners.rows(step.axis.find())
+            own = part.owners.rows(step.axis.find())
+            if step in self.staged.returns:
+                rows[step.axis.find().name or step.name] = own
             places = None if part.own(step) is own else locate(own, part.own(step))
             values[step] = value if places is None else take(value, places)
         found = PartResult(
@@ -352,8 +373,8 @@ class _Run:
             found={step: values[step] for step in self.staged.returns},
         )
         for step in self.staged.watched:
-            label = step.record.label
-            found.spikes[label] = rows[step.axis.find().name], values[step]
+            label, own = step.record.label, part.owners.rows(step.axis.find())
+            found.spikes[label] = own, values[step]
         return found
 
 

@@ -35,11 +35,17 @@ class Peers:
             (default: none)
 
     Raises:
-        ValueError: If :obj:`torch.distributed` is not initialised.
+        ValueError: If :obj:`torch.distributed` is not initialised, or the timeout is not
+            positive.
         PeerError: If a process does not join in time.
     """
 
     def __init__(self, timeout: float, group: Any = None, hint: str = '') -> None:
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not is_number or not 0 < timeout < float('inf'):
+            raise ValueError(
+                f"Expected 'timeout' to be a positive number of seconds (got {timeout!r})"
+            )
         if not (dist.is_available() and dist.is_initialized()):
             raise ValueError(
                 "Expected 'torch.distributed' to be initialised (got none); start with "
@@ -81,15 +87,20 @@ class Peers:
         """If this process fails, it leaves, so that none of the others waits for it."""
         if self.group is None:
             raise PeerError(
-                'Expected processes that have not failed before (got some that have); '
-                'start all of them again'
+                'Expected processes that have neither failed nor left (got some that '
+                'have); start all of them again, or make a new model'
             )
         try:
             yield
         except BaseException:
-            group, self.group = self.group, None
-            dist.destroy_process_group(group)
+            self.leave()
             raise
+
+    def leave(self) -> None:
+        """Closes what connects this process with the others."""
+        group, self.group = self.group, None
+        if group is not None:
+            dist.destroy_process_group(group)
 
     def gather(self, value: Any, doing: str) -> list[Any]:
         """A small value of every process."""

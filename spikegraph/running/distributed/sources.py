@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikegraph.calls.checks import check_finite
@@ -14,6 +15,8 @@ from spikegraph.running.parts.identity import digest_of, inputs_digest
 from spikegraph.running.parts.rows import locate
 from spikegraph.running.parts.staged import Staged
 from spikegraph.running.parts.step import Step, take
+
+_COMPARED = 4096  # Rows of features that all processes have.
 
 
 class Whole:
@@ -40,6 +43,15 @@ class Whole:
         """A text that changes with the graph."""
         return inputs_digest(self.inputs, staged.features)
 
+    def features(self, staged: Staged) -> str:
+        """A text that changes with features, of which a few rows are read."""
+        found = {}
+        for step in staged.features.values():
+            value = staged.layout.fixed_input(step)
+            rows = torch.linspace(0, len(value) - 1, min(len(value), _COMPARED)).long()
+            found[step.name] = take(value, rows)
+        return digest_of(found)
+
 
 class Divided:
     """A part of a divided graph: its own rows of features, and the shape of the others.
@@ -54,6 +66,8 @@ class Divided:
         self.data, self.partition, self.rank = data, data.partition, rank
         self.inputs = snn.bound(data.outline())
         self._own = _leaves(snn, data.part(rank))
+        for name, value in snn.spec.spelled_features(self._own).items():
+            check_finite(name, value)
 
     def rows(self, staged: Staged, step: Step, rows: Tensor) -> Any:
         """Some rows of this part."""
@@ -61,12 +75,22 @@ class Divided:
         owners = owners_of(staged, self.partition).get(step.axis.find().name)
         if owners is None:
             return take(value, rows)
-        check_finite(step.record.target, value)
         return take(value, locate(rows, (owners == self.rank).nonzero().view(-1)))
 
     def graph(self, staged: Staged) -> str:
-        """A text that changes with the graph."""
-        return self.data.digest
+        """A text that changes with the graph, or with values of its edges."""
+        return f'{self.data.digest} {inputs_digest(self.inputs, staged.features)}'
+
+    def features(self, staged: Staged) -> str:
+        """A text that changes with features that every process has all rows of."""
+        owners = owners_of(staged, self.partition)
+        return digest_of(
+            {
+                step.name: self._own[step.record.target]
+                for step in staged.features.values()
+                if step.axis.find().name not in owners
+            }
+        )
 
 
 def _leaves(snn: SpikingModel, data: Any) -> dict[str, Any]:

@@ -59,19 +59,11 @@ class Kept:
         self._found.pop(step, None)
 
 
-def has_scales(step: Step) -> bool:
-    """Whether each row has a scale of its own."""
-    if not isinstance(step.probe, Spikes):
-        return False
-    scale = step.probe.scale
-    return scale.dim() == len(step.probe.shape) and scale.size(0) > 1
-
-
 def room_for(step: Step, value: Any, num: int) -> Any:
     """Room for rows like these."""
     if not isinstance(value, Spikes):
         return _room(value, num)
-    scale = _room(value.scale, num) if has_scales(step) else value.scale
+    scale = _room(value.scale, num) if step.has_scales else value.scale
     return replace(value, spike_time=_room(value.spike_time, num), scale=scale)
 
 
@@ -88,13 +80,13 @@ def put_rows(step: Step, into: Any, rows: Any, value: Any) -> None:
         into[rows] = value
         return
     into.spike_time[rows] = value.spike_time
-    if has_scales(step):
+    if step.has_scales:
         into.scale[rows] = value.scale
 
 
 def aligned(step: Step, value: Any) -> Any:
     """Rows with scales as they are kept, also where a single row has those of all."""
-    if not isinstance(value, Spikes) or not has_scales(step):
+    if not isinstance(value, Spikes) or not step.has_scales:
         return value
     shape = value.shape[0], *step.probe.scale.shape[1:]
     if value.scale.shape == shape:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from spikegraph.files import Replacement, naming
+from spikegraph.files import Replacement, check_target, naming
 from spikegraph.partitioning.arrays import array_of, map_tensor, name_of, write_header
 
 
@@ -40,6 +40,12 @@ def write_rows(
 
 
 def check_output(path: str | PathLike[str]) -> None:
-    """Raises ``ValueError`` if a file is not called ``.npy``."""
+    """Finds out whether outputs can be written to a file.
+
+    Raises:
+        ValueError: If it is not called ``.npy``.
+        OSError: If it could not be written, with its name.
+    """
     if Path(path).suffix != '.npy':
         raise ValueError(f"Expected 'output' to be an .npy file (got '{path}')")
+    check_target(path)

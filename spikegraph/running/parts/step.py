@@ -141,13 +141,21 @@ class Step:
         return list(dict.fromkeys(steps_in(self.given)))
 
     @property
+    def has_scales(self) -> bool:
+        """Whether each row has a scale of its own; of a single row nobody can tell."""
+        if not isinstance(self.probe, Spikes):
+            return False
+        scale: Tensor = self.probe.scale
+        has_rows = scale.dim() == len(self.probe.shape)
+        return has_rows and (scale.size(0) > 1 or self.axis.find().size == 1)
+
+    @property
     def row_bytes(self) -> int:
         """The bytes of a row."""
         value = self.probe
         if isinstance(value, Spikes):
             scale = value.scale
-            per_row = scale.dim() == len(value.shape) and scale.size(0) > 1
-            width = scale[:1].numel() * scale.element_size() if per_row else 0
+            width = scale[:1].numel() * scale.element_size() if self.has_scales else 0
             return value.shape[1:].numel() + width
         assert isinstance(value, Tensor)
         return value[:1].numel() * value.element_size()

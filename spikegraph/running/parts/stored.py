@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikegraph.coding import Spikes
 from spikegraph.running.disk import Storage, StoredArray
-from spikegraph.running.parts.kept import Kept, has_scales, is_all
+from spikegraph.running.parts.kept import Kept, is_all
 from spikegraph.running.parts.step import Step
 
 
@@ -118,7 +118,7 @@ def _parts(step: Step, value: Any) -> dict[str, Tensor]:
     if not isinstance(value, Spikes):
         return {'values': value}
     parts = {'spikes': value.spike_time}
-    if has_scales(step):
+    if step.has_scales:
         parts['scales'] = value.scale
     return parts
 

@@ -143,7 +143,7 @@ def test_a_process_raises_in_a_run():
     for rank, (found, again) in results.items():
         assert rank == 1 or 'lost another one while' in found[0]
         assert found[1] < 20
-        assert 'processes that have not failed before' in again[0]
+        assert 'processes that have neither failed nor left' in again[0]
 
 
 def test_a_process_raises():
