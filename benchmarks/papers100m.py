@@ -2,8 +2,8 @@
 
     python benchmarks/papers100m.py
 
-Nothing is run. Read are the results of distributed.py on a generated graph of the size of
-ogbn-arxiv, with a similar number of edges per node, and of out_of_core.py. Projected are:
+The graph is not run. Read are the results of distributed.py on a generated graph of the size
+of ogbn-arxiv, with as many edges per node, and of out_of_core.py. Projected are:
 
 * Rows that are sent, if a hash divides the nodes. A node whose edges lead to d others is
   needed by (P - 1)(1 - (1 - 1/P)^d) of the other P - 1 processes on average; over all nodes
@@ -14,22 +14,49 @@ ogbn-arxiv, with a similar number of edges per node, and of out_of_core.py. Proj
   with the same widths, divided by the number of processes; of a network of 10 Gbit/s for
   each process, which is assumed. They overlap at best.
 * Memory of a process: its features, the spike times of two layers of its rows and of those
-  that it is sent, and the whole structure, which each process reads while it plans.
+  that it is sent, and the whole structure, 16 bytes an edge, with what it takes to plan at
+  most, which is measured here on a graph of 6 million edges.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
 from distributed import SIZES, row_bytes
+from memory import in_fresh_process, peak_memory
 from records import RESULTS, origin, write
+from torch_geometric.nn.models import GCN
+
+import spikegraph
+from spikegraph.partitioning import Partition
 
 NODES, EDGES = 111_059_956, 1_615_685_872  # Edges as published, in one direction.
 BYTES_PER_SECOND = 1.25e9  # Assumed: 10 Gbit/s.
 INDEX_BYTES = 2 * 8
 
 
-def measured(folder, graph, model):
+def planning_bytes(num_nodes, num_edges):
+    """The bytes of an edge at the peak, beyond its indices, while a process plans."""
+    torch.manual_seed(0)
+    few = torch.rand(2000, 8), torch.randint(2000, (2, 20_000))
+    snn = spikegraph.convert(GCN(8, 16, 3, 4).eval(), few)
+    x, edge_index = torch.rand(num_nodes, 8), torch.randint(num_nodes, (2, num_edges))
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+
+    def plan(*graph):
+        whole = Partition(
+            {'': torch.zeros(len(graph[0]), dtype=torch.int32)}, 1, 'whole'
+        )
+        spikegraph.DistributedModel(snn, *graph, partition=whole).run()
+
+    plan(*few)  # Compiles what is compiled.
+    peak, _ = peak_memory(lambda: plan(x, edge_index))
+    return peak / num_edges
+
+
+def measured(folder, graph, model, shrink):
     """Constants of the machine, and of the network."""
     rows = json.loads((folder / f'distributed_{graph}.json').read_text())['rows']
     rows = [row for row in rows if row['model'] == model]
@@ -44,6 +71,8 @@ def measured(folder, graph, model):
             found['row_bytes_float'] = each['float_bytes']
     disk = json.loads((folder / 'out_of_core.json').read_text())
     found['disk_seconds_per_edge'] = disk['seconds'] / disk['edges']
+    sizes = 400_000 // shrink, 6_000_000 // shrink
+    found['planning_bytes_per_edge'] = in_fresh_process(planning_bytes, *sizes)
     found['disk_bytes_per_node'] = disk['spike_time_bytes'] / disk['nodes']
     return found
 
@@ -65,7 +94,9 @@ def project(size, constants):
     row['compute_seconds'] = constants['seconds_per_edge'] * EDGES / size
     row['feature_bytes'] = NODES / size * SIZES[0] * 4
     row['spike_time_bytes'] = 2 * (NODES / size + halo) * max(SIZES)
-    row['structure_bytes'] = EDGES * INDEX_BYTES
+    row['structure_bytes'] = EDGES * (
+        INDEX_BYTES + constants['planning_bytes_per_edge']
+    )
     return row
 
 
@@ -78,8 +109,10 @@ def main():
         '--results', type=Path, default=RESULTS, help='what was measured'
     )
     parser.add_argument('--output', type=Path, default=RESULTS)
+    parser.add_argument('--shrink', type=int, default=1, help='divides the graph')
     arguments = parser.parse_args()
-    constants = measured(arguments.results, arguments.graph, arguments.model)
+    how = (arguments.results, arguments.graph, arguments.model, arguments.shrink)
+    constants = measured(*how)
     rows = [project(size, constants) for size in arguments.processes]
     steps = [key[6:] for key in rows[0] if key.startswith('bytes_')]
     print('measured, on this or another machine')

@@ -351,6 +351,7 @@ def test_distributed(benchmark, monkeypatch, tmp_path):
     known = FOLDER / 'results' / 'out_of_core.json'
     (tmp_path / 'out_of_core.json').write_text(known.read_text())
     argv = ['papers100m', '--results', str(tmp_path), '--output', str(tmp_path)]
+    argv += ['--shrink', '100']
     monkeypatch.setattr(sys, 'argv', argv)
     script.main()
     record = json.loads((tmp_path / 'papers100m.json').read_text())
