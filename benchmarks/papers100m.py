@@ -2,8 +2,8 @@
 
     python benchmarks/papers100m.py
 
-The graph is not run. Read are the results of distributed.py on a generated graph of the size
-of ogbn-arxiv, with as many edges per node, and of out_of_core.py. Projected are:
+The graph is not run. Read are the results of out_of_core.py, and of distributed.py on a
+generated graph as large as ogbn-arxiv, with as many edges per node. Projected are:
 
 * Rows that are sent, if a hash divides the nodes. A node whose edges lead to d others is
   needed by (P - 1)(1 - (1 - 1/P)^d) of the other P - 1 processes on average; over all nodes
