@@ -329,7 +329,7 @@ def test_first_call(run):
 @pytest.mark.slow
 def test_distributed(benchmark, monkeypatch, tmp_path):
     """Two processes, and what is projected from them."""
-    argv = ['distributed', '--graphs', 'arxiv', '--shrink', '100', '--models', 'gcn']
+    argv = ['distributed', '--graphs', 'arxiv', '--shrink', '200', '--models', 'gcn']
     argv += ['--num-steps', '15', '--processes', '1', '2', '--repeats', '1']
     argv += ['--parts', '2', '4', '--plot', str(tmp_path / 'plot.png')]
     monkeypatch.setattr(sys, 'argv', [*argv, '--output', str(tmp_path)])

@@ -29,7 +29,7 @@ from tests.running.distributed.processes import TIMEOUT, run
 from tests.running.distributed.test_infer import graph
 
 PACKAGE = os.sep + os.path.join('spikegraph', 'running', '')
-NUM_KILLS = 20
+NUM_KILLS = 15
 KILLED = -signal.SIGKILL
 
 
