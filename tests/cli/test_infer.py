@@ -301,6 +301,7 @@ def alone_in_a_group(monkeypatch):
             "'whole.pt' to be a graph in parts (got a whole one); divide it ",
         ),
         (['parts'], 'one part for each of 1 processes (got 2)'),
+        (['parts'], "'spikegraph partition GRAPH --parts 1 --output DIR', or with"),
         (['parts', '--block-size', '8'], "Expected no '--block-size' here (got 8)"),
     ],
 )
