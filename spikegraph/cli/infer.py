@@ -43,6 +43,10 @@ def infer(args: Namespace, outputs: Outputs) -> None:
         raise ValueError(
             "Expected '--output' beside '--classes' (got none); name a file"
         )
+    if args.fresh and args.storage is None:
+        raise ValueError(
+            "Expected '--storage' beside '--fresh' (got none); name the folder"
+        )
     if is_launched():
         _refuse(
             '--block-size', args.block_size, 'several processes divide nodes by parts'
@@ -76,6 +80,7 @@ def _alone(args: Namespace, outputs: Outputs) -> None:
         data,
         block_size=block_size,
         storage=args.storage,
+        resume=not args.fresh,
         progress=sys.stderr.isatty(),
     )
     seconds = time.perf_counter() - start
@@ -104,6 +109,7 @@ def _in_parts(args: Namespace, outputs: Outputs, together: Together) -> None:
         timeout=together.peers.timeout,
         packs=not args.no_pack,
         storage=args.storage,
+        resume=not args.fresh,
     )
     prepared = time.perf_counter() - start
     is_whole = partition is not None

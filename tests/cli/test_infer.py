@@ -77,6 +77,31 @@ def test_one_process(here, capsys):
     assert not list(here.glob('.*'))
 
 
+@pytest.mark.parametrize('num_parts', [0, 1])
+def test_a_storage_that_is_started_anew(num_parts, here, capsys, monkeypatch):
+    """Also by several processes, here by a group of one."""
+    if num_parts:
+        alone_in_a_group(monkeypatch)
+        assert main(['partition', 'whole.pt', '--parts', '1', '--output', 'one']) == 0
+    args = ['one' if num_parts else 'parts', '--storage', 'kept', '--json', 'r.json']
+    kept = here / 'kept' / ('part_0_of_1' if num_parts else '')
+    assert main(['infer', 'other', *args]) == 0
+    records = list(kept.glob('*.spikegraph.json'))
+    assert main(['infer', 'snn', *args]) == 2
+    assert f"Expected '{kept.relative_to(here)}' to hold" in capsys.readouterr().err
+    times = []
+    for _ in range(2):  # Of another network, and of this one.
+        assert main(['infer', 'snn', *args, '--fresh', '--output', 'out.npy']) == 0
+        assert np.array_equal(np.load('out.npy'), expected(here))
+        times.append([path.stat().st_mtime_ns for path in records])
+        if num_parts:
+            stages = json.loads((here / 'r.json').read_text())['stages']
+            assert not any(stage['is_kept'] for stage in stages)
+    assert main(['infer', 'snn', *args]) == 0
+    times.append([path.stat().st_mtime_ns for path in records])
+    assert times[0] != times[1] == times[2] and records
+
+
 def test_classes(here, capsys):
     args = ['infer', 'snn', 'parts', '--output', 'classes.npy', '--classes']
     assert main(args) == 0
@@ -327,6 +352,7 @@ def test_errors_of_processes(args, match, here, capsys, monkeypatch):
         ),
         (['snn', 'parts', '--output', 'no/a.npy'], 'no/a.npy'),
         (['snn', 'parts', '--classes'], "'--output' beside '--classes'"),
+        (['snn', 'parts', '--fresh'], "'--storage' beside '--fresh' (got none)"),
         (
             ['snn', 'parts', '--timeout', '3'],
             "no '--timeout' here (got 3.0); start with",
