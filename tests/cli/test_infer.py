@@ -1,6 +1,8 @@
 import importlib.util
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -203,11 +205,29 @@ def torchrun(folder, *args):
     )
 
 
-def test_torchrun(here):
-    result = torchrun(here, 'infer', 'snn', 'parts', '--output', 'o.npy', '--json', '-')
+def readme_commands():
+    """The commands for large graphs, as words."""
+    text = (ROOT / 'README.md').read_text().split('\n## Beyond one machine')[1]
+    block = re.search(r'```bash\n(.*?)```', text, flags=re.DOTALL)[1]
+    names = {'network.spikegraph': 'snn', 'GRAPH': 'whole.pt'}
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    return [[names.get(word, word) for word in line] for line in lines]
+
+
+def test_commands_of_the_readme(here):
+    """One after the other, as a reader would."""
+    shutil.rmtree(here / 'parts')
+    divide, several, alone = readme_commands()
+    assert divide[0] == 'spikegraph' and main(divide[1:]) == 0
+    launcher = ['torchrun', '--nproc-per-node', '2', '-m', 'spikegraph']
+    assert several[: len(launcher)] == launcher
+    result = torchrun(here, *several[len(launcher) :], '--json', '-')
     assert result.returncode == 0, result.stderr
-    assert np.array_equal(np.load(here / 'o.npy'), expected(here))
+    assert np.array_equal(np.load(here / 'out.npy'), expected(here))
     assert not list(here.glob('.*'))
+    (here / 'out.npy').unlink()
+    assert alone[0] == 'spikegraph' and main(alone[1:]) == 0
+    assert np.array_equal(np.load(here / 'out.npy'), expected(here))
     found = json.loads(result.stdout)  # Of one process only.
     assert found['processes'] == 2 and found['edge_cut']['cut_edges'] > 0
     stages = {stage['stage']: stage for stage in found['stages']}
@@ -220,7 +240,7 @@ def test_torchrun(here):
         'cut edges',
         'halo nodes',
         'rows sent',
-        'wrote o.npy',
+        'wrote out.npy',
     ):
         assert text in result.stderr
 
@@ -396,8 +416,3 @@ def test_a_disk_that_is_full(here, monkeypatch, capsys):
     assert main(['infer', 'snn', 'parts', '--output', 'out.npy']) == 2
     assert 'free some space on that disk' in capsys.readouterr().err
     assert_nothing_new(here)
-
-
-def test_the_names_of_the_command():
-    text = (ROOT / 'README.md').read_text()
-    assert 'torchrun --nproc-per-node 2 -m spikegraph infer' in text
