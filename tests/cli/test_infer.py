@@ -165,21 +165,37 @@ def test_several_outputs(here):
 
 def test_two_processes(here):
     """Rows of two types; then another network in one process; then a part that is
-    missing."""
+    missing; then a first process that works alone for longer than the others wait for
+    one that is gone."""
     outputs = hetero(here)
     args = ['infer', 'snn', 'parts', '--output', 'out.npy', '--timeout', '20']
     shutil.copytree(here / 'parts', here / 'fewer')
     shutil.rmtree(here / 'fewer' / 'part_1')
+    table = f'table.{"parquet" if has_pyarrow else "npy"}'
+    slow = ['infer', 'snn', 'parts', '--output', table, '--timeout', '3']
+    before = (
+        'import time\n'
+        'from spikegraph.cli import infer, rows\n'
+        'def slow(work):\n'
+        '    def wait(*args):\n'
+        f'        if "{table}" in calls[0]: time.sleep(4)\n'
+        '        return work(*args)\n'
+        '    return wait\n'
+        'infer.edge_cut, rows._to_table = slow(infer.edge_cut), slow(rows._to_table)'
+    )
     found = launch(
         [
             2 * [['infer', 'types', 'typed', '--output', 'types.npy']],
             [args, ['infer', 'other', *args[2:]]],
             2 * [['infer', 'snn', 'fewer', *args[3:]]],
+            2 * [slow],
         ],
         here,
+        before,
     )
     calls = [by_call(errors) for _, errors in finish(found)]
-    good, other, missing = zip(*calls, strict=True)
+    good, other, missing, alone = zip(*calls, strict=True)
+    assert alone == ((0, ''), (0, '')) and (here / table).exists()
     assert good == ((0, ''), (0, ''))
     for key, values in outputs.items():
         assert np.array_equal(np.load(f'types.{key}.npy'), values)
@@ -262,28 +278,6 @@ def test_a_process_that_is_killed(here):
     assert err.startswith('spikegraph: error: Process 0 of 2 lost another one while')
     assert 'writing results' in err and err.count('\n') == 1
     assert_nothing_new(here)
-
-
-def test_a_process_that_works_alone(here):
-    """For longer than others wait for one that is gone: nothing is lost."""
-    name = 'out.parquet' if has_pyarrow else 'out.npy'
-    args = ['infer', 'snn', 'parts', '--output', name]
-    before = (
-        'import time\n'
-        'from spikegraph.cli import infer, rows\n'
-        'def slow(work):\n'
-        '    def wait(*args):\n'
-        '        if "--timeout" in calls[0]: time.sleep(3)\n'
-        '        return work(*args)\n'
-        '    return wait\n'
-        'infer.edge_cut, rows._reserve = slow(infer.edge_cut), slow(rows._reserve)\n'
-        'rows._to_table = slow(rows._to_table)'
-    )
-    # They start at once where they have met before.
-    found = launch([[args, args], 2 * [[*args, '--timeout', '2']]], here, before)
-    for code, errors in finish(found):
-        assert code == 0 and by_call(errors) == [(0, ''), (0, '')]
-    assert (here / name).exists() and not list(here.glob('.*'))
 
 
 @pytest.mark.parametrize(
