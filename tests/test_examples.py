@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_distributed_inference(python_path, tmp_path):
     assert sum(int(nodes) for _, nodes, _ in found) == 1797
     assert all(int(sent.replace(',', '')) > 0 for _, _, sent in found)
     assert len(re.findall(r'B/row.*\n.* 32\.0 +8\.0 x', out)) == 1
+
+
+@pytest.mark.parametrize('name', ['mnist', 'ogbg-molhiv'])
+def test_distributed_inference_refuses_other_data(name, monkeypatch, capsys):
+    path = str(ROOT / 'examples' / 'distributed_inference.py')
+    monkeypatch.setattr(sys, 'argv', [path, '--dataset', name])
+    with pytest.raises(SystemExit):
+        runpy.run_path(path)
+    assert f"invalid choice: '{name}' (choose from" in capsys.readouterr().err
 
 
 def test_quickstart_notebook(python_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
+from spikegraph.cli import kinds
+from spikegraph.cli.graphs import add_infer, add_partition
+from spikegraph.cli.kinds import add_root
 from spikegraph.cli.names import _MODELS, _UNITS
 
 _DESCRIPTION = (
@@ -16,7 +18,6 @@ _DESCRIPTION = (
 )
 
 
-_LONGEST = 1e7  # Seconds, about four months.
 _SIMILAR = 0.7  # So close are options that are taken for each other.
 
 
@@ -74,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         '--base',
-        type=_base,
+        type=kinds.base,
         default='auto',
         metavar='Q',
         help="ratio of neighbouring levels, above 1; 'auto' searches the best for each "
@@ -106,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument(
         '--base',
-        type=_base,
+        type=kinds.base,
         nargs='+',
         metavar='Q',
         help="ratios of neighbouring levels, above 1, or 'auto' "
@@ -114,140 +115,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_common(sweep)
 
-    _add_partition(commands)
-    _add_infer(commands)
+    add_partition(commands)
+    add_infer(commands)
     commands.add_parser('datasets', help='list the datasets')
     return parser
-
-
-def _add_partition(commands: Any) -> None:
-    parser = commands.add_parser(
-        'partition',
-        help='divide a graph into parts',
-        description='Divides the nodes of a graph into parts, and reports the edges '
-        'that are cut and the halo nodes of each part: nodes of other parts that edges '
-        'lead from into it.',
-    )
-    parser.add_argument(
-        'input',
-        type=_file,
-        metavar='INPUT',
-        help='a dataset of nodes, or a path: a folder with edge_index.npy (or src.npy '
-        'and dst.npy) and x.npy, a list of edges as .npy or .csv, a .pt with PyG data, '
-        "a folder of this command or of PyG's Partitioner",
-    )
-    parser.add_argument(
-        '--parts', type=int, required=True, metavar='N', help='the number of parts'
-    )
-    parser.add_argument(
-        '--method',
-        choices=['auto', 'metis', 'range', 'hash'],
-        default='auto',
-        help="metis cuts few edges and needs pip install 'spikegraph[partition]', range "
-        'keeps the order of nodes, hash needs no table (default: auto, which is metis '
-        'if it is installed, else range)',
-    )
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        metavar='N',
-        help='the seed of metis or hash (default: 0)',
-    )
-    files = parser.add_argument_group('files')
-    _add_root(files)
-    files.add_argument(
-        '--json',
-        type=_file,
-        metavar='FILE',
-        help="write the counts as JSON; with '-' to standard output, and the report to "
-        'standard error. Shares in percent, times in seconds',
-    )
-    files.add_argument(
-        '--output',
-        type=_path,
-        metavar='DIR',
-        help='write the parts into this folder, which is new, empty, or of this command',
-    )
-
-
-def _add_infer(commands: Any) -> None:
-    parser = commands.add_parser(
-        'infer',
-        help='run a converted network on a large graph, in one or several processes',
-        description='Runs a converted network on all nodes of a graph: in one process '
-        'layer by layer, in blocks of nodes; in several, each with a part of the nodes, '
-        "when started as 'torchrun --nproc-per-node N -m spikegraph infer ...'. Spike "
-        'times are the same either way.',
-    )
-    parser.add_argument(
-        'network', type=_path, metavar='NETWORK', help='a file of spikegraph.save'
-    )
-    parser.add_argument(
-        'graph',
-        type=_file,
-        metavar='GRAPH',
-        help="a folder of 'spikegraph partition' or of PyG's Partitioner, with a part for "
-        "each process; in one process also whatever 'spikegraph partition' reads",
-    )
-    alone = parser.add_argument_group('one process')
-    alone.add_argument(
-        '--block-size',
-        type=int,
-        metavar='N',
-        help='nodes that are computed at once (default: 4096)',
-    )
-    several = parser.add_argument_group('several processes')
-    several.add_argument(
-        '--timeout',
-        type=_seconds,
-        metavar='S',
-        help='seconds that a process waits for the others, before all of them end '
-        '(default: 60)',
-    )
-    several.add_argument(
-        '--no-pack',
-        action='store_true',
-        help='send each spike time as a byte, also where two fit into one',
-    )
-    files = parser.add_argument_group('files')
-    _add_root(files)
-    files.add_argument(
-        '--storage',
-        type=_path,
-        metavar='DIR',
-        help='keep the spike times of each layer in this folder and not in memory; after '
-        'a stop, the same command goes on from the last finished layer',
-    )
-    files.add_argument(
-        '--output',
-        type=_path,
-        metavar='FILE',
-        help='write the outputs of all nodes, as .npy or (needs pip install '
-        "'spikegraph[parquet]') .parquet; the file appears when it is complete",
-    )
-    files.add_argument(
-        '--classes',
-        action='store_true',
-        help='write the class with the largest output of each node instead',
-    )
-    files.add_argument(
-        '--json',
-        type=_file,
-        metavar='FILE',
-        help="write the report as JSON; with '-' to standard output, and the report to "
-        'standard error. Times in seconds',
-    )
-
-
-def _add_root(files: Any) -> None:
-    files.add_argument(
-        '--root',
-        type=_path,
-        metavar='DIR',
-        help='folder of the datasets (default: the environment variable '
-        'SPIKEGRAPH_ROOT, or a folder in the user cache)',
-    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -280,7 +151,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         '--weights',
-        type=_path,
+        type=kinds.path,
         metavar='FILE',
         help='load this state dict, such as the ann.pt of --output, and do not train; '
         'resnet20 needs one',
@@ -288,7 +159,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     code = parser.add_argument_group('the conversion')
     code.add_argument(
         '--scale',
-        type=_scale,
+        type=kinds.scale,
         default='mse',
         metavar='RULE',
         help='rule for the largest level: mse, max, or percentile:P such as '
@@ -336,10 +207,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         'node, of molecules: graph)',
     )
     files = parser.add_argument_group('files')
-    _add_root(files)
+    add_root(files)
     files.add_argument(
         '--json',
-        type=_file,
+        type=kinds.file_name,
         metavar='FILE',
         help="write the results as JSON; with '-' to standard output, and the report to "
         'standard error. Accuracies and ROC-AUC in percent, losses in points, errors in '
@@ -348,53 +219,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     files.add_argument(
         '--output',
-        type=_path,
+        type=kinds.path,
         metavar='DIR',
         help='write result.json and pictures (needs matplotlib), and the networks of the '
         'first seed',
-    )
-
-
-def _file(text: str) -> str:
-    if not text or '\0' in text:
-        raise argparse.ArgumentTypeError(f'Expected a name (got {text!r})')
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(_file(text))
-
-
-def _seconds(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < _LONGEST:
-        raise argparse.ArgumentTypeError(
-            f"Expected a positive number of seconds (got '{text}')"
-        )
-    return found
-
-
-def _base(text: str) -> float | str:
-    try:
-        return text if text == 'auto' else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"Expected a number greater than 1 or 'auto' (got '{text}')"
-        ) from None
-
-
-def _scale(text: str) -> str | tuple[str, float]:
-    if text in ('mse', 'max'):
-        return text
-    rule, _, percent = text.partition(':')
-    try:
-        if rule == 'percentile':
-            return rule, float(percent)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(
-        f"Expected mse, max or percentile:P, such as percentile:99.9 (got '{text}')"
     )

@@ -43,6 +43,10 @@ def infer(args: Namespace, outputs: Outputs) -> None:
         raise ValueError(
             "Expected '--output' beside '--classes' (got none); name a file"
         )
+    if args.fresh and args.storage is None:
+        raise ValueError(
+            "Expected '--storage' beside '--fresh' (got none); name the folder"
+        )
     if is_launched():
         _refuse(
             '--block-size', args.block_size, 'several processes divide nodes by parts'
@@ -76,6 +80,7 @@ def _alone(args: Namespace, outputs: Outputs) -> None:
         data,
         block_size=block_size,
         storage=args.storage,
+        resume=not args.fresh,
         progress=sys.stderr.isatty(),
     )
     seconds = time.perf_counter() - start
@@ -104,22 +109,24 @@ def _in_parts(args: Namespace, outputs: Outputs, together: Together) -> None:
         timeout=together.peers.timeout,
         packs=not args.no_pack,
         storage=args.storage,
+        resume=not args.fresh,
     )
-    prepared = time.perf_counter()
-    result = model.run(progress=sys.stderr.isatty())
-    seconds = time.perf_counter() - prepared
-    rows = together.all(lambda: rows_of_part(model, result), 'reading outputs')
-    parts = together.gather(result.stages, 'adding up what was sent')
+    prepared = time.perf_counter() - start
     is_whole = partition is not None
-    cut = together.first(
+    cut = together.first(  # Here nothing is lost if it fails.
         lambda: edge_cut(graph if is_whole else graph.outline(), _partition(model)),
         'counting cut edges',
     )
+    start = time.perf_counter()
+    result = model.run(progress=sys.stderr.isatty())
+    seconds = time.perf_counter() - start
+    rows = together.all(lambda: rows_of_part(model, result), 'reading outputs')
+    parts = together.gather(result.stages, 'adding up what was sent')
     lines, values = _report(args, rows, parts, cut, result)
-    values['prepare_seconds'] = prepared - start
+    values['prepare_seconds'] = prepared
     lines += [
         '',
-        f'{"time":<20}{seconds:>12.3f}  s, and {prepared - start:.3f} to prepare',
+        f'{"time":<20}{seconds:>12.3f}  s, and {prepared:.3f} to prepare',
     ]
     _finish(args, outputs, files, rows, together, lines, seconds, values)
 

@@ -16,6 +16,7 @@ from spikegraph.running.distributed import PeerError, Peers
 
 _VARIABLES = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 _PATIENCE = 2.0  # Seconds until a process that was told to end is ended.
+_PAUSE = 1.0  # Seconds between two answers of a process that works, at most.
 _TERMINATED = 128 + signal.SIGTERM
 T = TypeVar('T')
 
@@ -42,15 +43,16 @@ class Together:
         return self.peers is None or self.peers.rank == 0
 
     def all(self, work: Callable[[], T], doing: str) -> T:
-        """Does something in every process."""
+        """Does something in every process, for as long as it takes each of them."""
         if self.peers is None:
             return work()
         found: Any = None
         error: Exception | None = None
-        try:
-            found = work()
-        except Exception as raised:
-            error = raised
+        with _answering(self.peers, doing):
+            try:
+                found = work()
+            except Exception as raised:
+                error = raised
         self.peers.raise_together(error, doing)
         return found
 
@@ -76,6 +78,39 @@ class Together:
         """Removes what lies aside."""
         for each in self._tidies:
             each()
+
+
+@contextlib.contextmanager
+def _answering(peers: Peers, doing: str) -> Iterator[None]:
+    """Ends when the same statement ends in all processes. Meanwhile each of them answers
+    the others, so that they wait for one that works, but not for one that is gone."""
+    is_done, is_left, is_over = (threading.Event() for _ in range(3))
+    pause = min(_PAUSE, peers.timeout / 4)
+    errors: list[Exception] = []
+
+    def answer() -> None:
+        try:
+            while True:
+                done = is_done.wait(pause)
+                if is_left.is_set() or peers.smallest(int(done), doing):
+                    return
+        except Exception as error:
+            errors.append(error)
+        finally:
+            is_over.set()  # An interrupted 'join' takes the thread for ended.
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        yield
+        is_done.set()
+        is_over.wait()
+    except BaseException:
+        is_left.set()
+        is_done.set()
+        is_over.wait()  # No answer breaks off in the middle.
+        raise
+    if errors:
+        raise errors[0]
 
 
 @contextlib.contextmanager

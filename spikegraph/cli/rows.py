@@ -127,7 +127,8 @@ def _fill(asides: list[Path], outputs: list[OutputRows]) -> None:
             ) from error
         if len(output.rows) > 0:
             array[output.rows.numpy()] = _array(output.values)
-        array.flush()
+        with open(aside, 'r+b') as file:
+            os.fsync(file.fileno())  # 'array.flush' would stop all other threads.
 
 
 def _to_table(aside: Path, name: str, is_classes: bool) -> None:

@@ -1,6 +1,8 @@
 import importlib.util
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -77,6 +79,31 @@ def test_one_process(here, capsys):
     assert not list(here.glob('.*'))
 
 
+@pytest.mark.parametrize('num_parts', [0, 1])
+def test_a_storage_that_is_started_anew(num_parts, here, capsys, monkeypatch):
+    """Also by several processes, here by a group of one."""
+    if num_parts:
+        alone_in_a_group(monkeypatch)
+        assert main(['partition', 'whole.pt', '--parts', '1', '--output', 'one']) == 0
+    args = ['one' if num_parts else 'parts', '--storage', 'kept', '--json', 'r.json']
+    kept = here / 'kept' / ('part_0_of_1' if num_parts else '')
+    assert main(['infer', 'other', *args]) == 0
+    records = list(kept.glob('*.spikegraph.json'))
+    assert main(['infer', 'snn', *args]) == 2
+    assert f"Expected '{kept.relative_to(here)}' to hold" in capsys.readouterr().err
+    times = []
+    for _ in range(2):  # Of another network, and of this one.
+        assert main(['infer', 'snn', *args, '--fresh', '--output', 'out.npy']) == 0
+        assert np.array_equal(np.load('out.npy'), expected(here))
+        times.append([path.stat().st_mtime_ns for path in records])
+        if num_parts:
+            stages = json.loads((here / 'r.json').read_text())['stages']
+            assert not any(stage['is_kept'] for stage in stages)
+    assert main(['infer', 'snn', *args]) == 0
+    times.append([path.stat().st_mtime_ns for path in records])
+    assert times[0] != times[1] == times[2] and records
+
+
 def test_classes(here, capsys):
     args = ['infer', 'snn', 'parts', '--output', 'classes.npy', '--classes']
     assert main(args) == 0
@@ -138,21 +165,37 @@ def test_several_outputs(here):
 
 def test_two_processes(here):
     """Rows of two types; then another network in one process; then a part that is
-    missing."""
+    missing; then a first process that works alone for longer than the others wait for
+    one that is gone."""
     outputs = hetero(here)
     args = ['infer', 'snn', 'parts', '--output', 'out.npy', '--timeout', '20']
     shutil.copytree(here / 'parts', here / 'fewer')
     shutil.rmtree(here / 'fewer' / 'part_1')
+    table = f'table.{"parquet" if has_pyarrow else "npy"}'
+    slow = ['infer', 'snn', 'parts', '--output', table, '--timeout', '3']
+    before = (
+        'import time\n'
+        'from spikegraph.cli import infer, rows\n'
+        'def slow(work):\n'
+        '    def wait(*args):\n'
+        f'        if "{table}" in calls[0]: time.sleep(4)\n'
+        '        return work(*args)\n'
+        '    return wait\n'
+        'infer.edge_cut, rows._to_table = slow(infer.edge_cut), slow(rows._to_table)'
+    )
     found = launch(
         [
             2 * [['infer', 'types', 'typed', '--output', 'types.npy']],
             [args, ['infer', 'other', *args[2:]]],
             2 * [['infer', 'snn', 'fewer', *args[3:]]],
+            2 * [slow],
         ],
         here,
+        before,
     )
     calls = [by_call(errors) for _, errors in finish(found)]
-    good, other, missing = zip(*calls, strict=True)
+    good, other, missing, alone = zip(*calls, strict=True)
+    assert alone == ((0, ''), (0, '')) and (here / table).exists()
     assert good == ((0, ''), (0, ''))
     for key, values in outputs.items():
         assert np.array_equal(np.load(f'types.{key}.npy'), values)
@@ -178,11 +221,29 @@ def torchrun(folder, *args):
     )
 
 
-def test_torchrun(here):
-    result = torchrun(here, 'infer', 'snn', 'parts', '--output', 'o.npy', '--json', '-')
+def readme_commands():
+    """The commands for large graphs, as words."""
+    text = (ROOT / 'README.md').read_text().split('\n## Beyond one machine')[1]
+    block = re.search(r'```bash\n(.*?)```', text, flags=re.DOTALL)[1]
+    names = {'network.spikegraph': 'snn', 'GRAPH': 'whole.pt'}
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    return [[names.get(word, word) for word in line] for line in lines]
+
+
+def test_commands_of_the_readme(here):
+    """One after the other, as a reader would."""
+    shutil.rmtree(here / 'parts')
+    divide, several, alone = readme_commands()
+    assert divide[0] == 'spikegraph' and main(divide[1:]) == 0
+    launcher = ['torchrun', '--nproc-per-node', '2', '-m', 'spikegraph']
+    assert several[: len(launcher)] == launcher
+    result = torchrun(here, *several[len(launcher) :], '--json', '-')
     assert result.returncode == 0, result.stderr
-    assert np.array_equal(np.load(here / 'o.npy'), expected(here))
+    assert np.array_equal(np.load(here / 'out.npy'), expected(here))
     assert not list(here.glob('.*'))
+    (here / 'out.npy').unlink()
+    assert alone[0] == 'spikegraph' and main(alone[1:]) == 0
+    assert np.array_equal(np.load(here / 'out.npy'), expected(here))
     found = json.loads(result.stdout)  # Of one process only.
     assert found['processes'] == 2 and found['edge_cut']['cut_edges'] > 0
     stages = {stage['stage']: stage for stage in found['stages']}
@@ -195,7 +256,7 @@ def test_torchrun(here):
         'cut edges',
         'halo nodes',
         'rows sent',
-        'wrote o.npy',
+        'wrote out.npy',
     ):
         assert text in result.stderr
 
@@ -217,28 +278,6 @@ def test_a_process_that_is_killed(here):
     assert err.startswith('spikegraph: error: Process 0 of 2 lost another one while')
     assert 'writing results' in err and err.count('\n') == 1
     assert_nothing_new(here)
-
-
-def test_a_process_that_works_alone(here):
-    """For longer than others wait for one that is gone: nothing is lost."""
-    name = 'out.parquet' if has_pyarrow else 'out.npy'
-    args = ['infer', 'snn', 'parts', '--output', name]
-    before = (
-        'import time\n'
-        'from spikegraph.cli import infer, rows\n'
-        'def slow(work):\n'
-        '    def wait(*args):\n'
-        '        if "--timeout" in calls[0]: time.sleep(3)\n'
-        '        return work(*args)\n'
-        '    return wait\n'
-        'infer.edge_cut, rows._reserve = slow(infer.edge_cut), slow(rows._reserve)\n'
-        'rows._to_table = slow(rows._to_table)'
-    )
-    # They start at once where they have met before.
-    found = launch([[args, args], 2 * [[*args, '--timeout', '2']]], here, before)
-    for code, errors in finish(found):
-        assert code == 0 and by_call(errors) == [(0, ''), (0, '')]
-    assert (here / name).exists() and not list(here.glob('.*'))
 
 
 @pytest.mark.parametrize(
@@ -301,6 +340,7 @@ def alone_in_a_group(monkeypatch):
             "'whole.pt' to be a graph in parts (got a whole one); divide it ",
         ),
         (['parts'], 'one part for each of 1 processes (got 2)'),
+        (['parts'], "'spikegraph partition GRAPH --parts 1 --output DIR', or with"),
         (['parts', '--block-size', '8'], "Expected no '--block-size' here (got 8)"),
     ],
 )
@@ -326,6 +366,7 @@ def test_errors_of_processes(args, match, here, capsys, monkeypatch):
         ),
         (['snn', 'parts', '--output', 'no/a.npy'], 'no/a.npy'),
         (['snn', 'parts', '--classes'], "'--output' beside '--classes'"),
+        (['snn', 'parts', '--fresh'], "'--storage' beside '--fresh' (got none)"),
         (
             ['snn', 'parts', '--timeout', '3'],
             "no '--timeout' here (got 3.0); start with",
@@ -369,8 +410,3 @@ def test_a_disk_that_is_full(here, monkeypatch, capsys):
     assert main(['infer', 'snn', 'parts', '--output', 'out.npy']) == 2
     assert 'free some space on that disk' in capsys.readouterr().err
     assert_nothing_new(here)
-
-
-def test_the_names_of_the_command():
-    text = (ROOT / 'README.md').read_text()
-    assert 'torchrun --nproc-per-node 2 -m spikegraph infer' in text

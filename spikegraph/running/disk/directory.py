@@ -183,7 +183,10 @@ class Directory:
             self.sync()
 
     def _refuse(self, found: dict[str, str]) -> None:
-        remedy = "name another directory, or pass 'resume=False' to start anew"
+        remedy = (
+            "name another directory, or pass 'resume=False' ('--fresh' on the command "
+            'line) to start anew'
+        )
         if not found:
             raise ValueError(
                 f"Expected '{self.path / _MANIFEST}' to tell what the arrays "

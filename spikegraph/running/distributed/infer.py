@@ -155,7 +155,8 @@ class DistributedModel:
             raise ValueError(
                 f"Expected 'partition' to have one part for each of {size} processes (got "
                 f'{partition.num_parts}); start as many, or divide the graph again with '
-                "'spikegraph.partition_graph'"
+                f"'spikegraph partition GRAPH --parts {size} --output DIR', or with "
+                "'spikegraph.partition_graph' in Python"
             )
         self.staged = Staged(
             self.snn, self.source.inputs, by_rows=True, watches=watches

@@ -24,7 +24,8 @@ def test_another_identity(tmp_path):
         Storage(tmp_path, {'network': 'c', 'graph': 'b', 'version': '2'})
     assert str(caught.value) == (
         f"Expected '{tmp_path}' to hold arrays of 'network' 'c' (got 'a'), 'version' "
-        "'2' (got None); name another directory, or pass 'resume=False' to start anew"
+        "'2' (got None); name another directory, or pass 'resume=False' ('--fresh' on "
+        'the command line) to start anew'
     )
     with pytest.raises(ValueError, match=r"'graph' None \(got 'b'\)"):
         Storage(tmp_path, {'network': 'a'})

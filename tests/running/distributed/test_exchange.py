@@ -1,7 +1,12 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from spikegraph.running.distributed.exchange import packed, unpack
+import spikegraph
+from spikegraph.coding import PhaseCode, Spikes
+from spikegraph.running.distributed.exchange import Wire, packed, unpack
 
 
 @pytest.mark.parametrize('num', [0, 1, 2, 7, 64, 1001])
@@ -12,3 +17,14 @@ def test_two_spike_times_share_a_byte(num):
     assert data.dtype == torch.uint8 and len(data) == (num + 1) // 2
     unpack(data, found)
     assert torch.equal(found, before) and torch.equal(time, before)
+
+
+@pytest.mark.parametrize('num_steps, size', [(16, 80), (15, 40)])
+def test_bytes_of_rows_are_those_of_the_readme(num_steps, size):
+    readme = Path(spikegraph.__file__).parents[1] / 'README.md'
+    text = ' '.join(readme.read_text().split())
+    code = PhaseCode(num_steps, base=1.2)
+    for scale, more in ((torch.ones(()), 0), (torch.ones(5, 1), 4)):
+        spikes = Spikes.from_values(torch.rand(5, 8), code, scale)
+        assert Wire(SimpleNamespace(probe=spikes)).size(10) == size + 10 * more
+    assert f'and {more} bytes more for a row that has a scale of its own' in text

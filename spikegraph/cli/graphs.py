@@ -1,0 +1,135 @@
+"""The arguments of the commands for large graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikegraph.cli import kinds
+from spikegraph.cli.kinds import add_root
+
+
+def add_partition(commands: Any) -> None:
+    """Adds the parser of ``spikegraph partition``."""
+    parser = commands.add_parser(
+        'partition',
+        help='divide a graph into parts',
+        description='Divides the nodes of a graph into parts, and reports the edges '
+        'that are cut and the halo nodes of each part: nodes of other parts that edges '
+        'lead from into it.',
+    )
+    parser.add_argument(
+        'input',
+        type=kinds.file_name,
+        metavar='INPUT',
+        help='a dataset of nodes, or a path: a folder with edge_index.npy (or src.npy '
+        'and dst.npy) and x.npy, a list of edges as .npy or .csv, a .pt with PyG data, '
+        "a folder of this command or of PyG's Partitioner",
+    )
+    parser.add_argument(
+        '--parts', type=int, required=True, metavar='N', help='the number of parts'
+    )
+    parser.add_argument(
+        '--method',
+        choices=['auto', 'metis', 'range', 'hash'],
+        default='auto',
+        help="metis cuts few edges and needs pip install 'spikegraph[partition]', range "
+        'keeps the order of nodes, hash needs no table (default: auto, which is metis '
+        'if it is installed, else range)',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='the seed of metis or hash (default: 0)',
+    )
+    files = parser.add_argument_group('files')
+    add_root(files)
+    files.add_argument(
+        '--json',
+        type=kinds.file_name,
+        metavar='FILE',
+        help="write the counts as JSON; with '-' to standard output, and the report to "
+        'standard error. Shares in percent, times in seconds',
+    )
+    files.add_argument(
+        '--output',
+        type=kinds.path,
+        metavar='DIR',
+        help='write the parts into this folder, which is new, empty, or of this command',
+    )
+
+
+def add_infer(commands: Any) -> None:
+    """Adds the parser of ``spikegraph infer``."""
+    parser = commands.add_parser(
+        'infer',
+        help='run a converted network on a large graph, in one or several processes',
+        description='Runs a converted network on all nodes of a graph: in one process '
+        'layer by layer, in blocks of nodes; in several, each with a part of the nodes, '
+        "when started as 'torchrun --nproc-per-node N -m spikegraph infer ...'. Spike "
+        'times are the same either way.',
+    )
+    parser.add_argument(
+        'network', type=kinds.path, metavar='NETWORK', help='a file of spikegraph.save'
+    )
+    parser.add_argument(
+        'graph',
+        type=kinds.file_name,
+        metavar='GRAPH',
+        help="a folder of 'spikegraph partition' or of PyG's Partitioner, with a part for "
+        "each process; in one process also whatever 'spikegraph partition' reads",
+    )
+    alone = parser.add_argument_group('one process')
+    alone.add_argument(
+        '--block-size',
+        type=int,
+        metavar='N',
+        help='nodes that are computed at once (default: 4096)',
+    )
+    several = parser.add_argument_group('several processes')
+    several.add_argument(
+        '--timeout',
+        type=kinds.seconds,
+        metavar='S',
+        help='seconds that a process waits for the others, before all of them end '
+        '(default: 60)',
+    )
+    several.add_argument(
+        '--no-pack',
+        action='store_true',
+        help='send each spike time as a byte, also where two fit into one',
+    )
+    files = parser.add_argument_group('files')
+    add_root(files)
+    files.add_argument(
+        '--storage',
+        type=kinds.path,
+        metavar='DIR',
+        help='keep the spike times of each layer in this folder and not in memory; after '
+        'a stop, the same command goes on from the last finished layer',
+    )
+    files.add_argument(
+        '--fresh',
+        action='store_true',
+        help='empty the storage first instead of going on from it',
+    )
+    files.add_argument(
+        '--output',
+        type=kinds.path,
+        metavar='FILE',
+        help='write the outputs of all nodes, as .npy or (needs pip install '
+        "'spikegraph[parquet]') .parquet; the file appears when it is complete",
+    )
+    files.add_argument(
+        '--classes',
+        action='store_true',
+        help='write the class with the largest output of each node instead',
+    )
+    files.add_argument(
+        '--json',
+        type=kinds.file_name,
+        metavar='FILE',
+        help="write the report as JSON; with '-' to standard output, and the report to "
+        'standard error. Times in seconds',
+    )
