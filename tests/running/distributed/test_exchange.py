@@ -1,5 +1,4 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +6,7 @@ import torch
 import spikegraph
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.running.distributed.exchange import Wire, packed, unpack
+from spikegraph.running.parts.step import Axis, Kind, Step
 
 
 @pytest.mark.parametrize('num', [0, 1, 2, 7, 64, 1001])
@@ -26,5 +26,6 @@ def test_bytes_of_rows_are_those_of_the_readme(num_steps, size):
     code = PhaseCode(num_steps, base=1.2)
     for scale, more in ((torch.ones(()), 0), (torch.ones(5, 1), 4)):
         spikes = Spikes.from_values(torch.rand(5, 8), code, scale)
-        assert Wire(SimpleNamespace(probe=spikes)).size(10) == size + 10 * more
+        step = Step('act', Kind.ROWS, Axis(10, 'x'), None, probe=spikes)
+        assert Wire(step).size(10) == size + 10 * more
     assert f'and {more} bytes more for a row that has a scale of its own' in text
