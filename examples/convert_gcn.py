@@ -15,8 +15,10 @@ from torch_geometric.nn.models import GCN
 import spikegraph
 from spikegraph.zoo.datasets import DATASETS, load_dataset
 
+GRAPHS = [name for name, info in DATASETS.items() if info.num_graphs == 1]
+
 parser = argparse.ArgumentParser(description='Converts a PyG GCN.')
-parser.add_argument('--dataset', default='digits', choices=DATASETS)
+parser.add_argument('--dataset', default='digits', choices=GRAPHS)
 parser.add_argument('--root', help='the folder of the datasets')
 parser.add_argument('--epochs', type=int, default=200)
 parser.add_argument('--num-steps', type=int, default=16, help='time steps per layer')
