@@ -47,7 +47,7 @@ def test_kernels_are_compiled_again_when_any_of_their_files_changes(tmp_path):
     assert run() == 3.0 and first and kernels() == first
     helper = tmp_path / 'spikegraph' / 'kernels' / 'cpu' / 'compiled' / 'sums.py'
     text = helper.read_text()
-    changed = text.replace('builder.fmul(value, weights', 'builder.fadd(value, weights')
+    changed = text.replace('builder.fmul(value, weight)', 'builder.fadd(value, weight)')
     assert changed != text
     helper.write_text(changed)
     assert run() == 4.0

@@ -15,6 +15,7 @@ from spikegraph.kernels.adjacency import Adjacency
 from spikegraph.kernels.aggregation import are_summed_by_kernels
 from spikegraph.kernels.cpu.compiled import graph, products
 from spikegraph.kernels.cpu.compiled.operands import (
+    HAS_PLANES,
     LANES,
     ONE,
     PACKED,
@@ -42,6 +43,7 @@ from spikegraph.kernels.threads import share, share_rows
 
 _LINE = 64  # Bytes of a line of the cache.
 _CACHE = 1 << 22  # Bytes that a processor holds close to its cores.
+_LOADED = 2 * LANES  # Bytes of spike times that are read at once without AVX-512.
 _MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 
 
@@ -58,7 +60,7 @@ def send_spikes(
     table = code.table().to(scale)
     table = flat(padded_table(scale.view(-1) * table if is_one else table))
     times = flat(spike_time.contiguous())
-    sent = Sent(times, width, table, way_of(code.num_times))
+    sent = Sent(times, width, table, way_of(code.num_times, code.signed))
     if scale.dtype != torch.float32:
         sent = sent._replace(way=TABLE)
     elif _is_packed(code, adjacency, width):
@@ -67,6 +69,10 @@ def send_spikes(
         work = partial(graph.pack, times, width, packed, stride)
         share(work, num_rows, times.size, 1)
         sent = Sent(packed, stride, table, PACKED)
+    elif HAS_PLANES and width < _LOADED and sent.way is not TABLE:
+        padded = spike_time.new_zeros(num_rows, _LOADED)
+        padded[:, :width] = spike_time
+        sent = sent._replace(x=flat(padded), stride=_LOADED)
     last = None if is_one or per_node else scale
     csr = _csr(adjacency, scale.dtype, scale if per_node else None)
     return _Messages(adjacency, spike_time.shape, scale.dtype, csr, sent, last)
@@ -86,8 +92,10 @@ def send_delayed(
         return NotImplemented
     is_one, table = scale.numel() == 1, code.table().to(scale)
     table = flat(padded_table(scale.view(-1) * table if is_one else table))
-    way = way_of(code.num_times) if dtype == torch.float32 else TABLE
+    way = way_of(code.num_times, code.signed) if dtype == torch.float32 else TABLE
     shape = spike_time.shape
+    if HAS_PLANES and (shape[-1] % 4 or shape[1:].numel() < _LOADED):
+        way = TABLE
     times = flat(spike_time.contiguous())
     sent = Sent(times, shape[1:].numel(), table, way, num_heads)
     none = weight[:0, 0]
@@ -274,7 +282,9 @@ def _aligned(size: int) -> int:
 
 
 def _is_packed(code: PhaseCode, adjacency: Adjacency, width: int) -> bool:
-    return way_of(code.num_times) is ONE and _saves_time(adjacency, width)
+    if way_of(code.num_times, code.signed) is not ONE:
+        return False
+    return _saves_time(adjacency, width) or (HAS_PLANES and width < _LOADED)
 
 
 def _saves_time(adjacency: Adjacency, width: int) -> bool:

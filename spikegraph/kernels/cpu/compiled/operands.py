@@ -28,6 +28,10 @@ class One(NamedTuple):
     """Spike times, looked up in one register,"""
 
 
+class Ended(NamedTuple):
+    """of 16 levels and silence, which stands for zero,"""
+
+
 class Two(NamedTuple):
     """in two,"""
 
@@ -41,8 +45,8 @@ class Table(NamedTuple):
 
 
 VALUES, NEAR, PACKED, TABLE = Values(), Near(), Packed(), Table()
-ONE, TWO, FOUR = One(), Two(), Four()
-NUM_TABLES: dict[type, int] = {Packed: 1, One: 1, Two: 2, Four: 4}
+ONE, ENDED, TWO, FOUR = One(), Ended(), Two(), Four()
+NUM_TABLES: dict[type, int] = {Packed: 1, One: 1, Ended: 1, Two: 2, Four: 4}
 
 
 class Sent(NamedTuple):
@@ -95,14 +99,19 @@ class Panels(NamedTuple):
     depth: int
 
 
+HAS_PLANES = HAS_AVX2 and not HAS_AVX512  # Levels are looked up byte by byte.
+
+
 def num_registers(way: type) -> int:
     """How many tables float32 levels are looked up in, in registers; 0 if in memory."""
     num_tables = NUM_TABLES.get(way, 0)
-    return num_tables if HAS_AVX512 or (HAS_AVX2 and num_tables == 1) else 0
+    return num_tables if HAS_AVX512 or (HAS_AVX2 and num_tables <= 2) else 0
 
 
-def way_of(num_levels: int) -> Any:
+def way_of(num_levels: int, is_signed: bool) -> Any:
     """How rows of spike times with so many float32 levels are read."""
+    if HAS_PLANES and num_levels == LANES + 1 and not is_signed:
+        return ENDED
     ways: Any = ((ONE, LANES), (TWO, 2 * LANES), (FOUR, PERMUTED))
     for way, limit in ways:
         if num_levels <= limit and num_registers(type(way)) > 0:

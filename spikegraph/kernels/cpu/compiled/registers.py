@@ -18,11 +18,14 @@ from spikegraph.kernels.cpu.compiled.operands import (
     ONE,
     PERMUTED,
     TWO,
+    One,
+    Packed,
     num_registers,
 )
 from spikegraph.kernels.cpu.compiled.vectors import (
     FLOATS,
     HALF,
+    I8,
     I32,
     I64,
     INTEGERS,
@@ -33,6 +36,7 @@ from spikegraph.kernels.cpu.compiled.vectors import (
     lanes_before,
     load,
     name_of,
+    shuffle,
     splat,
     spread,
     store,
@@ -89,13 +93,87 @@ class Levels:
         for first in (0, LANES // 2):
             lanes = ir.Constant(integers, list(range(first, first + LANES // 2)))
             part = builder.shuffle_vector(index, index, lanes)
-            near, far = (builder.call(permute, [t, part]) for t in self.registers)
-            bit = builder.and_(part, splat(integers, LANES // 2))
-            is_near = builder.icmp_unsigned('==', bit, splat(integers, 0))
-            halves.append(builder.select(is_near, near, far))
+            found = [builder.call(permute, [t, part]) for t in self.registers]
+            size = LANES // 2
+            while len(found) > 1:  # Of each two, as the next bit of the index tells.
+                bit = builder.and_(part, splat(integers, size))
+                is_near = builder.icmp_unsigned('==', bit, splat(integers, 0))
+                pairs = zip(found[::2], found[1::2], strict=True)
+                found = [builder.select(is_near, *pair) for pair in pairs]
+                size *= 2
+            halves.append(found[0])
         return builder.shuffle_vector(
             *halves, ir.Constant(INTEGERS, list(range(LANES)))
         )
+
+
+class Planes:
+    """Looks thirty-two spike times up, where bytes are what a processor can choose by
+    others: each of the four bytes of a level by itself.
+
+    Calls return four vectors of eight levels: of the spike times 4k to 4k + 3, and of
+    those sixteen later.
+    """
+
+    SIZE = 2 * LANES
+    BYTES = ir.VectorType(I8, SIZE)
+
+    def __init__(self, context: Any, builder: Any, table: Any, way: Any):
+        self.builder = builder
+        self.is_nibble = way in (One, Packed)  # All indices are below sixteen.
+        self.tables = []
+        for k in range(num_registers(way)):
+            start = builder.gep(table, [I64(k * LANES)])
+            levels = load(builder, start, ir.VectorType(I8, 4 * LANES))
+            planes = []
+            for byte in range(4):
+                lanes = list(range(byte, 4 * LANES, 4))
+                planes.append(shuffle(builder, levels, levels, 2 * lanes))
+            self.tables.append(planes)
+
+    def __call__(self, index: Any) -> list[Any]:
+        planes = [self._plane(k, index) for k in range(4)]
+        pairs = [self._zip(planes[k], planes[k + 1], ir.IntType(16)) for k in (0, 2)]
+        found = []
+        for k in range(2):
+            found += self._zip(pairs[0][k], pairs[1][k], I32)
+        half = ir.VectorType(ir.FloatType(), LANES // 2)
+        return [self.builder.bitcast(values, half) for values in found]
+
+    def _plane(self, byte: int, index: Any) -> Any:
+        """One byte of each level. What has its highest bit set finds nothing."""
+        builder = self.builder
+        if self.is_nibble:
+            return self._choose(self.tables[0][byte], index)
+        add = function(
+            builder, f'uadd.sat.v{self.SIZE}i8', self.BYTES, [self.BYTES] * 2
+        )
+        near = builder.call(add, [index, splat(self.BYTES, 128 - LANES)])
+        found = self._choose(self.tables[0][byte], near)
+        for table in self.tables[1:]:
+            far = builder.sub(index, splat(self.BYTES, LANES))
+            found = builder.or_(found, self._choose(table[byte], far))
+        return found
+
+    def _choose(self, table: Any, index: Any) -> Any:
+        builder = self.builder
+        choose = function(builder, 'x86.avx2.pshuf.b', self.BYTES, [self.BYTES] * 2)
+        return builder.call(choose, [table, index])
+
+    def _zip(self, low: Any, high: Any, wide: Any) -> list[Any]:
+        """What takes twice the bits, in the first and second half of either lane of
+        128 bits.
+        """
+        num = low.type.count
+        found = []
+        for first in (0, num // 4):
+            lanes = []
+            for start in (first, num // 2 + first):
+                for lane in range(start, start + num // 4):
+                    lanes += [lane, num + lane]
+            both = shuffle(self.builder, low, high, lanes)
+            found.append(self.builder.bitcast(both, ir.VectorType(wide, num // 2)))
+        return found
 
 
 @intrinsic

@@ -8,9 +8,16 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic
-from spikegraph.kernels.cpu.compiled.operands import Near, Packed, Values
-from spikegraph.kernels.cpu.compiled.registers import Levels
+from spikegraph.kernels.cpu.compiled.operands import (
+    HAS_PLANES,
+    Near,
+    Packed,
+    Values,
+    num_registers,
+)
+from spikegraph.kernels.cpu.compiled.registers import Levels, Planes
 from spikegraph.kernels.cpu.compiled.vectors import (
+    I8,
     I64,
     INTEGERS,
     LANES,
@@ -19,6 +26,7 @@ from spikegraph.kernels.cpu.compiled.vectors import (
     fetch,
     lanes_before,
     load,
+    shuffle,
     splat,
     spread,
     store,
@@ -51,25 +59,40 @@ class _Sums:
             self.span = builder.select(fits, self.width, self.per_head)
         way, real = signature.args[14].instance_class, signature.args[11].dtype
         self.is_far, self.is_packed = way is not Near, way is Packed
-        has_values = way in (Values, Near)
-        self.vector = ir.VectorType(context.get_value_type(real), LANES)
-        self.load_size = LANES * real.bitwidth // 8 if has_values else LANES
-        self.per_load = 2 if self.is_packed else 1
+        element, self.num_lanes = context.get_value_type(real), LANES
         self.levels: Any = None
-        if not has_values:
+        self.planes: Any = None
+        # The columns of a load, in vectors of sums, of which some are of several pieces.
+        self.pieces, self.loaded = [[0]], LANES
+        if self.is_packed:
+            self.pieces.append([LANES])
+        if way in (Values, Near):
+            self.load_size = LANES * real.bitwidth // 8
+        elif HAS_PLANES and num_registers(way) > 0:
+            self.planes, self.num_lanes = Planes(context, builder, data(10), way), 8
+            self.pieces = [[k, LANES + k] for k in range(0, LANES, 4)]
+            self.loaded = self.load_size = LANES if self.is_packed else 2 * LANES
+            self.span = self.width
+        else:
             self.levels = Levels(context, builder, data(10), real, way)
+            self.load_size = LANES
+        self.vector = ir.VectorType(element, self.num_lanes)
+        self.unit = len(self.pieces) * self.num_lanes  # Columns of a load.
 
     def columns(self, column: Any, rest: Any, num_loads: int) -> None:
-        """Writes ``rest`` columns from one on, read by so many vectors."""
-        builder, num_sums = self.builder, self.per_load * num_loads
-        start = builder.udiv(column, I64(self.per_load))
-        masks = [lanes_before(builder, rest, k * LANES) for k in range(num_sums)]
-        zero = ir.Constant(self.vector, [0.0] * LANES)
-        sums = [cgutils.alloca_once(builder, self.vector) for _ in range(num_sums)]
-        heads = [I64(0)] * num_sums
+        """Writes ``rest`` columns from one on, read by so many loads."""
+        builder = self.builder
+        start = builder.udiv(column, I64(self.unit // self.loaded))
+        places = [
+            [self.unit * k + first for first in pieces]
+            for k in range(num_loads)
+            for pieces in self.pieces
+        ]
+        zero = ir.Constant(self.vector, [0.0] * self.num_lanes)
+        sums = [cgutils.alloca_once(builder, self.vector) for _ in places]
+        heads = None
         if self.num_heads is not None:
-            places = [builder.add(column, I64(k * LANES)) for k in range(num_sums)]
-            heads = [builder.sdiv(place, self.per_head) for place in places]
+            heads = [[self._head(column, place) for place in each] for each in places]
         rows = cgutils.for_range_slice(builder, self.first, self.last, I64(1), inc=True)
         with rows as (i, _):
             for total in sums:
@@ -80,45 +103,85 @@ class _Sums:
             with edges as (e, _):
                 if self.is_far:
                     self._fetch(e, start, num_loads)
-                self._add(e, start, heads, num_loads, sums, masks)
+                self._add(e, start, heads, num_loads, sums, rest)
             row = builder.mul(builder.sub(i, self.first), self.width)
             begin = builder.add(builder.add(self.position, column), row)
-            for k, total in enumerate(sums):
-                at = builder.gep(self.out, [builder.add(begin, I64(k * LANES))])
-                mask = masks[k] if k >= num_sums - self.per_load else None
-                store(builder, builder.load(total), at, mask)
+            for total, each in zip(sums, places, strict=True):
+                self._write(builder.load(total), begin, each, rest)
+
+    def _head(self, column: Any, place: int) -> Any:
+        return self.builder.sdiv(self.builder.add(column, I64(place)), self.per_head)
+
+    def _write(self, total: Any, begin: Any, places: list[int], rest: Any) -> None:
+        """Writes sums to their columns, as far as these are among the rest."""
+        builder, num = self.builder, self.num_lanes // len(places)
+        for k, place in enumerate(places):
+            lanes = list(range(k * num, (k + 1) * num))
+            part = shuffle(builder, total, total, lanes) if len(places) > 1 else total
+            at = builder.gep(self.out, [builder.add(begin, I64(place))])
+            store(builder, part, at, lanes_before(builder, rest, place, num))
 
     def _add(
         self,
         edge: Any,
         start: Any,
-        heads: list[Any],
+        heads: list[list[Any]] | None,
         num_loads: int,
         sums: list[Any],
-        masks: list[Any],
+        rest: Any,
     ) -> None:
         builder, source = self.builder, self._integer(self.col, edge)
         factors, begin = self._factor(edge, source), self._row(source, start)
-        alike = heads[:1] if self.num_heads is None else heads
-        weights = [
-            spread(builder, builder.load(builder.gep(factors, [head])), self.vector)
-            for head in alike
-        ] * (len(heads) // len(alike))
+        if heads is None:
+            weight = spread(builder, builder.load(factors), self.vector)
+            weights = [weight] * len(sums)
+        else:
+            weights = [self._weight(factors, each) for each in heads]
+        found: list[Any] = []
         for k in range(num_loads):
-            at = builder.gep(begin, [I64(k * LANES)])
-            # Packed rows are padded.
-            mask = None if k < num_loads - 1 or self.is_packed else masks[k]
-            if self.levels is None:
-                found = [load(builder, at, self.vector, mask)]
-            else:
-                times = builder.zext(load(builder, at, OCTETS, mask), INTEGERS)
-                found = [self.levels(times)]
-                if self.is_packed:  # The lowest four bits count.
-                    high = builder.lshr(times, splat(INTEGERS, 4))
-                    found.append(self.levels(high))
-            for n, value in enumerate(found, self.per_load * k):
-                total, term = sums[n], builder.fmul(value, weights[n])
-                builder.store(builder.fadd(builder.load(total), term), total)
+            found += self._values(builder.gep(begin, [I64(k * self.loaded)]), rest, k)
+        for value, weight, total in zip(found, weights, sums, strict=True):
+            term = builder.fmul(value, weight)
+            builder.store(builder.fadd(builder.load(total), term), total)
+
+    def _weight(self, factors: Any, heads: list[Any]) -> Any:
+        """The weight of each lane, whose pieces are of some heads."""
+        builder = self.builder
+        alike = [
+            spread(builder, builder.load(builder.gep(factors, [head])), self.vector)
+            for head in heads
+        ]
+        if len(alike) == 1:
+            return alike[0]
+        half, num = self.num_lanes // 2, self.num_lanes
+        lanes = [*range(half), *range(num + half, 2 * num)]
+        return shuffle(builder, alike[0], alike[1], lanes)
+
+    def _values(self, at: Any, rest: Any, k: int) -> list[Any]:
+        """What the ``k``-th load of a row finds."""
+        builder = self.builder
+        if self.planes is not None:  # Rows are padded, or as wide.
+            octets = load(builder, at, ir.VectorType(I8, self.loaded))
+            if self.is_packed:
+                octets = self._nibbles(octets)
+            return self.planes(octets)
+        # Packed rows are padded.
+        mask = None if self.is_packed else lanes_before(builder, rest, k * LANES)
+        if self.levels is None:
+            return [load(builder, at, self.vector, mask)]
+        times = builder.zext(load(builder, at, OCTETS, mask), INTEGERS)
+        found = [self.levels(times)]
+        if self.is_packed:  # The lowest four bits count.
+            high = builder.lshr(times, splat(INTEGERS, 4))
+            found.append(self.levels(high))
+        return found
+
+    def _nibbles(self, octets: Any) -> Any:
+        """The lower halves of bytes, and the higher ones behind them."""
+        builder = self.builder
+        high = builder.lshr(octets, splat(OCTETS, 4))
+        both = shuffle(builder, octets, high, list(range(2 * LANES)))
+        return builder.and_(both, splat(both.type, LANES - 1))
 
     def _fetch(self, edge: Any, start: Any, num_loads: int) -> None:
         builder, size = self.builder, num_loads * self.load_size
@@ -183,25 +246,45 @@ def sum_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, width = _Sums(context, builder, signature, arguments), arguments[13]
-        unit = LANES * sums.per_load
-        most = I64(LOADS * unit)
-        rest = builder.srem(sums.span, most)
+        loads = 1 if sums.planes is not None else LOADS
+        unit, most = I64(sums.unit), I64(loads * sums.unit)
         spans = cgutils.for_range_slice(builder, I64(0), width, sums.span, inc=True)
         with spans as (begin, _):
-            full = builder.sub(builder.add(begin, sums.span), rest)
+            end = builder.add(begin, sums.span)
+            rest = builder.srem(sums.span, most)
+            full = builder.sub(end, rest)
             whole = cgutils.for_range_slice(builder, begin, full, most, inc=True)
             with whole as (at, _):
-                sums.columns(at, most, LOADS)
-            num_loads = builder.udiv(builder.add(rest, I64(unit - 1)), I64(unit))
-            done = builder.append_basic_block('done')
-            ways = builder.switch(num_loads, done)
-            for num in range(1, LOADS + 1):
-                block = builder.append_basic_block(f'loads_{num}')
-                ways.add_case(I64(num), block)
-                with builder.goto_block(block):
-                    sums.columns(full, rest, num)
-                    builder.branch(done)
-            builder.position_at_end(done)
+                sums.columns(at, most, loads)
+            if sums.planes is not None and not sums.is_packed:
+                _write_rest(builder, sums, begin, end, rest)
+            else:
+                num_loads = builder.udiv(
+                    builder.add(rest, builder.sub(unit, I64(1))), unit
+                )
+                done = builder.append_basic_block('done')
+                ways = builder.switch(num_loads, done)
+                for num in range(1, loads + 1):
+                    block = builder.append_basic_block(f'loads_{num}')
+                    ways.add_case(I64(num), block)
+                    with builder.goto_block(block):
+                        sums.columns(full, rest, num)
+                        builder.branch(done)
+                builder.position_at_end(done)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _write_rest(builder: Any, sums: _Sums, begin: Any, end: Any, rest: Any) -> None:
+    """Writes the last columns of a row: as part of a whole load that ends there, if the
+    row is so wide.
+    """
+    unit = I64(sums.unit)
+    with builder.if_then(builder.icmp_signed('>', rest, I64(0))):
+        is_wide = builder.icmp_signed('>=', builder.sub(end, begin), unit)
+        with builder.if_else(is_wide) as (wide, narrow):
+            with wide:
+                sums.columns(builder.sub(end, unit), unit, 1)
+            with narrow:
+                sums.columns(begin, rest, 1)

@@ -61,10 +61,11 @@ def _alignment(vector: Any) -> int:
     return 1 if vector.element == I8 else 4
 
 
-def lanes_before(builder: Any, width: Any, first: int) -> Any:
+def lanes_before(builder: Any, width: Any, first: int, num: int = LANES) -> Any:
     """The lanes of a vector of which less than ``width`` come before them."""
-    lanes = ir.Constant(INTEGERS, list(range(first, first + LANES)))
-    width = spread(builder, builder.trunc(width, I32), INTEGERS)
+    integers = ir.VectorType(I32, num)
+    lanes = ir.Constant(integers, list(range(first, first + num)))
+    width = spread(builder, builder.trunc(width, I32), integers)
     return builder.icmp_signed('<', lanes, width)
 
 
@@ -86,6 +87,12 @@ def spread(builder: Any, value: Any, vector: Any) -> Any:
     first = builder.insert_element(unknown, value, I32(0))
     lanes = ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, unknown, lanes)
+
+
+def shuffle(builder: Any, first: Any, second: Any, lanes: list[int]) -> Any:
+    """Lanes of two vectors, those of the second counted on."""
+    chosen = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return builder.shuffle_vector(first, second, chosen)
 
 
 def splat(vector: Any, value: int) -> Any:
