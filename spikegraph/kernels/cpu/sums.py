@@ -17,6 +17,7 @@ from spikegraph.kernels.cpu.compiled import graph, products
 from spikegraph.kernels.cpu.compiled.operands import (
     HAS_PLANES,
     LANES,
+    LOADED,
     ONE,
     PACKED,
     TABLE,
@@ -43,7 +44,6 @@ from spikegraph.kernels.threads import share, share_rows
 
 _LINE = 64  # Bytes of a line of the cache.
 _CACHE = 1 << 22  # Bytes that a processor holds close to its cores.
-_LOADED = 2 * LANES  # Bytes of spike times that are read at once without AVX-512.
 _MAX_DEPTH = 4096  # Inputs whose sums of a few rows stay in a cache.
 
 
@@ -69,10 +69,10 @@ def send_spikes(
         work = partial(graph.pack, times, width, packed, stride)
         share(work, num_rows, times.size, 1)
         sent = Sent(packed, stride, table, PACKED)
-    elif HAS_PLANES and width < _LOADED and sent.way is not TABLE:
-        padded = spike_time.new_zeros(num_rows, _LOADED)
+    elif HAS_PLANES and width < LOADED and sent.way is not TABLE:
+        padded = spike_time.new_zeros(num_rows, LOADED)
         padded[:, :width] = spike_time
-        sent = sent._replace(x=flat(padded), stride=_LOADED)
+        sent = sent._replace(x=flat(padded), stride=LOADED)
     last = None if is_one or per_node else scale
     csr = _csr(adjacency, scale.dtype, scale if per_node else None)
     return _Messages(adjacency, spike_time.shape, scale.dtype, csr, sent, last)
@@ -94,7 +94,7 @@ def send_delayed(
     table = flat(padded_table(scale.view(-1) * table if is_one else table))
     way = way_of(code.num_times, code.signed) if dtype == torch.float32 else TABLE
     shape = spike_time.shape
-    if HAS_PLANES and (shape[-1] % 4 or shape[1:].numel() < _LOADED):
+    if HAS_PLANES and (shape[-1] % 4 or shape[1:].numel() < LOADED):
         way = TABLE
     times = flat(spike_time.contiguous())
     sent = Sent(times, shape[1:].numel(), table, way, num_heads)
@@ -284,7 +284,7 @@ def _aligned(size: int) -> int:
 def _is_packed(code: PhaseCode, adjacency: Adjacency, width: int) -> bool:
     if way_of(code.num_times, code.signed) is not ONE:
         return False
-    return _saves_time(adjacency, width) or (HAS_PLANES and width < _LOADED)
+    return _saves_time(adjacency, width) or (HAS_PLANES and width < LOADED)
 
 
 def _saves_time(adjacency: Adjacency, width: int) -> bool:

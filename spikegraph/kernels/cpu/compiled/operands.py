@@ -10,6 +10,8 @@ from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512
 
 LANES = 16
 PERMUTED = 64  # Levels that fit into registers.
+HAS_PLANES = HAS_AVX2 and not HAS_AVX512  # Levels are looked up byte by byte,
+LOADED = 2 * LANES  # so many at once.
 
 
 class Values(NamedTuple):
@@ -97,9 +99,6 @@ class Panels(NamedTuple):
     weight: Any
     bias: Any
     depth: int
-
-
-HAS_PLANES = HAS_AVX2 and not HAS_AVX512  # Levels are looked up byte by byte.
 
 
 def num_registers(way: type) -> int:

@@ -14,6 +14,7 @@ from numba.core import cgutils, types
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic, part
 from spikegraph.kernels.cpu.compiled.operands import (
     FOUR,
+    LOADED,
     NUM_TABLES,
     ONE,
     PERMUTED,
@@ -93,15 +94,10 @@ class Levels:
         for first in (0, LANES // 2):
             lanes = ir.Constant(integers, list(range(first, first + LANES // 2)))
             part = builder.shuffle_vector(index, index, lanes)
-            found = [builder.call(permute, [t, part]) for t in self.registers]
-            size = LANES // 2
-            while len(found) > 1:  # Of each two, as the next bit of the index tells.
-                bit = builder.and_(part, splat(integers, size))
-                is_near = builder.icmp_unsigned('==', bit, splat(integers, 0))
-                pairs = zip(found[::2], found[1::2], strict=True)
-                found = [builder.select(is_near, *pair) for pair in pairs]
-                size *= 2
-            halves.append(found[0])
+            near, far = (builder.call(permute, [t, part]) for t in self.registers)
+            bit = builder.and_(part, splat(integers, LANES // 2))
+            is_near = builder.icmp_unsigned('==', bit, splat(integers, 0))
+            halves.append(builder.select(is_near, near, far))
         return builder.shuffle_vector(
             *halves, ir.Constant(INTEGERS, list(range(LANES)))
         )
@@ -115,8 +111,7 @@ class Planes:
     those sixteen later.
     """
 
-    SIZE = 2 * LANES
-    BYTES = ir.VectorType(I8, SIZE)
+    BYTES = ir.VectorType(I8, LOADED)
 
     def __init__(self, context: Any, builder: Any, table: Any, way: Any):
         self.builder = builder
@@ -137,17 +132,15 @@ class Planes:
         found = []
         for k in range(2):
             found += self._zip(pairs[0][k], pairs[1][k], I32)
-        half = ir.VectorType(ir.FloatType(), LANES // 2)
-        return [self.builder.bitcast(values, half) for values in found]
+        return [self.builder.bitcast(values, HALF) for values in found]
 
     def _plane(self, byte: int, index: Any) -> Any:
         """One byte of each level. What has its highest bit set finds nothing."""
         builder = self.builder
         if self.is_nibble:
             return self._choose(self.tables[0][byte], index)
-        add = function(
-            builder, f'uadd.sat.v{self.SIZE}i8', self.BYTES, [self.BYTES] * 2
-        )
+        name, kinds = f'uadd.sat.v{LOADED}i8', [self.BYTES] * 2
+        add = function(builder, name, self.BYTES, kinds)
         near = builder.call(add, [index, splat(self.BYTES, 128 - LANES)])
         found = self._choose(self.tables[0][byte], near)
         for table in self.tables[1:]:

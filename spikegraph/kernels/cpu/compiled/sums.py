@@ -10,6 +10,7 @@ from numba.core import cgutils, types
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic
 from spikegraph.kernels.cpu.compiled.operands import (
     HAS_PLANES,
+    LOADED,
     Near,
     Packed,
     Values,
@@ -17,6 +18,7 @@ from spikegraph.kernels.cpu.compiled.operands import (
 )
 from spikegraph.kernels.cpu.compiled.registers import Levels, Planes
 from spikegraph.kernels.cpu.compiled.vectors import (
+    HALF,
     I8,
     I64,
     INTEGERS,
@@ -69,9 +71,12 @@ class _Sums:
         if way in (Values, Near):
             self.load_size = LANES * real.bitwidth // 8
         elif HAS_PLANES and num_registers(way) > 0:
-            self.planes, self.num_lanes = Planes(context, builder, data(10), way), 8
+            self.planes, self.num_lanes = (
+                Planes(context, builder, data(10), way),
+                HALF.count,
+            )
             self.pieces = [[k, LANES + k] for k in range(0, LANES, 4)]
-            self.loaded = self.load_size = LANES if self.is_packed else 2 * LANES
+            self.loaded = self.load_size = LANES if self.is_packed else LOADED
             self.span = self.width
         else:
             self.levels = Levels(context, builder, data(10), real, way)
@@ -106,20 +111,23 @@ class _Sums:
                 self._add(e, start, heads, num_loads, sums, rest)
             row = builder.mul(builder.sub(i, self.first), self.width)
             begin = builder.add(builder.add(self.position, column), row)
+            last = (num_loads - 1) * self.unit  # All columns before are there.
             for total, each in zip(sums, places, strict=True):
-                self._write(builder.load(total), begin, each, rest)
+                until = rest if each[0] >= last else None
+                self._write(builder.load(total), begin, each, until)
 
     def _head(self, column: Any, place: int) -> Any:
         return self.builder.sdiv(self.builder.add(column, I64(place)), self.per_head)
 
     def _write(self, total: Any, begin: Any, places: list[int], rest: Any) -> None:
-        """Writes sums to their columns, as far as these are among the rest."""
+        """Writes sums to their columns, as far as these are among the rest, if any."""
         builder, num = self.builder, self.num_lanes // len(places)
         for k, place in enumerate(places):
             lanes = list(range(k * num, (k + 1) * num))
             part = shuffle(builder, total, total, lanes) if len(places) > 1 else total
             at = builder.gep(self.out, [builder.add(begin, I64(place))])
-            store(builder, part, at, lanes_before(builder, rest, place, num))
+            mask = None if rest is None else lanes_before(builder, rest, place, num)
+            store(builder, part, at, mask)
 
     def _add(
         self,
@@ -139,7 +147,11 @@ class _Sums:
             weights = [self._weight(factors, each) for each in heads]
         found: list[Any] = []
         for k in range(num_loads):
-            found += self._values(builder.gep(begin, [I64(k * self.loaded)]), rest, k)
+            at = builder.gep(begin, [I64(k * self.loaded)])
+            mask = None  # Packed rows are padded.
+            if k == num_loads - 1 and not self.is_packed and self.planes is None:
+                mask = lanes_before(builder, rest, k * LANES)
+            found += self._values(at, mask)
         for value, weight, total in zip(found, weights, sums, strict=True):
             term = builder.fmul(value, weight)
             builder.store(builder.fadd(builder.load(total), term), total)
@@ -157,16 +169,14 @@ class _Sums:
         lanes = [*range(half), *range(num + half, 2 * num)]
         return shuffle(builder, alike[0], alike[1], lanes)
 
-    def _values(self, at: Any, rest: Any, k: int) -> list[Any]:
-        """What the ``k``-th load of a row finds."""
+    def _values(self, at: Any, mask: Any) -> list[Any]:
+        """What a load of a row finds."""
         builder = self.builder
         if self.planes is not None:  # Rows are padded, or as wide.
             octets = load(builder, at, ir.VectorType(I8, self.loaded))
             if self.is_packed:
                 octets = self._nibbles(octets)
             return self.planes(octets)
-        # Packed rows are padded.
-        mask = None if self.is_packed else lanes_before(builder, rest, k * LANES)
         if self.levels is None:
             return [load(builder, at, self.vector, mask)]
         times = builder.zext(load(builder, at, OCTETS, mask), INTEGERS)
@@ -236,7 +246,8 @@ def sum_rows(
 
     The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``; where
     ``heads`` is not None, ``coefficient[edge * heads + head]`` in the columns of a head,
-    and rows are not packed.
+    and rows are not packed. Where levels are looked up byte by byte, rows of less than
+    ``LOADED`` spike times are padded, and heads are multiples of 4 columns wide.
     """
     signature = types.void(
         *(x, types.int64, rowptr, col, coefficient, types.int64, types.int64),
@@ -247,38 +258,41 @@ def sum_rows(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, width = _Sums(context, builder, signature, arguments), arguments[13]
         loads = 1 if sums.planes is not None else LOADS
-        unit, most = I64(sums.unit), I64(loads * sums.unit)
+        most = I64(loads * sums.unit)
         spans = cgutils.for_range_slice(builder, I64(0), width, sums.span, inc=True)
         with spans as (begin, _):
-            end = builder.add(begin, sums.span)
-            rest = builder.srem(sums.span, most)
+            end, rest = builder.add(begin, sums.span), builder.srem(sums.span, most)
             full = builder.sub(end, rest)
             whole = cgutils.for_range_slice(builder, begin, full, most, inc=True)
             with whole as (at, _):
                 sums.columns(at, most, loads)
-            if sums.planes is not None and not sums.is_packed:
-                _write_rest(builder, sums, begin, end, rest)
+            if sums.planes is None or sums.is_packed:
+                _by_number(builder, sums, full, rest, loads)
             else:
-                num_loads = builder.udiv(
-                    builder.add(rest, builder.sub(unit, I64(1))), unit
-                )
-                done = builder.append_basic_block('done')
-                ways = builder.switch(num_loads, done)
-                for num in range(1, loads + 1):
-                    block = builder.append_basic_block(f'loads_{num}')
-                    ways.add_case(I64(num), block)
-                    with builder.goto_block(block):
-                        sums.columns(full, rest, num)
-                        builder.branch(done)
-                builder.position_at_end(done)
+                _at_the_end(builder, sums, begin, end, rest)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def _write_rest(builder: Any, sums: _Sums, begin: Any, end: Any, rest: Any) -> None:
-    """Writes the last columns of a row: as part of a whole load that ends there, if the
-    row is so wide.
+def _by_number(builder: Any, sums: _Sums, full: Any, rest: Any, loads: int) -> None:
+    """Writes the last columns of a row by as many loads as they take."""
+    unit = sums.unit
+    num_loads = builder.udiv(builder.add(rest, I64(unit - 1)), I64(unit))
+    done = builder.append_basic_block('done')
+    ways = builder.switch(num_loads, done)
+    for num in range(1, loads + 1):
+        block = builder.append_basic_block(f'loads_{num}')
+        ways.add_case(I64(num), block)
+        with builder.goto_block(block):
+            sums.columns(full, rest, num)
+            builder.branch(done)
+    builder.position_at_end(done)
+
+
+def _at_the_end(builder: Any, sums: _Sums, begin: Any, end: Any, rest: Any) -> None:
+    """Writes the last columns of a row by a whole load that ends there, if the row is so
+    wide; a narrow one is padded.
     """
     unit = I64(sums.unit)
     with builder.if_then(builder.icmp_signed('>', rest, I64(0))):
