@@ -103,46 +103,34 @@ class Probing(Values):
         return Step(name, Kind.SIZE, axis, record, (source, source.dim))
 
     def _acts_on_rows(self, step: Step) -> bool:
-        """Whether other rows make no difference, on a few."""
+        """Whether other rows make no difference, on a few, and on so many that numbers
+        which an operation is given, such as the end of a slice, lie among them.
+        """
         num = self._num_probed(step.axis)
+        given = [v.value if isinstance(v, Fixed) else v for v in leaves(step.given)]
+        places = [abs(value) for value in given if type(value) is int]
+        most = max((p for p in places if num <= p <= step.axis.size), default=0)
         try:
-            whole = self._call(step, {})
-            dims = {self._row_dim_of(step, whole, rows, num) for rows in _subsets(num)}
+            whole, rows = self._call(step, {}), torch.arange(num)
+            dims = {self._row_dim_of(step, whole, rows, some) for some in _subsets(num)}
+            if most > 0 and None not in dims:
+                rows = torch.arange(min(most + 2, step.axis.size))
+                again = rows % num  # Those that there are, again and again.
+                many = self._call(step, {step.axis: again})
+                for some in (rows[1:], rows[:-1], rows.flip(0)):
+                    dims.add(self._row_dim_of(step, many, again, some))
         except FAILURES:
             return False
-        if len(dims) != 1 or None in dims or not self._acts_on_many(step, num, dims):
+        if len(dims) != 1 or None in dims:
             return False
         step.probe, step.dim = self._stirred(whole), next(iter(dims)) or 0
         return True
 
-    def _acts_on_many(self, step: Step, num: int, dims: set[int | None]) -> bool:
-        """The same on so many rows that numbers which an operation is given, such as the
-        end of a slice, lie among them.
-        """
-        given = [v.value if isinstance(v, Fixed) else v for v in leaves(step.given)]
-        places = [abs(value) for value in given if type(value) is int]
-        most = max((p for p in places if num <= p <= step.axis.size), default=0)
-        if most == 0:
-            return True
-        many = min(most + 2, step.axis.size)
-        rows = torch.arange(many)
-        try:
-            whole = self._call(step, {step.axis: rows % num})
-            found = {
-                self._row_dim_of(step, whole, some, many, num)
-                for some in (rows[1:], rows[:-1], rows.flip(0))
-            }
-        except FAILURES:
-            return False
-        return found == dims
-
     def _row_dim_of(
-        self, step: Step, whole: Any, rows: Tensor, num: int, given: int | None = None
+        self, step: Step, whole: Any, rows: Tensor, some: Tensor
     ) -> int | None:
-        """The dimension of rows, if some of them are what they are among all; these are
-        those that are there, again and again.
-        """
-        part = self._call(step, {step.axis: rows % (given or num)})
+        """The dimension of rows, if some of them are what they are among all."""
+        part = self._call(step, {step.axis: rows[some]})
         first = pytree.tree_leaves(whole, is_leaf=is_leaf)
         second = pytree.tree_leaves(part, is_leaf=is_leaf)
         if len(first) != len(second):
@@ -150,7 +138,7 @@ class Probing(Values):
         dims: set[int | None] = set()
         for a, b in zip(first, second, strict=True):
             if isinstance(a, Rows):
-                dims.add(_row_dim(a, b, rows, num))
+                dims.add(_row_dim(a, b, some, len(rows)))
             elif a != b:
                 return None
         return dims.pop() if len(dims) == 1 else None
