@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from spikegraph.cli import kinds
 from spikegraph.cli.graphs import add_infer, add_partition
-from spikegraph.cli.kinds import add_root
+from spikegraph.cli.kinds import add_json, add_root
 from spikegraph.cli.names import _MODELS, _UNITS
 
 _DESCRIPTION = (
@@ -208,14 +208,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     files = parser.add_argument_group('files')
     add_root(files)
-    files.add_argument(
-        '--json',
-        type=kinds.file_name,
-        metavar='FILE',
-        help="write the results as JSON; with '-' to standard output, and the report to "
-        'standard error. Accuracies and ROC-AUC in percent, losses in points, errors in '
-        'the unit of the property, energies in pJ for each of what --per says, times in '
-        'seconds',
+    add_json(
+        files,
+        'the results',
+        'Accuracies and ROC-AUC in percent, losses in points, errors in the unit of the '
+        'property, energies in pJ for each of what --per says, times in seconds',
     )
     files.add_argument(
         '--output',

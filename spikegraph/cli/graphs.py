@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spikegraph.cli import kinds
-from spikegraph.cli.kinds import add_root
+from spikegraph.cli.kinds import add_json, add_root
 
 
 def add_partition(commands: Any) -> None:
@@ -45,13 +45,7 @@ def add_partition(commands: Any) -> None:
     )
     files = parser.add_argument_group('files')
     add_root(files)
-    files.add_argument(
-        '--json',
-        type=kinds.file_name,
-        metavar='FILE',
-        help="write the counts as JSON; with '-' to standard output, and the report to "
-        'standard error. Shares in percent, times in seconds',
-    )
+    add_json(files, 'the counts', 'Shares in percent, times in seconds')
     files.add_argument(
         '--output',
         type=kinds.path,
@@ -126,10 +120,4 @@ def add_infer(commands: Any) -> None:
         action='store_true',
         help='write the class with the largest output of each node instead',
     )
-    files.add_argument(
-        '--json',
-        type=kinds.file_name,
-        metavar='FILE',
-        help="write the report as JSON; with '-' to standard output, and the report to "
-        'standard error. Times in seconds',
-    )
+    add_json(files, 'the report', 'Times in seconds')

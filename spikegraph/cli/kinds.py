@@ -1,4 +1,4 @@
-"""The kinds of values that arguments have, and one argument of several commands."""
+"""The kinds of values that arguments have, and arguments of several commands."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ def add_root(files: Any) -> None:
         metavar='DIR',
         help='folder of the datasets (default: the environment variable '
         'SPIKEGRAPH_ROOT, or a folder in the user cache)',
+    )
+
+
+def add_json(files: Any, what: str, units: str) -> None:
+    """Adds the file for machines.
+
+    Args:
+        files (Any): The group of arguments.
+        what (str): What it holds.
+        units (str): The units of that.
+    """
+    files.add_argument(
+        '--json',
+        type=file_name,
+        metavar='FILE',
+        help=f"write {what} as JSON; with '-' to standard output, and the report to "
+        f'standard error. {units}',
     )
 
 
