@@ -59,6 +59,7 @@ def parse():
 arguments = parse() if __name__ == '__main__' else None
 
 import torch  # noqa: E402
+from torch_geometric.nn.conv.gcn_conv import gcn_norm  # noqa: E402
 from torch_geometric.nn.models import GAT, GCN, GIN, GraphSAGE  # noqa: E402
 from torch_geometric.utils import scatter  # noqa: E402
 
@@ -304,7 +305,7 @@ def time_sums(runner, name):
     spikes = Spikes.from_values(x, PhaseCode.nearest(15, 2**0.5), x.max())
     values = spikes.decode()
     adjacency = gcn_adjacency(edge_index, None, num_nodes, torch.float32)
-    edges, weight = conv_norm(edge_index, num_nodes, values)
+    edges, weight = gcn_norm(edge_index, None, num_nodes)
     matrix = torch.sparse_coo_tensor(edges.flip(0), weight, (num_nodes, num_nodes))
     matrix = matrix.coalesce().to_sparse_csr()
 
@@ -340,12 +341,6 @@ def time_sums(runner, name):
     }
 
 
-def conv_norm(edge_index, num_nodes, like):
-    from torch_geometric.nn.conv.gcn_conv import gcn_norm
-
-    return gcn_norm(edge_index, None, num_nodes, dtype=like.dtype)
-
-
 def time_forward(runner, name):
     """A GCN that was not trained."""
     num_nodes, num_edges, _ = GRAPHS[name]
@@ -360,7 +355,7 @@ def time_forward(runner, name):
     ann = ann.to(device)
     x = torch.randn(num_nodes, sizes[0], device=device)
     edge_index = random_graph(num_nodes, num_edges, device)
-    edges, weight = conv_norm(edge_index, num_nodes, x)
+    edges, weight = gcn_norm(edge_index, None, num_nodes)
     matrix = torch.sparse_coo_tensor(
         edges.flip(0), torch.ones_like(weight), (num_nodes, num_nodes)
     )
