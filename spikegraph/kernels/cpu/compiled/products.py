@@ -30,12 +30,12 @@ from spikegraph.kernels.cpu.compiled.vectors import (
     store,
 )
 
-# Rows and vectors of columns whose products are held in registers.
-TILE_ROWS, TILE_VECTORS = (6, 4) if HAS_AVX512 else (3, 2)
-TILE_BYTES = 4 * TILE_VECTORS * LANES  # Half as many columns of float64.
+# Rows whose products are held in registers, and bytes of columns: as many lines of
+# weights as are read for each input.
+TILE_ROWS, TILE_BYTES = 6, 256 if HAS_AVX512 else 64
 CHUNK = 8 * TILE_ROWS  # Rows at a time.
 BLOCK = 16  # Inputs whose weights are moved at a time.
-ONE, TWO, THREE, ALL = (0,), (0, 0), (0, 0, 0), (0,) * TILE_VECTORS
+ONE, TWO, THREE, FOUR = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 
 
 @intrinsic
@@ -62,17 +62,18 @@ def _multiply_tile(
         vectors,
     )
     num_vectors, real = len(vectors), out.dtype
+    lanes = min(LANES, 8 * TILE_BYTES // real.bitwidth)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
         row, step, depth, first, column, position, stride = (
             arguments[k] for k in (1, 2, 3, 5, 7, 9, 10)
         )
-        vector = ir.VectorType(context.get_value_type(real), LANES)
+        vector = ir.VectorType(context.get_value_type(real), lanes)
         integer = depth.type
         offsets = builder.gep(data(6), [column])
         begin = [
-            load(builder, builder.gep(offsets, [integer(k * LANES)]), vector)
+            load(builder, builder.gep(offsets, [integer(k * lanes)]), vector)
             for k in range(num_vectors)
         ]
         sums = [
@@ -86,10 +87,10 @@ def _multiply_tile(
         weights = builder.gep(data(4), [first])
         add = function(builder, f'fmuladd.{name_of(vector)}', vector, [vector] * 3)
         with cgutils.for_range(builder, depth) as loop:
-            at = builder.mul(loop.index, integer(num_vectors * LANES))
+            at = builder.mul(loop.index, integer(num_vectors * lanes))
             start = builder.gep(weights, [at])
             columns = [
-                load(builder, builder.gep(start, [integer(k * LANES)]), vector)
+                load(builder, builder.gep(start, [integer(k * lanes)]), vector)
                 for k in range(num_vectors)
             ]
             for r in range(TILE_ROWS):
@@ -102,7 +103,7 @@ def _multiply_tile(
         for r in range(TILE_ROWS):
             for k in range(num_vectors):
                 at = builder.add(position, builder.mul(stride, integer(r)))
-                at = builder.add(at, integer(k * LANES))
+                at = builder.add(at, integer(k * lanes))
                 total = builder.load(sums[r][k])
                 store(builder, total, builder.gep(data(8), [at]))
         return context.get_dummy_value()
@@ -114,21 +115,21 @@ def _multiply_tile(
 def _multiply(x, begin, step, num_rows, panels, out, to):
     """Writes rows of products, in whole tiles, as wide as the bias."""
     depth, bias = panels.depth, panels.bias
-    padded, most = bias.size, TILE_BYTES // (LANES * out.itemsize)
-    unit = most * LANES
+    padded, unit = bias.size, TILE_BYTES // out.itemsize
+    lanes = min(LANES, unit)
     for column in range(0, padded, unit):
-        num = min(most, (padded - column) // LANES)
+        num = min(unit, padded - column) // lanes
         panel = (step, depth, panels.weight, column * depth, bias, column, out)
         for i in range(0, num_rows, TILE_ROWS):
             row, position = begin + i * step, to + i * padded + column
-            if num == TILE_VECTORS:
-                _multiply_tile(x, row, *panel, position, padded, ALL)
-            elif num == 1:
+            if num == 1:
                 _multiply_tile(x, row, *panel, position, padded, ONE)
             elif num == 2:
                 _multiply_tile(x, row, *panel, position, padded, TWO)
             elif num == 3:
                 _multiply_tile(x, row, *panel, position, padded, THREE)
+            else:
+                _multiply_tile(x, row, *panel, position, padded, FOUR)
 
 
 @part
