@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode
 from spikegraph.kernels.cpu.compiled import decoding, neurons
-from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512
+from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2
 from spikegraph.kernels.cpu.compiled.operands import LANES, Limits
 from spikegraph.kernels.memory import (
     FLOATS,
@@ -182,7 +182,7 @@ def _limits(thresholds: Tensor, signed: bool) -> Limits:
     before, after = thresholds[:, :-1], thresholds[:, 1:]
     decreases = bool(((before >= after) | before.isnan()).all())
     fits = num_steps < 2 * LANES and thresholds.dtype == torch.float32
-    searched = True if HAS_AVX512 and fits and decreases else None
+    searched = True if HAS_AVX2 and fits and decreases else None
     if searched:
         size, value = LANES * (1 + num_steps // LANES), -math.inf
     else:

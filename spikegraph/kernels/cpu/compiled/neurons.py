@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
+from spikegraph.kernels.cpu.compiled.bisection import search
 from spikegraph.kernels.cpu.compiled.compilation import chosen_by_type, compiled, part
 from spikegraph.kernels.cpu.compiled.operands import Limits
 from spikegraph.kernels.cpu.compiled.registers import (
@@ -18,7 +19,6 @@ from spikegraph.kernels.cpu.compiled.registers import (
     differing,
     largest,
     lowest,
-    search,
     select_lanes,
 )
 

@@ -15,7 +15,6 @@ from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic, p
 from spikegraph.kernels.cpu.compiled.operands import (
     FOUR,
     LOADED,
-    NUM_TABLES,
     ONE,
     PERMUTED,
     TWO,
@@ -34,7 +33,6 @@ from spikegraph.kernels.cpu.compiled.vectors import (
     OCTETS,
     access,
     function,
-    lanes_before,
     load,
     name_of,
     shuffle,
@@ -70,37 +68,46 @@ class Levels:
                 level = builder.load(builder.gep(self.table, [time]))
                 found = builder.insert_element(found, level, I32(lane))
             return found
-        if not HAS_AVX512:
-            return self._by_halves(index)
-        if len(self.registers) == 1:
-            permute = function(
-                builder, 'x86.avx512.permvar.sf.512', FLOATS, [FLOATS, INTEGERS]
-            )
-            return builder.call(permute, [self.registers[0], index])
-        arguments = [FLOATS, INTEGERS, FLOATS]
-        permute = function(builder, 'x86.avx512.vpermi2var.ps.512', FLOATS, arguments)
-        # The lowest five bits count.
-        found = builder.call(permute, [self.registers[0], index, self.registers[1]])
-        if len(self.registers) == 2:
-            return found
-        far = builder.call(permute, [self.registers[2], index, self.registers[3]])
-        is_near = builder.icmp_unsigned('<', index, splat(INTEGERS, 2 * LANES))
-        return builder.select(is_near, found, far)
+        return choose(builder, self.registers, index)
 
-    def _by_halves(self, index: Any) -> Any:
-        builder, integers = self.builder, ir.VectorType(I32, LANES // 2)
-        permute = function(builder, 'x86.avx2.permps', HALF, [HALF, integers])
-        halves = []
-        for first in (0, LANES // 2):
-            lanes = ir.Constant(integers, list(range(first, first + LANES // 2)))
-            part = builder.shuffle_vector(index, index, lanes)
-            near, far = (builder.call(permute, [t, part]) for t in self.registers)
-            bit = builder.and_(part, splat(integers, LANES // 2))
-            is_near = builder.icmp_unsigned('==', bit, splat(integers, 0))
-            halves.append(builder.select(is_near, near, far))
-        return builder.shuffle_vector(
-            *halves, ir.Constant(INTEGERS, list(range(LANES)))
+
+def choose(builder: Any, tables: list[Any], index: Any) -> Any:
+    """Sixteen values out of one, two or four registers."""
+    if not HAS_AVX512:
+        return _by_halves(builder, tables, index)
+    if len(tables) == 1:
+        permute = function(
+            builder, 'x86.avx512.permvar.sf.512', FLOATS, [FLOATS, INTEGERS]
         )
+        return builder.call(permute, [tables[0], index])
+    arguments = [FLOATS, INTEGERS, FLOATS]
+    permute = function(builder, 'x86.avx512.vpermi2var.ps.512', FLOATS, arguments)
+    # The lowest five bits count.
+    found = builder.call(permute, [tables[0], index, tables[1]])
+    if len(tables) == 2:
+        return found
+    far = builder.call(permute, [tables[2], index, tables[3]])
+    is_near = builder.icmp_unsigned('<', index, splat(INTEGERS, 2 * LANES))
+    return builder.select(is_near, found, far)
+
+
+def _by_halves(builder: Any, tables: list[Any], index: Any) -> Any:
+    integers = ir.VectorType(I32, LANES // 2)
+    permute = function(builder, 'x86.avx2.permps', HALF, [HALF, integers])
+    halves = []
+    for first in (0, LANES // 2):
+        part = shuffle(builder, index, index, list(range(first, first + LANES // 2)))
+        found, bit = [builder.call(permute, [t, part]) for t in tables], LANES // 2
+        while len(found) > 1:
+            chosen = builder.and_(part, splat(integers, bit))
+            is_near = builder.icmp_unsigned('==', chosen, splat(integers, 0))
+            found = [
+                builder.select(is_near, near, far)
+                for near, far in zip(found[::2], found[1::2], strict=True)
+            ]
+            bit *= 2
+        halves += found
+    return shuffle(builder, halves[0], halves[1], list(range(LANES)))
 
 
 class Planes:
@@ -195,6 +202,9 @@ def look_up(time, out, table, num_levels):
     if num_levels <= LANES:
         for j in range(0, first, LANES):
             _look_up_lanes(time, out, table, j, ONE)
+    elif num_levels <= 2 * LANES:
+        for j in range(0, first, LANES):
+            _look_up_lanes(time, out, table, j, TWO)
     elif num_levels <= PERMUTED and HAS_AVX512:
         for j in range(0, first, LANES):
             _look_up_lanes(time, out, table, j, FOUR)
@@ -218,69 +228,6 @@ def pack_lanes(typing, time, start, packed, position):
         return context.get_dummy_value()
 
     return types.void(time, types.int64, packed, types.int64), generate
-
-
-@intrinsic
-def _search_lanes(typing, value, out, table, scale, num_steps, signed, j, num, way):
-    """Fires values ``j`` to ``j + 15``, or the first few of them, by bisection of a
-    table of decreasing thresholds, times one scale or one for each value.
-    """
-    num_levels = LANES * NUM_TABLES[way.instance_class]
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = access(context, builder, signature, arguments)
-        j, real = arguments[6], signature.args[0].dtype
-        levels = Levels(context, builder, data(2), real, way.instance_class)
-        vector = ir.VectorType(context.get_value_type(real), LANES)
-        mask = None
-        if not isinstance(signature.args[7], types.NoneType):
-            mask = lanes_before(builder, arguments[7], 0)
-        value = load(builder, builder.gep(data(0), [j]), vector, mask)
-        if isinstance(signature.args[3], types.Array):
-            gain = load(builder, builder.gep(data(3), [j]), vector, mask)
-        else:
-            gain = spread(builder, arguments[3], vector)
-        is_signed = builder.trunc(arguments[5], ir.IntType(1))
-        absolute = function(builder, f'fabs.{name_of(vector)}', vector, [vector])
-        size = builder.select(is_signed, builder.call(absolute, [value]), value)
-        time, step = splat(INTEGERS, 0), num_levels // 2
-        while step > 0:  # How many thresholds are not reached.
-            index = builder.add(time, splat(INTEGERS, step - 1))
-            threshold = builder.fmul(levels(index), gain)
-            waits = builder.fcmp_unordered('<', size, threshold)
-            later = builder.add(time, splat(INTEGERS, step))
-            time = builder.select(waits, later, time)
-            step //= 2
-        last = spread(builder, builder.trunc(arguments[4], I32), INTEGERS)
-        is_late = builder.icmp_signed('>', time, last)
-        time = builder.select(is_late, last, time)
-        zero = ir.Constant(vector, [0.0] * LANES)
-        is_off = builder.fcmp_ordered('<', value, zero)
-        is_off = builder.and_(is_off, builder.icmp_signed('!=', time, last))
-        off = builder.add(time, builder.add(last, splat(INTEGERS, 1)))
-        both = builder.select(is_off, off, time)
-        time = builder.select(is_signed, both, time)
-        octets = builder.trunc(time, OCTETS)
-        store(builder, octets, builder.gep(data(1), [j]), mask)
-        return context.get_dummy_value()
-
-    arguments = (value, out, table, scale, num_steps, signed, j, num, way)
-    return types.void(*arguments), generate
-
-
-@part
-def search(value, out, table, scale, num_steps, signed):
-    """Fires values by a table of decreasing thresholds, in one or two registers."""
-    whole = value.size - value.size % LANES
-    rest = value.size - whole
-    if table.size == LANES:
-        for j in range(0, whole, LANES):
-            _search_lanes(value, out, table, scale, num_steps, signed, j, None, ONE)
-        _search_lanes(value, out, table, scale, num_steps, signed, whole, rest, ONE)
-    else:
-        for j in range(0, whole, LANES):
-            _search_lanes(value, out, table, scale, num_steps, signed, j, None, TWO)
-        _search_lanes(value, out, table, scale, num_steps, signed, whole, rest, TWO)
 
 
 @intrinsic
