@@ -16,6 +16,7 @@ from spikegraph.kernels.memory import empty_cache
 from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import (
     decode_spikes,
+    encode_decode,
     encode_spikes,
     first_spike,
     look_up,
@@ -37,6 +38,7 @@ __all__ = [
     'decode_spikes',
     'earliest',
     'empty_cache',
+    'encode_decode',
     'encode_spikes',
     'encode_transform',
     'first_spike',

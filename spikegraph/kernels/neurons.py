@@ -35,6 +35,48 @@ def encode_spikes(
     return call('encode', potential, code, scale)
 
 
+def encode_decode(
+    potential: Tensor,
+    code: PhaseCode,
+    scale: float | Tensor = 1.0,
+    other: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    r"""Returns what the spikes of a sum of potentials stand for, bit by bit as
+    :func:`decode_spikes` does for :func:`encode_spikes`, sooner: no spike time is
+    written down.
+
+    .. math::
+        \hat{x}_i = s \, \ell_{t(x_i + y_i)}
+
+    Args:
+        potential (torch.Tensor): The membrane potentials :math:`x`.
+        code (PhaseCode): The phase code.
+        scale (float or torch.Tensor, optional): The scale, as in
+            :func:`encode_spikes`. (default: :obj:`1.0`)
+        other (torch.Tensor, optional): Potentials :math:`y` to be added.
+            (default: :obj:`None`)
+        out (torch.Tensor, optional): Where the result may be written, such as
+            :obj:`potential` itself. (default: :obj:`None`)
+
+    Raises:
+        ValueError: As :func:`spikegraph.coding.encode`.
+
+    Shapes:
+        - **input:** potentials :math:`(*)`
+        - **output:** values :math:`(*)`
+    """
+    if potential.dtype in FLOATS:
+        scale = check_scale(scale, potential)
+        if other is None or other.shape == potential.shape:
+            found = call('encode_decode', potential, code, scale, other, out)
+            if found is not NotImplemented:
+                return found
+    if other is not None:
+        potential = potential + other
+    return decode_spikes(encode_spikes(potential, code, scale), code, scale)
+
+
 def first_spike(
     potential: Tensor,
     thresholds: Tensor,

@@ -125,6 +125,42 @@ def _encode(
     return out
 
 
+def encode_decode(
+    potential: Tensor,
+    code: PhaseCode,
+    scale: Tensor,
+    other: Tensor | None,
+    out: Tensor | None,
+) -> Tensor:
+    """See :func:`spikegraph.kernels.encode_decode`."""
+    limits, x = limits_of(code, potential.dtype), dense(potential)
+    runs = runs_of(scale.shape, x)
+    fits = limits.searched is not None and code.num_times <= 2 * LANES
+    if runs is None or not fits or needs_gradient(potential, other, scale):
+        return NotImplemented
+    if other is not None:
+        other = dense(other)
+        if other.dtype != x.dtype or other.stride() != x.stride():
+            return NotImplemented
+    (num_channels, length), size = runs, x.numel()
+    if out is None or out.stride() != x.stride():
+        out = empty_like(x, x.dtype)
+    table, factors = code.table().to(x.dtype), scale.detach().reshape(1, -1)
+    levels = flat(padded_table(table))
+    given = flat(x), None if other is None else flat(other), flat(out), limits, levels
+    if _is_short(num_channels, length, size):
+        scales = columns_of(factors, length, size).view(-1).numpy()
+        work = partial(decoding.encode_decode_columns, *given, scales)
+        share(work, -(-size // len(scales)), size, 1)
+    else:
+        scales = factors.view(-1).numpy()
+        work = partial(
+            decoding.encode_decode_runs, *given, scales, num_channels, length
+        )
+        share(work, size, size, 64)
+    return out
+
+
 def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor:
     """See :func:`spikegraph.kernels.look_up`."""
     if spike_time.dtype != torch.uint8 or table.device != spike_time.device:

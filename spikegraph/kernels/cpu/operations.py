@@ -9,7 +9,13 @@ from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512, cp
 from spikegraph.kernels.cpu.compiled.contents import digest_all
 from spikegraph.kernels.cpu.contents import digest, is_finite
 from spikegraph.kernels.cpu.events import encode_transform, row_peaks, transform
-from spikegraph.kernels.cpu.neurons import decode, encode, first_spike, look_up
+from spikegraph.kernels.cpu.neurons import (
+    decode,
+    encode,
+    encode_decode,
+    first_spike,
+    look_up,
+)
 from spikegraph.kernels.cpu.rows import multiply_rows
 from spikegraph.kernels.cpu.sorting import sort_edges
 from spikegraph.kernels.cpu.sums import (
@@ -27,6 +33,7 @@ __all__ = [
     'digest_all',
     'earliest',
     'encode',
+    'encode_decode',
     'encode_transform',
     'first_spike',
     'info',

@@ -9,7 +9,7 @@ from numba.core import cgutils, types
 
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic, part
 from spikegraph.kernels.cpu.compiled.operands import NUM_TABLES, ONE, TWO
-from spikegraph.kernels.cpu.compiled.registers import choose
+from spikegraph.kernels.cpu.compiled.registers import Levels, choose
 from spikegraph.kernels.cpu.compiled.vectors import (
     FLOATS,
     HALF,
@@ -35,6 +35,8 @@ _PART = FLOATS if HAS_AVX512 else HALF  # A register.
 class _Thresholds:
     """Thresholds in the order in which a bisection of them asks: the one in the middle,
     the two in the middle of either half, and so on; times a scale, if there is only one.
+
+    Places are counted backwards from zero, as comparisons that hold are -1.
     """
 
     def __init__(self, builder: Any, table: Any, num: int, scale: Any | None):
@@ -42,7 +44,7 @@ class _Thresholds:
         step = num // 2
         while step > 0:
             places = list(range(step - 1, num, 2 * step))
-            places += places[-1:] * (-len(places) % _PART.count)
+            places = [places[-k % len(places)] for k in range(max(len(places), _PART.count))]
             found = []
             for first in range(0, len(places), _PART.count):
                 part = ir.Constant(_PART, ir.Undefined)
@@ -57,42 +59,52 @@ class _Thresholds:
 
     def passed(self, size: Any, gain: Any | None) -> Any:
         """How many of them each of sixteen values does not reach."""
-        builder, time = self.builder, splat(INTEGERS, 0)
+        builder, place = self.builder, splat(INTEGERS, 0)
         for table in self.tables:
-            threshold = choose(builder, table, time)
+            threshold = choose(builder, table, place)
             if gain is not None:
                 threshold = builder.fmul(threshold, gain)
             waits = builder.fcmp_unordered('<', size, threshold)
-            time = builder.add(time, time)
-            time = builder.sub(time, builder.sext(waits, INTEGERS))
-        return time
+            place = builder.add(place, place)
+            place = builder.add(place, builder.sext(waits, INTEGERS))
+        return builder.sub(splat(INTEGERS, 0), place)
 
 
 @intrinsic
-def _search(typing, value, out, table, scale, num_steps, signed, way):
-    """Fires values by a table of decreasing thresholds, times one scale or one for each
-    value.
+def _search(typing, value, other, out, table, levels, scale, num_steps, signed, ways):
+    """Fires values, plus others if there are any, by a table of decreasing thresholds,
+    times one scale or one for each value; writes spike times, or what they stand for
+    where there are levels.
     """
-    num = LANES * NUM_TABLES[way.instance_class]
+    num = LANES * NUM_TABLES[ways[0].instance_class]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
-        is_scaled = isinstance(signature.args[3], types.Array)
-        found = _Thresholds(builder, data(2), num, None if is_scaled else arguments[3])
-        last = spread(builder, builder.trunc(arguments[4], I32), INTEGERS)
+        _, given, _, _, read, factor, *_ = signature.args
+        gain = None if isinstance(factor, types.Array) else arguments[5]
+        found = _Thresholds(builder, data(3), num, gain)
+        silent = spread(builder, builder.trunc(arguments[6], I32), INTEGERS)
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         size = builder.extract_value(array.shape, 0)
         rest = builder.srem(size, I64(LANES))
         whole = builder.sub(size, rest)
+        decoded: Any = None
+        if isinstance(read, types.Array):
+            decoded = Levels(context, builder, data(4), read.dtype, ways[1].instance_class)
 
         def fire(j: Any, mask: Any, is_signed: bool) -> None:
-            gain = None
-            if is_scaled:
-                gain = load(builder, builder.gep(data(3), [j]), FLOATS, mask)
-            floats = load(builder, builder.gep(data(0), [j]), FLOATS, mask)
-            time = _times(builder, found, floats, gain, last, is_signed)
-            octets = builder.trunc(time, OCTETS)
-            store(builder, octets, builder.gep(data(1), [j]), mask)
+            def at(k: int) -> Any:
+                return load(builder, builder.gep(data(k), [j]), FLOATS, mask)
+
+            floats, gains = at(0), at(5) if gain is None else None
+            if isinstance(given, types.Array):
+                floats = builder.fadd(floats, at(1))
+            time = _times(builder, found, floats, gains, silent, is_signed)
+            made = builder.trunc(time, OCTETS)
+            if decoded is not None:
+                by = spread(builder, gain, FLOATS) if gains is None else gains
+                made = builder.fmul(decoded(time), by)
+            store(builder, made, builder.gep(data(2), [j]), mask)
 
         def all_of_them(is_signed: bool) -> None:
             steps = cgutils.for_range_slice(
@@ -103,29 +115,29 @@ def _search(typing, value, out, table, scale, num_steps, signed, way):
             with builder.if_then(builder.icmp_signed('>', rest, I64(0))):
                 fire(whole, lanes_before(builder, rest, 0), is_signed)
 
-        with builder.if_else(builder.trunc(arguments[5], _BIT)) as (two, one):
+        with builder.if_else(builder.trunc(arguments[7], _BIT)) as (two, one):
             with two:
                 all_of_them(True)
             with one:
                 all_of_them(False)
         return context.get_dummy_value()
 
-    arguments = (value, out, table, scale, num_steps, signed, way)
+    arguments = (value, other, out, table, levels, scale, num_steps, signed, ways)
     return types.void(*arguments), generate
 
 
 def _times(
-    builder: Any, thresholds: Any, floats: Any, gain: Any, last: Any, is_signed: bool
+    builder: Any, thresholds: Any, floats: Any, gain: Any, silent: Any, is_signed: bool
 ) -> Any:
     absolute = function(builder, f'fabs.{name_of(FLOATS)}', FLOATS, [FLOATS])
     size = builder.call(absolute, [floats]) if is_signed else floats
     time = thresholds.passed(size, gain)
-    time = builder.select(builder.icmp_signed('>', time, last), last, time)
+    time = builder.select(builder.icmp_signed('>', time, silent), silent, time)
     if not is_signed:
         return time
     is_off = builder.fcmp_ordered('<', floats, ir.Constant(FLOATS, [0.0] * LANES))
-    is_off = builder.and_(is_off, builder.icmp_signed('!=', time, last))
-    off = builder.add(time, builder.add(last, splat(INTEGERS, 1)))
+    is_off = builder.and_(is_off, builder.icmp_signed('!=', time, silent))
+    off = builder.add(time, builder.add(silent, splat(INTEGERS, 1)))
     return builder.select(is_off, off, time)
 
 
@@ -133,6 +145,20 @@ def _times(
 def search(value, out, table, scale, num_steps, signed):
     """Fires values by a table of decreasing thresholds, in one or two registers."""
     if table.size == LANES:
-        _search(value, out, table, scale, num_steps, signed, ONE)
+        _search(value, None, out, table, None, scale, num_steps, signed, (ONE, ONE))
     else:
-        _search(value, out, table, scale, num_steps, signed, TWO)
+        _search(value, None, out, table, None, scale, num_steps, signed, (TWO, ONE))
+
+
+@part
+def search_levels(value, other, out, table, levels, scale, num_steps, signed):
+    """Writes what the spikes of :func:`search` stand for, given values plus others if
+    there are any: levels of a table, times the scale.
+    """
+    given = (value, other, out, table, levels, scale, num_steps, signed)
+    if table.size == LANES and not signed:
+        _search(*given, (ONE, ONE))
+    elif table.size == LANES:
+        _search(*given, (ONE, TWO))
+    else:
+        _search(*given, (TWO, TWO))

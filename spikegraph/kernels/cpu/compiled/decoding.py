@@ -1,7 +1,10 @@
-"""Decoding a range of a dense block of memory, as neurons have fired it."""
+"""Decoding a range of a dense block of memory, as neurons have fired it or as they
+would.
+"""
 
 import numpy as np
 
+from spikegraph.kernels.cpu.compiled.bisection import search_levels
 from spikegraph.kernels.cpu.compiled.compilation import compiled
 from spikegraph.kernels.cpu.compiled.neurons import BLOCK
 from spikegraph.kernels.cpu.compiled.registers import look_up
@@ -47,3 +50,40 @@ def decode_columns(spike_time, value, table, num_levels, scales, start, stop):
             for j in range(out.size):
                 out[j] *= scale[j]
     return largest
+
+
+@compiled
+def encode_decode_runs(
+    potential, other, value, limits, table, scales, num_channels, length, start, stop
+):
+    """Writes what the spikes of values ``start`` to ``stop`` stand for, which are added
+    to others if there are any, and of which ``length`` neighbours share a channel.
+    """
+    num_steps, signed = limits.num_steps, limits.signed
+    run = start // length
+    while start < stop:
+        channel, end = run % num_channels, min((run + 1) * length, stop)
+        thresholds = limits.thresholds[channel if len(limits.thresholds) > 1 else 0]
+        scale = scales[channel if scales.size > 1 else 0]
+        how = (value[start:end], thresholds, table, scale, num_steps, signed)
+        if other is None:
+            search_levels(potential[start:end], None, *how)
+        else:
+            search_levels(potential[start:end], other[start:end], *how)
+        start, run = end, run + 1
+
+
+@compiled
+def encode_decode_columns(potential, other, value, limits, table, scales, start, stop):
+    """:func:`encode_decode_runs` for rows ``start`` to ``stop`` of as many values as
+    there are scales. The last row may be shorter.
+    """
+    num_steps, signed = limits.num_steps, limits.signed
+    for row in range(start, stop):
+        low, high = row * scales.size, min((row + 1) * scales.size, potential.size)
+        scale, out = scales[: high - low], value[low:high]
+        how = (out, limits.thresholds[0], table, scale, num_steps, signed)
+        if other is None:
+            search_levels(potential[low:high], None, *how)
+        else:
+            search_levels(potential[low:high], other[low:high], *how)
