@@ -26,6 +26,7 @@ from competitors import Graph, pick, relative_error, sums, sums_of_some
 from records import (
     add_speed_arguments,
     measure_in_turn,
+    parse_speed_arguments,
     print_seconds,
     ratios_to,
     write_speed,
@@ -115,7 +116,7 @@ def measure(edge_index, x, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_speed_arguments(parser, graphs=[*REAL, *GENERATED], repeats=7)
-    arguments = parser.parse_args()
+    arguments = parse_speed_arguments(parser, __file__)
     rows = []
     for name in arguments.graphs:
         try:

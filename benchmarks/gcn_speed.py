@@ -31,6 +31,7 @@ from networks import PASSES, untrained_gcn
 from records import (
     add_speed_arguments,
     measure_in_turn,
+    parse_speed_arguments,
     print_seconds,
     ratios_to,
     write_speed,
@@ -143,7 +144,7 @@ def run(script, graphs, untrained, model=None, names=PASSES, most=0.15):
     parser = argparse.ArgumentParser(description=script.__doc__.splitlines()[0])
     add_speed_arguments(parser, graphs=graphs, repeats=5)
     parser.add_argument('--memory', action=argparse.BooleanOptionalAction, default=True)
-    arguments = parser.parse_args()
+    arguments = parse_speed_arguments(parser, script.__file__)
     rows = []
     for name in arguments.graphs:
         if name == 'arxiv':

@@ -16,6 +16,7 @@ from competitors import adjacency_matrix
 from records import (
     add_speed_arguments,
     measure_in_turn,
+    parse_speed_arguments,
     print_row,
     ratios_to,
     write_speed,
@@ -65,7 +66,7 @@ def measure(name, num_nodes, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_speed_arguments(parser, graphs=SIZES, repeats=20)
-    arguments = parser.parse_args()
+    arguments = parse_speed_arguments(parser, __file__)
     rows = []
     for num_threads in arguments.threads:
         torch.set_num_threads(num_threads)

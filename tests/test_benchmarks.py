@@ -12,6 +12,7 @@ from torch_geometric.nn import GCNConv, InnerProductDecoder
 
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
+from spikegraph.kernels import info
 from spikegraph.zoo.datasets import power_law_graph
 from spikegraph.zoo.models import (
     GRAPH_MODELS,
@@ -213,6 +214,9 @@ def test_aggregation_speed(run, benchmark, monkeypatch):
         expected = row['seconds'][name]['min'] / row['seconds']['spikes']['min']
         assert ratio['min'] == pytest.approx(expected)
     assert {'versions', 'device', 'commit', 'kernels'} <= record.keys()
+    assert record['processor']['forced'] is None
+    assert record['processor']['levels'] == info()['levels']
+    assert record['processor']['model'] and record['processor']['cores'] > 0
     assert record['arguments']['num_steps'] == 15
 
 
@@ -301,6 +305,38 @@ def test_layer_speed(run):
     for row in record['rows']:
         assert 0 < row['median_relative_error'] < 0.25
         assert row['ratios'].keys() == {'SNN, CSR', 'ANN, edge_index', 'ANN, CSR'}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['avx2', 'generic'])
+def test_other_processors(run, monkeypatch, tmp_path, name):
+    if name == 'avx2' and info()['levels'] == 'memory':
+        pytest.skip('this processor has no AVX2')
+    arguments = ['--graphs', '1000', '--shrink', '5', '--repeats', '1']
+    with pytest.raises(SystemExit) as error:
+        run('layer_speed', *arguments, '--processor', name)
+    assert error.value.code == 0 and not (tmp_path / 'layer_speed.json').exists()
+    record = json.loads((tmp_path / f'layer_speed_{name}.json').read_text())
+    found, native = record['processor'], run('layer_speed', *arguments)['processor']
+    assert (found.pop('levels'), found.pop('torch')) == {
+        'avx2': ('avx2', 'AVX2'),
+        'generic': ('memory', 'DEFAULT'),
+    }[name]
+    assert found.pop('forced') == name
+    assert {key: native[key] for key in found} == found  # The same machine.
+    assert len(record['rows']) == 3
+
+
+def test_processors_without_what_is_asked_for(run, benchmark, monkeypatch, capsys):
+    records = benchmark('records')
+    monkeypatch.setattr(records, 'info', lambda: {'levels': 'memory'})
+    with pytest.raises(SystemExit):
+        run('layer_speed', '--processor', 'avx2')
+    assert 'processor without AVX2 (got avx2)' in capsys.readouterr().err
+    monkeypatch.setattr(records, 'info', dict)
+    with pytest.raises(SystemExit):
+        run('layer_speed', '--processor', 'generic')
+    assert 'native without Numba (got generic)' in capsys.readouterr().err
 
 
 @pytest.mark.slow
