@@ -38,6 +38,9 @@ def benchmark(monkeypatch):
 @pytest.fixture
 def run(benchmark, monkeypatch, tmp_path):
     """Returns a function that runs a script and returns what it has written."""
+    limits = benchmark('limits')
+    monkeypatch.setattr(limits, 'COPIED', 1 << 20)
+    monkeypatch.setattr(limits, 'PRODUCTS', ((64, 64, 64), (128, 32, 32)))
 
     def run_script(name, *arguments):
         argv = [name, *arguments, '--threads', '1', '--output', str(tmp_path)]
@@ -200,13 +203,17 @@ def test_peak_memory(benchmark):
 def test_aggregation_speed(run, benchmark, monkeypatch):
     script = benchmark('aggregation_speed')
     monkeypatch.setattr(script, 'GENERATED', {'arxiv-128': (4000, 20_000, 24)})
-    monkeypatch.setattr(script, 'copied_bytes_per_second', lambda: 1e9)
+    rates = {'copied_bytes_per_second': 1e9, 'multiply_adds_per_second': 1e9}
+    monkeypatch.setattr(script.limits, 'rates', lambda num_threads: rates)
     arguments = ['--graphs', 'arxiv-128', '--shrink', '10', '--repeats', '2']
     record = run('aggregation_speed', *arguments)
     (row,) = record['rows']
     assert (row['nodes'], row['edges_with_loops'], row['width']) == (400, 4400, 24)
     assert row['bytes_moved'] == 4400 * (24 + 8) + 400 * (4 * 24 + 12)
-    assert row['bytes_at_least'] == 4400 * 8 + 400 * (5 * 24 + 12)
+    least = 4400 * 8 + 400 * (5 * 24 + 12)
+    assert row['limit']['bytes'] == least and row['limit']['multiply_adds'] == 0
+    for key, seconds in row['seconds']['spikes'].items():
+        assert row['times_limit'][key] == pytest.approx(1e9 * seconds / least)
     assert row['seconds'].keys() == {'spikes', *row['ratios']}
     assert row['variants'].keys() == row['ratios'].keys() and len(row['ratios']) == 5
     assert row['skipped'] == {} and row['relative_errors']['spikes'] < 1e-5
@@ -230,6 +237,13 @@ def test_gcn_speed(run, benchmark):
     assert found['seconds'].keys() == names
     assert found['ratios'].keys() == names - {'SNN, edge_index'}
     assert row['errors']['logit_relative_error'] < 0.15
+    products = 846 * (128 * 256 + 256 * 256 + 256 * 40)
+    assert found['limit']['multiply_adds'] == products
+    moved = 4 * (846 * (128 + 40) + row['edges']) + 8 * 846
+    # Weights, biases and norms; spikes are written and read: half a byte each, and one
+    # where features have signs.
+    moved += 4 * (products // 846 + 256 * 2 + 40 + 4 * 256) + 846 * (2 * 128 + 512)
+    assert found['limit']['bytes'] == moved
 
 
 def test_attention_speed(run, benchmark):
@@ -305,6 +319,38 @@ def test_layer_speed(run):
     for row in record['rows']:
         assert 0 < row['median_relative_error'] < 0.25
         assert row['ratios'].keys() == {'SNN, CSR', 'ANN, edge_index', 'ANN, CSR'}
+        products = 64 * 64 + 64 * 10
+        if row['network'] == 'GIN':
+            products += 64 * 64 + 10 * 10
+        elif row['network'] == 'GraphSAGE':
+            products *= 2
+        assert row['limit']['multiply_adds'] == 200 * products
+        assert row['times_limit']['min'] > 0
+
+
+def test_multiply_adds_of_products(benchmark):
+    limits = benchmark('limits')
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 8, 3, padding=1, groups=2),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8 * 25, 7),
+    )
+    x = torch.randn(2, 4, 5, 5)
+    expected = 2 * (8 * 25 * 2 * 9 + 8 * 25 * 7)
+    assert limits.multiply_adds(model, x) == expected
+    assert limits.multiply_adds(model, x[:1]) == expected // 2  # No hook is left.
+
+
+def test_the_limit_is_the_longer_time(benchmark, monkeypatch):
+    limits = benchmark('limits')
+    rates = {'copied_bytes_per_second': 1e3, 'multiply_adds_per_second': 1e6}
+    monkeypatch.setattr(limits, 'rates', lambda num_threads: rates)
+    seconds = {'min': 4.0, 'median': 6.0}
+    found = limits.distance(seconds, {'bytes': 2e3, 'multiply_adds': 1e6})
+    assert found['times_limit'] == {'min': 2, 'median': 3}
+    found = limits.distance(seconds, {'bytes': 0, 'multiply_adds': 4e6})
+    assert found['times_limit'] == {'min': 1, 'median': 1.5}
 
 
 @pytest.mark.slow
