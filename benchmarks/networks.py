@@ -1,24 +1,32 @@
-"""GCNs of the benchmarks, in every form that users run, each as fast as it can be."""
+"""Networks of the benchmarks, in every form that users run, each as fast as it can be."""
 
 import copy
 
 import torch
 from competitors import Graph, adjacency_matrix, embedding_bag
 from torch import nn
+from torch.fx import symbolic_trace
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spikegraph.zoo.models import GAT, GCN
 
 
-def untrained_gcn(sizes, x, edge_index):
-    """A GCN with batch norm as training leaves it, but not trained: their weights are
-    drawn, and their statistics are those of a pass in training over a graph."""
-    model = GCN(sizes[0], sizes[1], sizes[-1], num_layers=len(sizes) - 1, norm=True)
-    for norm in model.norms:
-        norm.momentum = None  # Averages over passes: of one, they are its own.
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias, std=0.5)
-    model(x, adjacency_matrix(edge_index, len(x)))
+def untrained(model, *inputs):
+    """A network as training leaves it, but not trained: the weights of batch norms are
+    drawn, and their statistics are those of a pass in training."""
+    for norm in model.train().modules():
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            norm.momentum = None  # Averages over passes: of one, they are its own.
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, std=0.5)
+    model(*inputs)
     return model.eval()
+
+
+def untrained_gcn(sizes, x, edge_index):
+    """A GCN with batch norm."""
+    model = GCN(sizes[0], sizes[1], sizes[-1], num_layers=len(sizes) - 1, norm=True)
+    return untrained(model, x, adjacency_matrix(edge_index, len(x)))
 
 
 def untrained_gat(sizes, x, edge_index):
@@ -36,6 +44,30 @@ def cached(model):
     return model
 
 
+def fold_convolutions(model):
+    """A copy whose batch norms are folded into the convolutions before them."""
+    traced = symbolic_trace(copy.deepcopy(model))
+    modules = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        norm = modules.get(node.target)
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        (before,) = node.all_input_nodes
+        conv = modules[before.target]
+        traced.set_submodule(before.target, fuse_conv_bn_eval(conv, norm))
+        node.replace_all_uses_with(before)
+        traced.graph.erase_node(node)
+    traced.recompile()
+    return traced
+
+
+def folded(weight, bias, norm):
+    """The weight and bias of a linear layer and the batch norm behind it."""
+    scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+    bias = scale * (bias.detach() - norm.running_mean) + norm.bias.detach()
+    return scale.view(-1, 1) * weight.detach(), bias
+
+
 class BagGCN(nn.Module):
     """A trained GCN as one would write it for speed: batch norms folded into
     weights, features summed where they are narrower, by an embedding bag."""
@@ -48,10 +80,7 @@ class BagGCN(nn.Module):
         for i, conv in enumerate(model.convs):
             weight, bias = conv.lin.weight.detach(), conv.bias.detach()
             if i < len(model.norms):
-                norm = model.norms[i]
-                scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
-                weight = scale.view(-1, 1) * weight
-                bias = scale * (bias - norm.running_mean) + norm.bias.detach()
+                weight, bias = folded(weight, bias, model.norms[i])
             self.layers.append((weight.t().contiguous(), bias))
 
     def forward(self, x):

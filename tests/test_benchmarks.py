@@ -13,12 +13,13 @@ from torch_geometric.nn import GCNConv, InnerProductDecoder
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
 from spikegraph.kernels import info
-from spikegraph.zoo.datasets import power_law_graph
+from spikegraph.zoo.datasets import ImageDataset, power_law_graph
 from spikegraph.zoo.models import (
     GRAPH_MODELS,
     IMAGE_MODELS,
     NODE_MODELS,
     RECIPES,
+    ImageRecipe,
     get_recipe,
     recipes,
 )
@@ -383,6 +384,41 @@ def test_processors_without_what_is_asked_for(run, benchmark, monkeypatch, capsy
     with pytest.raises(SystemExit):
         run('layer_speed', '--processor', 'generic')
     assert 'native without Numba (got generic)' in capsys.readouterr().err
+
+
+def check_speeds(row, ours):
+    """Both times of all that was timed, and their ratios."""
+    seconds = row['seconds']
+    assert row['ratios'].keys() == seconds.keys() - {ours}
+    for name, ratio in row['ratios'].items():
+        for key in ('min', 'median'):
+            expected = seconds[name][key] / seconds[ours][key]
+            assert ratio[key] == pytest.approx(expected)
+    assert 0 < row['times_limit']['min'] <= row['times_limit']['median']
+
+
+@pytest.mark.parametrize('name', ['resnet20', 'cnn'])
+def test_cnn_speed(run, benchmark, monkeypatch, name):
+    script = benchmark('cnn_speed')
+    channels, number = (3, 40) if name == 'resnet20' else (1, 150)
+    generator = torch.Generator().manual_seed(0)
+    # Every class is bright elsewhere.
+    y = torch.arange(number) % 10
+    x = torch.randint(100, (number, channels, 8, 8), generator=generator)
+    x.view(number, channels, -1)[torch.arange(number), :, 5 * y] += 150
+    x = x.to(torch.uint8)
+    images = ImageDataset('images', x, y, x, y, 10, 'dots')
+    recipe = ImageRecipe(name, epochs=0 if name == 'resnet20' else 8, batch_size=30)
+    monkeypatch.setattr(script, 'prepare', lambda *args, **kwargs: (images, recipe))
+    arguments = ['--networks', name, '--batch-sizes', '1', '3', '--repeats', '2']
+    rows = run('cnn_speed', *arguments)['rows']
+    assert [row['batch_size'] for row in rows] == [1, 3]
+    first, second = (row['limit']['multiply_adds'] for row in rows)
+    assert second == 3 * first > 0
+    for row in rows:
+        check_speeds(row, 'SNN, contiguous')
+        assert len(row['seconds']) == 5
+        assert row['weights'] == ('drawn' if name == 'resnet20' else 'trained')
 
 
 @pytest.mark.slow
