@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, InnerProductDecoder
 
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
 from spikegraph.kernels import info
-from spikegraph.zoo.datasets import ImageDataset, power_law_graph
+from spikegraph.zoo.datasets import GraphDataset, ImageDataset, power_law_graph
 from spikegraph.zoo.models import (
     GRAPH_MODELS,
     IMAGE_MODELS,
     NODE_MODELS,
     RECIPES,
+    GraphRecipe,
     ImageRecipe,
     get_recipe,
     recipes,
@@ -419,6 +421,43 @@ def test_cnn_speed(run, benchmark, monkeypatch, name):
         check_speeds(row, 'SNN, contiguous')
         assert len(row['seconds']) == 5
         assert row['weights'] == ('drawn' if name == 'resnet20' else 'trained')
+
+
+def molecules(number):
+    generator = torch.Generator().manual_seed(0)
+    graphs = []
+    for i in range(number):
+        size = 3 + i % 5
+        row = torch.arange(size - 1)
+        edge_index = torch.stack([row, row + 1])
+        edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
+        draw = dict(generator=generator)
+        x = torch.randint(2, (size, 9), **draw)
+        edge_attr = torch.randint(2, (edge_index.size(1), 3), **draw)
+        graphs.append(Data(x, edge_index, edge_attr, y=torch.zeros(1, 1)))
+    return graphs
+
+
+@pytest.mark.parametrize('name', ['gin', 'gcn'])
+def test_molecule_speed(run, benchmark, monkeypatch, name):
+    script, graphs = benchmark('molecule_speed'), molecules(60)
+    dataset = GraphDataset(
+        'chains', graphs, [], graphs, 1, 'classification', 'rocauc', None, 'chains'
+    )
+    recipe = GraphRecipe(name, hidden_channels=16, num_layers=3, dropout=0.0)
+    monkeypatch.setattr(script, 'data_and_recipe', lambda *args: (dataset, recipe))
+    arguments = ['--models', name, '--batch-size', '15', '--repeats', '2']
+    record = run('molecule_speed', *arguments, '--batches', '4')
+    one, stream = record['rows']
+    assert (one['mode'], stream['mode']) == ('one batch', 'stream')
+    assert (one['molecules'], stream['molecules']) == (15, 60)
+    assert stream['nodes'] == sum(graph.num_nodes for graph in graphs)
+    assert stream['limit']['multiply_adds'] > one['limit']['multiply_adds'] > 0
+    for row in (one, stream):
+        check_speeds(row, 'SNN')
+        assert row['ratios'].keys() == {'ANN, edge_index', 'ANN, embedding_bag'}
+    with pytest.raises(ValueError, match=r"'--batches' to be at most 4, .*\(got 5\)"):
+        run('molecule_speed', *arguments, '--batches', '5')
 
 
 @pytest.mark.slow
