@@ -17,7 +17,8 @@ every pass. Checked first: all ANNs agree, and the spiking one up to the coding 
 
 Memory is what a pass takes at its peak on top of what was there before it, in a
 process of its own for each (memory.py): the first pass, which prepares the graph, and
-the second, which finds it prepared. Linux only. --output has a file with every figure.
+the second, which finds it prepared. Linux only. The limit that times are compared with is
+that of limits.py. --output has a file with every figure.
 """
 
 import argparse
@@ -25,12 +26,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import limits
 import torch
 from memory import in_fresh_process, peak_memory
 from networks import PASSES, untrained_gcn
 from records import (
     add_speed_arguments,
     measure_in_turn,
+    parse_speed_arguments,
     print_seconds,
     ratios_to,
     write_speed,
@@ -112,6 +115,7 @@ def measure(model, graph, calibration, arguments, names, most):
     )
     passes = {name: PASSES[name](model, snn, *graph) for name in names}
     row = {'errors': errors_of(passes, most), 'by_threads': []}
+    work = limits.of_network(model, snn, *graph)
     for num_threads in arguments.threads:
         torch.set_num_threads(num_threads)
         seconds = measure_in_turn(passes, arguments.repeats, warm_up=1)
@@ -119,6 +123,8 @@ def measure(model, graph, calibration, arguments, names, most):
         print(f'  {num_threads} threads')
         print_seconds(seconds, ratios)
         found = {'threads': num_threads, 'seconds': seconds, 'ratios': ratios}
+        found |= limits.distance(seconds[OURS], work)
+        limits.print_distance(found)
         row['by_threads'].append(found)
     if arguments.memory:
         del passes
@@ -143,7 +149,7 @@ def run(script, graphs, untrained, model=None, names=PASSES, most=0.15):
     parser = argparse.ArgumentParser(description=script.__doc__.splitlines()[0])
     add_speed_arguments(parser, graphs=graphs, repeats=5)
     parser.add_argument('--memory', action=argparse.BooleanOptionalAction, default=True)
-    arguments = parser.parse_args()
+    arguments = parse_speed_arguments(parser, script.__file__)
     rows = []
     for name in arguments.graphs:
         if name == 'arxiv':

@@ -7,15 +7,18 @@ Untrained networks of PyG, two layers of 64 channels each, on power-law graphs o
 nodes, eight undirected edges each. Timed in turn with the ANN on edge indices, its graph as
 it is, and on a sparse matrix; checked first: the spiking network gives the ANN's outputs
 but for the coding error (of the median node), and the same in either form of the graph.
+The limit that times are compared with is that of limits.py.
 """
 
 import argparse
 
+import limits
 import torch
 from competitors import adjacency_matrix
 from records import (
     add_speed_arguments,
     measure_in_turn,
+    parse_speed_arguments,
     print_row,
     ratios_to,
     write_speed,
@@ -58,6 +61,7 @@ def measure(name, num_nodes, arguments):
         'median_relative_error': error,
         'seconds': seconds,
         'ratios': ratios_to(OURS, seconds),
+        **limits.distance(seconds[OURS], limits.of_network(model, snn, x, edge_index)),
     }
 
 
@@ -65,7 +69,7 @@ def measure(name, num_nodes, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_speed_arguments(parser, graphs=SIZES, repeats=20)
-    arguments = parser.parse_args()
+    arguments = parse_speed_arguments(parser, __file__)
     rows = []
     for num_threads in arguments.threads:
         torch.set_num_threads(num_threads)
@@ -73,6 +77,7 @@ def main():
             for name in NETWORKS:
                 rows.append(measure(name, int(size) // arguments.shrink, arguments))
                 print_row(name, rows[-1])
+                limits.print_distance(rows[-1])
         write_speed('layer_speed', arguments, rows=rows)
 
 

@@ -17,10 +17,16 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from records import RESULTS, origin, time_in_turn, write
+from records import (
+    RESULTS,
+    add_processor,
+    parse_speed_arguments,
+    time_in_turn,
+    write_speed,
+)
 
 from spikegraph import PhaseCode, decode, encode
-from spikegraph.kernels import decode_spikes, encode_spikes, info
+from spikegraph.kernels import decode_spikes, encode_spikes
 
 SIZES = {
     'images': ((128, 16, 32, 32), PhaseCode(16, 1.4), (16, 1, 1)),
@@ -85,7 +91,8 @@ def main():
     parser.add_argument('--threads', nargs='+', type=int, default=[1, 2])
     parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument('--output', type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+    add_processor(parser)
+    arguments = parse_speed_arguments(parser, __file__)
     rows = []
     print('ns per value, min (median)'.ljust(36), end='')
     heads = ('fire', 'decode', 'encode', 'decode', 'relu', 'batch norm')
@@ -123,13 +130,7 @@ def main():
             print(f'{name:<24} {num_threads} threads', end='   ')
             print(*(f'{cell:>15}' for cell in cells), end=' ')
             print(f'{ratios["fire_and_decode_to_relu_and_batch_norm"]:>9.2f}')
-    record = {
-        'arguments': {'threads': arguments.threads, 'repeats': arguments.repeats},
-        'rows': rows,
-        'kernels': info(),
-        **origin(),
-    }
-    write(arguments.output / 'neuron_kernels.json', record)
+    write_speed('neuron_kernels', arguments, rows=rows)
 
 
 if __name__ == '__main__':

@@ -3,12 +3,14 @@
 import argparse
 import functools
 import json
+import os
 import platform
 import statistics
 import subprocess
 import time
 from pathlib import Path
 
+import processors
 import torch
 from tqdm import tqdm
 
@@ -38,30 +40,94 @@ def add_arguments(parser, *, datasets, models, seeds):
     parser.add_argument('--output', type=Path, default=RESULTS)
 
 
-def add_graph_arguments(parser, *, graphs, repeats):
-    parser.add_argument('--graphs', nargs='+', choices=graphs, default=graphs)
-    parser.add_argument(
-        '--shrink', type=int, default=1, help='divides generated graphs'
-    )
+def add_run_arguments(parser, *, repeats):
     parser.add_argument('--repeats', type=int, default=repeats)
     parser.add_argument('--root', help='folder of the datasets')
     parser.add_argument('--output', type=Path, default=RESULTS)
 
 
-def add_threads(parser):
-    parser.add_argument('--threads', type=int, nargs='+', default=[2])
+def add_graph_arguments(parser, *, graphs, repeats):
+    parser.add_argument('--graphs', nargs='+', choices=graphs, default=graphs)
+    parser.add_argument(
+        '--shrink', type=int, default=1, help='divides generated graphs'
+    )
+    add_run_arguments(parser, repeats=repeats)
 
 
-def add_speed_arguments(parser, *, graphs, repeats):
-    add_graph_arguments(parser, graphs=graphs, repeats=repeats)
-    add_threads(parser)
-    parser.add_argument('--num-steps', type=int, default=15)
+def add_threads(parser, default=(2,)):
+    parser.add_argument('--threads', type=int, nargs='+', default=list(default))
+
+
+def add_speed_arguments(parser, *, repeats, graphs=None, num_steps=15, threads=(2,)):
+    """What every script on speed takes; without graphs, it has inputs of its own."""
+    if graphs is None:
+        add_run_arguments(parser, repeats=repeats)
+    else:
+        add_graph_arguments(parser, graphs=graphs, repeats=repeats)
+    add_threads(parser, threads)
+    parser.add_argument('--num-steps', type=int, default=num_steps)
+    add_processor(parser)
+
+
+def add_processor(parser):
+    parser.add_argument(
+        '--processor',
+        choices=processors.NAMES,
+        default='native',
+        help='this one, or as if it were a lesser one (default: native)',
+    )
+
+
+def parse_speed_arguments(parser, script):
+    """The arguments of a script on speed, which runs again, and this process ends, for
+    another processor than this process is on."""
+    arguments = parser.parse_args()
+    name, forced = arguments.processor, processors.forced()
+    if name not in ('native', forced):
+        if info().get('levels') is None:
+            parser.error(
+                f"Expected '--processor' to be native without Numba (got {name}); "
+                'install Numba'
+            )
+        if name == 'avx2' and info()['levels'] == 'memory':
+            parser.error(
+                "Expected '--processor' to be native or generic on a processor without "
+                'AVX2 (got avx2); measure on another one'
+            )
+        raise SystemExit(processors.run_again(name, script))
+    found = processor()
+    if forced is not None:
+        expected = processors.EXPECTED[forced]
+        assert (found['levels'], found['torch']) == expected, found
+    how = '' if forced is None else f', forced to {forced}'
+    print(f'{found["model"]}{how}: {found["cores"]} cores, ', end='')
+    print(f'levels in {found["levels"]}, PyTorch with {found["torch"]}')
+    return arguments
+
+
+def processor():
+    """What is measured on."""
+    return {
+        'model': processors.model_name(),
+        'cores': os.cpu_count(),
+        'levels': info().get('levels'),  # None without Numba.
+        'torch': torch.backends.cpu.get_cpu_capability(),
+        'forced': processors.forced(),
+    }
 
 
 def write_speed(name, arguments, **fields):
     """Writes what was measured, with the arguments and what it was measured with."""
-    known = {k: v for k, v in vars(arguments).items() if k not in ('root', 'output')}
-    record = {'arguments': known, **fields, 'kernels': info(), **origin()}
+    files = ('root', 'output', 'weights')
+    record = {
+        'arguments': {k: v for k, v in vars(arguments).items() if k not in files},
+        **fields,
+        'kernels': info(),
+        'processor': processor(),
+        **origin(),
+    }
+    forced = processors.forced()
+    name = name if forced is None else f'{name}_{forced}'
     write(arguments.output / f'{name}.json', record)
 
 

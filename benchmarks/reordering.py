@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from records import (
     add_graph_arguments,
+    add_processor,
     add_threads,
     measure_in_turn,
+    parse_speed_arguments,
     print_row,
     ratios_to,
     write_speed,
@@ -102,7 +104,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_graph_arguments(parser, graphs=[*GENERATED, *REAL], repeats=9)
     add_threads(parser)
-    arguments = parser.parse_args()
+    add_processor(parser)
+    arguments = parse_speed_arguments(parser, __file__)
     rows = []
     for name in arguments.graphs:
         edge_index = graph_of(name, arguments.shrink, arguments.root)

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, InnerProductDecoder
 
 from spikegraph import PhaseCode, Spikes
 from spikegraph.cli import _MODELS
-from spikegraph.zoo.datasets import power_law_graph
+from spikegraph.kernels import info
+from spikegraph.zoo.datasets import GraphDataset, ImageDataset, power_law_graph
 from spikegraph.zoo.models import (
     GRAPH_MODELS,
     IMAGE_MODELS,
     NODE_MODELS,
     RECIPES,
+    GraphRecipe,
+    ImageRecipe,
     get_recipe,
     recipes,
 )
@@ -37,6 +41,9 @@ def benchmark(monkeypatch):
 @pytest.fixture
 def run(benchmark, monkeypatch, tmp_path):
     """Returns a function that runs a script and returns what it has written."""
+    limits = benchmark('limits')
+    monkeypatch.setattr(limits, 'COPIED', 1 << 20)
+    monkeypatch.setattr(limits, 'PRODUCTS', ((64, 64, 64), (128, 32, 32)))
 
     def run_script(name, *arguments):
         argv = [name, *arguments, '--threads', '1', '--output', str(tmp_path)]
@@ -199,13 +206,17 @@ def test_peak_memory(benchmark):
 def test_aggregation_speed(run, benchmark, monkeypatch):
     script = benchmark('aggregation_speed')
     monkeypatch.setattr(script, 'GENERATED', {'arxiv-128': (4000, 20_000, 24)})
-    monkeypatch.setattr(script, 'copied_bytes_per_second', lambda: 1e9)
+    rates = {'copied_bytes_per_second': 1e9, 'multiply_adds_per_second': 1e9}
+    monkeypatch.setattr(script.limits, 'rates', lambda num_threads: rates)
     arguments = ['--graphs', 'arxiv-128', '--shrink', '10', '--repeats', '2']
     record = run('aggregation_speed', *arguments)
     (row,) = record['rows']
     assert (row['nodes'], row['edges_with_loops'], row['width']) == (400, 4400, 24)
     assert row['bytes_moved'] == 4400 * (24 + 8) + 400 * (4 * 24 + 12)
-    assert row['bytes_at_least'] == 4400 * 8 + 400 * (5 * 24 + 12)
+    least = 4400 * 8 + 400 * (5 * 24 + 12)
+    assert row['limit']['bytes'] == least and row['limit']['multiply_adds'] == 0
+    for key, seconds in row['seconds']['spikes'].items():
+        assert row['times_limit'][key] == pytest.approx(1e9 * seconds / least)
     assert row['seconds'].keys() == {'spikes', *row['ratios']}
     assert row['variants'].keys() == row['ratios'].keys() and len(row['ratios']) == 5
     assert row['skipped'] == {} and row['relative_errors']['spikes'] < 1e-5
@@ -213,6 +224,9 @@ def test_aggregation_speed(run, benchmark, monkeypatch):
         expected = row['seconds'][name]['min'] / row['seconds']['spikes']['min']
         assert ratio['min'] == pytest.approx(expected)
     assert {'versions', 'device', 'commit', 'kernels'} <= record.keys()
+    assert record['processor']['forced'] is None
+    assert record['processor']['levels'] == info()['levels']
+    assert record['processor']['model'] and record['processor']['cores'] > 0
     assert record['arguments']['num_steps'] == 15
 
 
@@ -226,6 +240,13 @@ def test_gcn_speed(run, benchmark):
     assert found['seconds'].keys() == names
     assert found['ratios'].keys() == names - {'SNN, edge_index'}
     assert row['errors']['logit_relative_error'] < 0.15
+    products = 846 * (128 * 256 + 256 * 256 + 256 * 40)
+    assert found['limit']['multiply_adds'] == products
+    moved = 4 * (846 * (128 + 40) + row['edges']) + 8 * 846
+    # Weights, biases and norms; spikes are written and read: half a byte each, and one
+    # where features have signs.
+    moved += 4 * (products // 846 + 256 * 2 + 40 + 4 * 256) + 846 * (2 * 128 + 512)
+    assert found['limit']['bytes'] == moved
 
 
 def test_attention_speed(run, benchmark):
@@ -301,6 +322,142 @@ def test_layer_speed(run):
     for row in record['rows']:
         assert 0 < row['median_relative_error'] < 0.25
         assert row['ratios'].keys() == {'SNN, CSR', 'ANN, edge_index', 'ANN, CSR'}
+        products = 64 * 64 + 64 * 10
+        if row['network'] == 'GIN':
+            products += 64 * 64 + 10 * 10
+        elif row['network'] == 'GraphSAGE':
+            products *= 2
+        assert row['limit']['multiply_adds'] == 200 * products
+        assert row['times_limit']['min'] > 0
+
+
+def test_multiply_adds_of_products(benchmark):
+    limits = benchmark('limits')
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 8, 3, padding=1, groups=2),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8 * 25, 7),
+    )
+    x = torch.randn(2, 4, 5, 5)
+    expected = 2 * (8 * 25 * 2 * 9 + 8 * 25 * 7)
+    assert limits.multiply_adds(model, x) == expected
+    assert limits.multiply_adds(model, x[:1]) == expected // 2  # No hook is left.
+
+
+def test_the_limit_is_the_longer_time(benchmark, monkeypatch):
+    limits = benchmark('limits')
+    rates = {'copied_bytes_per_second': 1e3, 'multiply_adds_per_second': 1e6}
+    monkeypatch.setattr(limits, 'rates', lambda num_threads: rates)
+    seconds = {'min': 4.0, 'median': 6.0}
+    found = limits.distance(seconds, {'bytes': 2e3, 'multiply_adds': 1e6})
+    assert found['times_limit'] == {'min': 2, 'median': 3}
+    found = limits.distance(seconds, {'bytes': 0, 'multiply_adds': 4e6})
+    assert found['times_limit'] == {'min': 1, 'median': 1.5}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['avx2', 'generic'])
+def test_other_processors(run, monkeypatch, tmp_path, name):
+    if name == 'avx2' and info()['levels'] == 'memory':
+        pytest.skip('this processor has no AVX2')
+    arguments = ['--graphs', '1000', '--shrink', '5', '--repeats', '1']
+    with pytest.raises(SystemExit) as error:
+        run('layer_speed', *arguments, '--processor', name)
+    assert error.value.code == 0 and not (tmp_path / 'layer_speed.json').exists()
+    record = json.loads((tmp_path / f'layer_speed_{name}.json').read_text())
+    found, native = record['processor'], run('layer_speed', *arguments)['processor']
+    assert (found.pop('levels'), found.pop('torch')) == {
+        'avx2': ('avx2', 'AVX2'),
+        'generic': ('memory', 'DEFAULT'),
+    }[name]
+    assert found.pop('forced') == name
+    assert {key: native[key] for key in found} == found  # The same machine.
+    assert len(record['rows']) == 3
+
+
+def test_processors_without_what_is_asked_for(run, benchmark, monkeypatch, capsys):
+    records = benchmark('records')
+    monkeypatch.setattr(records, 'info', lambda: {'levels': 'memory'})
+    with pytest.raises(SystemExit):
+        run('layer_speed', '--processor', 'avx2')
+    assert 'processor without AVX2 (got avx2)' in capsys.readouterr().err
+    monkeypatch.setattr(records, 'info', dict)
+    with pytest.raises(SystemExit):
+        run('layer_speed', '--processor', 'generic')
+    assert 'native without Numba (got generic)' in capsys.readouterr().err
+
+
+def check_speeds(row, ours):
+    """Both times of all that was timed, and their ratios."""
+    seconds = row['seconds']
+    assert row['ratios'].keys() == seconds.keys() - {ours}
+    for name, ratio in row['ratios'].items():
+        for key in ('min', 'median'):
+            expected = seconds[name][key] / seconds[ours][key]
+            assert ratio[key] == pytest.approx(expected)
+    assert 0 < row['times_limit']['min'] <= row['times_limit']['median']
+
+
+@pytest.mark.parametrize('name', ['resnet20', 'cnn'])
+def test_cnn_speed(run, benchmark, monkeypatch, name):
+    script = benchmark('cnn_speed')
+    channels, number = (3, 40) if name == 'resnet20' else (1, 150)
+    generator = torch.Generator().manual_seed(0)
+    # Every class is bright elsewhere.
+    y = torch.arange(number) % 10
+    x = torch.randint(100, (number, channels, 8, 8), generator=generator)
+    x.view(number, channels, -1)[torch.arange(number), :, 5 * y] += 150
+    x = x.to(torch.uint8)
+    images = ImageDataset('images', x, y, x, y, 10, 'dots')
+    recipe = ImageRecipe(name, epochs=0 if name == 'resnet20' else 8, batch_size=30)
+    monkeypatch.setattr(script, 'prepare', lambda *args, **kwargs: (images, recipe))
+    arguments = ['--networks', name, '--batch-sizes', '1', '3', '--repeats', '2']
+    rows = run('cnn_speed', *arguments)['rows']
+    assert [row['batch_size'] for row in rows] == [1, 3]
+    first, second = (row['limit']['multiply_adds'] for row in rows)
+    assert second == 3 * first > 0
+    for row in rows:
+        check_speeds(row, 'SNN, contiguous')
+        assert len(row['seconds']) == 5
+        assert row['weights'] == ('drawn' if name == 'resnet20' else 'trained')
+
+
+def molecules(number):
+    generator = torch.Generator().manual_seed(0)
+    graphs = []
+    for i in range(number):
+        size = 3 + i % 5
+        row = torch.arange(size - 1)
+        edge_index = torch.stack([row, row + 1])
+        edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
+        draw = dict(generator=generator)
+        x = torch.randint(2, (size, 9), **draw)
+        edge_attr = torch.randint(2, (edge_index.size(1), 3), **draw)
+        graphs.append(Data(x, edge_index, edge_attr, y=torch.zeros(1, 1)))
+    return graphs
+
+
+@pytest.mark.parametrize('name', ['gin', 'gcn'])
+def test_molecule_speed(run, benchmark, monkeypatch, name):
+    script, graphs = benchmark('molecule_speed'), molecules(60)
+    dataset = GraphDataset(
+        'chains', graphs, [], graphs, 1, 'classification', 'rocauc', None, 'chains'
+    )
+    recipe = GraphRecipe(name, hidden_channels=16, num_layers=3, dropout=0.0)
+    monkeypatch.setattr(script, 'data_and_recipe', lambda *args: (dataset, recipe))
+    arguments = ['--models', name, '--batch-size', '15', '--repeats', '2']
+    record = run('molecule_speed', *arguments, '--batches', '4')
+    one, stream = record['rows']
+    assert (one['mode'], stream['mode']) == ('one batch', 'stream')
+    assert (one['molecules'], stream['molecules']) == (15, 60)
+    assert stream['nodes'] == sum(graph.num_nodes for graph in graphs)
+    assert stream['limit']['multiply_adds'] > one['limit']['multiply_adds'] > 0
+    for row in (one, stream):
+        check_speeds(row, 'SNN')
+        assert row['ratios'].keys() == {'ANN, edge_index', 'ANN, embedding_bag'}
+    with pytest.raises(ValueError, match=r"'--batches' to be at most 4, .*\(got 5\)"):
+        run('molecule_speed', *arguments, '--batches', '5')
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,7 @@ from spikegraph.kernels import info
 from tests.kernels import processor
 
 ROOT = Path(__file__).parents[2]
-AVX2 = '+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+sse4.1,+sse4.2,+ssse3'
-PROCESSORS = {'haswell': (AVX2, 'avx2'), 'generic': ('', 'memory')}
+PROCESSORS = runpy.run_path(str(ROOT / 'benchmarks' / 'processors.py'))
 
 
 SUM = """
@@ -54,26 +54,24 @@ def test_kernels_are_compiled_again_when_any_of_their_files_changes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', PROCESSORS)
+@pytest.mark.parametrize('name', PROCESSORS['KERNELS'])
 def test_other_processors_agree_bit_by_bit(name, tmp_path):
-    features, levels = PROCESSORS[name]
-    if name == 'haswell' and info()['levels'] == 'memory':
+    if name == 'avx2' and info()['levels'] == 'memory':
         pytest.skip('this processor cannot run it')
     inputs, outputs = tmp_path / 'inputs.pt', tmp_path / 'outputs.pt'
     torch.save(processor.make_inputs(), inputs)
-    environment = {
-        'NUMBA_CPU_NAME': name,
-        'NUMBA_CPU_FEATURES': features,
-        'NUMBA_CACHE_DIR': str(tmp_path / 'cache'),
-    }
+    environment = PROCESSORS['KERNELS'][name]
+    levels, _ = PROCESSORS['EXPECTED'][name]
+    cache = {'NUMBA_CACHE_DIR': str(tmp_path / 'cache')}
     subprocess.run(
         [sys.executable, '-m', 'tests.kernels.processor', inputs, outputs],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **cache},
         cwd=ROOT,
         check=True,
     )
     result, expected = torch.load(outputs), processor.run(torch.load(inputs))
-    assert result['info']['cpu'] == name and result['info']['levels'] == levels
+    assert result['info']['cpu'] == environment['NUMBA_CPU_NAME']
+    assert result['info']['levels'] == levels
     found = result['found']
     product = found.pop('product'), expected.pop('product')
     assert torch.allclose(*product, atol=1e-5)  # Fused where that is an instruction.
