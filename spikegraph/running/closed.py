@@ -18,11 +18,18 @@ from spikegraph.network.graph import Node, arguments, is_sum
 from spikegraph.network.interpreter import Interpreter
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
-from spikegraph.nn import GraphFilter, PhaseNeuron, SpikingGCNConv, SpikingLinear
+from spikegraph.nn import (
+    GraphFilter,
+    PhaseNeuron,
+    SpikingConv,
+    SpikingGCNConv,
+    SpikingLinear,
+)
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
 from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
+from spikegraph.running.heard import Heard, Waiting, find_heard, wait
 from spikegraph.running.keeping import GraphValues
 from spikegraph.running.scores import find_scored
 
@@ -66,6 +73,7 @@ class Flow:
             if passes_on or self._fires_on(user, node):
                 self.in_rows.add(node)
         self.scored = find_scored(network)
+        self.heard = find_heard(network)
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
@@ -127,6 +135,13 @@ class ClosedForm(Interpreter):
             found = moved.spikes(neuron, self.env) if is_own else None
             return self._after(node, moved) if found is None else found
         value = self.env[node.all_input_nodes[0]]
+        heard = self.flow.heard.get(node)
+        if heard is not None and not isinstance(value, Waiting):
+            value = self._wait(heard, [value]) or value
+        if isinstance(value, Waiting):
+            if heard is None or heard.gate is None:
+                return value.values(neuron)
+            return value  # What the gate keeps fires.
         if node in self.flow.encodings and self.flow.is_read_once(node):
             is_flat = isinstance(value, Tensor) and value.dim() == 2
             reader: Any = self.network.operation(next(iter(node.users)))
@@ -156,7 +171,27 @@ class ClosedForm(Interpreter):
         )
         return Rows(x, index) if is_row else self.call(node)
 
+    def _wait(self, heard: Heard, values: list[Any]) -> Waiting | None:
+        """Potentials of images that nobody else reads; None where somebody looks."""
+        modules: list[Any] = [
+            self.network.operation(n)
+            for n in (heard.population, heard.gate, *heard.readers, *heard.layers)
+            if n is not None
+        ]
+        modules += [m.conv for m in modules if type(m) is SpikingConv]
+        if any(isinstance(m, nn.Module) and is_changed(m) for m in modules):
+            return None
+        place = next((self.env[n] for n in heard.layers), None)
+        return wait(values, place)
+
     def gate(self, node: Node) -> Any:
+        heard = self.flow.heard.get(node)
+        if heard is not None:
+            waiting = self.env[heard.population]
+            if isinstance(waiting, Waiting):
+                neuron: Any = self.network.operation(heard.population)
+                module: Any = self.network.operation(node)
+                return waiting.pooled(module).values(neuron)
         if node not in self.flow.delays:
             return self.call(node)
         pair = [self.env[n] for n in node.all_input_nodes]
@@ -209,6 +244,11 @@ class ClosedForm(Interpreter):
         return Decoded(x) if is_flat and node in self.flow.in_rows else values_of(x)
 
     def affine(self, node: Node) -> Any:
+        heard = self.flow.heard.get(node)
+        if heard is not None:
+            waiting = self._wait(heard, [self.env[n] for n in node.all_input_nodes])
+            if waiting is not None:
+                return waiting
         if node not in self.flow.in_rows:
             return self.call(node)
         args, _ = arguments(node, self.env)

@@ -44,7 +44,9 @@ class _Thresholds:
         step = num // 2
         while step > 0:
             places = list(range(step - 1, num, 2 * step))
-            places = [places[-k % len(places)] for k in range(max(len(places), _PART.count))]
+            places = [
+                places[-k % len(places)] for k in range(max(len(places), _PART.count))
+            ]
             found = []
             for first in range(0, len(places), _PART.count):
                 part = ir.Constant(_PART, ir.Undefined)
@@ -90,7 +92,9 @@ def _search(typing, value, other, out, table, levels, scale, num_steps, signed, 
         whole = builder.sub(size, rest)
         decoded: Any = None
         if isinstance(read, types.Array):
-            decoded = Levels(context, builder, data(4), read.dtype, ways[1].instance_class)
+            decoded = Levels(
+                context, builder, data(4), read.dtype, ways[1].instance_class
+            )
 
         def fire(j: Any, mask: Any, is_signed: bool) -> None:
             def at(k: int) -> Any:

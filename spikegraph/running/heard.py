@@ -1,0 +1,119 @@
+"""Populations of images that all readers decode: what their spikes stand for is written
+in place of their potentials, and no spike times are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from spikegraph.kernels import encode_decode
+from spikegraph.kernels.memory import needs_gradient
+from spikegraph.network.graph import Node, is_sum
+from spikegraph.network.network import Network
+from spikegraph.network.roles import Role
+from spikegraph.nn import PhaseNeuron, SpikingConv
+from spikegraph.nn.pool import EarliestInWindow
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What fires, and is only read as values.
+
+    Args:
+        population (Node): The population.
+        sum (Node, optional): The sum that only it reads.
+        gate (Node, optional): The maximum over windows that alone reads it.
+        layers (Tuple[Node, ...]): Of what it reads, the convolutions whose potentials
+            nobody else reads: what it stands for may be written there.
+        readers (Tuple[Node, ...]): Who reads it.
+    """
+
+    population: Node
+    sum: Node | None
+    gate: Node | None
+    layers: tuple[Node, ...]
+    readers: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Potentials, and others to be added if there are any, and where the values that
+    they are fired to may be written.
+    """
+
+    potential: Tensor
+    other: Tensor | None = None
+    out: Tensor | None = None
+
+    def whole(self) -> Tensor:
+        """The sum."""
+        other = self.other
+        return self.potential if other is None else self.potential + other
+
+    def pooled(self, gate: EarliestInWindow) -> Waiting:
+        """The largest of each window: they fire first, so that all others wait."""
+        found = gate.analog(self.whole())
+        return Waiting(found, out=found)
+
+    def values(self, neuron: PhaseNeuron) -> Tensor:
+        """What the spikes of a population stand for."""
+        potential = self.potential
+        if neuron.node_scale or neuron.thresholds_for(potential) is not None:
+            found: Tensor = neuron(self.whole()).decode()
+            return found
+        scale = neuron.scale_for(potential)
+        return encode_decode(potential, neuron.code, scale, self.other, self.out)
+
+
+def find_heard(network: Network) -> dict[Node, Heard]:
+    """All such populations, by population, and by the sum and gate around them."""
+    found: dict[Node, Heard] = {}
+    for node in network.nodes:
+        alone = len(node.args) == 1 and not node.kwargs
+        if not alone or type(network.operation(node)) is not PhaseNeuron:
+            continue
+        gate = _gate_behind(network, node)
+        last = node if gate is None else gate
+        readers = tuple(last.users)
+        if not readers or not all(_reads_values(network, n, last) for n in readers):
+            continue
+        value: Any = node.args[0]
+        total = value if is_sum(value) and len(value.users) == 1 else None
+        layers = [value] if total is None else total.all_input_nodes
+        own = tuple(
+            n for n in layers if _is_convolution(network, n) and len(n.users) == 1
+        )
+        heard = Heard(node, total, gate, own, readers)
+        found.update({n: heard for n in (node, total, gate) if n is not None})
+    return found
+
+
+def wait(values: list[Any], out: Tensor | None) -> Waiting | None:
+    """What a population waits for; None if these are no images."""
+    for value in values:
+        is_real = isinstance(value, Tensor) and value.is_floating_point()
+        if not is_real or value.dim() < 3 or needs_gradient(value):
+            return None
+        if value.shape != values[0].shape or value.dtype != values[0].dtype:
+            return None
+    return Waiting(values[0], values[1] if len(values) > 1 else None, out)
+
+
+def _gate_behind(network: Network, node: Node) -> Node | None:
+    user = next(iter(node.users)) if len(node.users) == 1 else None
+    if user is None or user.args != (node,) or user.kwargs:
+        return None
+    return user if type(network.operation(user)) is EarliestInWindow else None
+
+
+def _reads_values(network: Network, node: Node, source: Node) -> bool:
+    if node.role in (Role.DECODE, Role.SIZE):
+        return True
+    return _is_convolution(network, node) and source not in node.args[1:]
+
+
+def _is_convolution(network: Network, node: Node) -> bool:
+    return type(network.operation(node)) is SpikingConv and not node.kwargs
