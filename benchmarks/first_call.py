@@ -1,4 +1,4 @@
-"""How long the first call takes: compiling, and from the cache in a later process.
+"""How long imports and the first call take: compiling, and from the cache later on.
 
     python benchmarks/first_call.py
 
@@ -7,11 +7,14 @@ kernels on disk (an empty NUMBA_CACHE_DIR), with those of the first, and without
 (hidden). What its first forward pass takes is what it compiles, or reads; one of the
 ANN before it has paid for what PyTorch and PyG do once. Checked: spikes and outputs
 are the same up to rounding, and only the last process warns, once. --output has a
-file with all of it, and with whether they are the same bit by bit.
+file with all of it, and with whether they are the same bit by bit. Other new processes
+import PyTorch, PyG and the converter: 'import_seconds_beyond' is what the last adds.
 """
 
 import argparse
+import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +30,20 @@ from spikegraph.zoo.datasets import power_law_graph
 
 SIZES = (32, 64, 64, 8)
 CASES = {'compiled': [], 'cached': [], 'without Numba': ['--without-numba']}
+IMPORTS = {
+    'PyTorch': 'import torch',
+    'PyG': 'import torch_geometric',
+    'spikegraph': 'import spikegraph; spikegraph.convert',
+}
+TIME_IMPORTS = f"""
+import json, time
+seconds = {{}}
+for name, line in {IMPORTS}.items():
+    start = time.perf_counter()
+    exec(line)
+    seconds[name] = time.perf_counter() - start
+print(json.dumps(seconds))
+"""
 SCRIPT = Path(__file__).with_name('one_call.py')
 
 
@@ -46,6 +63,20 @@ def run(options, folder, num_threads):
     cache = {'NUMBA_CACHE_DIR': f'{folder}/cache'}
     subprocess.run(command, env={**os.environ, **cache}, check=True)
     return torch.load(output)
+
+
+def time_imports(folder, repeats):
+    """The seconds of each import, from files that Python has compiled before."""
+    cache = {'PYTHONPYCACHEPREFIX': f'{folder}/pyc', 'PYTHONDONTWRITEBYTECODE': ''}
+    found = []
+    for _ in range(repeats + 1):
+        command, env = [sys.executable, '-c', TIME_IMPORTS], {**os.environ, **cache}
+        found.append(json.loads(subprocess.check_output(command, env=env)))
+    seconds = {name: [each[name] for each in found[1:]] for name in IMPORTS}
+    return {
+        name: {'min': min(taken), 'median': statistics.median(taken)}
+        for name, taken in seconds.items()
+    }
 
 
 def differences(case, other):
@@ -70,6 +101,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--num-steps', type=int, default=15)
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--repeats', type=int, default=7, help='of imports')
     parser.add_argument('--output', type=Path, default=RESULTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +110,7 @@ def main():
             name: run(options, folder, arguments.threads)
             for name, options in CASES.items()
         }
+        imports = time_imports(folder, arguments.repeats)
     rows, first = {}, next(iter(found.values()))
     for name, case in found.items():
         assert len(case['warnings']) == (name == 'without Numba'), case['warnings']
@@ -85,7 +118,10 @@ def main():
         rows[name] |= differences(case, first)
         cells = [f'{what} {value:.3f} s' for what, value in case['seconds'].items()]
         print(f'{name:<14}', *cells, sep='  ')
-    write_speed('first_call', arguments, cases=rows)
+    for name, taken in imports.items():
+        print(f'import {name:<11}', *(f'{k} {v:.3f} s' for k, v in taken.items()))
+    beyond = {'import_seconds': imports, 'import_seconds_beyond': imports['spikegraph']}
+    write_speed('first_call', arguments, cases=rows, **beyond)
 
 
 if __name__ == '__main__':

@@ -59,8 +59,8 @@ class _Moved(MetaPathFinder, Loader):
             module=frame.f_globals.get('__name__', ''),
         )
         for each in found:
-            own = vars(each).items()
-            vars(module).update({k: v for k, v in own if not k.startswith('__')})
+            names = [name for name in dir(each) if not name.startswith('__')]
+            vars(module).update({name: getattr(each, name) for name in names})
 
 
 def install() -> None:

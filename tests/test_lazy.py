@@ -84,6 +84,23 @@ def test_modules_are_attributes_after_a_plain_import():
     assert out.startswith(('numba', 'torch', 'triton')) and out.endswith(expected), out
 
 
+def test_convert_imports_only_what_converting_needs():
+    code = (
+        'import sys, tqdm, torch, torch_geometric\n'
+        'before = {*sys.modules}\n'
+        'import spikegraph; spikegraph.convert\n'
+        'print(*{*sys.modules} - before)\n'
+    )
+    found = {*run('-W', 'ignore', '-c', code).split()}
+    assert 'spikegraph.conversion.converter' in found
+    others = {name.split('.')[0] for name in found} - sys.stdlib_module_names
+    assert others <= {'spikegraph', 'torch', 'torch_geometric'}, sorted(found)
+    running = {f'running.{name}' for name in ('blocks', 'disk', 'parts', 'steps')}
+    elsewhere = {'measurement', 'partitioning', 'plotting', 'storage', 'zoo', *running}
+    unneeded = {'kernels.cpu', 'running.distributed.infer', *elsewhere}
+    assert not {f'spikegraph.{name}' for name in unneeded} & found
+
+
 @pytest.mark.slow
 def test_type_checkers_see_the_types():
     code = (

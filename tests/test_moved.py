@@ -43,7 +43,8 @@ def test_old_names_hold_what_they_held(old):
         module = importlib.import_module(f'spikegraph.{old}')
     found = {}
     for name in reversed(new):
-        found.update(vars(importlib.import_module(name)))
+        package = importlib.import_module(name)
+        found |= {name: getattr(package, name) for name in dir(package)}
     for name in NAMES[old]:
         assert getattr(module, name) is found[name]
 

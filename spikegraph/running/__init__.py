@@ -1,8 +1,5 @@
 """Running converted networks: closed form, time steps, layer by layer, loaders."""
 
-from spikegraph.running.layerwise import layerwise
-from spikegraph.running.loaders import predict
-from spikegraph.running.model import SpikingModel
-from spikegraph.running.steps import Simulation, simulate
+from spikegraph.lazy import attach
 
-__all__ = ['Simulation', 'SpikingModel', 'layerwise', 'predict', 'simulate']
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

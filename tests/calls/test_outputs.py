@@ -12,7 +12,7 @@ from torch_geometric.nn import GCNConv, SAGEConv
 
 from spikegraph import ConversionConfig, convert, load, measure, save, simulate
 from spikegraph.calls.outputs import main_output, take_apart
-from spikegraph.running.layerwise import layerwise
+from spikegraph.running.blocks import layerwise
 from spikegraph.running.loaders import predict
 
 CONFIG = ConversionConfig(num_steps=24, base=1.3)

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch.utils import _pytree as pytree
 
-from spikegraph.running.layerwise import layerwise, run_in_blocks
+from spikegraph.running.blocks import layerwise, run_in_blocks
 from spikegraph.running.parts.kept import Kept
 from spikegraph.running.parts.staged import Staged
 

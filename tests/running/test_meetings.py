@@ -12,7 +12,7 @@ from spikegraph import ConversionConfig, convert, load, save, simulate
 from spikegraph.export.events import load_events, save_events
 from spikegraph.kernels import dispatch
 from spikegraph.network.roles import Role
-from spikegraph.running.layerwise import layerwise
+from spikegraph.running.blocks import layerwise
 from spikegraph.running.loaders import predict
 from tests.meetings import NAMES, network
 from tests.running.blocks import assert_layerwise

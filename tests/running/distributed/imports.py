@@ -5,6 +5,7 @@ import torch.distributed
 import torch_geometric.nn.models
 
 import spikegraph
+from spikegraph.running.distributed import infer
 from tests.conversion import test_hetero
 
-__all__ = ['pytest', 'spikegraph', 'test_hetero', 'torch', 'torch_geometric']
+__all__ = ['infer', 'pytest', 'spikegraph', 'test_hetero', 'torch', 'torch_geometric']

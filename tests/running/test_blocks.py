@@ -20,8 +20,8 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GCN, GIN, GraphSAGE
 
 from spikegraph import ConversionConfig, convert, measure, simulate
+from spikegraph.running.blocks import layerwise
 from spikegraph.running.closed import ClosedForm
-from spikegraph.running.layerwise import layerwise
 from spikegraph.running.loaders import predict
 from spikegraph.running.parts import stages
 from tests.conversion.zoo import TakesData, make, randomize
