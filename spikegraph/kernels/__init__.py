@@ -17,6 +17,7 @@ from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import (
     decode_spikes,
     encode_decode,
+    encode_rows,
     encode_spikes,
     first_spike,
     look_up,
@@ -39,6 +40,7 @@ __all__ = [
     'earliest',
     'empty_cache',
     'encode_decode',
+    'encode_rows',
     'encode_spikes',
     'encode_transform',
     'first_spike',

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode
 from spikegraph.coding.encoding import check_scale, check_thresholds
 from spikegraph.kernels.dispatch import call
+from spikegraph.kernels.events import row_peaks
 from spikegraph.kernels.memory import FLOATS, NUM_BYTES
 
 
@@ -33,6 +36,33 @@ def encode_spikes(
     if potential.dtype in FLOATS:
         scale = check_scale(scale, potential)
     return call('encode', potential, code, scale)
+
+
+def encode_rows(x: Tensor, code: PhaseCode, scale: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Returns the spike times of rows with scales relative to their largest sizes,
+    and these scales.
+
+    .. math::
+        s_i = s \, \max_j |x_{ij}|
+
+    Args:
+        x (torch.Tensor): The values.
+        code (PhaseCode): The phase code.
+        scale (torch.Tensor): The factor :math:`s`, one number. A row of zeros has it
+            for its scale.
+
+    Raises:
+        ValueError: As :func:`spikegraph.coding.encode`.
+
+    Shapes:
+        - **input:** values :math:`(N, F)`
+        - **output:** spike times :math:`(N, F)`, uint8; scales :math:`(N, 1)`
+    """
+    found: Any = call('encode_rows', x, code, scale)
+    if found is not NotImplemented:
+        return found
+    scales = scale * row_peaks(x)
+    return encode_spikes(x, code, scales), scales
 
 
 def encode_decode(

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_MOST_HELD = 1 << 23  # Bytes: what is larger takes long enough without.
+_MOST_HELD = 1 << 25  # Bytes: what is larger takes long enough without.
 _EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
 # What makes as many values as the features say.
 _OF_VALUES = ('nonzero', 'masked_select', 'unique', '_unique', '_unique2', 'unique_dim')

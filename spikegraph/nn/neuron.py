@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.encoding import check_scale
-from spikegraph.kernels import encode_spikes, row_peaks
+from spikegraph.kernels import encode_rows, encode_spikes, row_peaks
 from spikegraph.nn.activation import (
     PreActivationThresholds,
     Ramp,
@@ -313,8 +313,12 @@ class PhaseNeuron(nn.Module):
             potential, divisor = self.analog(potential, divisor, start), None
         if divisor is not None:
             return self._fire_relative(potential, divisor)
-        scale = self.scale_for(potential, factor)
         tables = self.thresholds_for(potential)
+        if self.node_scale and tables is None and _is_in_rows(potential, self):
+            scale = self.scale.to(potential).view(())
+            spike_time, scale = encode_rows(potential, self.code, scale)
+            return Spikes(spike_time, self.code, scale, self.density)
+        scale = self.scale_for(potential, factor)
         if tables is None:
             spike_time = encode_spikes(potential, self.code, scale)
             return Spikes(spike_time, self.code, scale.to(potential), self.density)
@@ -385,6 +389,12 @@ def peaks(values: Tensor, channel_dim: int) -> Tensor:
     dims = list(range(first, 0))
     peak = values.abs().amax(dim=dims, keepdim=True)
     return peak.masked_fill(peak == 0, 1.0)
+
+
+def _is_in_rows(values: Tensor, neuron: PhaseNeuron) -> bool:
+    """Whether each row is a node, and channels share a scale."""
+    is_flat = values.dim() == 2 and neuron.channel_dim in (0, -1)
+    return is_flat and neuron.scale.numel() == 1 and neuron.scale.dim() == 0
 
 
 def _out_of_place(activation: nn.Module) -> nn.Module:

@@ -28,7 +28,8 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import PhaseNeuron
 
 BLOCK_SIZE = 1 << 20  # Values of a block: they stay in the last cache.
-MAX_DENSITY = 0.4  # Up to which events are sooner than dense products.
+_DENSITY = 0.45  # Up to which events are sooner than dense products of wide rows.
+_FOUND = 64  # To find an event takes as long as to add so many products up.
 
 
 class Potentials:
@@ -202,7 +203,7 @@ def transform(
     """
     if isinstance(x, Tensor):
         return Mixture(x, None, ((1.0,),), weight, bias)
-    if not is_sparse(x):
+    if not is_sparse(x, len(weight)):
         given = encoded(x)
         messages = send(own_adjacency(x.shape[0], given.device), given)
         return Product(messages, weight, bias)
@@ -211,9 +212,10 @@ def transform(
     return Given(transform_spikes(x, weight, bias))
 
 
-def is_sparse(x: Spikes | Encoding | Tensor) -> bool:
+def is_sparse(x: Spikes | Encoding | Tensor, num_outputs: int) -> bool:
     """Whether so few neurons fire that events are worthwhile."""
-    return not isinstance(x, Tensor) and density_of(x) <= MAX_DENSITY
+    most = _DENSITY * num_outputs / (num_outputs + _FOUND)
+    return not isinstance(x, Tensor) and density_of(x) <= most
 
 
 def density_of(x: Spikes | Encoding | Tensor) -> float:

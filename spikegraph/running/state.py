@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -26,19 +27,19 @@ class State:
         self._digest = digest
         self._kinds = [(m, type(m), type(m).forward) for m in network.modules()]
         self._attributes: list[Any] = []  # As they are, and as they were.
-        self._entries: list[Any] = []  # Parameters, buffers and modules.
-        self._sizes: list[Any] = []
+        self._parts: list[Any] = []  # Parameters, buffers and modules.
+        self._own: list[Any] = []  # Other tensors.
         self._hooks: list[Any] = []
         for module in network.modules():
             now = vars(module)
             self._attributes.append((now, dict(now)))
             for part in (module._parameters, module._buffers, module._modules):
-                self._sizes.append((part, len(part)))
-                self._entries += [(part, name, value) for name, value in part.items()]
-            own = [(now, name, v) for name, v in now.items() if isinstance(v, Tensor)]
-            self._entries += own
+                self._parts.append((part, [*part], [*part.values()]))
+            self._own += [(now, n, v) for n, v in now.items() if isinstance(v, Tensor)]
             self._hooks += [module._forward_hooks, module._forward_pre_hooks]
-        self._tensors = [v for *_, v in self._entries if isinstance(v, Tensor)]
+        held = [v for *_, values in self._parts for v in values]
+        held += [value for *_, value in self._own]
+        self._tensors = [v for v in held if isinstance(v, Tensor)]
         self.is_dense = all(map(is_dense, self._tensors))
         dense_ones = self._tensors if self.is_dense else []
         self._layout = [(v, v.shape, v.stride()) for v in dense_ones]
@@ -68,11 +69,11 @@ class State:
         for hooks_of_one in self._hooks:
             if hooks_of_one:
                 return False
-        for part, size in self._sizes:
-            if len(part) != size:
+        for part, names, values in self._parts:
+            if [*part] != names or not all(map(operator.is_, part.values(), values)):
                 return False
-        for part, name, value in self._entries:
-            if part.get(name) is not value:
+        for now, name, value in self._own:
+            if now.get(name) is not value:
                 return False
         try:
             for now, known in self._attributes:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.coding import PhaseCode
-from spikegraph.kernels.cpu.compiled import decoding, neurons
+from spikegraph.kernels.cpu.compiled import bisection, decoding, neurons
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2
 from spikegraph.kernels.cpu.compiled.operands import LANES, Limits
 from spikegraph.kernels.memory import (
@@ -40,6 +40,23 @@ def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
     if runs is None:
         return NotImplemented
     return _encode(x, limits_of(code, x.dtype), scale, *runs)
+
+
+def encode_rows(x: Tensor, code: PhaseCode, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """See :func:`spikegraph.kernels.encode_rows`."""
+    if x.dtype not in FLOATS or x.dim() != 2 or scale.numel() != 1:
+        return NotImplemented
+    if scale.dtype != x.dtype or needs_gradient(x, scale):
+        return NotImplemented
+    x = x.detach().contiguous()
+    out, factors = empty_like(x, torch.uint8), x.new_empty(x.size(0), 1)
+    work = partial(
+        neurons.encode_rows,
+        *(flat(x), x.size(1), limits_of(code, x.dtype), flat(scale)),
+        *(flat(out), flat(factors)),
+    )
+    are_valid = all(share(work, x.size(0), x.numel(), 1))
+    return (out, factors) if are_valid else NotImplemented
 
 
 def first_spike(
@@ -225,6 +242,8 @@ def _limits(thresholds: Tensor, signed: bool) -> Limits:
         size, value = _padded_size(num_steps), math.nan
     padded = thresholds.new_full((len(thresholds), size), value)
     padded[:, :num_steps] = thresholds
+    if searched:
+        padded = torch.cat([padded, padded[:, bisection.order(size)]], dim=1)
     return Limits(padded.numpy(), num_steps, signed, searched)
 
 

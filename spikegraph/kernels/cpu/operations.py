@@ -13,6 +13,7 @@ from spikegraph.kernels.cpu.neurons import (
     decode,
     encode,
     encode_decode,
+    encode_rows,
     first_spike,
     look_up,
 )
@@ -34,6 +35,7 @@ __all__ = [
     'earliest',
     'encode',
     'encode_decode',
+    'encode_rows',
     'encode_transform',
     'first_spike',
     'info',

@@ -32,30 +32,38 @@ _BIT = ir.IntType(1)
 _PART = FLOATS if HAS_AVX512 else HALF  # A register.
 
 
-class _Thresholds:
-    """Thresholds in the order in which a bisection of them asks: the one in the middle,
-    the two in the middle of either half, and so on; times a scale, if there is only one.
+def order(num: int) -> list[int]:
+    """The places of decreasing thresholds in the order in which a bisection asks for
+    them: the one in the middle, the two in the middle of either half, and so on, in
+    registers of their own. They are counted backwards from the first, as comparisons
+    that hold are -1.
+    """
+    found: list[int] = []
+    step = num // 2
+    while step > 0:
+        places = list(range(step - 1, num, 2 * step))
+        num_lanes = max(len(places), _PART.count)
+        found += [places[-lane % len(places)] for lane in range(num_lanes)]
+        step //= 2
+    return found
 
-    Places are counted backwards from zero, as comparisons that hold are -1.
+
+class _Thresholds:
+    """Thresholds in that order, behind all of them in a row; times a scale, if there is
+    only one.
     """
 
     def __init__(self, builder: Any, table: Any, num: int, scale: Any | None):
         self.builder, self.tables = builder, []
-        step = num // 2
+        start, step = num, num // 2
         while step > 0:
-            places = list(range(step - 1, num, 2 * step))
-            places = [
-                places[-k % len(places)] for k in range(max(len(places), _PART.count))
-            ]
             found = []
-            for first in range(0, len(places), _PART.count):
-                part = ir.Constant(_PART, ir.Undefined)
-                for lane, place in enumerate(places[first : first + _PART.count]):
-                    threshold = builder.load(builder.gep(table, [I64(place)]))
-                    part = builder.insert_element(part, threshold, I32(lane))
+            for _ in range(max(1, num // (2 * step * _PART.count))):
+                part = load(builder, builder.gep(table, [I64(start)]), _PART)
                 if scale is not None:
                     part = builder.fmul(part, spread(builder, scale, _PART))
                 found.append(part)
+                start += _PART.count
             self.tables.append(found)
             step //= 2
 
@@ -147,8 +155,10 @@ def _times(
 
 @part
 def search(value, out, table, scale, num_steps, signed):
-    """Fires values by a table of decreasing thresholds, in one or two registers."""
-    if table.size == LANES:
+    """Fires values by a table of less than 16, or 32, decreasing thresholds, minus
+    infinity behind them, followed by the same in the :func:`order` of a bisection.
+    """
+    if num_steps < LANES:
         _search(value, None, out, table, None, scale, num_steps, signed, (ONE, ONE))
     else:
         _search(value, None, out, table, None, scale, num_steps, signed, (TWO, ONE))
@@ -160,9 +170,9 @@ def search_levels(value, other, out, table, levels, scale, num_steps, signed):
     there are any: levels of a table, times the scale.
     """
     given = (value, other, out, table, levels, scale, num_steps, signed)
-    if table.size == LANES and not signed:
+    if num_steps < LANES and not signed:
         _search(*given, (ONE, ONE))
-    elif table.size == LANES:
+    elif num_steps < LANES:
         _search(*given, (ONE, TWO))
     else:
         _search(*given, (TWO, TWO))

@@ -24,6 +24,7 @@ from spikegraph.kernels.cpu.compiled.registers import (
 
 GROUP = 8  # Thresholds are padded with not-a-number to a multiple of it, or with
 # minus infinity to 16 or 32 for a search.
+SHORT = 128  # So many values are searched whether they are silent or not.
 BLOCK = 2048  # Values that stay in the first cache over several passes.
 COLUMNS = 256  # Columns whose thresholds stay in the first cache.
 STRIDES = tuple(np.uintp(k * COLUMNS) for k in range(GROUP))
@@ -54,6 +55,9 @@ def encode_runs(
         for low in range(start, end, BLOCK):
             high = min(low + BLOCK, end)
             value, out = potential[low:high], spike_time[low:high]
+            if value.size <= SHORT and limits.searched is not None:
+                encode_block(value, out, table, scale, limits)
+                continue
             last = table[num_steps - 1] * scale
             num = mark(value[:PROBE], out[:PROBE], last, num_steps, signed)
             is_dense = num * FEW > min(PROBE, value.size)
@@ -228,6 +232,20 @@ def peaks(x, width, scale, out, start, stop):
         for j in range(whole, last):
             size = abs(x[j]) if abs(x[j]) > size else size
         out[i] = scale * (size if size > 0 else x.dtype.type(1))
+
+
+@compiled
+def encode_rows(x, width, limits, scales, spike_time, factors, start, stop):
+    """Fires rows relative to their largest size times a scale, which is written, and
+    returns whether all of these are positive and finite.
+    """
+    peaks(x, width, scales[0], factors, start, stop)
+    are_valid = True
+    for i in range(start, stop):
+        are_valid &= (factors[i] > 0) & (factors[i] < np.inf)
+    first, last = start * width, stop * width
+    encode_runs(x, spike_time, limits, factors, factors.size, width, first, last)
+    return are_valid
 
 
 @part
