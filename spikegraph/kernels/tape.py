@@ -190,6 +190,9 @@ class Tape(TorchDispatchMode):
             bound = bind(work, bounds)
             if bound is not None:
                 call, given = bound, ()
+                if is_in_place and self._follows(arrays[0]):
+                    to, func, args = self.calls.pop()
+                    call = _Followed(to, func, args, bound)
             elif len(bounds) == 2:
                 call, given = work, tuple(bounds)
             if any(value is True for value in found):
@@ -197,6 +200,11 @@ class Tape(TorchDispatchMode):
             else:
                 self.calls.append((None, call, given))
         return found
+
+    def _follows(self, array: Any) -> bool:
+        """Whether a kernel reads, at first, what the last call has made."""
+        to = self.calls[-1][0] if self.calls else None
+        return to is not None and to.data_ptr() == array.ctypes.data
 
     # Memory.
 
@@ -240,6 +248,24 @@ class _Block:
 
     def __init__(self, state: object, end: int = 0) -> None:
         self.state, self.end = state, end
+
+
+class _Followed:
+    """An operation, and a kernel that reads what it makes and writes where it was to be
+    copied to.
+    """
+
+    def __init__(self, to: Any, func: Any, args: Any, bound: Any) -> None:
+        self.to, self.func, self.args, self.bound = to, func, args, bound
+
+    def __call__(self) -> Any:
+        made, to = self.func(*self.args), self.to
+        if made.shape != to.shape:
+            raise Untapeable('a result has another shape')
+        if made.stride() != to.stride():
+            made = to.copy_(made)
+        self.bound.read_from(made.data_ptr())
+        return self.bound()
 
 
 class _Identities(list[Tensor]):

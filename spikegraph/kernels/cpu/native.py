@@ -21,6 +21,7 @@ from spikegraph.kernels import openmp
 
 _WORD, _BYTE = ir.IntType(64), ir.IntType(8)
 _NEXT, _NUM, _FAILED, _KERNEL, _GIVEN = range(5)  # Words of a list of arguments.
+_DATA = 4  # Which word of an array says where it lies.
 _NAMES = itertools.count()
 _TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _NO_RESULT, _OK = -2, 0  # What a kernel of Numba returns if it does not raise.
@@ -58,6 +59,10 @@ class Bound:
         self._address = self._list.ctypes.data
         self._task = _TASK(_entry(str(type_), type_))
         self._held = args
+
+    def read_from(self, address: int) -> None:
+        """Makes the first argument, an array, lie elsewhere."""
+        self._list[_GIVEN + _DATA] = address
 
     def __call__(self) -> list[Any]:
         """What the pieces return, in order."""
