@@ -33,6 +33,13 @@ def run(task: Callable[[], Any]) -> None:
     call(_TASK(lambda _: task()), None, torch.get_num_threads(), 0)
 
 
+def run_native(task: Any, argument: int) -> None:
+    """:func:`run` for native code, which is given the argument."""
+    call = _entry_point()
+    assert call is not None
+    call(task, argument, torch.get_num_threads(), 0)
+
+
 @functools.cache
 def _entry_point() -> Callable[..., Any] | None:
     if not torch.backends.openmp.is_available():

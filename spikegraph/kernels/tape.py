@@ -154,9 +154,15 @@ class Tape(TorchDispatchMode):
     # Kernels.
 
     def launch(
-        self, work: Any, bounds: list[int], run: Callable[..., Any]
+        self,
+        work: Any,
+        bounds: list[int],
+        run: Callable[..., Any],
+        bind: Callable[..., Callable[[], list[Any]] | None],
     ) -> list[Any]:
-        """Runs a kernel on pieces of its work, and records that."""
+        """Runs a kernel on pieces of its work, and records that, as native code if it
+        can be bound.
+        """
         if self.failed:
             return run(work, bounds)
         arrays = [
@@ -181,7 +187,10 @@ class Tape(TorchDispatchMode):
                 self._fail('a kernel writes to memory of its own')
             self._held.append(work)
             call, given = run, (work, bounds)
-            if len(bounds) == 2:
+            bound = bind(work, bounds)
+            if bound is not None:
+                call, given = bound, ()
+            elif len(bounds) == 2:
                 call, given = work, tuple(bounds)
             if any(value is True for value in found):
                 self.calls.append((None, _holds, (call, *given)))

@@ -18,7 +18,10 @@ from torch import Tensor
 from spikegraph.kernels import openmp
 from spikegraph.kernels.tape import current_tape
 
-MIN_SIZE = 1 << 16  # Fewer values are not worth waking a thread.
+MIN_SIZE = 1 << 18  # Fewer values are not worth a piece of their own.
+ADDED, MULTIPLIED = 8, 16  # So many values are looked up and added up, or weights
+# multiplied, in the time that one value is fired.
+_NATIVE = 8  # So many times smaller pieces are, where they are called as native code.
 _PIECES_PER_THREAD = 4  # Evens out threads that do not get a core at once.
 _pools: dict[int, ThreadPoolExecutor] = {}
 
@@ -30,7 +33,8 @@ def share(work: Callable[[int, int], Any], num: int, size: int, unit: int) -> li
     Args:
         work (Callable): Works on items ``start`` to ``stop``.
         num (int): The number of items.
-        size (int): The number of values in all items together.
+        size (int): The number of values that are fired in all items together, or of
+            what takes as long.
         unit (int): Pieces start at multiples of this number of items.
     """
     num_units = -(-num // unit)
@@ -39,13 +43,19 @@ def share(work: Callable[[int, int], Any], num: int, size: int, unit: int) -> li
 
 
 def _num_pieces(size: int) -> int:
-    if torch.get_num_threads() == 1 or size < MIN_SIZE:
+    if torch.get_num_threads() == 1:
         return 1
-    return min(_PIECES_PER_THREAD * torch.get_num_threads(), 2 * size // MIN_SIZE)
+    if current_tape() is not None and openmp.is_available():
+        size *= _NATIVE
+    return max(1, min(_PIECES_PER_THREAD * torch.get_num_threads(), size // MIN_SIZE))
 
 
 def share_rows(
-    work: Callable[[int, int], Any], rowptr: Tensor, rows: tuple[int, int], width: int
+    work: Callable[[int, int], Any],
+    rowptr: Tensor,
+    rows: tuple[int, int],
+    width: int,
+    num_weights: int = 0,
 ) -> list[Any]:
     """:func:`share` for rows of a graph: pieces have equal numbers of edges.
 
@@ -53,11 +63,15 @@ def share_rows(
         work (Callable): Works on rows ``start`` to ``stop``.
         rowptr (torch.Tensor): Where the edges of each row start.
         rows (Tuple[int, int]): The first row, and the one after the last.
-        width (int): The values of a row.
+        width (int): The values of a row that are added up.
+        num_weights (int, optional): The weights that a row of sums is multiplied by.
+            (default: :obj:`0`)
     """
     start, stop = rows
     first, last = int(rowptr[start]), int(rowptr[stop])
-    num_pieces = _num_pieces((last - first + stop - start) * width)
+    added, multiplied = (last - first) * width, (stop - start) * num_weights
+    size = added // ADDED + multiplied // MULTIPLIED + (stop - start) * width
+    num_pieces = _num_pieces(size)
     starts, edges = rowptr.numpy(), last - first
     cuts = {
         bisect_left(starts, first + edges * k // num_pieces, start, stop)
@@ -72,8 +86,18 @@ def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any
     """
     tape = current_tape()
     if tape is not None:
-        return tape.launch(work, bounds, _run)
+        return tape.launch(work, bounds, _run, _bind)
     return _run(work, bounds)
+
+
+def _bind(work: Any, bounds: list[int]) -> Callable[[], list[Any]] | None:
+    """The pieces of a kernel of Numba, to be called again and again."""
+    kernel = getattr(work, 'func', None)
+    if not hasattr(kernel, 'overloads') or work.keywords:
+        return None
+    from spikegraph.kernels.cpu import native  # Numba is there.
+
+    return native.bind(kernel, work.args, bounds)
 
 
 def _run(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:

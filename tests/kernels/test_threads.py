@@ -44,7 +44,7 @@ def test_share_covers_all_once(num_threads, count, num):
         assert sum(share(record, num, size, unit)) == num
         record.assert_cover(0, num)
         assert all(start % unit == 0 for start, _ in record.pieces)
-        if count > 1 and size >= 64 and num >= 2 * unit:
+        if count > 1 and size >= 128 and num >= 2 * unit:
             assert len(record.pieces) > 1
         if count == 1:
             assert len(record.pieces) == 1

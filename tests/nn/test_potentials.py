@@ -245,12 +245,15 @@ def test_no_edges(name, num_nodes):
 
 def test_densities():
     x = input_of('spikes')
-    assert density_of(x) == 1 and not is_sparse(x)
-    assert density_of(torch.zeros(3)) == 1 and not is_sparse(torch.zeros(3))
+    assert density_of(x) == 1 and not is_sparse(x, 256)
+    assert density_of(torch.zeros(3)) == 1 and not is_sparse(torch.zeros(3), 256)
     for density in (0.0, 0.1, 0.9):
         spikes = Spikes(x.spike_time, x.code, x.scale, density)
         assert density_of(spikes) == density
-        assert is_sparse(spikes) == (density < 0.5)
+        assert is_sparse(spikes, 256) == (density < 0.5)
+        assert is_sparse(spikes, 8) == (
+            density == 0
+        )  # Events are few, or outputs many.
 
 
 def test_encodings():

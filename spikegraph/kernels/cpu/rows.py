@@ -11,7 +11,7 @@ from spikegraph.kernels.cpu.compiled import products
 from spikegraph.kernels.cpu.compiled.operands import LANES, Panels
 from spikegraph.kernels.memory import FLOATS, empty, flat, needs_gradient
 from spikegraph.kernels.rows import Weights
-from spikegraph.kernels.threads import share
+from spikegraph.kernels.threads import MULTIPLIED, share
 
 
 def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
@@ -29,7 +29,8 @@ def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
     values = x.as_strided((size,), (1,)).numpy()
     to = (panels_of(weights, None), flat(out), len(weight))
     work = partial(products.multiply, values, x.stride(0), *to)
-    share(work, num_rows, max(x.numel(), out.numel()), products.CHUNK)
+    size = max(out.numel(), num_rows * weight.numel() // MULTIPLIED)
+    share(work, num_rows, size, products.CHUNK)
     return out
 
 

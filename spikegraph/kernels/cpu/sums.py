@@ -171,7 +171,8 @@ class _Messages(Messages):
             return super().products(weights, rows, out)
         to = (flat(out), rows[0], weights.num_outputs)
         work = partial(products.product, self.csr, self.sent, panels, *to)
-        share_rows(work, self.adjacency.rowptr, rows, weights.num_outputs)
+        num_weights = weights.weight.numel()
+        share_rows(work, self.adjacency.rowptr, rows, self.width, num_weights)
         return out
 
     def encode(
@@ -203,7 +204,10 @@ class _Messages(Messages):
         out = empty((self.shape[0], width), torch.uint8)
         how = (limits, flat(scales), by_column, flat(out), width)
         work = partial(kernel, self.csr, self.sent, given, *how)
-        share_rows(work, self.adjacency.rowptr, (0, self.shape[0]), width)
+        rows, num_weights = (0, self.shape[0]), 0
+        if weights is not None:
+            num_weights = weights.weight.numel()
+        share_rows(work, self.adjacency.rowptr, rows, self.width, num_weights)
         return out
 
     def encode_moved(
