@@ -141,7 +141,5 @@ def test_thresholds_that_do_not_fit(thresholds, most):
     ],
 )
 def test_scales_fit(scales, fits):
-    limits = limits_of(
-        PhaseCode.from_levels([1.0, 0.125], [0.5, 0.0625]), torch.float32
-    )
-    assert placing.scales_fit(limits, torch.tensor(scales)) == fits
+    least = placing.least_scale(np.array([0.5, 0.0625], np.float32))
+    assert placing.scales_fit(torch.tensor(scales), least) == fits

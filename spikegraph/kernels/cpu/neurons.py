@@ -14,7 +14,7 @@ from spikegraph.coding import PhaseCode
 from spikegraph.kernels.cpu.compiled import bisection, decoding, neurons
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512
 from spikegraph.kernels.cpu.compiled.operands import LANES, Limits
-from spikegraph.kernels.cpu.placing import place, scales_fit
+from spikegraph.kernels.cpu.placing import least_scale, place, scales_fit
 from spikegraph.kernels.memory import (
     FLOATS,
     columns_of,
@@ -224,17 +224,19 @@ def limits_of(code: PhaseCode, dtype: torch.dtype) -> Limits:
 
 def limits_for(code: PhaseCode, dtype: torch.dtype, scale: Tensor) -> Limits:
     """:func:`limits_of` a code, in buckets if these are exact for some scales."""
-    limits = _buckets_of(code, dtype)
-    is_exact = limits.buckets is None or scales_fit(limits, scale)
+    limits, least = _buckets_of(code, dtype)
+    is_exact = least is None or scales_fit(scale, least)
     return limits if is_exact else limits_of(code, dtype)
 
 
 @functools.lru_cache(maxsize=256)
-def _buckets_of(code: PhaseCode, dtype: torch.dtype) -> Limits:
+def _buckets_of(code: PhaseCode, dtype: torch.dtype) -> tuple[Limits, float | None]:
     limits = limits_of(code, dtype)
-    if not HAS_AVX512 or limits.searched is None:
-        return limits
-    return limits._replace(buckets=place(limits.thresholds[0, : limits.num_steps]))
+    thresholds = limits.thresholds[0, : limits.num_steps]
+    buckets = place(thresholds) if HAS_AVX512 and limits.searched else None
+    if buckets is None:
+        return limits, None
+    return limits._replace(buckets=buckets), least_scale(thresholds)
 
 
 def limits_from(thresholds: Tensor, signed: bool) -> Limits:

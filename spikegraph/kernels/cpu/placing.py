@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from spikegraph.kernels.cpu.compiled.buckets import FIRST, MOST, NUM, SHIFT
-from spikegraph.kernels.cpu.compiled.operands import ONE, TWO, Buckets, Limits
+from spikegraph.kernels.cpu.compiled.operands import ONE, TWO, Buckets
 
 _SHIFTS = range(23, 18, -1)  # From one bucket to sixteen for each power of two.
 _STEPS = 64  # Tries for each bucket.
@@ -37,14 +37,19 @@ def place(thresholds: np.ndarray) -> Buckets | None:
     return None
 
 
-def scales_fit(limits: Limits, scale: Tensor) -> bool:
-    """Whether thresholds times scales are precise, and inverse scales are."""
-    last = float(limits.thresholds[0, limits.num_steps - 1])
-    least = max(_LEAST, _LEAST / last)
+def least_scale(thresholds: np.ndarray) -> float:
+    """The least scale times which all thresholds are precise, and that is itself."""
+    return max(_LEAST, _LEAST / float(thresholds.min()))
+
+
+def scales_fit(scale: Tensor, least: float) -> bool:
+    """Whether scales are at least some number, and so small that inverses are precise."""
     if scale.numel() == 1:
         return least <= scale.item() <= _MOST
-    scales = scale.detach().numpy()
-    return bool(scales.min(initial=1) >= least and scales.max(initial=1) <= _MOST)
+    if scale.numel() == 0:
+        return True
+    low, high = scale.detach().aminmax()
+    return least <= low.item() and high.item() <= _MOST
 
 
 def _first(bits: np.ndarray, shift: int, num: int) -> tuple[int, np.ndarray] | None:
