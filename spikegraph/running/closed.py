@@ -25,6 +25,7 @@ from spikegraph.nn import (
     SpikingGCNConv,
     SpikingLinear,
 )
+from spikegraph.nn.embedding import embed_sum
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
 from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
@@ -237,6 +238,14 @@ class ClosedForm(Interpreter):
         self.made.update({scored.population: spikes, **made})
         self.passed.update(scored.products)
         return None
+
+    def current(self, node: Node) -> Any:
+        module: Any = self.network.operation(node)
+        if isinstance(module, nn.Module) and not is_changed(module):
+            found = embed_sum(module, *arguments(node, self.env))
+            if found is not None:
+                return found
+        return self.call(node)
 
     def decode(self, node: Node) -> Any:
         x = self.env[node.all_input_nodes[0]]

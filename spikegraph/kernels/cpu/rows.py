@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Hashable
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from spikegraph.kernels.contents import state_of
 from spikegraph.kernels.cpu import takes
 from spikegraph.kernels.cpu.compiled import products
 from spikegraph.kernels.cpu.compiled.operands import LANES, Panels
@@ -47,11 +50,27 @@ def are_fixed(weight: Tensor, bias: Tensor | None) -> bool:
 
 def panels_of(weights: Weights, scale: Tensor | None) -> Panels:
     """Weights times the scale of each input, in panels of columns, and the bias, padded
-    alike: made once.
+    alike: made once, and for parameters kept until they hold something else.
     """
     if weights.prepared is None or weights.prepared[0] is not scale:
-        weights.prepared = scale, _make_panels(weights, scale)
+        weights.prepared = scale, _known_panels(weights, scale)
     made: Panels = weights.prepared[1]
+    return made
+
+
+_KEPT: dict[int, tuple[weakref.ref[Tensor], Hashable, Panels]] = {}
+
+
+def _known_panels(weights: Weights, scale: Tensor | None) -> Panels:
+    weight, key = weights.weight, id(weights.weight)
+    if not isinstance(weight, nn.Parameter):
+        return _make_panels(weights, scale)
+    state = tuple(map(state_of, (weight, weights.bias, scale)))
+    known = _KEPT.get(key)
+    if known is not None and known[0]() is weight and known[1] == state:
+        return known[2]
+    made = _make_panels(weights, scale)
+    _KEPT[key] = weakref.ref(weight, lambda _: _KEPT.pop(key, None)), state, made
     return made
 
 

@@ -84,10 +84,10 @@ def encode_transform(
 
 @part
 def _add_up(rowptr, index, level, weight, bias, out, width, low, high):
-    end = rowptr[high - low]
+    end, one = rowptr[high - low], np.ones(1, level.dtype)
     sum_rows(
-        *(weight, width, rowptr, index, level, -1, 0, 0, high - low, end, level, out),
-        *(low * width, width, NEAR, None),
+        *(weight, width, rowptr, index, level, -1, 0, 0, high - low, end, one, 0),
+        *(level, out, low * width, width, NEAR, None),
     )
     if bias.size > 0:
         for i in range(low, high):

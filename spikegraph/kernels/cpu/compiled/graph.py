@@ -21,7 +21,8 @@ def aggregate(csr, sent, out, offset, width, start, stop):
     there are any; the first row of ``out`` is row ``offset``. Edges have weights, one
     or one for each head, sources have factors, or all share the only one.
     """
-    end, target_factor = csr.rowptr[stop], csr.target_factor
+    end, by_target = csr.rowptr[stop], -1 if csr.target_factor.size > 0 else 0
+    target = csr.target_factor if by_target else np.ones(1, sent.table.dtype)
     by_edge = -1 if csr.weight.size > 0 else 0
     by_source = -1 if by_edge == 0 and csr.source_factor.size > 1 else 0
     coefficient = csr.weight if csr.weight.size > 0 else csr.source_factor
@@ -30,15 +31,9 @@ def aggregate(csr, sent, out, offset, width, start, stop):
         high = min(low + ROWS, stop)
         position = (low - offset) * width
         sum_rows(
-            *(sent.x, sent.stride, *edges, low, high, end, sent.table),
-            *(out, position, width, sent.way, sent.heads),
+            *(sent.x, sent.stride, *edges, low, high, end, target, by_target),
+            *(sent.table, out, position, width, sent.way, sent.heads),
         )
-        if target_factor.size > 0:
-            for i in range(low, high):
-                factor, position = target_factor[i], (i - offset) * width
-                row = out[position : position + width]
-                for j in range(width):
-                    row[j] *= factor
 
 
 @compiled

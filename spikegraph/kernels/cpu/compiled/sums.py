@@ -45,21 +45,21 @@ class _Sums:
         self.builder = builder
         data = access(context, builder, signature, arguments)
         self.x, self.rowptr, self.col, self.factors = (data(k) for k in (0, 2, 3, 4))
-        self.out = data(11)
+        self.targets, self.by_target, self.out = data(10), arguments[11], data(13)
         self.stride, self.by_edge, self.by_source = (arguments[k] for k in (1, 5, 6))
         self.first, self.last, end, self.position, self.width = (
-            arguments[k] for k in (7, 8, 9, 12, 13)
+            arguments[k] for k in (7, 8, 9, 14, 15)
         )
         self.final = builder.sub(end, I64(1))
         # Of heads that lie in whole vectors, all are added up at once.
         self.num_heads, self.span = None, self.width
-        if not isinstance(signature.args[15], types.NoneType):
-            self.num_heads = arguments[15]
+        if not isinstance(signature.args[17], types.NoneType):
+            self.num_heads = arguments[17]
             self.per_head = builder.sdiv(self.width, self.num_heads)
             rest = builder.srem(self.per_head, I64(LANES))
             fits = builder.icmp_signed('==', rest, I64(0))
             self.span = builder.select(fits, self.width, self.per_head)
-        way, real = signature.args[14].instance_class, signature.args[11].dtype
+        way, real = signature.args[16].instance_class, signature.args[13].dtype
         self.is_far, self.is_packed = way is not Near, way is Packed
         element, self.num_lanes = context.get_value_type(real), LANES
         self.levels: Any = None
@@ -72,14 +72,14 @@ class _Sums:
             self.load_size = LANES * real.bitwidth // 8
         elif HAS_PLANES and num_registers(way) > 0:
             self.planes, self.num_lanes = (
-                Planes(context, builder, data(10), way),
+                Planes(context, builder, data(12), way),
                 HALF.count,
             )
             self.pieces = [[k, LANES + k] for k in range(0, LANES, 4)]
             self.loaded = self.load_size = LANES if self.is_packed else LOADED
             self.span = self.width
         else:
-            self.levels = Levels(context, builder, data(10), real, way)
+            self.levels = Levels(context, builder, data(12), real, way)
             self.load_size = LANES
         self.vector = ir.VectorType(element, self.num_lanes)
         self.unit = len(self.pieces) * self.num_lanes  # Columns of a load.
@@ -109,12 +109,15 @@ class _Sums:
                 if self.is_far:
                     self._fetch(e, start, num_loads)
                 self._add(e, start, heads, num_loads, sums, rest)
+            chosen = builder.gep(self.targets, [builder.and_(i, self.by_target)])
+            factor = spread(builder, builder.load(chosen), self.vector)
             row = builder.mul(builder.sub(i, self.first), self.width)
             begin = builder.add(builder.add(self.position, column), row)
             last = (num_loads - 1) * self.unit  # All columns before are there.
             for total, each in zip(sums, places, strict=True):
                 until = rest if each[0] >= last else None
-                self._write(builder.load(total), begin, each, until)
+                product = builder.fmul(builder.load(total), factor)
+                self._write(product, begin, each, until)
 
     def _head(self, column: Any, place: int) -> Any:
         return self.builder.sdiv(self.builder.add(column, I64(place)), self.per_head)
@@ -233,6 +236,8 @@ def sum_rows(
     first_row,
     last_row,
     end,
+    target,
+    by_target,
     table,
     out,
     position,
@@ -247,16 +252,17 @@ def sum_rows(
     The weight of an edge is ``coefficient[edge & by_edge | source & by_source]``; where
     ``heads`` is not None, ``coefficient[edge * heads + head]`` in the columns of a head,
     and rows are not packed. Where levels are looked up byte by byte, rows of less than
-    ``LOADED`` spike times are padded, and heads are multiples of 4 columns wide.
+    ``LOADED`` spike times are padded, and heads are multiples of 4 columns wide. Sums are
+    multiplied by ``target[row & by_target]``.
     """
     signature = types.void(
         *(x, types.int64, rowptr, col, coefficient, types.int64, types.int64),
-        *(types.int64, types.int64, types.int64, table, out, types.int64, types.int64),
-        *(way, heads),
+        *(types.int64, types.int64, types.int64, target, types.int64, table, out),
+        *(types.int64, types.int64, way, heads),
     )
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums, width = _Sums(context, builder, signature, arguments), arguments[13]
+        sums, width = _Sums(context, builder, signature, arguments), arguments[15]
         loads = 1 if sums.planes is not None else LOADS
         most = I64(loads * sums.unit)
         spans = cgutils.for_range_slice(builder, I64(0), width, sums.span, inc=True)
