@@ -13,6 +13,7 @@ from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import (
     Weights,
     earliest,
+    encode_decode,
     encode_spikes,
     encode_transform,
     info,
@@ -67,6 +68,7 @@ def run(inputs):
     found['values'] = propagate(adjacency, inputs['x'])
     found['earliest'] = earliest(adjacency, spikes.spike_time, 15)
     found['encoded'] = encode_spikes(inputs['x'], code, one)
+    found['heard'] = encode_decode(inputs['x'], SENT[1], inputs['scale'])
     found['decoded'] = spikes.decode()
     found['transformed'] = encode_transform(inputs['x'], code, one, inputs['weight'])
     with patch.object(sums, '_saves_time', lambda *_: True):

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from spikegraph.coding import PhaseCode
 from spikegraph.kernels.cpu.compiled import bisection, decoding, neurons
-from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2
+from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512
 from spikegraph.kernels.cpu.compiled.operands import LANES, Limits
+from spikegraph.kernels.cpu.placing import least_scale, place, scales_fit
 from spikegraph.kernels.memory import (
     FLOATS,
     columns_of,
@@ -39,7 +40,7 @@ def encode(x: Tensor, code: PhaseCode, scale: Tensor) -> Tensor:
     runs = runs_of(scale.shape, x)
     if runs is None:
         return NotImplemented
-    return _encode(x, limits_of(code, x.dtype), scale, *runs)
+    return _encode(x, limits_for(code, x.dtype, scale), scale, *runs)
 
 
 def encode_rows(x: Tensor, code: PhaseCode, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,7 +151,7 @@ def encode_decode(
     out: Tensor | None,
 ) -> Tensor:
     """See :func:`spikegraph.kernels.encode_decode`."""
-    limits, x = limits_of(code, potential.dtype), dense(potential)
+    limits, x = limits_for(code, potential.dtype, scale), dense(potential)
     runs = runs_of(scale.shape, x)
     fits = limits.searched is not None and code.num_times <= 2 * LANES
     if runs is None or not fits or needs_gradient(potential, other, scale):
@@ -219,6 +220,23 @@ def decode(
 def limits_of(code: PhaseCode, dtype: torch.dtype) -> Limits:
     """The thresholds of a code as kernels read them."""
     return limits_from(code.thresholds.to(dtype), code.signed)
+
+
+def limits_for(code: PhaseCode, dtype: torch.dtype, scale: Tensor) -> Limits:
+    """:func:`limits_of` a code, in buckets if these are exact for some scales."""
+    limits, least = _buckets_of(code, dtype)
+    is_exact = least is None or scales_fit(scale, least)
+    return limits if is_exact else limits_of(code, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _buckets_of(code: PhaseCode, dtype: torch.dtype) -> tuple[Limits, float | None]:
+    limits = limits_of(code, dtype)
+    thresholds = limits.thresholds[0, : limits.num_steps]
+    buckets = place(thresholds) if HAS_AVX512 and limits.searched else None
+    if buckets is None:
+        return limits, None
+    return limits._replace(buckets=buckets), least_scale(thresholds)
 
 
 def limits_from(thresholds: Tensor, signed: bool) -> Limits:

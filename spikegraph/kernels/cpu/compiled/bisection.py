@@ -1,4 +1,6 @@
-"""Firing by bisection of decreasing thresholds that are held in registers."""
+"""Firing by decreasing thresholds that are held in registers, which bisection or the
+bits of a value find.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from spikegraph.kernels.cpu.compiled.buckets import Places
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic, part
 from spikegraph.kernels.cpu.compiled.operands import NUM_TABLES, ONE, TWO
 from spikegraph.kernels.cpu.compiled.registers import Levels, choose
@@ -53,8 +56,10 @@ class _Thresholds:
     only one.
     """
 
-    def __init__(self, builder: Any, table: Any, num: int, scale: Any | None):
-        self.builder, self.tables = builder, []
+    def __init__(
+        self, builder: Any, table: Any, num: int, scale: Any | None, most: Any
+    ):
+        self.builder, self.tables, self.most = builder, [], most
         start, step = num, num // 2
         while step > 0:
             found = []
@@ -77,11 +82,15 @@ class _Thresholds:
             waits = builder.fcmp_unordered('<', size, threshold)
             place = builder.add(place, place)
             place = builder.add(place, builder.sext(waits, INTEGERS))
-        return builder.sub(splat(INTEGERS, 0), place)
+        place = builder.sub(splat(INTEGERS, 0), place)
+        are_all = builder.icmp_signed('>', place, self.most)
+        return builder.select(are_all, self.most, place)
 
 
 @intrinsic
-def _search(typing, value, other, out, table, levels, scale, num_steps, signed, ways):
+def _search(
+    typing, value, other, out, table, levels, scale, num_steps, signed, ways, buckets
+):
     """Fires values, plus others if there are any, by a table of decreasing thresholds,
     times one scale or one for each value; writes spike times, or what they stand for
     where there are levels.
@@ -90,10 +99,17 @@ def _search(typing, value, other, out, table, levels, scale, num_steps, signed, 
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
-        _, given, _, _, read, factor, *_ = signature.args
+        _, given, _, _, read, factor, *_, placed = signature.args
         gain = None if isinstance(factor, types.Array) else arguments[5]
-        found = _Thresholds(builder, data(3), num, gain)
         silent = spread(builder, builder.trunc(arguments[6], I32), INTEGERS)
+        found: Any
+        if isinstance(placed, types.NoneType):
+            found = _Thresholds(builder, data(3), num, gain, silent)
+        else:
+            kind, most = placed.types
+            places = builder.extract_value(arguments[9], 0)
+            places = context.make_array(kind)(context, builder, places).data
+            found = Places(builder, places, NUM_TABLES[most.instance_class], gain)
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         size = builder.extract_value(array.shape, 0)
         rest = builder.srem(size, I64(LANES))
@@ -134,8 +150,8 @@ def _search(typing, value, other, out, table, levels, scale, num_steps, signed, 
                 all_of_them(False)
         return context.get_dummy_value()
 
-    arguments = (value, other, out, table, levels, scale, num_steps, signed, ways)
-    return types.void(*arguments), generate
+    given = (value, other, out, table, levels, scale, num_steps, signed, ways, buckets)
+    return types.void(*given), generate
 
 
 def _times(
@@ -144,7 +160,6 @@ def _times(
     absolute = function(builder, f'fabs.{name_of(FLOATS)}', FLOATS, [FLOATS])
     size = builder.call(absolute, [floats]) if is_signed else floats
     time = thresholds.passed(size, gain)
-    time = builder.select(builder.icmp_signed('>', time, silent), silent, time)
     if not is_signed:
         return time
     is_off = builder.fcmp_ordered('<', floats, ir.Constant(FLOATS, [0.0] * LANES))
@@ -154,25 +169,27 @@ def _times(
 
 
 @part
-def search(value, out, table, scale, num_steps, signed):
+def search(value, out, table, scale, num_steps, signed, buckets):
     """Fires values by a table of less than 16, or 32, decreasing thresholds, minus
-    infinity behind them, followed by the same in the :func:`order` of a bisection.
+    infinity behind them, followed by the same in the :func:`order` of a bisection; by
+    buckets, if there are any.
     """
-    if num_steps < LANES:
-        _search(value, None, out, table, None, scale, num_steps, signed, (ONE, ONE))
+    given = (value, None, out, table, None, scale, num_steps, signed)
+    if num_steps < LANES or buckets is not None:
+        _search(*given, (ONE, ONE), buckets)
     else:
-        _search(value, None, out, table, None, scale, num_steps, signed, (TWO, ONE))
+        _search(*given, (TWO, ONE), buckets)
 
 
 @part
-def search_levels(value, other, out, table, levels, scale, num_steps, signed):
+def search_levels(value, other, out, table, levels, scale, num_steps, signed, buckets):
     """Writes what the spikes of :func:`search` stand for, given values plus others if
     there are any: levels of a table, times the scale.
     """
     given = (value, other, out, table, levels, scale, num_steps, signed)
     if num_steps < LANES and not signed:
-        _search(*given, (ONE, ONE))
-    elif num_steps < LANES:
-        _search(*given, (ONE, TWO))
+        _search(*given, (ONE, ONE), buckets)
+    elif num_steps < LANES or buckets is not None:
+        _search(*given, (ONE, TWO), buckets)
     else:
-        _search(*given, (TWO, TWO))
+        _search(*given, (TWO, TWO), buckets)

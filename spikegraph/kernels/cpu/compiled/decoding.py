@@ -59,13 +59,13 @@ def encode_decode_runs(
     """Writes what the spikes of values ``start`` to ``stop`` stand for, which are added
     to others if there are any, and of which ``length`` neighbours share a channel.
     """
-    num_steps, signed = limits.num_steps, limits.signed
+    given = limits.num_steps, limits.signed, limits.buckets
     run = start // length
     while start < stop:
         channel, end = run % num_channels, min((run + 1) * length, stop)
         thresholds = limits.thresholds[channel if len(limits.thresholds) > 1 else 0]
         scale = scales[channel if scales.size > 1 else 0]
-        how = (value[start:end], thresholds, table, scale, num_steps, signed)
+        how = (value[start:end], thresholds, table, scale, *given)
         if other is None:
             search_levels(potential[start:end], None, *how)
         else:
@@ -78,11 +78,11 @@ def encode_decode_columns(potential, other, value, limits, table, scales, start,
     """:func:`encode_decode_runs` for rows ``start`` to ``stop`` of as many values as
     there are scales. The last row may be shorter.
     """
-    num_steps, signed = limits.num_steps, limits.signed
+    given = limits.num_steps, limits.signed, limits.buckets
     for row in range(start, stop):
         low, high = row * scales.size, min((row + 1) * scales.size, potential.size)
         scale, out = scales[: high - low], value[low:high]
-        how = (out, limits.thresholds[0], table, scale, num_steps, signed)
+        how = (out, limits.thresholds[0], table, scale, *given)
         if other is None:
             search_levels(potential[low:high], None, *how)
         else:

@@ -88,7 +88,8 @@ def encode_block(value, out, table, scale, limits):
 
 
 def _search(value, out, table, scale, limits):
-    search(value, out, table, scale, limits.num_steps, limits.signed)
+    given = limits.num_steps, limits.signed, limits.buckets
+    search(value, out, table, scale, *given)
 
 
 def _compare(value, out, table, scale, limits):

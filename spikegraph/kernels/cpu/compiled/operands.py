@@ -70,6 +70,18 @@ class Sent(NamedTuple):
     heads: int | None = None
 
 
+class Buckets(NamedTuple):
+    """Thresholds that are found by the bits of values.
+
+    Args:
+        table (numpy.ndarray): See :class:`~.buckets.Places`.
+        most (NamedTuple): Whether there is one in a bucket, or two.
+    """
+
+    table: Any
+    most: Any
+
+
 class Limits(NamedTuple):
     """When neurons fire.
 
@@ -79,12 +91,15 @@ class Limits(NamedTuple):
         signed (bool): Whether negative values fire, too.
         searched (bool, optional): Whether they are searched in registers; None where
             they are compared one by one.
+        buckets (Buckets, optional): How they are found sooner; None where they are
+            not. (default: None)
     """
 
     thresholds: Any
     num_steps: int
     signed: bool
     searched: bool | None
+    buckets: Buckets | None = None
 
 
 class Panels(NamedTuple):
