@@ -19,6 +19,7 @@ MAX_POOLS: dict[type[nn.Module], int] = {
     **{nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3},
     **{nn.AdaptiveMaxPool1d: 1, nn.AdaptiveMaxPool2d: 2, nn.AdaptiveMaxPool3d: 3},
 }
+_FEW = 9  # Values of a window that are compared one by one.
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -75,6 +76,31 @@ class EarliestInWindow(EarliestGate):
         ranks = ranks_of(x).to(torch.get_default_dtype())
         earliest = -self._pool(groups)(-ranks)
         return from_rank(earliest.to(torch.uint8), x)
+
+    def largest(self, x: Tensor) -> Tensor:
+        """What the pooling layer itself returns; of windows of images that lie side by
+        side, without the places of the maxima, which it finds as well.
+        """
+        pool = self.pool
+        if type(pool) is not nn.MaxPool2d or x.dim() != 4 or pool.ceil_mode:
+            return self.analog(x)
+        size, step, padding, dilation = (
+            tuple(self._per_dim(value))
+            for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+        )
+        shape = tuple(n // k for n, k in zip(x.shape[2:], size, strict=True))
+        are_apart = size == step and padding == (0, 0) and dilation == (1, 1)
+        if not are_apart or not 2 <= size[0] * size[1] <= _FEW or 0 in shape:
+            return self.analog(x)
+        height, width = (n * k for n, k in zip(shape, size, strict=True))
+        first, *others = (
+            x[:, :, i : height : size[0], j : width : size[1]]
+            for i, j in product(*map(range, size))
+        )
+        out = torch.empty_like(first)
+        for part in others:
+            first = torch.maximum(first, part, out=out)
+        return out
 
     def analog(self, x: Tensor, *groups: Any) -> Tensor:
         """The pooling layer itself."""

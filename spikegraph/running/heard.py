@@ -55,7 +55,7 @@ class Waiting:
 
     def pooled(self, gate: EarliestInWindow) -> Waiting:
         """The largest of each window: they fire first, so that all others wait."""
-        found = gate.analog(self.whole())
+        found = gate.largest(self.whole())
         return Waiting(found, out=found)
 
     def values(self, neuron: PhaseNeuron) -> Tensor:
