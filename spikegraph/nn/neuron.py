@@ -314,7 +314,8 @@ class PhaseNeuron(nn.Module):
         if divisor is not None:
             return self._fire_relative(potential, divisor)
         tables = self.thresholds_for(potential)
-        if self.node_scale and tables is None and _is_in_rows(potential, self):
+        is_flat = potential.dim() == 2 and self.channel_dim in (0, -1)
+        if self.node_scale and tables is None and is_flat and self.scale.dim() == 0:
             scale = self.scale.to(potential).view(())
             spike_time, scale = encode_rows(potential, self.code, scale)
             return Spikes(spike_time, self.code, scale, self.density)
@@ -389,12 +390,6 @@ def peaks(values: Tensor, channel_dim: int) -> Tensor:
     dims = list(range(first, 0))
     peak = values.abs().amax(dim=dims, keepdim=True)
     return peak.masked_fill(peak == 0, 1.0)
-
-
-def _is_in_rows(values: Tensor, neuron: PhaseNeuron) -> bool:
-    """Whether each row is a node, and channels share a scale."""
-    is_flat = values.dim() == 2 and neuron.channel_dim in (0, -1)
-    return is_flat and neuron.scale.numel() == 1 and neuron.scale.dim() == 0
 
 
 def _out_of_place(activation: nn.Module) -> nn.Module:

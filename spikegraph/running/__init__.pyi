@@ -6,6 +6,7 @@ from spikegraph.running import delayed as delayed
 from spikegraph.running import delays as delays
 from spikegraph.running import disk as disk
 from spikegraph.running import distributed as distributed
+from spikegraph.running import heard as heard
 from spikegraph.running import keeping as keeping
 from spikegraph.running import loaders as loaders
 from spikegraph.running import model as model

@@ -26,7 +26,7 @@ from spikegraph.kernels.cpu.compiled.operands import (
     Sent,
     way_of,
 )
-from spikegraph.kernels.cpu.neurons import limits_from, limits_of
+from spikegraph.kernels.cpu.neurons import limits_for, limits_from
 from spikegraph.kernels.cpu.rows import are_fixed, panels_of
 from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.memory import (
@@ -195,7 +195,7 @@ class _Messages(Messages):
         else:
             kernel, given = graph.aggregate_encode, self.sent.table[:0]
             given = given if bias is None else flat(bias.contiguous())
-        limits = limits_of(code, self.dtype)
+        limits = limits_for(code, self.dtype, scale.detach())
         like = torch.empty(width, dtype=self.dtype)
         scales = check_scale(scale, like).detach().reshape(1, -1)
         by_column = True if limits.searched or scale.numel() > 1 else None

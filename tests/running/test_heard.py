@@ -1,0 +1,150 @@
+import pytest
+import torch
+from torch import nn
+
+from spikegraph import ConversionConfig, PhaseCode, convert, simulate
+from spikegraph.coding import decode, encode
+from spikegraph.kernels import encode_decode, encode_rows, encode_spikes
+from spikegraph.network.interpreter import SpikeReading
+from spikegraph.nn.pool import EarliestInWindow
+from spikegraph.running.heard import find_heard
+
+
+class Block(nn.Module):
+    """Residual, pooled, with an activation other than ReLU on the way."""
+
+    def __init__(self, activation=nn.ReLU):
+        super().__init__()
+        self.first, self.second = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
+        self.third, self.last = nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+        self.act, self.pool = activation(), nn.MaxPool2d(2)
+
+    def forward(self, x):
+        x = self.act(self.first(x))
+        x = self.act(self.second(x) + x)
+        x = self.pool(self.act(self.third(x)))
+        return self.last(x.mean((2, 3)))
+
+
+def converted(activation=nn.ReLU, **options):
+    torch.manual_seed(0)
+    x, model = torch.randn(5, 3, 9, 10), Block(activation).eval()
+    return convert(model, x, ConversionConfig(**{'num_steps': 16, **options})), x
+
+
+@pytest.mark.parametrize('activation', [nn.ReLU, nn.SiLU, nn.ReLU6])
+@pytest.mark.parametrize(
+    'options', [{}, {'per_channel': True}, {'encode_input': False}]
+)
+@pytest.mark.parametrize('num_steps', [4, 15, 16, 40])
+@torch.no_grad()
+def test_values_are_those_of_the_spikes(activation, options, num_steps):
+    """As the network reads spike times that are written down, in either layout."""
+    snn, x = converted(activation, num_steps=num_steps, **options)
+    assert len(find_heard(snn.network)) >= 4
+    for images in (x, x.contiguous(memory_format=torch.channels_last)):
+        reading = SpikeReading(snn.network)
+        expected = reading.run(snn.bind(images))
+        assert len(reading.spikes) >= 4
+        for _ in range(3):  # Node by node, and recorded.
+            assert torch.allclose(snn(images), expected, rtol=1e-4, atol=1e-5)
+    assert snn.plan.way == 'recorded'
+    assert torch.allclose(simulate(snn, x).output, snn(x), atol=1e-3)
+
+
+@torch.no_grad()
+def test_inputs_and_what_others_look_at_stay_as_they_are():
+    snn, x = converted()
+    before, expected, seen = x.clone(), snn(x), []
+    name = next(n for n, m in snn.network.named_modules() if n.endswith('second'))
+    layer = snn.network.get_submodule(name)
+    for module in (layer, layer.conv, next(iter(snn.neurons.values()))):
+        handle = module.register_forward_hook(lambda m, args, out: seen.append(out))
+        assert torch.equal(snn(x), expected)
+        first = seen[0]
+        kept = (first if isinstance(first, torch.Tensor) else first.spike_time).clone()
+        snn(x)
+        now = first if isinstance(first, torch.Tensor) else first.spike_time
+        assert torch.equal(now, kept)
+        handle.remove()
+        seen.clear()
+    assert torch.equal(x, before)
+
+
+def test_gradients_pass():
+    snn, x = converted()
+    with torch.no_grad():
+        expected = snn(x)
+    assert torch.allclose(snn(x.requires_grad_()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('signed', [False, True])
+@pytest.mark.parametrize('num_steps', [1, 15, 16, 31, 40])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_encode_decode_bit_by_bit(signed, num_steps, dtype):
+    code = PhaseCode(num_steps, 1.3, signed=signed)
+    for shape, form in (
+        ((7,), torch.contiguous_format),
+        ((33, 5), torch.contiguous_format),
+        ((2, 16, 9, 7), torch.channels_last),
+        ((2, 3, 20, 20), torch.contiguous_format),
+    ):
+        x, y = (2 * torch.randn(shape, dtype=dtype) for _ in range(2))
+        x.view(-1)[:4] = torch.tensor([0.0, -0.0, float('inf'), float('nan')])
+        x, y = (v.contiguous(memory_format=form) for v in (x, y))
+        scales = [torch.tensor(0.7, dtype=dtype)]
+        if len(shape) == 4:
+            scales.append(torch.rand(shape[1], 1, 1, dtype=dtype) + 0.5)
+        for scale in scales:
+            for other in (None, y, y.transpose(0, -1).contiguous().transpose(0, -1)):
+                total = x if other is None else x + other
+                expected = decode(encode(total, code, scale), code, scale)
+                for out in (None, torch.empty_like(x), x.clone()):
+                    given = x if out is None else out.copy_(x)
+                    found = encode_decode(given, code, scale, other, out)
+                    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="'scale' to be positive"):
+        encode_decode(x, code, torch.tensor(-1.0, dtype=dtype))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_rows_relative_to_their_peaks(dtype):
+    for num_steps, width in ((15, 64), (16, 7), (4, 300), (40, 33)):
+        code = PhaseCode(num_steps, 1.3, signed=True)
+        x = torch.randn(50, width, dtype=dtype)
+        x[3] = 0
+        times, scales = encode_rows(x, code, torch.tensor(1.5, dtype=dtype))
+        peaks = x.abs().amax(dim=1, keepdim=True)
+        assert torch.equal(scales, 1.5 * torch.where(peaks > 0, peaks, 1.0))
+        assert torch.equal(times, encode_spikes(x, code, scales))
+    with pytest.raises(ValueError, match="'scale' to be positive and finite"):
+        encode_rows(
+            x * 1e300 if dtype == torch.float64 else x * 1e30,
+            code,
+            torch.tensor(1e38 if dtype == torch.float32 else 1e300, dtype=dtype),
+        )
+
+
+@pytest.mark.parametrize('form', [torch.contiguous_format, torch.channels_last])
+def test_largest_of_windows(form):
+    options = [
+        {'kernel_size': 2},
+        {'kernel_size': 3},
+        {'kernel_size': (2, 3)},
+        {'kernel_size': 2, 'stride': 1},
+        {'kernel_size': 3, 'stride': 2, 'padding': 1},
+        {'kernel_size': 2, 'ceil_mode': True},
+        {'kernel_size': 2, 'dilation': 2},
+        {'kernel_size': 1},
+        {'kernel_size': 5},
+    ]
+    for option in options:
+        for shape in ((2, 3, 10, 11), (1, 1, 6, 6), (4, 5, 9, 7)):
+            pool, x = nn.MaxPool2d(**option), torch.randn(shape)
+            x[0, 0, 1, 1] = float('nan')
+            x = x.contiguous(memory_format=form)
+            found, expected = EarliestInWindow(pool).largest(x), pool(x)
+            assert torch.equal(found.nan_to_num(9.0), expected.nan_to_num(9.0))
