@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spikegraph.kernels.packed import packed_convolution
+
 _MOST_HELD = 1 << 25  # Bytes: what is larger takes long enough without.
 _EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
 # What makes as many values as the features say.
@@ -121,6 +123,8 @@ class Tape(TorchDispatchMode):
         if made and all(self._block_of(value) in blocks for value in made):
             return  # A view of memory that stays where it is.
         if isinstance(out, Tensor):
+            if name == 'convolution' and not kwargs and blocks[1].state is _FIXED:
+                func, args = packed_convolution(args, out) or (func, args)
             self._add(func, args, kwargs, out)
         else:
             self._add(_copy_all, (made, func, *args), kwargs)

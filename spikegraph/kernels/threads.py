@@ -4,6 +4,7 @@ interpreter lock.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -104,6 +105,10 @@ def _run(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:
     num_threads = min(torch.get_num_threads(), len(bounds) - 1)
     if num_threads <= 1:
         return [work(*piece) for piece in itertools.pairwise(bounds)]
+    bound = _bind(work, bounds) if openmp.is_available() else None
+    if bound is not None:
+        with contextlib.suppress(RuntimeError):  # What raises says why below.
+            return bound()
     pieces = itertools.pairwise(bounds)
     results: list[Any] = []
     errors: list[BaseException] = []

@@ -31,6 +31,14 @@ def are_small(x, limit, start, stop):
 
 
 @numba.njit(nogil=True)
+def largest(x, start, stop):
+    found = np.uint8(0)
+    for i in range(start, stop):
+        found = max(found, x[i])
+    return found
+
+
+@numba.njit(nogil=True)
 def refuse(x, start, stop):
     if x[start] < 0:
         raise ValueError('negative')
@@ -53,7 +61,7 @@ def test_bound_kernels_do_what_they_did(num_threads, count, bounds):
     for _ in range(3):
         x[:] = np.random.rand(11, 3)
         scale(given, expected, 0.25, bounds[0], bounds[-1])
-        assert bound() == [] and np.array_equal(out, expected)
+        assert bound() == [None] * (len(bounds) - 1) and np.array_equal(out, expected)
 
 
 @pytest.mark.parametrize('count', [1, 3])
@@ -70,11 +78,19 @@ def test_answers_of_pieces_come_in_order(num_threads, count):
     assert bound() == [True, False, False, False]
 
 
+@pytest.mark.parametrize('count', [1, 3])
+def test_small_numbers_are_returned(num_threads, count):
+    num_threads(count)
+    x = np.array([3, 250, 7, 0, 9], np.uint8)
+    assert largest(x, 0, 5) == 250
+    assert native.bind(largest, (x,), [0, 2, 3, 5])() == [250, 7, 9]
+
+
 def test_kernels_that_raise_are_told():
     x = np.array([1.0, 2.0, 3.0])
     refuse(x, 0, 1)
     bound = native.bind(refuse, (x,), [0, 1, 2, 3])
-    assert bound() == [] and x.tolist() == [3, 3, 4]
+    assert bound() == [None] * 3 and x.tolist() == [3, 3, 4]
     x[1] = -1
     with pytest.raises(RuntimeError, match='raised'):
         bound()
@@ -85,7 +101,7 @@ def test_others_are_left_alone():
     x = np.arange(4.0)
     assert native.bind(scale, (x, x, 1.0), [0, 4]) is None  # Never compiled for it.
     total(x, 0, 4)
-    assert native.bind(total, (x,), [0, 4]) is None  # It returns a number.
+    assert native.bind(total, (x,), [0, 4]) is None  # It returns a real number.
     are_small(x, np.float32(3), 0, 4)
     assert native.bind(are_small, (x, np.float32(3)), [0, 4]) is None
     assert _bind(lambda start, stop: None, [0, 1]) is None

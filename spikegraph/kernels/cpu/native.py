@@ -7,7 +7,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -27,38 +28,35 @@ _TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _NO_RESULT, _OK = -2, 0  # What a kernel of Numba returns if it does not raise.
 
 
+class _Found(NamedTuple):
+    """A kernel that is compiled for arguments of some types."""
+
+    task: Any  # Takes piece after piece.
+    address: int
+    returned: int  # The bits of what it returns.
+
+
+_KNOWN: dict[Hashable, _Found] = {}
+
+
 class Bound:
     """A kernel, and the pieces of its work.
 
     Args:
-        kernel (Callable): The kernel, compiled for these arguments.
+        found (_Found): The kernel.
         args (Tuple[Any, ...]): Its arguments but for the last two.
+        words (List[int]): These as Numba passes them on.
         bounds (List[int]): Where pieces start, and where the last one ends.
-
-    Raises:
-        TypeError: If there are arguments of other types than kernels take.
     """
 
-    def __init__(self, kernel: Any, args: tuple[Any, ...], bounds: list[int]) -> None:
-        kinds = tuple(map(numba.typeof, (*args, *bounds[:2])))
-        found = kernel.overloads.get(kinds)
-        words = [
-            w for arg, kind in zip(args, kinds, strict=False) for w in _words(arg, kind)
-        ]
-        if found is None or found.fndesc.restype not in (types.none, types.boolean):
-            raise TypeError(f'{kernel.__name__} is not known for these arguments')
-        convention, descriptor = found.target_context.call_conv, found.fndesc
-        type_ = convention.get_function_type(descriptor.restype, descriptor.argtypes)
-        if len(type_.args) != len(words) + 4:  # Two for results, two for a piece.
-            raise TypeError(f'{kernel.__name__} takes {len(type_.args) - 4} words')
-        address = found.library.get_pointer_to_function(descriptor.llvm_func_name)
+    def __init__(
+        self, found: _Found, args: tuple[Any, ...], words: list[int], bounds: list[int]
+    ) -> None:
         self.num = len(bounds) - 1
-        self.is_asked = descriptor.restype == types.boolean
-        given = [0, self.num, 0, address, *words, *bounds]
+        given = [0, self.num, 0, found.address, *words, *bounds]
         self._list = np.array(given + [0] * self.num, np.int64)
         self._address = self._list.ctypes.data
-        self._task = _TASK(_entry(str(type_), type_))
-        self._held = args
+        self._task, self._returned, self._held = found.task, found.returned, args
 
     def read_from(self, address: int) -> None:
         """Makes the first argument, an array, lie elsewhere."""
@@ -74,38 +72,74 @@ class Bound:
             self._task(self._address)
         if words[_FAILED] != 0:
             raise RuntimeError('a kernel raised')
-        if not self.is_asked:
-            return []
-        return [bool(word & 1) for word in words[-self.num :].tolist()]
+        if self._returned == 0:
+            return [None] * self.num
+        found = words[-self.num :].tolist()
+        if self._returned == 1:
+            return [bool(word & 1) for word in found]
+        return [word & ((1 << self._returned) - 1) for word in found]
 
 
 def bind(kernel: Any, args: tuple[Any, ...], bounds: list[int]) -> Bound | None:
     """The pieces of a kernel that has been called with such arguments before; None where
     it cannot be called as native code.
     """
+    words: list[int] = []
+    kinds: list[Hashable] = [kernel]
     try:
-        return Bound(kernel, args, bounds)
+        for value in args:
+            _write_down(value, words, kinds)
+        key = tuple(kinds)
+        found = _KNOWN.get(key) or _find(kernel, (*args, *bounds[:2]), len(words))
     except (TypeError, AttributeError, NotImplementedError):
         return None
+    if found is None:
+        return None
+    _KNOWN[key] = found
+    return Bound(found, args, words, bounds)
 
 
-def _words(value: Any, kind: Any) -> list[int]:
-    """An argument as the words in which Numba passes it on."""
-    if isinstance(kind, types.Array):
-        data = value.ctypes.data
-        sizes = [value.size, value.itemsize, data, *value.shape, *value.strides]
-        return [0, 0, *sizes]  # Nobody counts references.
-    if isinstance(kind, types.BaseTuple):
-        members: Any = kind
-        parts = zip(value, members, strict=True)
-        return [word for part in parts for word in _words(*part)]
-    if kind == types.none:
-        return [0]
-    if isinstance(kind, types.Boolean) or kind == types.int64:
-        return [int(value)]
-    if kind == types.float64:
-        return [int(np.float64(value).view(np.int64))]
-    raise TypeError(f'{kind} is not passed on')
+def _write_down(value: Any, words: list[int], kinds: list[Hashable]) -> None:
+    """Adds an argument as the words in which Numba passes it on, and what tells its type
+    from others.
+    """
+    kind: Any = type(value)
+    if kind is np.ndarray:
+        data = value.__array_interface__['data'][0]
+        words += (0, 0, value.size, value.itemsize, data)  # Nobody counts references.
+        words += value.shape
+        words += value.strides
+        kinds.append((value.dtype, value.ndim, value.flags.num))
+        return
+    kinds.append(kind)
+    if kind in (int, bool):
+        words.append(int(value))
+    elif value is None:
+        words.append(0)
+    elif kind is float:
+        words.append(int(np.float64(value).view(np.int64)))
+    elif isinstance(value, tuple):
+        for each in value:
+            _write_down(each, words, kinds)
+    else:
+        raise TypeError(f'{kind} is not passed on')
+
+
+def _find(kernel: Any, args: tuple[Any, ...], num_words: int) -> _Found | None:
+    """The kernel that is compiled for arguments; None if there is none yet, or it
+    returns something else than nothing, an answer or a small number.
+    """
+    found = kernel.overloads.get(tuple(map(numba.typeof, args)))
+    sizes = {types.none: 0, types.boolean: 1, types.uint8: 8}
+    if found is None or found.fndesc.restype not in sizes:
+        return None
+    convention, descriptor = found.target_context.call_conv, found.fndesc
+    type_ = convention.get_function_type(descriptor.restype, descriptor.argtypes)
+    if len(type_.args) != num_words + 4:  # Two for results, two for a piece.
+        return None
+    address = found.library.get_pointer_to_function(descriptor.llvm_func_name)
+    task = _TASK(_entry(str(type_), type_))
+    return _Found(task, address, sizes[descriptor.restype])
 
 
 @functools.cache
