@@ -4,7 +4,6 @@ are asked for, so that no layer is ever held as real values as a whole.
 
 from __future__ import annotations
 
-import operator
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,6 +73,10 @@ class Potentials:
             self._memory[name] = empty((size,), self.dtype)
         return self._memory[name][:size].view(num_rows, width)
 
+    def added_to(self, rows: Tensor, start: int, stop: int) -> Tensor:
+        """Some rows plus others, which are overwritten."""
+        return rows.add_(self.rows(start, stop))
+
     def whole(self) -> Tensor:
         """All potentials."""
         blocks = self.blocks()
@@ -95,8 +98,23 @@ class Given(Potentials):
     def rows(self, start: int, stop: int) -> Tensor:
         return self.value[start:stop].clone()
 
+    def added_to(self, rows: Tensor, start: int, stop: int) -> Tensor:
+        return rows.add_(self.value[start:stop])
+
     def whole(self) -> Tensor:
         return self.value
+
+
+class Gathered(Potentials):
+    """Rows of values at an index, such as those of the sources of edges."""
+
+    def __init__(self, value: Tensor, index: Tensor) -> None:
+        super().__init__((len(index), value.size(1)), value.dtype)
+        self.value, self.index = value, index
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        out = self.memory('rows', stop - start, self.shape[1])
+        return torch.index_select(self.value, 0, self.index[start:stop], out=out)
 
 
 class Sums(Potentials):
@@ -192,7 +210,9 @@ class Total(Potentials):
         self.parts = parts
 
     def rows(self, start: int, stop: int) -> Tensor:
-        return reduce(operator.iadd, (p.rows(start, stop) for p in self.parts))
+        first, *others = self.parts
+        rows = first.rows(start, stop)
+        return reduce(lambda sum_, p: p.added_to(sum_, start, stop), others, rows)
 
 
 def transform(

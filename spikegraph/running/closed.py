@@ -14,6 +14,7 @@ from torch.nn.modules import module as hooks
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Messages
+from spikegraph.kernels.memory import needs_gradient
 from spikegraph.network.graph import Node, arguments, is_sum
 from spikegraph.network.interpreter import Interpreter
 from spikegraph.network.network import Network
@@ -28,7 +29,15 @@ from spikegraph.nn import (
 from spikegraph.nn.embedding import embed_sum
 from spikegraph.nn.encoding import Encoding
 from spikegraph.nn.layer import values_of
-from spikegraph.nn.potentials import Decoded, Potentials, Total, spikes_of
+from spikegraph.nn.potentials import (
+    Decoded,
+    Gathered,
+    Given,
+    Potentials,
+    Total,
+    spikes_of,
+)
+from spikegraph.nn.routing import gather_rows
 from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
 from spikegraph.running.heard import Heard, Waiting, find_heard, wait
 from spikegraph.running.keeping import GraphValues
@@ -78,7 +87,8 @@ class Flow:
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
-        is_known = type(self.network.operation(node)) in _IN_ROWS
+        operation = self.network.operation(node)
+        is_known = type(operation) in _IN_ROWS or operation is gather_rows
         return is_known or node.role is Role.DECODE or is_sum(node)
 
     def _fires_on(self, user: Node, node: Node) -> bool:
@@ -261,11 +271,33 @@ class ClosedForm(Interpreter):
         if node not in self.flow.in_rows:
             return self.call(node)
         args, _ = arguments(node, self.env)
-        parts = [p for p in args if isinstance(p, Potentials)]
-        if len(parts) == 2 and parts[0].shape == parts[1].shape:
-            return Total(parts)
+        if self.network.operation(node) is gather_rows:
+            return _gathered(*args)
+        parts = sorted(map(_in_rows, args), key=lambda p: isinstance(p, Given))
+        if all(isinstance(p, Potentials) for p in parts):
+            alike = (
+                parts[0].shape == parts[1].shape and parts[0].dtype == parts[1].dtype
+            )
+            if alike and not isinstance(parts[0], Given):
+                return Total(parts)
         values = (p.whole() if isinstance(p, Potentials) else p for p in args)
         return torch.add(*values)
+
+
+def _gathered(x: Any, index: Any) -> Any:
+    """Rows at an index, which are taken when they are read."""
+    is_known = isinstance(x, Tensor) and isinstance(index, Tensor) and x.dim() == 2
+    if not is_known or index.dim() != 1 or needs_gradient(x):
+        return gather_rows(x, index)
+    is_inside = index.dtype in (torch.int32, torch.int64) and index.numel() > 0
+    return Gathered(x, index) if is_inside else gather_rows(x, index)
+
+
+def _in_rows(value: Any) -> Any:
+    """A tensor of rows as potentials."""
+    if not isinstance(value, Tensor) or value.dim() != 2 or needs_gradient(value):
+        return value
+    return Given(value)
 
 
 def is_changed(module: nn.Module) -> bool:
