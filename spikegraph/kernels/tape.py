@@ -221,14 +221,24 @@ class Tape(TorchDispatchMode):
         address = storage.data_ptr()
         found = self._block_at(address)
         if found is None:
-            found = _Block(_FIXED, address + storage.nbytes())
-            place = bisect_right(self._starts, address)
-            self._starts.insert(place, address)
-            self._blocks.insert(place, found)
-            self._held.append(value)
+            found = self._add_block(address, storage.nbytes(), value)
             self._num_bytes += storage.nbytes()
             if self._num_bytes > _MOST_HELD:
                 self._fail('it takes too much memory to be kept')
+        return found
+
+    def keep(self, array: np.ndarray) -> None:
+        """Notes memory that was made before, and stays as it is."""
+        address = array.__array_interface__['data'][0]
+        if self._block_at(address) is None:
+            self._add_block(address, array.nbytes, array)
+
+    def _add_block(self, address: int, num_bytes: int, owner: Any) -> _Block:
+        found = _Block(_FIXED, address + num_bytes)
+        place = bisect_right(self._starts, address)
+        self._starts.insert(place, address)
+        self._blocks.insert(place, found)
+        self._held.append(owner)
         return found
 
     def _block_at(self, address: int) -> _Block | None:

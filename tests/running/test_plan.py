@@ -624,3 +624,20 @@ def test_a_miss_is_read_once(monkeypatch):
     assert snn.plan.way == 'node by node' and len(digests) == 1
     snn(x, edge_index)
     assert snn.plan.way == 'recorded' and len(set(digests)) == len(digests) == 2
+
+
+@torch.no_grad()
+def test_passes_in_blocks_are_recorded_with_what_is_kept_of_weights(monkeypatch):
+    """Panels that a pass before has made are no memory that a kernel may write to."""
+    monkeypatch.setattr('spikegraph.nn.potentials.BLOCK_SIZE', 1 << 8)
+    torch.manual_seed(0)
+    x, edge_index = torch.randn(40, 8), torch.randint(40, (2, 200))
+    snn = convert(GraphSAGE(8, 16, 2, 3).eval(), (x, edge_index))
+    first = snn(x, edge_index)
+    for _ in range(3):
+        assert torch.equal(snn(x, edge_index), first)
+    assert snn.plan.way == 'recorded', snn.plan
+    other = snn(2 * x, edge_index)
+    assert snn.plan.way == 'recorded'
+    snn.plan._tapes.clear()
+    assert torch.equal(snn(2 * x, edge_index), other)

@@ -14,6 +14,7 @@ from spikegraph.kernels.cpu.compiled import products
 from spikegraph.kernels.cpu.compiled.operands import LANES, Panels
 from spikegraph.kernels.memory import FLOATS, empty, flat, needs_gradient
 from spikegraph.kernels.rows import Weights
+from spikegraph.kernels.tape import current_tape
 from spikegraph.kernels.threads import MULTIPLIED, share
 
 
@@ -68,6 +69,10 @@ def _known_panels(weights: Weights, scale: Tensor | None) -> Panels:
     state = tuple(map(state_of, (weight, weights.bias, scale)))
     known = _KEPT.get(key)
     if known is not None and known[0]() is weight and known[1] == state:
+        tape = current_tape()
+        if tape is not None:
+            tape.keep(known[2].weight)
+            tape.keep(known[2].bias)
         return known[2]
     made = _make_panels(weights, scale)
     _KEPT[key] = weakref.ref(weight, lambda _: _KEPT.pop(key, None)), state, made
