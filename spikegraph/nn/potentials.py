@@ -27,7 +27,9 @@ from spikegraph.nn.layer import values_of
 from spikegraph.nn.neuron import PhaseNeuron
 
 BLOCK_SIZE = 1 << 20  # Values of a block: they stay in the last cache.
-_DENSITY = 0.45  # Up to which events are sooner than dense products of wide rows.
+_DENSITY = 0.45  # Up to which events are sooner than dense products of wide rows,
+_ENCODED = 0.4  # or than those of features, all of which would have to be encoded:
+_WIDE = 400  # rows of so many are hardly ever anything else.
 _FOUND = 64  # To find an event takes as long as to add so many products up.
 
 
@@ -235,7 +237,9 @@ def transform(
 def is_sparse(x: Spikes | Encoding | Tensor, num_outputs: int) -> bool:
     """Whether so few neurons fire that events are worthwhile."""
     most = _DENSITY * num_outputs / (num_outputs + _FOUND)
-    return not isinstance(x, Tensor) and density_of(x) <= most
+    if isinstance(x, Tensor):
+        return False
+    return density_of(x) <= (_ENCODED if x.shape[-1] >= _WIDE else most)
 
 
 def density_of(x: Spikes | Encoding | Tensor) -> float:

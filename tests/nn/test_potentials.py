@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -251,9 +252,11 @@ def test_densities():
         spikes = Spikes(x.spike_time, x.code, x.scale, density)
         assert density_of(spikes) == density
         assert is_sparse(spikes, 256) == (density < 0.5)
-        assert is_sparse(spikes, 8) == (
-            density == 0
-        )  # Events are few, or outputs many.
+        assert is_sparse(spikes, 8) == (density == 0)  # Few outputs are soon added up.
+        wide = replace(spikes, spike_time=x.spike_time.new_zeros(2, 500))
+        assert is_sparse(wide, 8) == (
+            density < 0.5
+        )  # But features take time to encode.
 
 
 def test_encodings():
