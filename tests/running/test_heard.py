@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -72,6 +74,31 @@ def test_inputs_and_what_others_look_at_stay_as_they_are():
         handle.remove()
         seen.clear()
     assert torch.equal(x, before)
+
+
+class Shared(nn.Module):
+    """One potential is added to another, whose place is written to, and fires alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.last = nn.Linear(16, 4)
+
+    def forward(self, x):
+        own, shared = self.first(x), self.second(x)
+        both = [(shared + own).relu(), shared.relu()]
+        return self.last(torch.cat([each.mean((2, 3)) for each in both], dim=1))
+
+
+@torch.no_grad()
+def test_recorded_potentials_that_are_read_twice():
+    torch.manual_seed(0)
+    x, other = torch.randn(2, 4, 3, 9, 10)
+    snn = convert(Shared().eval(), x, ConversionConfig(num_steps=15))
+    for _ in range(3):
+        snn(x)
+    assert snn.plan.way == 'recorded'
+    assert torch.equal(snn(other), copy.deepcopy(snn)(other))
 
 
 def test_gradients_pass():
