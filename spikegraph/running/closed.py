@@ -184,11 +184,9 @@ class ClosedForm(Interpreter):
 
     def _wait(self, heard: Heard, values: list[Any]) -> Waiting | None:
         """Potentials of images that nobody else reads; None where somebody looks."""
-        modules: list[Any] = [
-            self.network.operation(n)
-            for n in (heard.population, heard.gate, *heard.readers, *heard.layers)
-            if n is not None
-        ]
+        modules: list[Any] = [self.network.operation(n) for n in heard.kinds]
+        if [*map(type, modules)] != [*heard.kinds.values()]:
+            return None  # May have been put in its place.
         modules += [m.conv for m in modules if type(m) is SpikingConv]
         if any(isinstance(m, nn.Module) and is_changed(m) for m in modules):
             return None

@@ -29,6 +29,7 @@ class Heard:
         layers (Tuple[Node, ...]): Of what it reads, the convolutions whose potentials
             nobody else reads: what it stands for may be written there.
         readers (Tuple[Node, ...]): Who reads it.
+        kinds (Dict[Node, type]): The types of what all of these call.
     """
 
     population: Node
@@ -36,6 +37,7 @@ class Heard:
     gate: Node | None
     layers: tuple[Node, ...]
     readers: tuple[Node, ...]
+    kinds: dict[Node, type]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def find_heard(network: Network) -> dict[Node, Heard]:
         own = tuple(
             n for n in layers if _is_convolution(network, n) and len(n.users) == 1
         )
-        heard = Heard(node, total, gate, own, readers)
+        called = [n for n in (node, gate, *own, *readers) if n is not None]
+        kinds = {n: type(network.operation(n)) for n in called}
+        heard = Heard(node, total, gate, own, readers, kinds)
         found.update({n: heard for n in (node, total, gate) if n is not None})
     return found
 

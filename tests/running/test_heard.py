@@ -8,6 +8,7 @@ from spikegraph import ConversionConfig, PhaseCode, convert, simulate
 from spikegraph.coding import decode, encode
 from spikegraph.kernels import encode_decode, encode_rows, encode_spikes
 from spikegraph.network.interpreter import SpikeReading
+from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.pool import EarliestInWindow
 from spikegraph.running.heard import find_heard
 
@@ -99,6 +100,22 @@ def test_recorded_potentials_that_are_read_twice():
         snn(x)
     assert snn.plan.way == 'recorded'
     assert torch.equal(snn(other), copy.deepcopy(snn)(other))
+
+
+class Silent(PhaseNeuron):
+    def forward(self, potential, *args, **kwargs):
+        return super().forward(0 * potential, *args, **kwargs)
+
+
+@torch.no_grad()
+def test_what_is_put_in_the_place_of_neurons_is_called():
+    snn, x = converted()
+    before = snn(x)
+    changed = copy.deepcopy(snn)
+    for each in (snn, changed):
+        for neuron in each.neurons.values():
+            neuron.__class__ = Silent
+    assert torch.equal(snn(x), changed(x)) and not torch.equal(snn(x), before)
 
 
 def test_gradients_pass():
