@@ -15,6 +15,7 @@ from spikegraph.network.graph import Node, is_sum
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron, SpikingConv
+from spikegraph.nn.activation import bracket_of
 from spikegraph.nn.pool import EarliestInWindow
 
 
@@ -93,6 +94,18 @@ def find_heard(network: Network) -> dict[Node, Heard]:
         heard = Heard(node, total, gate, own, readers, kinds)
         found.update({n: heard for n in (node, total, gate) if n is not None})
     return found
+
+
+def fires_in_order(neuron: PhaseNeuron) -> bool:
+    """Whether the largest potential of any window sends its earliest spike: not where an
+    activation falls and rises, or where a scale depends on all potentials.
+    """
+    activation = neuron.activation
+    if neuron.node_scale:
+        return False
+    if isinstance(activation, str) or not neuron.code.signed:
+        return True
+    return bracket_of(activation) is None
 
 
 def wait(values: list[Any], out: Tensor | None) -> Waiting | None:

@@ -102,6 +102,29 @@ def test_recorded_potentials_that_are_read_twice():
     assert torch.equal(snn(other), copy.deepcopy(snn)(other))
 
 
+class Pooled(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.act, self.pool = activation(), nn.MaxPool2d(2)
+
+    def forward(self, x):
+        return self.last(self.pool(self.act(self.conv(self.pool(x))))).mean((2, 3))
+
+
+@pytest.mark.parametrize('activation', [nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh])
+@torch.no_grad()
+def test_largest_potentials_of_activations_that_fall(activation):
+    """They stand for less than others of the window may."""
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, 20, 20)
+    snn = convert(Pooled(activation).eval(), x, ConversionConfig(num_steps=15))
+    expected = SpikeReading(snn.network).run(snn.bind(x))
+    for _ in range(3):
+        assert torch.allclose(snn(x), expected, rtol=1e-4, atol=1e-5)
+    assert snn.plan.way == 'recorded'
+
+
 class Silent(PhaseNeuron):
     def forward(self, potential, *args, **kwargs):
         return super().forward(0 * potential, *args, **kwargs)
