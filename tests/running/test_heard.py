@@ -173,6 +173,11 @@ def test_encode_decode_bit_by_bit(signed, num_steps, dtype):
                     given = x if out is None else out.copy_(x)
                     found = encode_decode(given, code, scale, other, out)
                     assert torch.equal(found, expected)
+    memory = torch.zeros(8 * x.numel(), dtype=dtype)
+    for out in (memory[: x[0].numel()].view(x[0:1].shape), torch.empty_like(x).int()):
+        found = encode_decode(x, code, scale, None, out)
+        assert torch.equal(found, encode_decode(x, code, scale))
+    assert not memory.any()  # There was no room.
     with pytest.raises(ValueError, match="'scale' to be positive"):
         encode_decode(x, code, torch.tensor(-1.0, dtype=dtype))
 
