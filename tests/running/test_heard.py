@@ -141,6 +141,22 @@ def test_what_is_put_in_the_place_of_neurons_is_called():
     assert torch.equal(snn(x), changed(x)) and not torch.equal(snn(x), before)
 
 
+@torch.no_grad()
+def test_scales_of_images_are_recorded():
+    torch.manual_seed(0)
+    x, other = torch.randn(2, 4, 3, 9, 10)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    config = ConversionConfig(num_steps=15, input_scale='node')
+    for size in (4, 1):
+        snn = convert(model, x[:size], config)
+        assert any(neuron.node_scale for neuron in snn.neurons.values())
+        for _ in range(3):
+            snn(x[:size])
+        assert snn.plan.way == 'recorded', snn.plan
+        found = snn(other[:size])
+        assert torch.equal(found, copy.deepcopy(snn)(other[:size]))
+
+
 def test_gradients_pass():
     snn, x = converted()
     with torch.no_grad():
