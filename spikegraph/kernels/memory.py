@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikegraph.kernels.tape import current_tape
+
 FLOATS = (torch.float32, torch.float64)  # What kernels compute with.
 NUM_BYTES = 256
 _MOST_KEPT = 1 << 29  # Bytes of memory for tensors to come.
@@ -71,7 +73,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     sum spikes up.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size < _HUGE:
+    if size < _HUGE or current_tape() is not None:  # Which sees what PyTorch makes.
         return torch.empty(tuple(shape), dtype=dtype)
     memory = np.asarray(_Lease(size))[:size]
     return torch.from_numpy(memory).view(dtype).view(tuple(shape))

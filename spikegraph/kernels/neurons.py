@@ -87,7 +87,8 @@ def encode_decode(
         other (torch.Tensor, optional): Potentials :math:`y` to be added.
             (default: :obj:`None`)
         out (torch.Tensor, optional): Where the result may be written, such as
-            :obj:`potential` itself. (default: :obj:`None`)
+            :obj:`potential` itself, if it has that shape and type.
+            (default: :obj:`None`)
 
     Raises:
         ValueError: As :func:`spikegraph.coding.encode`.
@@ -98,6 +99,9 @@ def encode_decode(
     """
     if potential.dtype in FLOATS:
         scale = check_scale(scale, potential)
+        if out is not None:
+            is_room = out.shape == potential.shape and out.dtype == potential.dtype
+            out = out if is_room else None
         if other is None or other.shape == potential.shape:
             found = call('encode_decode', potential, code, scale, other, out)
             if found is not NotImplemented:

@@ -174,27 +174,32 @@ class Tape(TorchDispatchMode):
             for leaf in pytree.tree_leaves((work.args, work.keywords))
             if isinstance(leaf, np.ndarray) and leaf.size > 0
         ]
-        blocks = [
-            self._block_at(leaf.__array_interface__['data'][0]) for leaf in arrays
-        ]
+        places = [leaf.__array_interface__['data'][0] for leaf in arrays]
+        blocks = [self._block_at(place) for place in places]
         known = [block for block in blocks if block is not None]
         found: list[Any] = run(work, bounds)
         given: tuple[Any, ...]
         is_moving = any(block.state is _MOVING for block in known)
         filled = [block for block in known if block.state is _EMPTY_MEMORY]
+        # What is made of features and given twice is written, if nothing else is.
+        written = {
+            place
+            for place, block in zip(places, blocks, strict=True)
+            if block is not None and block.state is _MOVING
+            if not filled and places.count(place) > 1
+        }
         for block in filled:
             block.state = _MOVING if is_moving else _FIXED
         if is_moving:
-            places = {leaf.__array_interface__['data'][0] for leaf in arrays}
-            is_in_place = len(places) < len(arrays)  # What is given twice is written.
-            if not filled and not is_in_place and len(known) < len(blocks):
+            if not filled and not written and len(known) < len(blocks):
                 self._fail('a kernel writes to memory of its own')
             self._held.append(work)
             call, given = run, (work, bounds)
             bound = bind(work, bounds)
             if bound is not None:
                 call, given = bound, ()
-                if is_in_place and self._follows(arrays[0]):
+                is_first = written == {places[0]} and places.count(places[0]) == 2
+                if is_first and self._follows(arrays[0]):
                     to, func, args = self.calls.pop()
                     call = _Followed(to, func, args, bound)
             elif len(bounds) == 2:

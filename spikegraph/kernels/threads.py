@@ -92,9 +92,13 @@ def share_pieces(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any
 
 
 def _bind(work: Any, bounds: list[int]) -> Callable[[], list[Any]] | None:
-    """The pieces of a kernel of Numba, to be called again and again."""
+    """The pieces of a kernel of Numba, to be called again and again; None where there is
+    none, or no OpenMP to share them.
+    """
     kernel = getattr(work, 'func', None)
     if not hasattr(kernel, 'overloads') or work.keywords:
+        return None
+    if len(bounds) > 2 and not openmp.is_available():
         return None
     from spikegraph.kernels.cpu import native  # Numba is there.
 
@@ -105,7 +109,7 @@ def _run(work: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:
     num_threads = min(torch.get_num_threads(), len(bounds) - 1)
     if num_threads <= 1:
         return [work(*piece) for piece in itertools.pairwise(bounds)]
-    bound = _bind(work, bounds) if openmp.is_available() else None
+    bound = _bind(work, bounds)
     if bound is not None:
         with contextlib.suppress(RuntimeError):  # What raises says why below.
             return bound()

@@ -39,7 +39,7 @@ from spikegraph.nn.potentials import (
 )
 from spikegraph.nn.routing import gather_rows
 from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
-from spikegraph.running.heard import Heard, Waiting, find_heard, wait
+from spikegraph.running.heard import Heard, Waiting, find_heard, fires_in_order, wait
 from spikegraph.running.keeping import GraphValues
 from spikegraph.running.scores import find_scored
 
@@ -184,11 +184,11 @@ class ClosedForm(Interpreter):
 
     def _wait(self, heard: Heard, values: list[Any]) -> Waiting | None:
         """Potentials of images that nobody else reads; None where somebody looks."""
-        modules: list[Any] = [
-            self.network.operation(n)
-            for n in (heard.population, heard.gate, *heard.readers, *heard.layers)
-            if n is not None
-        ]
+        modules: list[Any] = [self.network.operation(n) for n in heard.kinds]
+        if [*map(type, modules)] != [*heard.kinds.values()]:
+            return None  # May have been put in its place.
+        if heard.gate is not None and not fires_in_order(modules[0]):
+            return None
         modules += [m.conv for m in modules if type(m) is SpikingConv]
         if any(isinstance(m, nn.Module) and is_changed(m) for m in modules):
             return None

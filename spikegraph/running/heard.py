@@ -15,6 +15,7 @@ from spikegraph.network.graph import Node, is_sum
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron, SpikingConv
+from spikegraph.nn.activation import bracket_of
 from spikegraph.nn.pool import EarliestInWindow
 
 
@@ -29,6 +30,7 @@ class Heard:
         layers (Tuple[Node, ...]): Of what it reads, the convolutions whose potentials
             nobody else reads: what it stands for may be written there.
         readers (Tuple[Node, ...]): Who reads it.
+        kinds (Dict[Node, type]): The types of what all of these call.
     """
 
     population: Node
@@ -36,6 +38,7 @@ class Heard:
     gate: Node | None
     layers: tuple[Node, ...]
     readers: tuple[Node, ...]
+    kinds: dict[Node, type]
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,23 @@ def find_heard(network: Network) -> dict[Node, Heard]:
         own = tuple(
             n for n in layers if _is_convolution(network, n) and len(n.users) == 1
         )
-        heard = Heard(node, total, gate, own, readers)
+        called = [n for n in (node, gate, *own, *readers) if n is not None]
+        kinds = {n: type(network.operation(n)) for n in called}
+        heard = Heard(node, total, gate, own, readers, kinds)
         found.update({n: heard for n in (node, total, gate) if n is not None})
     return found
+
+
+def fires_in_order(neuron: PhaseNeuron) -> bool:
+    """Whether the largest potential of any window sends its earliest spike: not where an
+    activation falls and rises, or where a scale depends on all potentials.
+    """
+    activation = neuron.activation
+    if neuron.node_scale:
+        return False
+    if isinstance(activation, str) or not neuron.code.signed:
+        return True
+    return bracket_of(activation) is None
 
 
 def wait(values: list[Any], out: Tensor | None) -> Waiting | None:

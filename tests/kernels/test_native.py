@@ -5,6 +5,7 @@ import numba
 import numpy as np
 import pytest
 
+from spikegraph.kernels import openmp
 from spikegraph.kernels.cpu import native
 from spikegraph.kernels.threads import _bind
 
@@ -95,6 +96,16 @@ def test_kernels_that_raise_are_told():
     with pytest.raises(RuntimeError, match='raised'):
         bound()
     assert x.tolist() == [4, -1, 5]
+    x[1] = 1
+    assert bound() == [None] * 3 and x.tolist() == [5, 2, 6]  # Nothing stays failed.
+
+
+def test_pieces_are_left_to_a_pool_where_there_is_no_openmp(monkeypatch):
+    x = np.array([1.0, 2.0])
+    refuse(x, 0, 1)
+    monkeypatch.setattr(openmp, 'is_available', lambda: False)
+    assert _bind(partial(refuse, x), [0, 1, 2]) is None
+    assert _bind(partial(refuse, x), [0, 2]) is not None
 
 
 def test_others_are_left_alone():

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from spikegraph import ConversionConfig, PhaseCode, convert, simulate
 from spikegraph.coding import decode, encode
 from spikegraph.kernels import encode_decode, encode_rows, encode_spikes
 from spikegraph.network.interpreter import SpikeReading
+from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.pool import EarliestInWindow
 from spikegraph.running.heard import find_heard
 
@@ -74,6 +77,86 @@ def test_inputs_and_what_others_look_at_stay_as_they_are():
     assert torch.equal(x, before)
 
 
+class Shared(nn.Module):
+    """One potential is added to another, whose place is written to, and fires alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.last = nn.Linear(16, 4)
+
+    def forward(self, x):
+        own, shared = self.first(x), self.second(x)
+        both = [(shared + own).relu(), shared.relu()]
+        return self.last(torch.cat([each.mean((2, 3)) for each in both], dim=1))
+
+
+@torch.no_grad()
+def test_recorded_potentials_that_are_read_twice():
+    torch.manual_seed(0)
+    x, other = torch.randn(2, 4, 3, 9, 10)
+    snn = convert(Shared().eval(), x, ConversionConfig(num_steps=15))
+    for _ in range(3):
+        snn(x)
+    assert snn.plan.way == 'recorded'
+    assert torch.equal(snn(other), copy.deepcopy(snn)(other))
+
+
+class Pooled(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.act, self.pool = activation(), nn.MaxPool2d(2)
+
+    def forward(self, x):
+        return self.last(self.pool(self.act(self.conv(self.pool(x))))).mean((2, 3))
+
+
+@pytest.mark.parametrize('activation', [nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh])
+@torch.no_grad()
+def test_largest_potentials_of_activations_that_fall(activation):
+    """They stand for less than others of the window may."""
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, 20, 20)
+    snn = convert(Pooled(activation).eval(), x, ConversionConfig(num_steps=15))
+    expected = SpikeReading(snn.network).run(snn.bind(x))
+    for _ in range(3):
+        assert torch.allclose(snn(x), expected, rtol=1e-4, atol=1e-5)
+    assert snn.plan.way == 'recorded'
+
+
+class Silent(PhaseNeuron):
+    def forward(self, potential, *args, **kwargs):
+        return super().forward(0 * potential, *args, **kwargs)
+
+
+@torch.no_grad()
+def test_what_is_put_in_the_place_of_neurons_is_called():
+    snn, x = converted()
+    before = snn(x)
+    changed = copy.deepcopy(snn)
+    for each in (snn, changed):
+        for neuron in each.neurons.values():
+            neuron.__class__ = Silent
+    assert torch.equal(snn(x), changed(x)) and not torch.equal(snn(x), before)
+
+
+@torch.no_grad()
+def test_scales_of_images_are_recorded():
+    torch.manual_seed(0)
+    x, other = torch.randn(2, 4, 3, 9, 10)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    config = ConversionConfig(num_steps=15, input_scale='node')
+    for size in (4, 1):
+        snn = convert(model, x[:size], config)
+        assert any(neuron.node_scale for neuron in snn.neurons.values())
+        for _ in range(3):
+            snn(x[:size])
+        assert snn.plan.way == 'recorded', snn.plan
+        found = snn(other[:size])
+        assert torch.equal(found, copy.deepcopy(snn)(other[:size]))
+
+
 def test_gradients_pass():
     snn, x = converted()
     with torch.no_grad():
@@ -106,6 +189,11 @@ def test_encode_decode_bit_by_bit(signed, num_steps, dtype):
                     given = x if out is None else out.copy_(x)
                     found = encode_decode(given, code, scale, other, out)
                     assert torch.equal(found, expected)
+    memory = torch.zeros(8 * x.numel(), dtype=dtype)
+    for out in (memory[: x[0].numel()].view(x[0:1].shape), torch.empty_like(x).int()):
+        found = encode_decode(x, code, scale, None, out)
+        assert torch.equal(found, encode_decode(x, code, scale))
+    assert not memory.any()  # There was no room.
     with pytest.raises(ValueError, match="'scale' to be positive"):
         encode_decode(x, code, torch.tensor(-1.0, dtype=dtype))
 

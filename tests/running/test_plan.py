@@ -21,7 +21,7 @@ from torch_geometric.nn import (
 
 from spikegraph import ConversionConfig, convert, register_rule
 from spikegraph.conversion.operations.rules import RULES
-from spikegraph.kernels import dispatch, tape
+from spikegraph.kernels import dispatch, memory, tape
 from spikegraph.network.interpreter import Interpreter
 from spikegraph.nn import PhaseNeuron
 from spikegraph.running.state import State
@@ -362,6 +362,16 @@ def test_large_passes_are_not_kept(monkeypatch):
     for _ in range(4):
         assert torch.equal(snn(*args), expected(snn, *args))
     assert 'too much memory' in str(snn.plan)
+
+
+@pytest.mark.parametrize('kind', [GCN, GIN, GraphSAGE])
+def test_large_tensors_are_recorded(kind, monkeypatch):
+    monkeypatch.setattr(memory, '_HUGE', 64)
+    snn, (x, edge_index) = converted(kind), call(1)
+    recorded(snn, x, edge_index)
+    other = call(2)[0]
+    assert torch.equal(snn(other, edge_index), expected(snn, other, edge_index))
+    assert snn.plan.way == 'recorded'
 
 
 class Weighted(nn.Module):

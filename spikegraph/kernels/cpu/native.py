@@ -65,7 +65,7 @@ class Bound:
     def __call__(self) -> list[Any]:
         """What the pieces return, in order."""
         words = self._list
-        words[_NEXT] = 0
+        words[_NEXT] = words[_FAILED] = 0
         if self.num > 1 and torch.get_num_threads() > 1 and openmp.is_available():
             openmp.run_native(self._task, self._address)
         else:
