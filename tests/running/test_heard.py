@@ -87,19 +87,20 @@ class Shared(nn.Module):
 
     def forward(self, x):
         own, shared = self.first(x), self.second(x)
-        both = [(shared + own).relu(), shared.relu()]
-        return self.last(torch.cat([each.mean((2, 3)) for each in both], dim=1))
+        both = (shared + own).relu().mean((2, 3))
+        return self.last(torch.cat([both, shared.relu().mean((2, 3))], dim=1))
 
 
 @torch.no_grad()
 def test_recorded_potentials_that_are_read_twice():
     torch.manual_seed(0)
-    x, other = torch.randn(2, 4, 3, 9, 10)
+    x, other = torch.randn(4, 3, 9, 10), torch.randn(4, 3, 9, 10)
     snn = convert(Shared().eval(), x, ConversionConfig(num_steps=15))
     for _ in range(3):
         snn(x)
+    found = snn(other)
     assert snn.plan.way == 'recorded'
-    assert torch.equal(snn(other), copy.deepcopy(snn)(other))
+    assert torch.equal(found, copy.deepcopy(snn)(other))
 
 
 class Pooled(nn.Module):
@@ -144,7 +145,7 @@ def test_what_is_put_in_the_place_of_neurons_is_called():
 @torch.no_grad()
 def test_scales_of_images_are_recorded():
     torch.manual_seed(0)
-    x, other = torch.randn(2, 4, 3, 9, 10)
+    x, other = torch.randn(4, 3, 9, 10), torch.randn(4, 3, 9, 10)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
     config = ConversionConfig(num_steps=15, input_scale='node')
     for size in (4, 1):
@@ -152,8 +153,8 @@ def test_scales_of_images_are_recorded():
         assert any(neuron.node_scale for neuron in snn.neurons.values())
         for _ in range(3):
             snn(x[:size])
-        assert snn.plan.way == 'recorded', snn.plan
         found = snn(other[:size])
+        assert snn.plan.way == 'recorded', snn.plan
         assert torch.equal(found, copy.deepcopy(snn)(other[:size]))
 
 
