@@ -128,6 +128,8 @@ def measure(name, arguments):
         torch.set_num_threads(num_threads)
         for mode, (inputs, run) in operations_of(model, bags, snn, batches).items():
             seconds = measure_in_turn(run, arguments.repeats, warm_up=1)
+            # Not an answer that was kept: all that molecules are is known by its bits.
+            assert snn.plan.reason or snn.plan.num_calls > 0, snn.plan
             yield {
                 'network': name,
                 'weights': 'drawn' if arguments.weights is None else 'loaded',
