@@ -20,7 +20,7 @@ from numba.core.registry import cpu_target
 
 from spikegraph.kernels import openmp
 
-_WORD, _BYTE = ir.IntType(64), ir.IntType(8)
+_WORD = ir.IntType(64)
 _NEXT, _NUM, _FAILED, _KERNEL, _GIVEN = range(5)  # Words of a list of arguments.
 _DATA = 4  # Which word of an array says where it lies.
 _NAMES = itertools.count()

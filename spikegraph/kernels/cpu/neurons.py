@@ -131,15 +131,9 @@ def _encode(
 ) -> Tensor:
     out, size = empty_like(x, torch.uint8), x.numel()
     factors, to = scale.detach().reshape(1, -1), (flat(x), flat(out), limits)
-    is_one = len(limits.thresholds) == 1
-    if is_one and _is_short(num_channels, length, size):
-        scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(neurons.encode_columns, *to, scales)
-        share(work, -(-size // len(scales)), size, 1)
-    else:
-        scales = factors.view(-1).numpy()
-        work = partial(neurons.encode_runs, *to, scales, num_channels, length)
-        share(work, size, size, 64)
+    is_one, given = len(limits.thresholds) == 1, (num_channels, length, size)
+    kernels = neurons.encode_columns, neurons.encode_runs
+    _share_channels(kernels, to, factors, *given, is_one and _is_short(*given))
     return out
 
 
@@ -166,16 +160,9 @@ def encode_decode(
     table, factors = code.table().to(x.dtype), scale.detach().reshape(1, -1)
     levels = flat(padded_table(table))
     given = flat(x), None if other is None else flat(other), flat(out), limits, levels
-    if _is_short(num_channels, length, size):
-        scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(decoding.encode_decode_columns, *given, scales)
-        share(work, -(-size // len(scales)), size, 1)
-    else:
-        scales = factors.view(-1).numpy()
-        work = partial(
-            decoding.encode_decode_runs, *given, scales, num_channels, length
-        )
-        share(work, size, size, 64)
+    kernels = decoding.encode_decode_columns, decoding.encode_decode_runs
+    how = (num_channels, length, size)
+    _share_channels(kernels, given, factors, *how, _is_short(*how))
     return out
 
 
@@ -198,14 +185,9 @@ def look_up(spike_time: Tensor, table: Tensor, scale: float | Tensor) -> Tensor:
     (num_channels, length), size = runs, x.numel()
     out, factors = empty_like(x, table.dtype), factors.reshape(1, -1)
     to = (flat(x), flat(out), padded_table(table).numpy(), len(table))
-    if _is_short(num_channels, length, size):
-        scales = columns_of(factors, length, size).view(-1).numpy()
-        work = partial(decoding.decode_columns, *to, scales)
-        largest = share(work, -(-size // len(scales)), size, 1)
-    else:
-        scales = factors.view(-1).numpy()
-        work = partial(decoding.decode_runs, *to, scales, num_channels, length)
-        largest = share(work, size, size, 64)
+    kernels = decoding.decode_columns, decoding.decode_runs
+    how = (num_channels, length, size)
+    largest = _share_channels(kernels, to, factors, *how, _is_short(*how))
     return out if max(largest) < len(table) else NotImplemented
 
 
@@ -263,6 +245,28 @@ def _limits(thresholds: Tensor, signed: bool) -> Limits:
     if searched:
         padded = torch.cat([padded, padded[:, bisection.order(size)]], dim=1)
     return Limits(padded.numpy(), num_steps, signed, searched)
+
+
+def _share_channels(
+    kernels: tuple[Any, Any],
+    given: Any,
+    factors: Tensor,
+    num_channels: int,
+    length: int,
+    size: int,
+    is_short: bool,
+) -> list[Any]:
+    """Shares values among threads, by a kernel for columns where runs of a channel are
+    short, else by one for runs.
+    """
+    by_columns, by_runs = kernels
+    if is_short:
+        scales = columns_of(factors, length, size).view(-1).numpy()
+        work = partial(by_columns, *given, scales)
+        return share(work, -(-size // len(scales)), size, 1)
+    scales = factors.view(-1).numpy()
+    work = partial(by_runs, *given, scales, num_channels, length)
+    return share(work, size, size, 64)
 
 
 def _padded_size(num_steps: int) -> int:
