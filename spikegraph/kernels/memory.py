@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikegraph.kernels.leases import Lease
 from spikegraph.kernels.tape import current_tape
 
 FLOATS = (torch.float32, torch.float64)  # What kernels compute with.
 NUM_BYTES = 256
 _MOST_KEPT = 1 << 29  # Bytes of memory for tensors to come.
-_LINE = 64  # Bytes of a line of the cache, where tensors begin.
+_KEPT: dict[int, np.ndarray] = {}
 _HUGE = 1 << 23  # Bytes; smaller tensors are as fast in small pages.
 _MIN_PERIOD = 512  # Shorter rows of columns are repeated,
 _WIDTH = 16  # to a multiple of what a processor compares at once.
@@ -73,51 +74,17 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     sum spikes up.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size < _HUGE or current_tape() is not None:  # Which sees what PyTorch makes.
+    if size < _HUGE or current_tape() is not None:  # Which has memory of its own.
         return torch.empty(tuple(shape), dtype=dtype)
-    memory = np.asarray(_Lease(size))[:size]
+    memory = np.asarray(Lease(size, _KEPT, _MOST_KEPT))[:size]
     return torch.from_numpy(memory).view(dtype).view(tuple(shape))
-
-
-class _Lease:
-    """Memory that is kept for the next tensor when the last one that uses it is
-    gone, up to :obj:`_MOST_KEPT` bytes.
-
-    A block belongs to whoever takes it out of the dictionary, in one step, so that
-    threads, finalizers and forked processes need no lock.
-    """
-
-    kept: dict[int, np.ndarray] = {}  # By identity, the longest kept first.
-
-    def __init__(self, size: int) -> None:
-        waiting = _Lease.kept.copy().values()
-        fitting = [m for m in waiting if size <= m.size <= 2 * size]
-        taken = (_Lease.kept.pop(id(m), None) for m in sorted(fitting, key=len))
-        found = next((m for m in taken if m is not None), None)
-        if found is None:
-            found = np.empty(size + _LINE, np.uint8)
-            found = found[-found.ctypes.data % _LINE :][:size]
-        self.memory = found
-        self.__array_interface__ = found.__array_interface__
-
-    def __del__(self) -> None:
-        if self.memory.size > _MOST_KEPT:
-            return
-        _Lease.kept[id(self.memory)] = self.memory
-        waiting = _Lease.kept.copy()
-        excess = sum(m.size for m in waiting.values()) - _MOST_KEPT
-        for key, memory in waiting.items():
-            if excess <= 0:
-                break
-            _Lease.kept.pop(key, None)
-            excess -= memory.size
 
 
 def empty_cache() -> None:
     """Returns the memory that is kept for tensors to come, up to 512 MB, to the
     system; what tensors use stays as it is.
     """
-    _Lease.kept.clear()
+    _KEPT.clear()
 
 
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:

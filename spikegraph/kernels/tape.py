@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikegraph.kernels.packed import packed_convolution
+from spikegraph.kernels.leases import Lease
 
-_MOST_HELD = 1 << 25  # Bytes: what is larger takes long enough without.
+_MOST_HELD = 1 << 26  # Bytes: what is larger takes long enough without.
+_LINE = 64  # Bytes that tensors take at least.
 _EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
 # What makes as many values as the features say.
 _OF_VALUES = ('nonzero', 'masked_select', 'unique', '_unique', '_unique2', 'unique_dim')
@@ -31,6 +32,8 @@ class Untapeable(Exception):
 class Tape(TorchDispatchMode):
     """Records, while it is entered, the operations and kernels that read what features
     are made of. All else, such as the preparation of graphs and weights, is a constant.
+    What is made of features lies in memory of the tape, which is used again once nobody
+    reads it any more: the calls, made in the same order, do so as well.
 
     Args:
         features (Sequence[torch.Tensor]): The features, dense and without gaps. The
@@ -45,7 +48,8 @@ class Tape(TorchDispatchMode):
         super().__init__()
         self.calls: list[tuple[Tensor | None, Callable[..., Any], tuple[Any, ...]]] = []
         self.features = features
-        self._held: list[Any] = []  # So that no memory is used twice.
+        self._held: list[Any] = []  # Constants.
+        self._kept: dict[int, np.ndarray] = {}  # Memory that waits to be used.
         self._num_bytes = 0
         self._starts: list[int] = []  # Of the memory that is known, in order.
         self._blocks: list[_Block] = []
@@ -89,21 +93,25 @@ class Tape(TorchDispatchMode):
         for value in written:
             self._prepare(value, is_moving)
         out = func(*args, **kwargs)
-        self._held.append(out)
         if written:
+            self._hold(out)
             if is_moving or moves_on:
                 self._add(func, args, kwargs)
             return out
+        is_empty = name in _EMPTY
+        if isinstance(out, Tensor) and (is_moving or is_empty):
+            out = self._placed(out, is_empty)
         for value in _tensors(out):
             if is_moving and value.layout != torch.strided:
                 self._fail(f'{name} makes a sparse tensor of features')
             block = self._block_of(value)
             if block in blocks:  # A view.
                 continue
-            block.state = _EMPTY_MEMORY if name in _EMPTY else _FIXED
-            if is_moving and name not in _EMPTY:
+            block.state = _EMPTY_MEMORY if is_empty else _FIXED
+            if is_moving and not is_empty:
                 block.state = _MOVING
-        if is_moving and name not in _EMPTY:
+        self._hold(out)
+        if is_moving and not is_empty:
             self._repeat(func, name, args, kwargs, out, blocks)
         return out
 
@@ -123,8 +131,6 @@ class Tape(TorchDispatchMode):
         if made and all(self._block_of(value) in blocks for value in made):
             return  # A view of memory that stays where it is.
         if isinstance(out, Tensor):
-            if name == 'convolution' and not kwargs and blocks[1].state is _FIXED:
-                func, args = packed_convolution(args, out) or (func, args)
             self._add(func, args, kwargs, out)
         else:
             self._add(_copy_all, (made, func, *args), kwargs)
@@ -137,6 +143,7 @@ class Tape(TorchDispatchMode):
             block.state = _MOVING
         elif block.state is _EMPTY_MEMORY:
             block.state = _MOVING if is_moving else _FIXED
+            self._hold(value)
 
     def _written(self, func: Any, args: Any, kwargs: Any) -> _Identities:
         found = _Identities()
@@ -151,9 +158,12 @@ class Tape(TorchDispatchMode):
 
     def _add(self, func: Any, args: Any, kwargs: Any, to: Tensor | None = None) -> None:
         func = getattr(func, '_op', func)  # What PyTorch's own call leads to.
+        to, args, kwargs = pytree.tree_map_only(
+            Tensor, self._alias, (to, tuple(args), kwargs)
+        )
         if kwargs:
             func = partial(func, **kwargs)
-        self.calls.append((to, func, tuple(args)))
+        self.calls.append((to, func, args))
 
     # Kernels.
 
@@ -190,18 +200,20 @@ class Tape(TorchDispatchMode):
         }
         for block in filled:
             block.state = _MOVING if is_moving else _FIXED
+        if not is_moving:
+            self._held.append(arrays)
         if is_moving:
             if not filled and not written and len(known) < len(blocks):
                 self._fail('a kernel writes to memory of its own')
-            self._held.append(work)
             call, given = run, (work, bounds)
             bound = bind(work, bounds)
             if bound is not None:
                 call, given = bound, ()
-                is_first = written == {places[0]} and places.count(places[0]) == 2
-                if is_first and self._follows(arrays[0]):
-                    to, func, args = self.calls.pop()
-                    call = _Followed(to, func, args, bound)
+                self._held += [
+                    array
+                    for array, block in zip(arrays, blocks, strict=True)
+                    if block is None or block.memory is None
+                ]
             elif len(bounds) == 2:
                 call, given = work, tuple(bounds)
             if any(value is True for value in found):
@@ -209,11 +221,6 @@ class Tape(TorchDispatchMode):
             else:
                 self.calls.append((None, call, given))
         return found
-
-    def _follows(self, array: Any) -> bool:
-        """Whether a kernel reads, at first, what the last call has made."""
-        to = self.calls[-1][0] if self.calls else None
-        return to is not None and to.data_ptr() == array.ctypes.data
 
     # Memory.
 
@@ -227,10 +234,45 @@ class Tape(TorchDispatchMode):
         found = self._block_at(address)
         if found is None:
             found = self._add_block(address, storage.nbytes(), value)
-            self._num_bytes += storage.nbytes()
-            if self._num_bytes > _MOST_HELD:
-                self._fail('it takes too much memory to be kept')
+            self._count(storage.nbytes())
         return found
+
+    def _count(self, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        if self._num_bytes > _MOST_HELD:
+            self._fail('it takes too much memory to be kept')
+
+    def _placed(self, value: Tensor, is_empty: bool) -> Tensor:
+        """A new tensor in memory of the tape."""
+        is_dense = type(value) is Tensor and value.layout == torch.strided
+        if not is_dense or value.requires_grad or value.storage_offset() > 0:
+            return value
+        storage = value.untyped_storage()
+        if storage.nbytes() == 0 or self._block_at(storage.data_ptr()) is not None:
+            return value
+        lease = Lease(-(-storage.nbytes() // _LINE) * _LINE, self._kept)
+        memory, address = lease.memory, lease.memory.ctypes.data
+        if lease.is_new:
+            self._add_block(address, memory.size, memory).memory = memory
+            self._count(memory.size)
+        out = torch.from_numpy(np.asarray(lease)).view(value.dtype)
+        out = out.as_strided(value.shape, value.stride())
+        return out if is_empty else out.copy_(value)
+
+    def _alias(self, value: Tensor) -> Tensor:
+        """A tensor in the same place, which does not keep memory from being used again."""
+        memory = self._block_of(value).memory
+        if memory is None:
+            return value
+        place = value.shape, value.stride(), value.storage_offset()
+        return torch.from_numpy(memory).view(value.dtype).as_strided(*place)
+
+    def _hold(self, out: Any) -> None:
+        """Keeps constants, and what is not in memory of the tape."""
+        for value in _tensors(out):
+            block = self._block_of(value)
+            if block.memory is None or block.state is _FIXED:
+                self._held.append(value)
 
     def keep(self, array: np.ndarray) -> None:
         """Notes memory that was made before, and stays as it is."""
@@ -263,28 +305,11 @@ _FIXED, _MOVING, _EMPTY_MEMORY = object(), object(), object()
 class _Block:
     """A piece of memory, and what is in it."""
 
-    __slots__ = ('end', 'state')
+    __slots__ = ('end', 'memory', 'state')
 
     def __init__(self, state: object, end: int = 0) -> None:
         self.state, self.end = state, end
-
-
-class _Followed:
-    """An operation, and a kernel that reads what it makes and writes where it was to be
-    copied to.
-    """
-
-    def __init__(self, to: Any, func: Any, args: Any, bound: Any) -> None:
-        self.to, self.func, self.args, self.bound = to, func, args, bound
-
-    def __call__(self) -> Any:
-        made, to = self.func(*self.args), self.to
-        if made.shape != to.shape:
-            raise Untapeable('a result has another shape')
-        if made.stride() != to.stride():
-            made = to.copy_(made)
-        self.bound.read_from(made.data_ptr())
-        return self.bound()
+        self.memory: np.ndarray | None = None  # That of the tape.
 
 
 class _Identities(list[Tensor]):

@@ -269,7 +269,8 @@ class Call:
         self.digest: int | None = None
 
     def _kind(self) -> Any:
-        found: list[Any] = [torch.is_inference_mode_enabled(), self.inputs is None]
+        threads, is_bound = torch.get_num_threads(), self.inputs is None
+        found: list[Any] = [torch.is_inference_mode_enabled(), threads, is_bound]
         for name, value in self.given.items():
             if type(value) is Tensor:
                 parts = _parts(value)

@@ -4,13 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from spikegraph.kernels import empty_cache, memory
+from spikegraph.kernels import empty_cache, leases, memory
 from spikegraph.kernels.memory import empty, empty_like
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr(memory._Lease, 'kept', {})
+    monkeypatch.setattr(memory, '_KEPT', {})
 
 
 def test_memory_is_used_again_once_no_tensor_needs_it():
@@ -20,7 +20,7 @@ def test_memory_is_used_again_once_no_tensor_needs_it():
     del first
     assert empty((3000, 1000), torch.float32).data_ptr() != place
     assert part.sum() == 2000
-    memory._Lease.kept.clear()
+    memory._KEPT.clear()
     del part
     second = empty((900, 3000), torch.float32)
     assert second.data_ptr() == place and second.shape == (900, 3000)
@@ -40,17 +40,17 @@ def test_no_more_is_kept_than_allowed(monkeypatch):
     monkeypatch.setattr(memory, '_MOST_KEPT', 30_000_000)
     tensors = [empty((10_000_000,), torch.uint8) for _ in range(5)]
     tensors.clear()
-    assert [m.size for m in memory._Lease.kept.values()] == [10_000_000] * 3
+    assert [m.size for m in memory._KEPT.values()] == [10_000_000] * 3
     larger = empty((4_000_000,), torch.int32)
-    assert larger.numel() == 4_000_000 and len(memory._Lease.kept) == 3
+    assert larger.numel() == 4_000_000 and len(memory._KEPT) == 3
 
 
 def test_memory_is_returned():
     held = empty((10_000_000,), torch.uint8).fill_(7)
     empty((20_000_000,), torch.uint8)
-    assert [m.size for m in memory._Lease.kept.values()] == [20_000_000]
+    assert [m.size for m in memory._KEPT.values()] == [20_000_000]
     empty_cache()
-    assert memory._Lease.kept == {} and bool((held == 7).all())
+    assert memory._KEPT == {} and bool((held == 7).all())
 
 
 def test_threads_never_share_memory():
@@ -72,12 +72,12 @@ def test_finalizers_never_share_memory(name, monkeypatch):
     held, function = [], getattr(builtins, name)
 
     def interrupted(*args, **kwargs):
-        monkeypatch.delattr(memory, name)
+        monkeypatch.delattr(leases, name)
         held.append(empty((9_000_000,), torch.uint8))
         return function(*args, **kwargs)
 
     empty((9_000_000,), torch.uint8)
-    monkeypatch.setattr(memory, name, interrupted, raising=False)
+    monkeypatch.setattr(leases, name, interrupted, raising=False)
     held.append(empty((9_000_000,), torch.uint8))
     if name == 'sum':
         held.clear()
@@ -97,7 +97,7 @@ def test_what_fits_best_is_used_and_what_waited_longest_goes(monkeypatch):
     assert half.data_ptr() not in places  # It would waste more than it uses.
     monkeypatch.setattr(memory, '_MOST_KEPT', 45_000_000)
     del half
-    kept = [m.ctypes.data for m in memory._Lease.kept.values()]
+    kept = [m.ctypes.data for m in memory._KEPT.values()]
     assert places[0] not in kept and {places[1], places[2]} < set(kept)
 
 
@@ -105,7 +105,7 @@ def test_what_is_too_large_to_be_kept_displaces_nothing(monkeypatch):
     monkeypatch.setattr(memory, '_MOST_KEPT', 30_000_000)
     empty((10_000_000,), torch.uint8)
     empty((30_000_001,), torch.uint8)
-    assert [m.size for m in memory._Lease.kept.values()] == [10_000_000]
+    assert [m.size for m in memory._KEPT.values()] == [10_000_000]
 
 
 def test_order_of_storage_is_kept():

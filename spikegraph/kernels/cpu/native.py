@@ -22,7 +22,6 @@ from spikegraph.kernels import openmp
 
 _WORD = ir.IntType(64)
 _NEXT, _NUM, _FAILED, _KERNEL, _GIVEN = range(5)  # Words of a list of arguments.
-_DATA = 4  # Which word of an array says where it lies.
 _NAMES = itertools.count()
 _TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _NO_RESULT, _OK = -2, 0  # What a kernel of Numba returns if it does not raise.
@@ -40,27 +39,20 @@ _KNOWN: dict[Hashable, _Found] = {}
 
 
 class Bound:
-    """A kernel, and the pieces of its work.
+    """A kernel, and the pieces of its work. It does not keep its arguments.
 
     Args:
         found (_Found): The kernel.
-        args (Tuple[Any, ...]): Its arguments but for the last two.
-        words (List[int]): These as Numba passes them on.
+        words (List[int]): Its arguments but for the last two, as Numba passes them on.
         bounds (List[int]): Where pieces start, and where the last one ends.
     """
 
-    def __init__(
-        self, found: _Found, args: tuple[Any, ...], words: list[int], bounds: list[int]
-    ) -> None:
+    def __init__(self, found: _Found, words: list[int], bounds: list[int]) -> None:
         self.num = len(bounds) - 1
         given = [0, self.num, 0, found.address, *words, *bounds]
         self._list = np.array(given + [0] * self.num, np.int64)
         self._address = self._list.ctypes.data
-        self._task, self._returned, self._held = found.task, found.returned, args
-
-    def read_from(self, address: int) -> None:
-        """Makes the first argument, an array, lie elsewhere."""
-        self._list[_GIVEN + _DATA] = address
+        self._task, self._returned = found.task, found.returned
 
     def __call__(self) -> list[Any]:
         """What the pieces return, in order."""
@@ -96,7 +88,7 @@ def bind(kernel: Any, args: tuple[Any, ...], bounds: list[int]) -> Bound | None:
     if found is None:
         return None
     _KNOWN[key] = found
-    return Bound(found, args, words, bounds)
+    return Bound(found, words, bounds)
 
 
 def _write_down(value: Any, words: list[int], kinds: list[Hashable]) -> None:
