@@ -12,6 +12,7 @@ from spikegraph.kernels.aggregation import (
 from spikegraph.kernels.csr import CSR
 from spikegraph.kernels.dispatch import info
 from spikegraph.kernels.events import encode_transform, row_peaks, transform_spikes
+from spikegraph.kernels.images import Filters, convolve, convolve_decode
 from spikegraph.kernels.memory import empty_cache
 from spikegraph.kernels.messages import Messages
 from spikegraph.kernels.neurons import (
@@ -33,9 +34,12 @@ from spikegraph.kernels.rows import Weights, multiply_rows
 __all__ = [
     'CSR',
     'Adjacency',
+    'Filters',
     'Messages',
     'Weights',
     'aggregate',
+    'convolve',
+    'convolve_decode',
     'decode_spikes',
     'earliest',
     'empty_cache',

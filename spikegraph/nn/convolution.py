@@ -8,7 +8,14 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from spikegraph.coding import Spikes
-from spikegraph.nn.layer import Operation, SpikingLayer, check_dtype, values_of
+from spikegraph.kernels import Filters, convolve
+from spikegraph.nn.layer import (
+    Operation,
+    SpikingLayer,
+    check_dtype,
+    is_changed,
+    values_of,
+)
 
 _SIZES = {1: 'L', 2: 'HW', 3: 'DHW'}
 
@@ -116,8 +123,25 @@ class SpikingConv(SpikingLayer):
         """Returns the potentials that the input leaves behind; further
         arguments as those of the convolution.
         """
-        self._check(x)
-        return self.conv(values_of(x), *args)
+        self.check(x)
+        filters = None if args else self.filters()
+        if filters is None:
+            return self.conv(values_of(x), *args)
+        return convolve(values_of(x), filters)
+
+    def filters(self) -> Filters | None:
+        """What kernels are told of it; None where the convolution itself is called: in
+        another number of dimensions, in groups, transposed, padded with other values
+        than zeros or on one side only, or with hooks.
+        """
+        conv: Any = self.conv
+        if type(conv) is not nn.Conv2d or conv.groups > 1 or is_changed(conv):
+            return None
+        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        if conv.padding_mode != 'zeros' or left != right or top != bottom:
+            return None
+        how: Any = (conv.stride, (top, left), conv.dilation)
+        return Filters(conv.weight, conv.bias, *how)
 
     def features(self, x: Spikes | Tensor, *args: Any) -> Tensor:
         r"""The patches that the weights see, :math:`(N, *, G, F)` for
@@ -160,7 +184,7 @@ class SpikingConv(SpikingLayer):
         """
         if self.is_transposed:
             raise NotImplementedError('the patches of a transposed convolution')
-        self._check(x)
+        self.check(x)
         conv, values = self.conv, values_of(x)
         num_dims = len(conv.kernel_size)
         if values.dim() == num_dims + 1:
@@ -190,7 +214,7 @@ class SpikingConv(SpikingLayer):
         each weight of its kernel, padding included; spikes at the border reach
         fewer weights.
         """
-        self._check(x)
+        self.check(x)
         shape = x.shape[-1 - len(self.conv.kernel_size) :]
         num_samples = x.shape.numel() // max(1, shape.numel())
         fan_out, out_size = self._fan_out(shape, args)
@@ -213,7 +237,8 @@ class SpikingConv(SpikingLayer):
             (fan_out,) = torch.autograd.grad(out.sum(), probe)
         return fan_out[0].round().long(), out.numel()
 
-    def _check(self, x: Spikes | Tensor) -> None:
+    def check(self, x: Spikes | Tensor) -> None:
+        """Raises ``ValueError`` if an input is not what the convolution takes."""
         check_dtype(x, self)
         num_dims = len(self.conv.kernel_size)
         num_channels, shape = self.conv.in_channels, list(x.shape)

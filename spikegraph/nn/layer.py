@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import decode_spikes
@@ -42,6 +43,15 @@ def values_of(x: Spikes | Tensor) -> Tensor:
     if not isinstance(x, Spikes):
         return x
     return decode_spikes(x.spike_time, x.code, x.scale)
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether a call does more than what the class says: hooks, or a forward of its
+    own.
+    """
+    own = module._forward_hooks or module._forward_pre_hooks
+    all_modules = hooks._global_forward_hooks or hooks._global_forward_pre_hooks
+    return bool(own or all_modules or 'forward' in vars(module))
 
 
 class SpikingLayer(nn.Module):

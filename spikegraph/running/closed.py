@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as hooks
 
 from spikegraph.coding import Spikes
 from spikegraph.kernels import Messages
@@ -28,7 +27,7 @@ from spikegraph.nn import (
 )
 from spikegraph.nn.embedding import embed_sum
 from spikegraph.nn.encoding import Encoding
-from spikegraph.nn.layer import values_of
+from spikegraph.nn.layer import is_changed, values_of
 from spikegraph.nn.potentials import (
     Decoded,
     Gathered,
@@ -39,7 +38,15 @@ from spikegraph.nn.potentials import (
 )
 from spikegraph.nn.routing import gather_rows
 from spikegraph.running.delayed import Delayed, Moved, Rows, find_delayed, find_moved
-from spikegraph.running.heard import Heard, Waiting, find_heard, fires_in_order, wait
+from spikegraph.running.heard import (
+    Heard,
+    Waiting,
+    convolved,
+    find_heard,
+    fires_in_order,
+    wait,
+    whole,
+)
 from spikegraph.running.keeping import GraphValues
 from spikegraph.running.scores import find_scored
 
@@ -84,6 +91,7 @@ class Flow:
                 self.in_rows.add(node)
         self.scored = find_scored(network)
         self.heard = find_heard(network)
+        self.convolved = {n for heard in self.heard.values() for n in heard.layers}
         self.encodings = {n for n in network.nodes if self.is_read_once(n)}
 
     def _may_be_rows(self, node: Node) -> bool:
@@ -148,7 +156,7 @@ class ClosedForm(Interpreter):
         value = self.env[node.all_input_nodes[0]]
         heard = self.flow.heard.get(node)
         if heard is not None and not isinstance(value, Waiting):
-            value = self._wait(heard, [value]) or value
+            value = self._wait(heard, node) or self.env[node.all_input_nodes[0]]
         if isinstance(value, Waiting):
             if heard is None or heard.gate is None:
                 return value.values(neuron)
@@ -182,18 +190,29 @@ class ClosedForm(Interpreter):
         )
         return Rows(x, index) if is_row else self.call(node)
 
-    def _wait(self, heard: Heard, values: list[Any]) -> Waiting | None:
-        """Potentials of images that nobody else reads; None where somebody looks."""
+    def _wait(self, heard: Heard, node: Node) -> Waiting | None:
+        """Potentials of images that nobody but a node reads; None where somebody looks,
+        and then these are made.
+        """
+        waiting = None
+        if self._may_wait(heard):
+            values = [self.env[n] for n in node.all_input_nodes]
+            layers = [self.env[n] for n in heard.layers]
+            place = next((v for v in layers if isinstance(v, Tensor)), None)
+            waiting = wait(values, place)
+        if waiting is None:
+            for source in node.all_input_nodes:
+                self.env[source] = whole(self.env[source])
+        return waiting
+
+    def _may_wait(self, heard: Heard) -> bool:
         modules: list[Any] = [self.network.operation(n) for n in heard.kinds]
         if [*map(type, modules)] != [*heard.kinds.values()]:
-            return None  # May have been put in its place.
+            return False  # May have been put in its place.
         if heard.gate is not None and not fires_in_order(modules[0]):
-            return None
+            return False
         modules += [m.conv for m in modules if type(m) is SpikingConv]
-        if any(isinstance(m, nn.Module) and is_changed(m) for m in modules):
-            return None
-        place = next((self.env[n] for n in heard.layers), None)
-        return wait(values, place)
+        return not any(isinstance(m, nn.Module) and is_changed(m) for m in modules)
 
     def gate(self, node: Node) -> Any:
         heard = self.flow.heard.get(node)
@@ -226,6 +245,9 @@ class ClosedForm(Interpreter):
                 return sums
         if node in self.flow.scored:
             return self._scored(node)
+        if node in self.flow.convolved:
+            found = convolved(layer, self.env[node.args[0]])
+            return self.call(node) if found is None else found
         if node not in self.flow.in_rows:
             return self.call(node)
         args, kwargs = arguments(node, self.env)
@@ -265,7 +287,7 @@ class ClosedForm(Interpreter):
     def affine(self, node: Node) -> Any:
         heard = self.flow.heard.get(node)
         if heard is not None:
-            waiting = self._wait(heard, [self.env[n] for n in node.all_input_nodes])
+            waiting = self._wait(heard, node)
             if waiting is not None:
                 return waiting
         if node not in self.flow.in_rows:
@@ -298,12 +320,3 @@ def _in_rows(value: Any) -> Any:
     if not isinstance(value, Tensor) or value.dim() != 2 or needs_gradient(value):
         return value
     return Given(value)
-
-
-def is_changed(module: nn.Module) -> bool:
-    """Whether a call does more than what the class says: hooks, or a forward of its
-    own.
-    """
-    own = module._forward_hooks or module._forward_pre_hooks
-    all_modules = hooks._global_forward_hooks or hooks._global_forward_pre_hooks
-    return bool(own or all_modules or 'forward' in vars(module))

@@ -1,5 +1,5 @@
 """Populations of images that all readers decode: what their spikes stand for is written
-in place of their potentials, and no spike times are.
+where their potentials are made, or in place of them, and no spike times are.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-from spikegraph.kernels import encode_decode
+from spikegraph.kernels import Filters, convolve_decode, encode_decode
 from spikegraph.kernels.memory import needs_gradient
 from spikegraph.network.graph import Node, is_sum
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron, SpikingConv
 from spikegraph.nn.activation import bracket_of
+from spikegraph.nn.layer import is_changed, values_of
 from spikegraph.nn.pool import EarliestInWindow
 
 
@@ -28,7 +29,7 @@ class Heard:
         sum (Node, optional): The sum that only it reads.
         gate (Node, optional): The maximum over windows that alone reads it.
         layers (Tuple[Node, ...]): Of what it reads, the convolutions whose potentials
-            nobody else reads: what it stands for may be written there.
+            nobody else reads: they are convolved where they fire.
         readers (Tuple[Node, ...]): Who reads it.
         kinds (Dict[Node, type]): The types of what all of these call.
     """
@@ -42,19 +43,43 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Convolved:
+    """The potentials of a convolution, before it is made.
+
+    Args:
+        layer (SpikingConv): The layer.
+        filters (Filters): What kernels are told of it.
+        x (Tensor): What it reads.
+    """
+
+    layer: SpikingConv
+    filters: Filters
+    x: Tensor
+
+    def like(self) -> Tensor:
+        """Potentials of no images."""
+        return self.x.new_empty(0, self.layer.num_channels, 1, 1)
+
+    def whole(self) -> Tensor:
+        """The potentials."""
+        potential: Tensor = self.layer(self.x)
+        return potential
+
+
+@dataclass(frozen=True)
 class Waiting:
     """Potentials, and others to be added if there are any, and where the values that
     they are fired to may be written.
     """
 
-    potential: Tensor
+    potential: Tensor | Convolved
     other: Tensor | None = None
     out: Tensor | None = None
 
     def whole(self) -> Tensor:
         """The sum."""
-        other = self.other
-        return self.potential if other is None else self.potential + other
+        potential, other = whole(self.potential), self.other
+        return potential if other is None else potential + other
 
     def pooled(self, gate: EarliestInWindow) -> Waiting:
         """The largest of each window: they fire first, so that all others wait."""
@@ -63,12 +88,33 @@ class Waiting:
 
     def values(self, neuron: PhaseNeuron) -> Tensor:
         """What the spikes of a population stand for."""
-        potential = self.potential
-        if neuron.node_scale or neuron.thresholds_for(potential) is not None:
+        potential, other = self.potential, self.other
+        like = potential.like() if isinstance(potential, Convolved) else potential
+        if neuron.node_scale or neuron.thresholds_for(like) is not None:
             found: Tensor = neuron(self.whole()).decode()
             return found
-        scale = neuron.scale_for(potential)
-        return encode_decode(potential, neuron.code, scale, self.other, self.out)
+        code, scale = neuron.code, neuron.scale_for(like)
+        if isinstance(potential, Convolved):
+            return convolve_decode(potential.x, potential.filters, code, scale, other)
+        return encode_decode(potential, code, scale, other, self.out)
+
+
+def whole(value: Any) -> Any:
+    """Potentials that are made where they fire, if somebody else reads them."""
+    return value.whole() if isinstance(value, Convolved) else value
+
+
+def convolved(layer: Any, x: Any) -> Convolved | None:
+    """The potentials of a layer on images, to be made later; None where nothing is
+    gained.
+    """
+    if type(layer) is not SpikingConv or is_changed(layer) or len(x.shape) != 4:
+        return None
+    layer.check(x)
+    filters = layer.filters()
+    if filters is None or needs_gradient(x, filters.weight, filters.bias):
+        return None
+    return Convolved(layer, filters, values_of(x))
 
 
 def find_heard(network: Network) -> dict[Node, Heard]:
@@ -110,13 +156,17 @@ def fires_in_order(neuron: PhaseNeuron) -> bool:
 
 def wait(values: list[Any], out: Tensor | None) -> Waiting | None:
     """What a population waits for; None if these are no images."""
-    for value in values:
+    first, *others = sorted(values, key=lambda v: not isinstance(v, Convolved))
+    others = [whole(value) for value in others]
+    is_made = not isinstance(first, Convolved)
+    for value in [first, *others] if is_made else others:
         is_real = isinstance(value, Tensor) and value.is_floating_point()
         if not is_real or value.dim() < 3 or needs_gradient(value):
             return None
-        if value.shape != values[0].shape or value.dtype != values[0].dtype:
+        if is_made and (value.shape != first.shape or value.dtype != first.dtype):
             return None
-    return Waiting(values[0], values[1] if len(values) > 1 else None, out)
+    other = others[0] if others else None
+    return Waiting(first, other, out if is_made else None)
 
 
 def _gate_behind(network: Network, node: Node) -> Node | None:

@@ -11,7 +11,10 @@ import torch
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.kernels import (
+    Filters,
     Weights,
+    convolve,
+    convolve_decode,
     earliest,
     encode_decode,
     encode_spikes,
@@ -44,6 +47,8 @@ def make_inputs():
     inputs['x'] = 2 * torch.randn(shape) * (torch.rand(shape) < 0.3)
     inputs['weight'], inputs['bias'] = torch.randn(17, WIDTH), torch.randn(WIDTH)
     inputs['scale'] = torch.rand(WIDTH) + 0.5
+    images = torch.randn(2, 5, 9, 7).contiguous(memory_format=torch.channels_last)
+    inputs['images'], inputs['kernels'] = images, torch.randn(WIDTH, 5, 3, 3)
     inputs['edges'] = torch.randint(N, (2, 200))
     inputs['coefficients'] = make_times(CODES[0], (200, 8))
     inputs['edge_weight'] = torch.rand(200)
@@ -84,6 +89,10 @@ def run(inputs):
         found[f'heads_{i}_{heads}'] = delayed.sums()
     weights, out = Weights(inputs['weight'], None), torch.empty(N, 17)
     found['product'] = messages.products(weights, (0, N), out)
+    images, filters = inputs['images'], Filters(inputs['kernels'], bias, padding=(1, 1))
+    found['convolved'] = convolve(images, filters)
+    scale = inputs['scale'].view(-1, 1, 1)
+    found['fired on images'] = convolve_decode(images, filters, SENT[1], scale)
     return found
 
 

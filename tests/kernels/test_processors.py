@@ -73,9 +73,12 @@ def test_other_processors_agree_bit_by_bit(name, tmp_path):
     assert result['info']['cpu'] == environment['NUMBA_CPU_NAME']
     assert result['info']['levels'] == levels
     found = result['found']
-    product = found.pop('product'), expected.pop('product')
-    assert torch.allclose(*product, atol=1e-5)  # Fused where that is an instruction.
     assert found.keys() == expected.keys()
+    if name == 'generic':  # Products are fused with sums where that is an instruction.
+        for key in ('product', 'convolved'):
+            assert torch.allclose(found.pop(key), expected.pop(key), atol=1e-5)
+        fired = found.pop('fired on images'), expected.pop('fired on images')
+        assert float((fired[0] != fired[1]).float().mean()) < 1e-3
     for key, value in expected.items():
         assert found[key].dtype == value.dtype
         assert torch.equal(found[key], value), key

@@ -9,6 +9,7 @@ from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX2, HAS_AVX512, cp
 from spikegraph.kernels.cpu.compiled.contents import digest_all
 from spikegraph.kernels.cpu.contents import digest, is_finite
 from spikegraph.kernels.cpu.events import encode_transform, row_peaks, transform
+from spikegraph.kernels.cpu.images import convolve, convolve_decode
 from spikegraph.kernels.cpu.neurons import (
     decode,
     encode,
@@ -29,6 +30,8 @@ from spikegraph.kernels.cpu.sums import (
 )
 
 __all__ = [
+    'convolve',
+    'convolve_decode',
     'decode',
     'digest',
     'digest_all',

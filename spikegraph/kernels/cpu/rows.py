@@ -54,7 +54,7 @@ def panels_of(weights: Weights, scale: Tensor | None) -> Panels:
     alike: made once, and for parameters kept until they hold something else.
     """
     if weights.prepared is None or weights.prepared[0] is not scale:
-        weights.prepared = scale, _known_panels(weights, scale)
+        weights.prepared = scale, known_panels(weights.weight, weights.bias, scale)
     made: Panels = weights.prepared[1]
     return made
 
@@ -62,11 +62,14 @@ def panels_of(weights: Weights, scale: Tensor | None) -> Panels:
 _KEPT: dict[int, tuple[weakref.ref[Tensor], Hashable, Panels]] = {}
 
 
-def _known_panels(weights: Weights, scale: Tensor | None) -> Panels:
-    weight, key = weights.weight, id(weights.weight)
+def known_panels(weight: Tensor, bias: Tensor | None, scale: Tensor | None) -> Panels:
+    """The same for weights, or kernels ``[C_out, C_in, H, W]``, whose channels come to
+    be neighbours.
+    """
+    key = id(weight)
     if not isinstance(weight, nn.Parameter):
-        return _make_panels(weights, scale)
-    state = tuple(map(state_of, (weight, weights.bias, scale)))
+        return _make_panels(weight, bias, scale)
+    state = tuple(map(state_of, (weight, bias, scale)))
     known = _KEPT.get(key)
     if known is not None and known[0]() is weight and known[1] == state:
         tape = current_tape()
@@ -74,13 +77,16 @@ def _known_panels(weights: Weights, scale: Tensor | None) -> Panels:
             tape.keep(known[2].weight)
             tape.keep(known[2].bias)
         return known[2]
-    made = _make_panels(weights, scale)
+    made = _make_panels(weight, bias, scale)
     _KEPT[key] = weakref.ref(weight, lambda _: _KEPT.pop(key, None)), state, made
     return made
 
 
-def _make_panels(weights: Weights, scale: Tensor | None) -> Panels:
-    weight, bias = weights.weight.detach().contiguous(), weights.bias
+def _make_panels(weight: Tensor, bias: Tensor | None, scale: Tensor | None) -> Panels:
+    weight = weight.detach()
+    if weight.dim() == 4:
+        weight = weight.permute(0, 2, 3, 1).flatten(1)
+    weight = weight.contiguous()
     num_outputs, depth = weight.shape
     padded = -(-num_outputs // LANES) * LANES
     panels, none = empty((padded * depth,), weight.dtype), weight.new_empty(0)

@@ -108,12 +108,39 @@ class Panels(NamedTuple):
     Args:
         weight (numpy.ndarray): The panels.
         bias (numpy.ndarray): The bias, padded as the columns are.
-        depth (int): The number of inputs.
+        depth (int): The number of inputs, of a convolution those that are neighbours in
+            memory.
     """
 
     weight: Any
     bias: Any
     depth: int
+
+
+class Windows(NamedTuple):
+    """What the outputs of a convolution see, in pairs of height and width.
+
+    Args:
+        size (Tuple[int, int]): Of the images.
+        channels (int): Of the images.
+        out_size (Tuple[int, int]): Of the outputs.
+        kernel (Tuple[int, int]): Of the kernels.
+        stride (Tuple[int, int]): How far windows are apart.
+        padding (Tuple[int, int]): Zeros on either side.
+        dilation (Tuple[int, int]): How far what a window sees is apart.
+        across (int): The parts of a row of a window that are not neighbours in memory.
+        rows (int): Rows of outputs at a time.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    out_size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    across: int
+    rows: int
 
 
 def num_registers(way: type) -> int:

@@ -30,12 +30,12 @@ from spikegraph.kernels.cpu.compiled.vectors import (
     store,
 )
 
-# Rows whose products are held in registers, and bytes of columns: as many lines of
-# weights as are read for each input.
-TILE_ROWS, TILE_BYTES = 6, 256 if HAS_AVX512 else 64
-CHUNK = 8 * TILE_ROWS  # Rows at a time.
+# Rows whose products are held in registers, and bytes of columns.
+TILE_ROWS, TILE_BYTES = (12, 128) if HAS_AVX512 else (6, 64)
+CHUNK = 48  # Rows at a time.
 BLOCK = 16  # Inputs whose weights are moved at a time.
-ONE, TWO, THREE, FOUR = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
+ONE, TWO = (0,), (0, 0)
+WHOLE, HALF = TILE_ROWS * (0,), TILE_ROWS // 2 * (0,)
 
 
 @intrinsic
@@ -43,97 +43,142 @@ def _multiply_tile(
     typing,
     x,
     row,
-    step,
+    places,
+    first,
+    taps,
     depth,
     panel,
-    first,
+    begin,
     bias,
     column,
     out,
     position,
     stride,
     vectors,
+    height,
 ):
-    """Writes a bias plus the products of a few rows of ``x``, one every ``step``, and
-    one panel of weights.
+    """Writes a bias plus the products of a few rows of ``x`` and one panel of weights.
+    Rows begin at some of the places, counted from ``row``, and consist of ``depth``
+    values behind each tap, counted from there.
     """
     signature = types.void(
-        *(x, row, step, depth, panel, first, bias, column, out, position, stride),
-        vectors,
+        *(x, row, places, first, taps, depth, panel, begin, bias, column, out),
+        *(position, stride, vectors, height),
     )
-    num_vectors, real = len(vectors), out.dtype
+    num_vectors, num_rows, real = len(vectors), len(height), out.dtype
     lanes = min(LANES, 8 * TILE_BYTES // real.bitwidth)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
-        row, step, depth, first, column, position, stride = (
-            arguments[k] for k in (1, 2, 3, 5, 7, 9, 10)
+        row, first, depth, begin, column, position, stride = (
+            arguments[k] for k in (1, 3, 5, 7, 9, 11, 12)
         )
+        array = context.make_array(signature.args[4])(context, builder, arguments[4])
+        num_taps = builder.extract_value(array.shape, 0)
         vector = ir.VectorType(context.get_value_type(real), lanes)
         integer = depth.type
-        offsets = builder.gep(data(6), [column])
-        begin = [
-            load(builder, builder.gep(offsets, [integer(k * lanes)]), vector)
-            for k in range(num_vectors)
-        ]
+        offsets = builder.gep(data(8), [column])
         sums = [
-            [cgutils.alloca_once_value(builder, value) for value in begin]
-            for _ in range(TILE_ROWS)
+            [cgutils.alloca_once(builder, vector) for _ in range(num_vectors)]
+            for _ in range(num_rows)
         ]
+        for k in range(num_vectors):
+            value = load(builder, builder.gep(offsets, [integer(k * lanes)]), vector)
+            for r in range(num_rows):
+                builder.store(value, sums[r][k])
         rows = []
-        for r in range(TILE_ROWS):
-            offset = builder.mul(step, integer(r))
-            rows.append(builder.gep(data(0), [builder.add(row, offset)]))
-        weights = builder.gep(data(4), [first])
+        for r in range(num_rows):
+            at = builder.gep(data(2), [builder.add(first, integer(r))])
+            rows.append(builder.gep(data(0), [builder.add(row, builder.load(at))]))
+        weights = builder.gep(data(6), [begin])
         add = function(builder, f'fmuladd.{name_of(vector)}', vector, [vector] * 3)
-        with cgutils.for_range(builder, depth) as loop:
-            at = builder.mul(loop.index, integer(num_vectors * lanes))
-            start = builder.gep(weights, [at])
-            columns = [
-                load(builder, builder.gep(start, [integer(k * lanes)]), vector)
-                for k in range(num_vectors)
-            ]
-            for r in range(TILE_ROWS):
-                value = builder.load(builder.gep(rows[r], [loop.index]))
-                value = spread(builder, value, vector)
-                for k, column in enumerate(columns):
-                    total = builder.load(sums[r][k])
-                    total = builder.call(add, [value, column, total])
-                    builder.store(total, sums[r][k])
-        for r in range(TILE_ROWS):
+        with cgutils.for_range(builder, num_taps) as each:
+            tap = builder.load(builder.gep(data(4), [each.index]))
+            before = builder.mul(each.index, depth)
+            with cgutils.for_range(builder, depth) as loop:
+                at = builder.add(before, loop.index)
+                at = builder.mul(at, integer(num_vectors * lanes))
+                start = builder.gep(weights, [at])
+                columns = [
+                    load(builder, builder.gep(start, [integer(k * lanes)]), vector)
+                    for k in range(num_vectors)
+                ]
+                at = builder.add(tap, loop.index)
+                for r in range(num_rows):
+                    value = builder.load(builder.gep(rows[r], [at]))
+                    value = spread(builder, value, vector)
+                    for k, column in enumerate(columns):
+                        total = builder.load(sums[r][k])
+                        total = builder.call(add, [value, column, total])
+                        builder.store(total, sums[r][k])
+        for r in range(num_rows):
             for k in range(num_vectors):
                 at = builder.add(position, builder.mul(stride, integer(r)))
                 at = builder.add(at, integer(k * lanes))
                 total = builder.load(sums[r][k])
-                store(builder, total, builder.gep(data(8), [at]))
+                store(builder, total, builder.gep(data(10), [at]))
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @part
-def _multiply(x, begin, step, num_rows, panels, out, to):
-    """Writes rows of products, in whole tiles, as wide as the bias."""
+def _multiply_panel(x, row, places, i, panel, position, padded, columns, is_whole):
+    """One tile, or the first half of one."""
+    to = position, padded, columns
+    if is_whole:
+        _multiply_tile(x, row, places, i, *panel, *to, WHOLE)
+    else:
+        _multiply_tile(x, row, places, i, *panel, *to, HALF)
+
+
+@part
+def multiply_places(x, row, places, num_rows, taps, panels, out, to):
+    """Writes rows of products, as wide as the bias, in tiles: a few places more are read,
+    and rows written, than there are.
+    """
     depth, bias = panels.depth, panels.bias
     padded, unit = bias.size, TILE_BYTES // out.itemsize
     lanes = min(LANES, unit)
     for column in range(0, padded, unit):
-        num = min(unit, padded - column) // lanes
-        panel = (step, depth, panels.weight, column * depth, bias, column, out)
-        for i in range(0, num_rows, TILE_ROWS):
-            row, position = begin + i * step, to + i * padded + column
-            if num == 1:
-                _multiply_tile(x, row, *panel, position, padded, ONE)
-            elif num == 2:
-                _multiply_tile(x, row, *panel, position, padded, TWO)
-            elif num == 3:
-                _multiply_tile(x, row, *panel, position, padded, THREE)
+        is_one = min(unit, padded - column) <= lanes
+        begin = column * depth * taps.size
+        panel = (taps, depth, panels.weight, begin, bias, column, out)
+        i = 0
+        while i < num_rows:
+            is_whole = num_rows - i > TILE_ROWS // 2
+            position = to + i * padded + column
+            if is_whole:
+                if is_one:
+                    _multiply_tile(
+                        x, row, places, i, *panel, position, padded, ONE, WHOLE
+                    )
+                else:
+                    _multiply_tile(
+                        x, row, places, i, *panel, position, padded, TWO, WHOLE
+                    )
+                i += TILE_ROWS
             else:
-                _multiply_tile(x, row, *panel, position, padded, FOUR)
+                if is_one:
+                    _multiply_tile(
+                        x, row, places, i, *panel, position, padded, ONE, HALF
+                    )
+                else:
+                    _multiply_tile(
+                        x, row, places, i, *panel, position, padded, TWO, HALF
+                    )
+                i += TILE_ROWS // 2
 
 
 @part
-def _narrow(x, num_rows, padded, width, out):
+def _multiply(x, begin, step, num_rows, panels, out, to):
+    """The same for rows that follow each other every ``step``, at most a chunk."""
+    places, taps = np.arange(CHUNK) * step, np.zeros(1, np.int64)
+    multiply_places(x, begin, places, num_rows, taps, panels, out, to)
+
+
+@part
+def narrow(x, num_rows, padded, width, out):
     """Copies rows without what pads them."""
     for i in range(num_rows):
         source = x[i * padded : i * padded + width]
@@ -183,13 +228,13 @@ def multiply(x, step, panels, out, width, start, stop):
         else:
             _multiply(x, low * step, step, full - low, panels, found, 0)
             to = out[low * width : full * width]
-            _narrow(found, full - low, padded, width, to)
+            narrow(found, full - low, padded, width, to)
         if rest > 0:
             for i in range(rest):
                 row = x[(full + i) * step : (full + i) * step + depth]
                 few[i * depth : (i + 1) * depth] = row
             _multiply(few, 0, depth, rest, panels, found, 0)
-            _narrow(found, rest, padded, width, out[full * width : high * width])
+            narrow(found, rest, padded, width, out[full * width : high * width])
 
 
 @compiled
@@ -204,7 +249,7 @@ def product(csr, sent, panels, out, offset, width, start, stop):
         aggregate(csr, sent, sums, low, depth, low, high)
         _multiply(sums, 0, depth, high - low, panels, found, 0)
         to = out[(low - offset) * width : (high - offset) * width]
-        _narrow(found, high - low, bias.size, width, to)
+        narrow(found, high - low, bias.size, width, to)
 
 
 @compiled
@@ -222,7 +267,7 @@ def product_encode(
         aggregate(csr, sent, sums, low, depth, low, high)
         _multiply(sums, 0, depth, high - low, panels, found, 0)
         if bias.size != width:
-            _narrow(found, high - low, bias.size, width, potential)
+            narrow(found, high - low, bias.size, width, potential)
         num = (high - low) * width
         out = spike_time[low * width : high * width]
         encode_rows(potential[:num], out, limits, scales, by_column)
