@@ -68,13 +68,16 @@ def dense(x: Tensor) -> Tensor:
     return x.detach()
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def empty(shape: Sequence[int], dtype: torch.dtype, of: Tensor | None = None) -> Tensor:
     """A new tensor; a large one in the huge pages that NumPy asks for, or in those of
     one that is no longer in use: to get memory from the system takes as long as to
-    sum spikes up.
+    sum spikes up. What a single kernel makes ``of`` another tensor, and of nothing
+    else that changes, has memory of the pass that is being recorded.
     """
-    size = math.prod(shape) * dtype.itemsize
-    if size < _HUGE or current_tape() is not None:  # Which has memory of its own.
+    size, tape = math.prod(shape) * dtype.itemsize, current_tape()
+    if tape is not None:
+        return tape.empty(shape, dtype, of)
+    if size < _HUGE:
         return torch.empty(tuple(shape), dtype=dtype)
     memory = np.asarray(Lease(size, _KEPT, _MOST_KEPT))[:size]
     return torch.from_numpy(memory).view(dtype).view(tuple(shape))
@@ -90,8 +93,10 @@ def empty_cache() -> None:
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A new tensor in the order in which ``x``, which has no gaps, is stored."""
     if x.is_contiguous():
-        return empty(x.shape, dtype)
-    return torch.empty_like(x, dtype=dtype)
+        return empty(x.shape, dtype, x)
+    order = sorted(range(x.dim()), key=lambda dim: (-x.stride(dim), -x.size(dim)))
+    out = empty([x.size(dim) for dim in order], dtype, x)
+    return out.permute([order.index(dim) for dim in range(x.dim())])
 
 
 def flat(x: Tensor) -> Any:

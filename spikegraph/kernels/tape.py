@@ -4,6 +4,7 @@ that are made again for other features.
 
 from __future__ import annotations
 
+import math
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -99,8 +100,8 @@ class Tape(TorchDispatchMode):
                 self._add(func, args, kwargs)
             return out
         is_empty = name in _EMPTY
-        if isinstance(out, Tensor) and (is_moving or is_empty):
-            out = self._placed(out, is_empty)
+        if isinstance(out, Tensor) and is_moving and not is_empty:
+            out = self._placed(out)
         for value in _tensors(out):
             if is_moving and value.layout != torch.strided:
                 self._fail(f'{name} makes a sparse tensor of features')
@@ -143,7 +144,6 @@ class Tape(TorchDispatchMode):
             block.state = _MOVING
         elif block.state is _EMPTY_MEMORY:
             block.state = _MOVING if is_moving else _FIXED
-            self._hold(value)
 
     def _written(self, func: Any, args: Any, kwargs: Any) -> _Identities:
         found = _Identities()
@@ -200,6 +200,8 @@ class Tape(TorchDispatchMode):
         }
         for block in filled:
             block.state = _MOVING if is_moving else _FIXED
+            if block.memory is not None and not is_moving:
+                self._fail('constants lie where features were')
         if not is_moving:
             self._held.append(arrays)
         if is_moving:
@@ -242,36 +244,53 @@ class Tape(TorchDispatchMode):
         if self._num_bytes > _MOST_HELD:
             self._fail('it takes too much memory to be kept')
 
-    def _placed(self, value: Tensor, is_empty: bool) -> Tensor:
-        """A new tensor in memory of the tape."""
+    def empty(
+        self, shape: Sequence[int], dtype: torch.dtype, of: Tensor | None
+    ) -> Tensor:
+        """A new tensor; in memory that is used again, if it will be made of features."""
+        size = math.prod(shape) * dtype.itemsize
+        if of is None or size == 0 or self.failed:
+            return torch.empty(tuple(shape), dtype=dtype)
+        if self._block_of(of).state is not _MOVING:
+            return torch.empty(tuple(shape), dtype=dtype)
+        return self._lease(size).view(dtype)[: math.prod(shape)].view(tuple(shape))
+
+    def _lease(self, size: int) -> Tensor:
+        """Memory for something that is made of features."""
+        lease = Lease(-(-size // _LINE) * _LINE, self._kept)
+        memory, address = lease.memory, lease.memory.ctypes.data
+        block = self._block_at(address)
+        if block is None:
+            block = self._add_block(address, memory.size, memory)
+            block.memory = memory
+            self._count(memory.size)
+        block.state = _EMPTY_MEMORY
+        return torch.from_numpy(np.asarray(lease))
+
+    def _placed(self, value: Tensor) -> Tensor:
+        """What has been made of features, in such memory."""
         is_dense = type(value) is Tensor and value.layout == torch.strided
         if not is_dense or value.requires_grad or value.storage_offset() > 0:
             return value
         storage = value.untyped_storage()
         if storage.nbytes() == 0 or self._block_at(storage.data_ptr()) is not None:
             return value
-        lease = Lease(-(-storage.nbytes() // _LINE) * _LINE, self._kept)
-        memory, address = lease.memory, lease.memory.ctypes.data
-        if lease.is_new:
-            self._add_block(address, memory.size, memory).memory = memory
-            self._count(memory.size)
-        out = torch.from_numpy(np.asarray(lease)).view(value.dtype)
-        out = out.as_strided(value.shape, value.stride())
-        return out if is_empty else out.copy_(value)
+        out = self._lease(storage.nbytes()).view(value.dtype)
+        return out.as_strided(value.shape, value.stride()).copy_(value)
 
     def _alias(self, value: Tensor) -> Tensor:
         """A tensor in the same place, which does not keep memory from being used again."""
-        memory = self._block_of(value).memory
-        if memory is None:
+        block = self._block_of(value)
+        if block.memory is None or block.state is not _MOVING:
             return value
         place = value.shape, value.stride(), value.storage_offset()
-        return torch.from_numpy(memory).view(value.dtype).as_strided(*place)
+        return torch.from_numpy(block.memory).view(value.dtype).as_strided(*place)
 
     def _hold(self, out: Any) -> None:
         """Keeps constants, and what is not in memory of the tape."""
         for value in _tensors(out):
             block = self._block_of(value)
-            if block.memory is None or block.state is _FIXED:
+            if block.memory is None:
                 self._held.append(value)
 
     def keep(self, array: np.ndarray) -> None:

@@ -93,9 +93,9 @@ def test_what_fits_best_is_used_and_what_waited_longest_goes(monkeypatch):
         del tensors[0]  # In the order of the sizes.
     assert empty((9_000_000,), torch.uint8).data_ptr() == places[2]
     assert empty((11_000_000,), torch.uint8).data_ptr() == places[1]
+    monkeypatch.setattr(memory, '_MOST_KEPT', 45_000_000)
     half = empty((14_000_000,), torch.uint8)
     assert half.data_ptr() not in places  # It would waste more than it uses.
-    monkeypatch.setattr(memory, '_MOST_KEPT', 45_000_000)
     del half
     kept = [m.ctypes.data for m in memory._KEPT.values()]
     assert places[0] not in kept and {places[1], places[2]} < set(kept)

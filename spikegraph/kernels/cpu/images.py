@@ -89,7 +89,7 @@ def _panels(filters: Filters, windows: Windows) -> Panels:
 def _empty(x: Tensor, filters: Filters) -> Tensor:
     height, width = filters.out_size((x.size(2), x.size(3)))
     shape = (x.size(0), height, width, filters.weight.size(0))
-    return empty(shape, x.dtype).permute(0, 3, 1, 2)
+    return empty(shape, x.dtype, x).permute(0, 3, 1, 2)
 
 
 def _share(work: Any, out: Tensor, filters: Filters) -> None:

@@ -24,7 +24,7 @@ def multiply_rows(x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
     if weight.dtype != x.dtype or not are_fixed(weight, weights.bias):
         return NotImplemented
     if out is None:
-        out = empty((num_rows, len(weight)), x.dtype)
+        out = empty((num_rows, len(weight)), x.dtype, x)
     assert out.shape == (num_rows, len(weight)) and out.is_contiguous()
     x = x.detach()
     if x.stride(1) != 1 or x.stride(0) < x.size(1):
