@@ -94,8 +94,9 @@ def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A new tensor in the order in which ``x``, which has no gaps, is stored."""
     if x.is_contiguous():
         return empty(x.shape, dtype, x)
-    order = sorted(range(x.dim()), key=lambda dim: (-x.stride(dim), -x.size(dim)))
-    out = empty([x.size(dim) for dim in order], dtype, x)
+    strides, shape = x.stride(), x.shape
+    order = sorted(range(x.dim()), key=lambda dim: (strides[dim], shape[dim]))[::-1]
+    out = empty([shape[dim] for dim in order], dtype, x)
     return out.permute([order.index(dim) for dim in range(x.dim())])
 
 

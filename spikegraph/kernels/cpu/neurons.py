@@ -237,13 +237,16 @@ def _limits(thresholds: Tensor, signed: bool) -> Limits:
     fits = num_steps < 2 * LANES and thresholds.dtype == torch.float32
     searched = True if HAS_AVX2 and fits and decreases else None
     if searched:
-        size, value = LANES * (1 + num_steps // LANES), -math.inf
+        num_more = 0 if num_steps == LANES else num_steps // LANES
+        size, value = LANES * (1 + num_more), -math.inf
     else:
         size, value = _padded_size(num_steps), math.nan
     padded = thresholds.new_full((len(thresholds), size), value)
     padded[:, :num_steps] = thresholds
     if searched:
-        padded = torch.cat([padded, padded[:, bisection.order(size)]], dim=1)
+        order = padded.clone()
+        order[:, -1] = -math.inf  # The last of sixteen is compared by itself.
+        padded = torch.cat([padded, order[:, bisection.order(size)]], dim=1)
     return Limits(padded.numpy(), num_steps, signed, searched)
 
 

@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 
 from spikegraph.kernels.cpu.compiled.buckets import Places
 from spikegraph.kernels.cpu.compiled.compilation import HAS_AVX512, intrinsic, part
-from spikegraph.kernels.cpu.compiled.operands import NUM_TABLES, ONE, TWO
+from spikegraph.kernels.cpu.compiled.operands import ENDED, NUM_TABLES, ONE, TWO, Ended
 from spikegraph.kernels.cpu.compiled.registers import Levels, choose
 from spikegraph.kernels.cpu.compiled.vectors import (
     FLOATS,
@@ -53,13 +53,18 @@ def order(num: int) -> list[int]:
 
 class _Thresholds:
     """Thresholds in that order, behind all of them in a row; times a scale, if there is
-    only one.
+    only one. The last of sixteen is no part of the order.
     """
 
     def __init__(
-        self, builder: Any, table: Any, num: int, scale: Any | None, most: Any
+        self, builder: Any, table: Any, way: Any, scale: Any | None, most: Any
     ):
         self.builder, self.tables, self.most = builder, [], most
+        num, self.last = LANES * NUM_TABLES[way], None
+        if way is Ended:
+            last = builder.load(builder.gep(table, [I64(LANES - 1)]))
+            last = last if scale is None else builder.fmul(last, scale)
+            self.last = spread(builder, last, FLOATS)
         start, step = num, num // 2
         while step > 0:
             found = []
@@ -83,6 +88,10 @@ class _Thresholds:
             place = builder.add(place, place)
             place = builder.add(place, builder.sext(waits, INTEGERS))
         place = builder.sub(splat(INTEGERS, 0), place)
+        if self.last is not None:
+            last = self.last if gain is None else builder.fmul(self.last, gain)
+            waits = builder.fcmp_unordered('<', size, last)
+            return builder.sub(place, builder.sext(waits, INTEGERS))
         are_all = builder.icmp_signed('>', place, self.most)
         return builder.select(are_all, self.most, place)
 
@@ -95,7 +104,7 @@ def _search(
     times one scale or one for each value; writes spike times, or what they stand for
     where there are levels.
     """
-    num = LANES * NUM_TABLES[ways[0].instance_class]
+    by, heard = (way.instance_class for way in ways)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = access(context, builder, signature, arguments)
@@ -104,7 +113,7 @@ def _search(
         silent = spread(builder, builder.trunc(arguments[6], I32), INTEGERS)
         found: Any
         if isinstance(placed, types.NoneType):
-            found = _Thresholds(builder, data(3), num, gain, silent)
+            found = _Thresholds(builder, data(3), by, gain, silent)
         else:
             kind, most = placed.types
             places = builder.extract_value(arguments[9], 0)
@@ -116,9 +125,7 @@ def _search(
         whole = builder.sub(size, rest)
         decoded: Any = None
         if isinstance(read, types.Array):
-            decoded = Levels(
-                context, builder, data(4), read.dtype, ways[1].instance_class
-            )
+            decoded = Levels(context, builder, data(4), read.dtype, heard)
 
         def fire(j: Any, mask: Any, is_signed: bool) -> None:
             def at(k: int) -> Any:
@@ -130,8 +137,13 @@ def _search(
             time = _times(builder, found, floats, gains, silent, is_signed)
             made = builder.trunc(time, OCTETS)
             if decoded is not None:
-                by = spread(builder, gain, FLOATS) if gains is None else gains
-                made = builder.fmul(decoded(time), by)
+                gain_of = spread(builder, gain, FLOATS) if gains is None else gains
+                level = decoded(time)
+                if heard is Ended:  # Silence stands for zero.
+                    is_silent = builder.icmp_signed('==', time, silent)
+                    none = ir.Constant(FLOATS, [0.0] * LANES)
+                    level = builder.select(is_silent, none, level)
+                made = builder.fmul(level, gain_of)
             store(builder, made, builder.gep(data(2), [j]), mask)
 
         def all_of_them(is_signed: bool) -> None:
@@ -170,13 +182,15 @@ def _times(
 
 @part
 def search(value, out, table, scale, num_steps, signed, buckets):
-    """Fires values by a table of less than 16, or 32, decreasing thresholds, minus
-    infinity behind them, followed by the same in the :func:`order` of a bisection; by
-    buckets, if there are any.
+    """Fires values by a table of less than 16, 16, or less than 32 decreasing
+    thresholds, minus infinity behind them, followed by the same in the :func:`order` of
+    a bisection; by buckets, if there are any.
     """
     given = (value, None, out, table, None, scale, num_steps, signed)
     if num_steps < LANES or buckets is not None:
         _search(*given, (ONE, ONE), buckets)
+    elif num_steps == LANES:
+        _search(*given, (ENDED, ONE), buckets)
     else:
         _search(*given, (TWO, ONE), buckets)
 
@@ -191,5 +205,7 @@ def search_levels(value, other, out, table, levels, scale, num_steps, signed, bu
         _search(*given, (ONE, ONE), buckets)
     elif num_steps < LANES or buckets is not None:
         _search(*given, (ONE, TWO), buckets)
+    elif num_steps == LANES:
+        _search(*given, (ENDED, ENDED), buckets)
     else:
         _search(*given, (TWO, TWO), buckets)
