@@ -552,3 +552,28 @@ def test_out_of_core(run, tmp_path):
     record = run('out_of_core', *sizes, '--folder', folder)
     assert record['largest_difference'] == 0
     assert record['peak_bytes'] <= record['bound_bytes'] < record['feature_bytes']
+
+
+def test_weight_precision(run, benchmark, monkeypatch):
+    script = benchmark('weight_precision')
+    monkeypatch.setattr(script, 'PRODUCTS', ((20, 8, 16),))
+    monkeypatch.setattr(script, 'CONVOLUTIONS', ((2, 4, 5),))
+    monkeypatch.setattr(script, 'BATCH', 4)
+    torch.manual_seed(0)
+    x, y = torch.randint(256, (12, 3, 8, 8), dtype=torch.uint8), torch.arange(12) % 10
+    images = ImageDataset('images', x, y, x, y, 10, 'dots')
+    recipe = ImageRecipe('resnet20', epochs=0, batch_size=6)
+    cnn = benchmark('cnn_speed')
+    monkeypatch.setattr(cnn, 'prepare', lambda *args, **kwargs: (images, recipe))
+    record = run('weight_precision', '--repeats', '2', '--images', '10')
+    assert [row['kind'] for row in record['rows'][:2]] == ['product', 'convolution']
+    for row in record['rows']:
+        seconds, ratios = row['seconds'], row['times_as_fast']
+        assert len(seconds) == (4 if row['kind'] == 'product' else 2)
+        for name, ratio in ratios.items():
+            expected = seconds[script.BASE]['median'] / seconds[name]['median']
+            assert ratio['median'] == pytest.approx(expected)
+    found = record['network']
+    assert found['images'] == 10 and 0 <= found['silent_channels'] < found['channels']
+    moved = found['spikes_moved']
+    assert 0 < moved['bfloat16'] < 100 and 0 < moved['int8'] < 100
