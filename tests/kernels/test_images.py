@@ -1,4 +1,5 @@
 import copy
+import importlib
 
 import pytest
 import torch
@@ -64,7 +65,8 @@ def asked(name, monkeypatch):
         found.append(value is not NotImplemented)
         return value
 
-    monkeypatch.setattr(f'spikegraph.kernels.cpu.operations.{name}', ask)
+    operations = importlib.import_module('spikegraph.kernels.cpu.operations')
+    monkeypatch.setattr(operations, name, ask)
     return found
 
 
