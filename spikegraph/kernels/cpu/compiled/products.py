@@ -147,27 +147,12 @@ def multiply_places(x, row, places, num_rows, taps, panels, out, to):
         i = 0
         while i < num_rows:
             is_whole = num_rows - i > TILE_ROWS // 2
-            position = to + i * padded + column
-            if is_whole:
-                if is_one:
-                    _multiply_tile(
-                        x, row, places, i, *panel, position, padded, ONE, WHOLE
-                    )
-                else:
-                    _multiply_tile(
-                        x, row, places, i, *panel, position, padded, TWO, WHOLE
-                    )
-                i += TILE_ROWS
+            where = (x, row, places, i, panel, to + i * padded + column, padded)
+            if is_one:
+                _multiply_panel(*where, ONE, is_whole)
             else:
-                if is_one:
-                    _multiply_tile(
-                        x, row, places, i, *panel, position, padded, ONE, HALF
-                    )
-                else:
-                    _multiply_tile(
-                        x, row, places, i, *panel, position, padded, TWO, HALF
-                    )
-                i += TILE_ROWS // 2
+                _multiply_panel(*where, TWO, is_whole)
+            i += TILE_ROWS if is_whole else TILE_ROWS // 2
 
 
 @part
