@@ -92,9 +92,9 @@ def empty_cache() -> None:
 
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A new tensor in the order in which ``x``, which has no gaps, is stored."""
-    if x.is_contiguous():
-        return empty(x.shape, dtype, x)
     strides, shape = x.stride(), x.shape
+    if x.is_contiguous() and sorted(strides, reverse=True) == [*strides]:
+        return empty(shape, dtype, x)
     order = sorted(range(x.dim()), key=lambda dim: (strides[dim], shape[dim]))[::-1]
     out = empty([shape[dim] for dim in order], dtype, x)
     return out.permute([order.index(dim) for dim in range(x.dim())])

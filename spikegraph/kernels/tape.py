@@ -90,13 +90,12 @@ class Tape(TorchDispatchMode):
         written = self._written(func, args, kwargs)
         reads = [b for v, b in zip(tensors, blocks, strict=True) if v not in written]
         is_moving = any(block.state is _MOVING for block in reads)
-        moves_on = any(b.state is _MOVING for b in blocks)
         for value in written:
             self._prepare(value, is_moving)
         out = func(*args, **kwargs)
         if written:
             self._hold(out)
-            if is_moving or moves_on:
+            if is_moving or any(block.state is _MOVING for block in blocks):
                 self._add(func, args, kwargs)
             return out
         is_empty = name in _EMPTY
@@ -137,10 +136,13 @@ class Tape(TorchDispatchMode):
             self._add(_copy_all, (made, func, *args), kwargs)
 
     def _prepare(self, value: Tensor, is_moving: bool) -> None:
-        """Before something is written into memory: what was there comes back first."""
+        """Before something is written into memory: all that was there comes back before
+        anything else is done, if it is read then, or only a part is written.
+        """
         block = self._block_of(value)
-        if block.state is _FIXED and is_moving:
-            self._add(value.copy_, (value.clone(),), {})
+        if block.state is _FIXED and (is_moving or block.is_read):
+            whole = value.new_empty(0, dtype=torch.uint8).set_(value.untyped_storage())
+            self.calls.insert(0, (None, whole.copy_, (whole.clone(),)))
             block.state = _MOVING
         elif block.state is _EMPTY_MEMORY:
             block.state = _MOVING if is_moving else _FIXED
@@ -205,6 +207,8 @@ class Tape(TorchDispatchMode):
         if not is_moving:
             self._held.append(arrays)
         if is_moving:
+            for block in known:
+                block.is_read = True
             if not filled and not written and len(known) < len(blocks):
                 self._fail('a kernel writes to memory of its own')
             call, given = run, (work, bounds)
@@ -281,6 +285,7 @@ class Tape(TorchDispatchMode):
     def _alias(self, value: Tensor) -> Tensor:
         """A tensor in the same place, which does not keep memory from being used again."""
         block = self._block_of(value)
+        block.is_read = True
         if block.memory is None or block.state is not _MOVING:
             return value
         place = value.shape, value.stride(), value.storage_offset()
@@ -324,10 +329,11 @@ _FIXED, _MOVING, _EMPTY_MEMORY = object(), object(), object()
 class _Block:
     """A piece of memory, and what is in it."""
 
-    __slots__ = ('end', 'memory', 'state')
+    __slots__ = ('end', 'is_read', 'memory', 'state')
 
     def __init__(self, state: object, end: int = 0) -> None:
         self.state, self.end = state, end
+        self.is_read = False  # By calls.
         self.memory: np.ndarray | None = None  # That of the tape.
 
 

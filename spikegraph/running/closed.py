@@ -197,7 +197,7 @@ class ClosedForm(Interpreter):
         waiting = None
         if self._may_wait(heard):
             values = [self.env[n] for n in node.all_input_nodes]
-            layers = [self.env[n] for n in heard.layers]
+            layers = [self.env.get(n) for n in heard.layers]
             place = next((v for v in layers if isinstance(v, Tensor)), None)
             waiting = wait(values, place)
         if waiting is None:

@@ -211,4 +211,4 @@ def _channels_last(value: Any) -> Any:
     is_image = isinstance(value, Tensor) and value.dim() == 4
     if not is_image or value.dtype != torch.float32 or value.is_cuda:
         return value
-    return value.contiguous(memory_format=torch.channels_last)
+    return value.to(memory_format=torch.channels_last)  # Of one channel, too.

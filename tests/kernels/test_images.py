@@ -44,7 +44,7 @@ def threads(request, num_threads):
 def make(name, dtype=torch.float32):
     shape, num_outputs, kernel, *how = CASES[name]
     torch.manual_seed(0)
-    x = torch.randn(shape, dtype=dtype).contiguous(memory_format=LAST)
+    x = torch.randn(shape, dtype=dtype).to(memory_format=LAST)
     weight = torch.randn(num_outputs, shape[1], *kernel, dtype=dtype)
     bias = None if name == 'no bias' else torch.randn(num_outputs, dtype=dtype)
     return x, Filters(weight, bias, *how)
@@ -96,7 +96,7 @@ def test_images_give_the_same_bits_with_others_and_alone(name, num_threads):
     num_threads(1)
     expected = convolve(x, filters)
     num_threads(2)
-    large = x.repeat(9, 1, 1, 1).contiguous(memory_format=LAST)
+    large = x.repeat(9, 1, 1, 1).to(memory_format=LAST)
     assert torch.equal(convolve(large, filters), expected.repeat(9, 1, 1, 1))
     for i in range(len(x)):
         assert torch.equal(convolve(x[i : i + 1], filters), expected[i : i + 1])
@@ -159,7 +159,7 @@ def test_images_that_do_not_fit_raise_as_in_pytorch():
 
 def test_no_images():
     _, filters = make('strides')
-    x = torch.randn(0, 16, 12, 9).contiguous(memory_format=LAST)
+    x = torch.randn(0, 16, 12, 9).to(memory_format=LAST)
     assert convolve(x, filters).shape == (0, 32, 6, 9)
     assert convolve_decode(x, filters, CODES['of 4']).shape == (0, 32, 6, 9)
 
@@ -196,14 +196,14 @@ def test_layers_tell_kernels_what_they_know(options, is_known):
     conv = nn.Conv2d(4, 6, **{'kernel_size': 3, **options})
     layer = SpikingConv.from_ann(conv)
     assert (layer.filters() is not None) == is_known
-    x = torch.randn(2, 4, 8, 9).contiguous(memory_format=LAST)
+    x = torch.randn(2, 4, 8, 9).to(memory_format=LAST)
     assert torch.allclose(layer(x), conv(x), atol=1e-5)
 
 
 @torch.no_grad()
 def test_hooks_on_convolutions_are_called():
     layer, seen = SpikingConv.from_ann(nn.Conv2d(4, 6, 3)), []
-    x = torch.randn(2, 4, 8, 9).contiguous(memory_format=LAST)
+    x = torch.randn(2, 4, 8, 9).to(memory_format=LAST)
     expected = layer(x)
     layer.conv.register_forward_hook(lambda module, args, out: seen.append(out))
     assert torch.allclose(layer(x), expected, atol=1e-5) and len(seen) == 1
@@ -211,3 +211,18 @@ def test_hooks_on_convolutions_are_called():
     changed.conv.forward = lambda x: seen.append(x)
     changed(x)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize('shape', [(3, 1, 5, 6), (3, 4, 1, 1), (3, 1, 1, 1)])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, LAST])
+def test_images_in_both_layouts_are_convolved_as_in_pytorch(shape, layout):
+    """What reads them may call ``view``."""
+    x = torch.randn(shape).to(memory_format=layout)
+    filters = Filters(torch.randn(8, shape[1], 3, 3), None, padding=(2, 2))
+    expected = F.conv2d(x, filters.weight, None, 1, 2)
+    found = convolve(x, filters)
+    assert found.stride() == expected.stride()
+    assert torch.allclose(found, expected, atol=1e-5)
+    other = torch.zeros_like(expected)
+    fired = convolve_decode(x, filters, CODES['of 16'], 1.0, other)
+    assert fired.stride() == expected.stride()

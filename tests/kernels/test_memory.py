@@ -112,3 +112,6 @@ def test_order_of_storage_is_kept():
     x = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     assert empty_like(x, torch.uint8).stride() == x.stride()
     assert empty_like(x[:1].contiguous(), torch.uint8).is_contiguous()
+    for layout in (torch.contiguous_format, torch.channels_last):  # Of one channel.
+        x = torch.rand(2, 1, 4, 5).to(memory_format=layout)
+        assert empty_like(x, torch.uint8).stride() == x.stride()

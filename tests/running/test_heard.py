@@ -10,6 +10,7 @@ from spikegraph.kernels import encode_decode, encode_rows, encode_spikes
 from spikegraph.network.interpreter import SpikeReading
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.pool import EarliestInWindow
+from spikegraph.running import heard
 from spikegraph.running.heard import find_heard
 
 
@@ -237,3 +238,55 @@ def test_largest_of_windows(form):
             x = x.contiguous(memory_format=form)
             found, expected = EarliestInWindow(pool).largest(x), pool(x)
             assert torch.equal(found.nan_to_num(9.0), expected.nan_to_num(9.0))
+
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3)
+        self.pool, self.last = nn.MaxPool2d(2), nn.Linear(8 * 4 * 4, 4)
+
+    def forward(self, x):
+        x = self.pool(self.second(self.first(x).relu()).relu())
+        return self.last(x.view(len(x), -1))
+
+
+@torch.no_grad()
+def test_images_of_one_channel_become_channels_last(monkeypatch):
+    """As all others do, but not yet where the model is traced, which calls ``view``."""
+    torch.manual_seed(0)
+    x = torch.rand(6, 1, 12, 12)
+    snn = convert(Flat().eval(), x, ConversionConfig(num_steps=16))
+    expected = SpikeReading(snn.network).run(snn.bind(x))
+    firing, made = heard.convolve_decode, []
+    monkeypatch.setattr(
+        heard, 'convolve_decode', lambda *args: made.append(firing(*args)) or made[-1]
+    )
+    for _ in range(3):
+        assert torch.allclose(snn(x), expected, rtol=1e-4, atol=1e-5)
+    assert made and all(each.stride(1) == 1 for each in made)
+
+
+class Broadcast(nn.Module):
+    """One potential is added to all places of another."""
+
+    def __init__(self, groups):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+        self.second, self.third = (nn.Conv2d(8, 8, k, groups=groups) for k in (1, 3))
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        mean = self.second(x.mean((2, 3), keepdim=True))
+        return self.last((mean + self.third(x)).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+@torch.no_grad()
+def test_potentials_of_other_shapes_are_added(groups):
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 9, 10)
+    snn = convert(Broadcast(groups).eval(), x, ConversionConfig(num_steps=16))
+    expected = SpikeReading(snn.network).run(snn.bind(x))
+    for _ in range(3):
+        assert torch.allclose(snn(x), expected, rtol=1e-4, atol=1e-5)

@@ -123,16 +123,6 @@ def _multiply_tile(
 
 
 @part
-def _multiply_panel(x, row, places, i, panel, position, padded, columns, is_whole):
-    """One tile, or the first half of one."""
-    to = position, padded, columns
-    if is_whole:
-        _multiply_tile(x, row, places, i, *panel, *to, WHOLE)
-    else:
-        _multiply_tile(x, row, places, i, *panel, *to, HALF)
-
-
-@part
 def multiply_places(x, row, places, num_rows, taps, panels, out, to):
     """Writes rows of products, as wide as the bias, in tiles: a few places more are read,
     and rows written, than there are.
