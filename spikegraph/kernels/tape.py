@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikegraph.kernels.leases import Lease
 
 _MOST_HELD = 1 << 26  # Bytes: what is larger takes long enough without.
+_MOST_COPIED = 1 << 23  # Of features: to copy more takes longer than it saves.
 _LINE = 64  # Bytes that tensors take at least.
 _EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
 # What makes as many values as the features say.
@@ -57,6 +58,8 @@ class Tape(TorchDispatchMode):
         self.failed = ''
         for value in features:
             self._block_of(value).state = _MOVING
+        if sum(value.nbytes for value in features) > _MOST_COPIED:
+            self._fail('its features are larger than what is copied at every pass')
 
     def __enter__(self) -> Tape:
         _RECORDING.tape = self

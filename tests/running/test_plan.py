@@ -356,12 +356,29 @@ def test_sparse_features():
         assert torch.equal(found, expected(snn, other.to_sparse_coo()))
 
 
-def test_large_passes_are_not_kept(monkeypatch):
-    monkeypatch.setattr(tape, '_MOST_HELD', 10_000)
+@pytest.mark.parametrize(
+    'limit, reason',
+    [('_MOST_HELD', 'too much memory'), ('_MOST_COPIED', 'features are larger')],
+)
+def test_large_passes_are_not_kept(limit, reason, monkeypatch):
+    monkeypatch.setattr(tape, limit, 1_000)
     snn, args = converted(), call(1)
     for _ in range(4):
         assert torch.equal(snn(*args), expected(snn, *args))
-    assert 'too much memory' in str(snn.plan)
+    assert reason in str(snn.plan)
+
+
+def test_passes_are_recorded_for_a_number_of_threads():
+    snn, args, before = converted(), call(1), torch.get_num_threads()
+    try:
+        ways = []
+        for count in (1, 1, 1, 2, 2, 2, 1):
+            torch.set_num_threads(count)
+            assert torch.equal(snn(*args), expected(snn, *args))
+            ways.append(snn.plan.way)
+    finally:
+        torch.set_num_threads(before)
+    assert ways[2] == ways[5] == ways[6] == 'recorded' and ways[3] != 'recorded'
 
 
 @pytest.mark.parametrize('kind', [GCN, GIN, GraphSAGE])
