@@ -30,7 +30,7 @@ def read_to_the_end():
 
     from spikegraph import PhaseCode
     from spikegraph.coding import Spikes
-    from spikegraph.kernels import Adjacency, aggregate
+    from spikegraph.kernels import Adjacency, Filters, aggregate, convolve
 
     torch.manual_seed(0)
     rowptr, factor = torch.arange(0, 1201, 12), torch.rand(500, 1) + 0.5
@@ -49,6 +49,18 @@ def read_to_the_end():
                 found.append(aggregate(adjacency, spikes))
                 found.append(aggregate(adjacency, make(spikes.decode())))
             assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[3])
+    for shape, kernel, padding in [
+        ((2, 7, 5, 3), (3, 3), 0),
+        ((1, 9, 4, 16), (3, 2), 0),
+        ((3, 6, 7, 5), (1, 1), 0),
+        ((2, 6, 7, 5), (3, 3), 1),
+    ]:
+        images, weight = torch.randn(shape), torch.randn(17, shape[-1], *kernel)
+        found = []
+        for make in (lambda x: x, fenced):
+            filters = Filters(make(weight), None, padding=(padding, padding))
+            found.append(convolve(make(images).permute(0, 3, 1, 2), filters))
+        assert torch.equal(*found)
     print('read to the end')
 
 

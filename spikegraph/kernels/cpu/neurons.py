@@ -244,9 +244,7 @@ def _limits(thresholds: Tensor, signed: bool) -> Limits:
     padded = thresholds.new_full((len(thresholds), size), value)
     padded[:, :num_steps] = thresholds
     if searched:
-        order = padded.clone()
-        order[:, -1] = -math.inf  # The last of sixteen is compared by itself.
-        padded = torch.cat([padded, order[:, bisection.order(size)]], dim=1)
+        padded = torch.cat([padded, padded[:, bisection.order(size)]], dim=1)
     return Limits(padded.numpy(), num_steps, signed, searched)
 
 
