@@ -57,6 +57,16 @@ def network_of(name, arguments):
     return dataset, untrained(build(dataset, recipe), images), 'drawn'
 
 
+def converted(model, dataset, arguments):
+    config = ConversionConfig(
+        num_steps=arguments.num_steps,
+        per_channel=True,
+        levels='fitted',
+        encode_input=False,
+    )
+    return convert(model, calibration_batches(dataset), config)
+
+
 def operations_of(model, snn, x):
     """Forward passes; the first is that of the ANN as it is."""
     last = x.contiguous(memory_format=torch.channels_last)
@@ -88,14 +98,8 @@ def errors_of(operations, weights):
 
 def measure(name, arguments):
     dataset, model, weights = network_of(name, arguments)
-    config = ConversionConfig(
-        num_steps=arguments.num_steps,
-        per_channel=True,
-        levels='fitted',
-        encode_input=False,
-    )
     start = time.perf_counter()
-    snn = convert(model, calibration_batches(dataset), config)
+    snn = converted(model, dataset, arguments)
     found = {
         'network': name,
         'weights': weights,

@@ -3,7 +3,7 @@
     python benchmarks/weight_precision.py --weights resnet20.th
 
 Times of PyTorch's product of matrices and of its convolutions, in float32, bfloat16 and,
-products only, int8, next to our product; how many more operations a second they do than
+products only, int8, next to our product, and how many times as fast they are as
 PyTorch in float32. Values are drawn from a normal distribution, and conversion between
 types is not timed. Then ResNet-20 on CIFAR-10 (cnn_speed.py) converted with float32
 weights, and with those rounded to bfloat16, or to 255 steps of each output channel: how
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from cnn_speed import network_of
+from cnn_speed import converted, network_of
 from records import (
     add_speed_arguments,
     measure_in_turn,
@@ -28,9 +28,7 @@ from records import (
 )
 from tqdm import tqdm
 
-from spikegraph import ConversionConfig, convert
 from spikegraph.kernels import Weights, multiply_rows
-from spikegraph.zoo.experiment.evaluation import calibration_batches
 
 PRODUCTS = ((20_000, 128, 256), (20_000, 256, 256))  # Rows, inputs, outputs.
 CONVOLUTIONS = ((16, 16, 32), (16, 32, 16), (16, 64, 8))  # Images, channels, size.
@@ -139,13 +137,7 @@ def main():
             shown = ', '.join(f'{n} {r["median"]:.2f}' for n, r in ratios.items())
             print(f'{kind} {size}, {num_threads} threads, times as fast: {shown}')
     dataset, model, weights = network_of('resnet20', arguments)
-    config = ConversionConfig(
-        num_steps=arguments.num_steps,
-        per_channel=True,
-        levels='fitted',
-        encode_input=False,
-    )
-    snn = convert(model, calibration_batches(dataset), config)
+    snn = converted(model, dataset, arguments)
     num_images = arguments.images
     images = dataset.normalize(dataset.test_x[:num_images])
     found = moved_spikes(snn, images, dataset.test_y[:num_images])

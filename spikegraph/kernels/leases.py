@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_LINE = 64  # Bytes of a line of the cache, where tensors begin.
+LINE = 64  # Bytes of a line of the cache, where tensors begin.
 
 
 class Lease:
@@ -21,7 +21,6 @@ class Lease:
 
     Attributes:
         memory (numpy.ndarray): The memory; it may be larger.
-        is_new (bool): Whether none fitted that was kept.
     """
 
     def __init__(
@@ -31,10 +30,9 @@ class Lease:
         fitting = [m for m in waiting if size <= m.size <= 2 * size]
         taken = (kept.pop(id(m), None) for m in sorted(fitting, key=len))
         found = next((m for m in taken if m is not None), None)
-        self.is_new = found is None
         if found is None:
-            found = np.empty(size + _LINE, np.uint8)
-            found = found[-found.ctypes.data % _LINE :][:size]
+            found = np.empty(size + LINE, np.uint8)
+            found = found[-found.ctypes.data % LINE :][:size]
         self.memory, self._kept, self._most = found, kept, most
         self.__array_interface__ = found.__array_interface__
 

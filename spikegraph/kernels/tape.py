@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikegraph.kernels.leases import Lease
+from spikegraph.kernels.leases import LINE, Lease
 
 _MOST_HELD = 1 << 26  # Bytes: what is larger takes long enough without.
 _MOST_COPIED = 1 << 23  # Of features: to copy more takes longer than it saves.
-_LINE = 64  # Bytes that tensors take at least.
 _EMPTY = ('empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided')
 # What makes as many values as the features say.
 _OF_VALUES = ('nonzero', 'masked_select', 'unique', '_unique', '_unique2', 'unique_dim')
@@ -264,7 +263,7 @@ class Tape(TorchDispatchMode):
 
     def _lease(self, size: int) -> Tensor:
         """Memory for something that is made of features."""
-        lease = Lease(-(-size // _LINE) * _LINE, self._kept)
+        lease = Lease(-(-size // LINE) * LINE, self._kept)
         memory, address = lease.memory, lease.memory.ctypes.data
         block = self._block_at(address)
         if block is None:

@@ -290,3 +290,37 @@ def test_potentials_of_other_shapes_are_added(groups):
     expected = SpikeReading(snn.network).run(snn.bind(x))
     for _ in range(3):
         assert torch.allclose(snn(x), expected, rtol=1e-4, atol=1e-5)
+
+
+class Grouped(nn.Module):
+    """Convolutions of our own, and one of PyTorch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 8, 3, 2)
+        self.third = nn.Conv2d(8, 8, 3, groups=2, dilation=2)
+
+    def forward(self, x):
+        x = self.second(self.first(x).relu()).relu()
+        return self.third(x).relu().mean((2, 3))
+
+
+@pytest.mark.parametrize('size', [1, 4])
+@torch.no_grad()
+def test_recorded_convolutions_give_the_same_bits(size):
+    x = torch.randn(size, 3, 12, 13)
+    snn = convert(Grouped().eval(), x, ConversionConfig(num_steps=16))
+    first = snn(x)
+    for _ in range(3):
+        assert torch.equal(snn(x), first)
+    assert snn.plan.way == 'recorded'
+    other = torch.randn_like(x)
+    recorded = snn(other)
+    assert snn.plan.way == 'recorded'
+    snn.plan._tapes.clear()
+    assert torch.equal(snn(other), recorded)
+    snn.network.get_submodule('first').conv.weight.data.mul_(1.5)
+    changed = snn(other)
+    assert not torch.equal(changed, recorded)
+    for _ in range(3):
+        assert torch.equal(snn(other), changed)

@@ -54,15 +54,20 @@ def _place(windows, line, num_rows):
 
 
 @part
+def _num_seen(windows, num_rows):
+    """How many rows of an image a few rows of outputs see."""
+    reach = (windows.kernel[0] - 1) * windows.dilation[0] + 1
+    return (num_rows - 1) * windows.stride[0] + reach
+
+
+@part
 def _band(x, windows, panels, around, places, taps, found, image, first, last):
     """Writes the potentials of rows ``first`` to ``last`` of an image."""
     height, width, channels = windows.size[0], windows.size[1], windows.channels
     num = (last - first) * windows.out_size[1]
     top = first * windows.stride[0] - windows.padding[0]
     if around.size > 0:
-        reach = (windows.kernel[0] - 1) * windows.dilation[0] + 1
-        num_rows = (last - first - 1) * windows.stride[0] + reach
-        _frame(x, around, windows, image, top, num_rows)
+        _frame(x, around, windows, image, top, _num_seen(windows, last - first))
         multiply_places(around, 0, places, num, taps, panels, found, 0)
     else:
         row = (image * height + top) * width * channels
@@ -77,8 +82,7 @@ def _scratch(x, windows, panels):
     """Memory for a few rows of an image and for their potentials."""
     line = (windows.size[1] + 2 * windows.padding[1]) * windows.channels
     num_rows = min(windows.rows, windows.out_size[0])
-    reach = (windows.kernel[0] - 1) * windows.dilation[0] + 1
-    size = ((num_rows - 1) * windows.stride[0] + reach) * line
+    size = _num_seen(windows, num_rows) * line
     is_padded = windows.padding[0] + windows.padding[1] > 0
     around = np.zeros(size if is_padded else 0, x.dtype)
     places, taps = _place(windows, line, num_rows)

@@ -137,6 +137,7 @@ def multiply_places(x, row, places, num_rows, taps, panels, out, to):
         i = 0
         while i < num_rows:
             is_whole = num_rows - i > TILE_ROWS // 2
+            # Not in a function of its own: called, tiles take longer.
             position = to + i * padded + column
             if is_whole:
                 if is_one:
