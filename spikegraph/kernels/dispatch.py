@@ -14,6 +14,9 @@ import importlib
 import pkgutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +24,7 @@ import torch
 from torch import Tensor
 
 _PACKAGE = __name__.rpartition('.')[0]
+_ONLY: ContextVar[str | None] = ContextVar('_ONLY', default=None)
 
 
 class Backend:
@@ -63,12 +67,42 @@ def backends() -> list[Backend]:
     return sorted(found, key=lambda backend: backend.rank)
 
 
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Within, no other backend is asked than that of a name: with ``'torch'``, what is
+    done is made of PyTorch's own operations, which tracers follow and exporters know.
+
+    Example:
+        >>> with only('torch'):
+        ...     info()['path']
+        'torch'
+    """
+    known = [backend.name for backend in backends()]
+    if name not in known:
+        raise ValueError(
+            f"Expected 'name' to be one of {', '.join(sorted(known))} (got {name!r})"
+        )
+    token = _ONLY.set(name)
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
+def _takers(x: Tensor) -> Iterator[Backend]:
+    """The backends that may be asked about a tensor."""
+    name = _ONLY.get()
+    for backend in backends():
+        if name in (None, backend.name) and backend.takes(x):
+            yield backend
+
+
 def call(name: str, x: Tensor, *args: Any) -> Any:
     """What the first backend returns that takes ``x``, offers a function of that name,
     and does not leave these arguments to others; :obj:`NotImplemented` if none does.
     """
-    for backend in backends():
-        if backend.takes(x) and backend.operations is not None:
+    for backend in _takers(x):
+        if backend.operations is not None:
             function = getattr(backend.operations, name, None)
             found = NotImplemented if function is None else function(x, *args)
             if found is not NotImplemented:
@@ -78,8 +112,8 @@ def call(name: str, x: Tensor, *args: Any) -> Any:
 
 def find(name: str, x: Tensor) -> Any:
     """The function of that name of the first backend that takes ``x`` and has it."""
-    for backend in backends():
-        if backend.takes(x) and hasattr(backend.operations, name):
+    for backend in _takers(x):
+        if hasattr(backend.operations, name):
             return getattr(backend.operations, name)
     return None
 
@@ -96,6 +130,8 @@ def info() -> dict[str, Any]:
         ['cpu', 'levels', 'num_threads', 'numba', 'path', 'reason', 'threads']
     """
     found = call('info', torch.empty(1))
+    if _ONLY.get() is not None:
+        found['reason'] = 'no other is asked'
     return {**found, 'num_threads': torch.get_num_threads()}
 
 

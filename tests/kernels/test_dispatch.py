@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from spikegraph import kernels
 from spikegraph.coding import PhaseCode, encode
-from spikegraph.kernels import dispatch, encode_spikes, info, row_peaks
+from spikegraph.kernels import (
+    decode_spikes,
+    dispatch,
+    encode_spikes,
+    info,
+    row_peaks,
+)
 
 ROOT = Path(kernels.__file__).parents[2]
 INIT = """
@@ -112,3 +119,23 @@ for name in ('cpu', 'torch', 'triton'):
 """
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     subprocess.run([sys.executable, '-c', code], check=True, env=environment)
+
+
+def test_only_one_backend_is_asked():
+    times = torch.tensor([[0, 4]], dtype=torch.uint8)
+    with dispatch.only('torch'):
+        assert dispatch.info()['path'] == 'torch'
+        assert dispatch.find('digest', torch.ones(1)).__module__.endswith(
+            'torch.operations'
+        )
+        with FakeTensorMode() as mode:  # Of which Numba could read nothing.
+            fake = mode.from_tensor(times)
+            code = PhaseCode(4, base=2)
+            assert decode_spikes(fake, code, torch.ones(())).shape == (1, 2)
+        with (
+            pytest.raises(ValueError, match=r"to be one of cpu, .* \(got 'abacus'\)"),
+            dispatch.only('abacus'),
+        ):
+            pass
+        assert dispatch.info()['path'] == 'torch'
+    assert dispatch.info()['path'] == 'numba'
