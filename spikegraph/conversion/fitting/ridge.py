@@ -75,34 +75,36 @@ def find_change(
         :math:`\delta` :math:`(F_{out})`, or :obj:`None` if that would not
         lower the error on held-out rows.
     """
-    rows: list[Rows] = []
+    found = _Equations.over(doing, take, ranks, may_shift)
+    return None if found is None else found.solve(doing, ranks)
 
-    def size() -> list[tuple[int, float]] | None:
-        found = take()
-        rows.extend(found or ())
-        sizes = [_sizes(part.goal.double()) for part in rows]
-        return None if found is None else [(len(s), float(s.sum())) for s in sizes]
 
-    total = ranks.merge(doing, size, _mean_size)
-    if total is None:
-        return None
-    batches: list[_Batch] = []
+def gram_of(
+    doing: str,
+    take: Callable[[], list[Rows] | None],
+    ranks: Ranks,
+    may_shift: bool = True,
+) -> Tensor | None:
+    r"""What an error of the weights costs: the matrix of which it is a quadratic form.
 
-    def weigh() -> _Weighed:
-        start = sum(total.counts[: ranks.before])
-        for part in rows:
-            batches.append(_Batch.of(part, total.mean, start, may_shift))
-            start += len(part.goal)
-        return _Weighed.of(batches, ranks.total > 1)
+    .. math::
+        \sum_i \frac{\| \Delta \phi_i + \delta \|^2}
+        {\| y_i \|^2 + \eta \, \overline{\| y \|^2}}
 
-    units = ranks.merge(doing, weigh, lambda parts: _units(parts, total, ranks.total))
-    if units is None:
-        return None
+    Args:
+        doing (str): What is being done, for messages.
+        take (Callable): Gives the rows of each batch, as for :func:`find_change`.
+        ranks (Ranks): The processes.
+        may_shift (bool, optional): Whether there is a bias; without one, its column is
+            zero. (default: :obj:`True`)
 
-    def add() -> _Sums | None:
-        return _Sums.over(batch.sums(units) for batch in batches)
-
-    return ranks.merge(doing, add, lambda parts: _solve(_Sums.over(parts), units, rows))
+    Returns:
+        torch.Tensor, optional: One for each group of outputs, the bias being the last
+        column :math:`(G, F_{in} + 1, F_{in} + 1)`, in float64; :obj:`None` if there are
+        no rows.
+    """
+    found = _Equations.over(doing, take, ranks, may_shift, always=True)
+    return None if found is None else found.gram(doing, ranks)
 
 
 class _Total(NamedTuple):
@@ -150,6 +152,7 @@ class _Batch:
     goal: Tensor
     start: int  # Rows of all batches in front of this one.
     may_shift: bool
+    dtype: torch.dtype  # That of the layer.
 
     @classmethod
     def of(cls, rows: Rows, mean: float, start: int, may_shift: bool) -> _Batch:
@@ -159,7 +162,8 @@ class _Batch:
             features = rows.residual.new_empty(len(goal), 0)
         # The reciprocal of the mean square.
         weight = (_sizes(goal) + SMALLEST * max(mean, 1e-300)).reciprocal()
-        return cls(features, weight, residual, goal, start, may_shift)
+        dtype = rows.residual.dtype
+        return cls(features, weight, residual, goal, start, may_shift, dtype)
 
     def chunks(
         self, mean: float, rows: Tensor | slice
@@ -242,7 +246,9 @@ class _Weighed(NamedTuple):
         )
 
 
-def _units(parts: Iterator[_Weighed], total: _Total, num_batches: int) -> _Units | None:
+def _units(
+    parts: Iterator[_Weighed], total: _Total, num_batches: int, always: bool = False
+) -> _Units | None:
     """What to count in, or nothing if there is nothing to correct, or too few rows."""
     known = list(parts)
     weights, missing, energies = (
@@ -252,7 +258,8 @@ def _units(parts: Iterator[_Weighed], total: _Total, num_batches: int) -> _Units
     mean = weights / max(1, num_rows)
     exact = missing <= NEGLIGIBLE * energies * mean
     num_kept = num_rows - math.ceil(num_rows / HELD_OUT)
-    if exact or num_kept < max(part.num_columns for part in known):
+    is_needless = exact or num_kept < max(part.num_columns for part in known)
+    if is_needless and not always:
         return None
     norms = [part.norms for part in known if part.norms is not None]
     if not norms:
@@ -322,14 +329,80 @@ class _Sums:
         return total
 
 
+@dataclass(frozen=True)
+class _Equations:
+    """The normal equations of all batches, which are added up when they are asked for."""
+
+    batches: list[_Batch]
+    units: _Units
+
+    @classmethod
+    def over(
+        cls,
+        doing: str,
+        take: Callable[[], list[Rows] | None],
+        ranks: Ranks,
+        may_shift: bool,
+        always: bool = False,
+    ) -> _Equations | None:
+        """Those of the rows of each batch; nothing if there are none or, unless they
+        are wanted ``always``, too few, or nothing to correct.
+        """
+        rows: list[Rows] = []
+
+        def size() -> list[tuple[int, float]] | None:
+            found = take()
+            rows.extend(found or ())
+            sizes = [_sizes(part.goal.double()) for part in rows]
+            return None if found is None else [(len(s), float(s.sum())) for s in sizes]
+
+        total = ranks.merge(doing, size, _mean_size)
+        if total is None:
+            return None
+        batches: list[_Batch] = []
+
+        def weigh() -> _Weighed:
+            start = sum(total.counts[: ranks.before])
+            for part in rows:
+                batches.append(_Batch.of(part, total.mean, start, may_shift))
+                start += len(part.goal)
+            return _Weighed.of(batches, ranks.total > 1)
+
+        units = ranks.merge(
+            doing, weigh, lambda parts: _units(parts, total, ranks.total, always)
+        )
+        return None if units is None else cls(batches, units)
+
+    def _sums(self) -> _Sums | None:
+        return _Sums.over(batch.sums(self.units) for batch in self.batches)
+
+    def solve(self, doing: str, ranks: Ranks) -> tuple[Tensor | None, Tensor] | None:
+        """The change of weights and bias that lowers the error on held-out rows."""
+        return ranks.merge(
+            doing,
+            self._sums,
+            lambda parts: _solve(_Sums.over(parts), self.units, self.batches),
+        )
+
+    def gram(self, doing: str, ranks: Ranks) -> Tensor:
+        """The Gram matrix of all rows."""
+
+        def decide(parts: Iterator[_Sums | None]) -> Tensor:
+            sums = _Sums.over(parts)
+            assert sums is not None
+            return (sums.kept + sums.judge).counted_in(self.units).gram
+
+        return ranks.merge(doing, self._sums, decide)
+
+
 def _solve(
-    sums: _Sums | None, units: _Units, rows: list[Rows]
+    sums: _Sums | None, units: _Units, batches: list[_Batch]
 ) -> tuple[Tensor | None, Tensor] | None:
     assert sums is not None
     kept, judge = sums.kept.counted_in(units), sums.judge.counted_in(units)
     if not judge.gain(kept.solve()) > 0:
         return None
-    change = (kept + judge).solve().to(rows[0].residual)  # [G, F_out / G, F + 1]
+    change = (kept + judge).solve().to(batches[0].dtype)  # [G, F_out / G, F + 1]
     shift = change[..., -1].flatten()
-    has_features = rows[0].features is not None
+    has_features = batches[0].features.size(-1) > 0
     return change[..., :-1].flatten(0, 1) if has_features else None, shift
