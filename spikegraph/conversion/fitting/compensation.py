@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegraph.conversion.fitting.ridge import Rows, find_change, gram_of
+from spikegraph.conversion.fitting.equations import Rows
+from spikegraph.conversion.fitting.ridge import find_change, gram_of
 from spikegraph.conversion.fitting.rounding import round_nearest, round_weights
 from spikegraph.conversion.fitting.sampling import as_rows, pick
 from spikegraph.conversion.passes.graph import is_sum
@@ -60,6 +61,7 @@ class Summed:
         limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features)
         self.limit = limit // num_batches + 1
         self.name = layers[0].target
+        self.dtype = self.modules[0].matrix().dtype
 
     @property
     def is_one_layer(self) -> bool:
@@ -116,7 +118,7 @@ def compensate_layers(summed: Summed, config: ConversionConfig, ranks: Ranks) ->
     )
     if change is None:
         return False
-    delta, shift = change
+    delta, shift = (None if c is None else c.to(summed.dtype) for c in change)
     for i, module in enumerate(summed.modules):
         weight, bias = module.weight, module.bias
         if delta is not None:
