@@ -1,0 +1,106 @@
+"""What an operation does to values, found by what it does to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_EXACT = 1e-9  # Relative; labels and coefficients are far from that.
+
+
+class Map(NamedTuple):
+    """A linear operation as a sparse matrix, by entries.
+
+    Args:
+        row (numpy.ndarray): The place of each entry in the flat output.
+        col (numpy.ndarray): Its place in the flat input.
+        value (numpy.ndarray): Its coefficient.
+        shape (Tuple[int, ...]): The shape of the output.
+        size (int): How many values the input has.
+    """
+
+    row: np.ndarray
+    col: np.ndarray
+    value: np.ndarray
+    shape: tuple[int, ...]
+    size: int
+
+
+def map_of(function: Callable[[Tensor], Tensor], like: Tensor) -> Map | None:
+    """The linear part of an affine function in which each output is made of one input
+    at most, such as all that moves, repeats and scales values, or each input is part of
+    one output at most, such as sums and means of what lies apart.
+
+    Args:
+        function (Callable): The function.
+        like (torch.Tensor): A tensor of the shape of its input.
+
+    Returns:
+        Map, optional: What it does; :obj:`None` if it is neither.
+    """
+    size, dtype = like.numel(), torch.float64
+    labels = torch.arange(1, size + 1, dtype=dtype).view(like.shape)
+    ones, zeros = torch.ones_like(labels), torch.zeros_like(labels)
+    random = torch.rand(like.shape, dtype=dtype, generator=_generator()) + 0.5
+    offset = function(zeros)
+    shape = tuple(offset.shape)
+    expected = _flat(function(random) - offset)
+    tolerance = _EXACT * max(1.0, float(offset.abs().max()) if offset.numel() else 1.0)
+    value = _flat(function(ones) - offset)
+    found = _picked(_flat(function(labels) - offset), value, size)
+    if found is not None:
+        made = found.value * _flat(random)[found.col]
+        total = np.zeros_like(expected)
+        total[found.row] = made
+        if np.allclose(total, expected, rtol=_EXACT, atol=tolerance):
+            return found._replace(shape=shape)
+    found = _summed(function, zeros, shape)
+    if found is not None:
+        made = found.value * _flat(random)[found.col]
+        total = np.bincount(found.row, made, minlength=len(expected))
+        if np.allclose(total, expected, rtol=1e-7, atol=tolerance):
+            return found
+    return None
+
+
+def _picked(labelled: np.ndarray, value: np.ndarray, size: int) -> Map | None:
+    """A label times its coefficient tells which one it is."""
+    row = np.flatnonzero(np.abs(labelled) > _EXACT)
+    if (np.abs(value[row]) <= _EXACT).any():
+        return None
+    col = np.rint(labelled[row] / value[row]).astype(np.int64) - 1
+    if len(col) and not 0 <= col.min() <= col.max() < size:
+        return None
+    return Map(row, col, value[row], (), size)
+
+
+def _summed(
+    function: Callable[[Tensor], Tensor], zeros: Tensor, shape: tuple[int, ...]
+) -> Map | None:
+    """The same, asked backwards."""
+    with torch.enable_grad():
+        x = zeros.clone().requires_grad_()
+        out = function(x)
+        if not out.requires_grad:
+            return None
+        labels = torch.arange(1, out.numel() + 1, dtype=out.dtype).view(out.shape)
+        ones = torch.ones_like(labels)
+        (value,) = torch.autograd.grad(out, x, ones, retain_graph=True)
+        (labelled,) = torch.autograd.grad(out, x, labels)
+    found = _picked(_flat(labelled), _flat(value), out.numel())
+    if found is None:
+        return None
+    return Map(found.col, found.row, found.value, shape, zeros.numel())
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    array: np.ndarray = x.detach().reshape(-1).double().numpy()
+    return array
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
