@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+SPAN = 12  # Bits.
 _LARGEST = 2**62
 
 
@@ -30,11 +31,9 @@ class Fixed(NamedTuple):
         return np.ldexp(self.value.astype(np.float64), -self.exponent)
 
 
-def fixed(values: np.ndarray, bits: int) -> Fixed:
-    """Numbers rounded to mantissas of some bits, in the largest unit that fits.
-
-    Raises:
-        ValueError: If they are too far apart for integers of 62 bits.
+def fixed(values: np.ndarray, bits: int, span: int = SPAN) -> Fixed:
+    """Numbers rounded to mantissas of some bits, in the largest unit that fits, but none
+    finer than a number of bits below the mantissa of the largest one.
     """
     fraction, exponents = np.frexp(np.asarray(values, dtype=np.float64))
     mantissa = np.rint(np.ldexp(fraction, bits)).astype(np.int64)
@@ -45,16 +44,9 @@ def fixed(values: np.ndarray, bits: int) -> Fixed:
     low = mantissa[used] & -mantissa[used]
     zeros = np.rint(np.log2(low.astype(np.float64))).astype(np.int64)
     unit = int((exponents[used] - bits + zeros).min())
-    shift = exponents - bits - unit
-    if int(exponents[used].max()) - unit > 62:
-        raise ValueError(
-            'Expected constants that are no further apart than integers of 62 bits reach '
-            f'(got {np.abs(values)[used].min():g} to {np.abs(values)[used].max():g}); '
-            'remove channels that are next to zero'
-        )
-    shift = np.where(used, shift, 0)
-    right = np.maximum(-shift, 0)  # Only zeros go.
-    return Fixed(np.left_shift(mantissa, np.maximum(shift, 0)) >> right, -unit)
+    unit = max(unit, int(exponents[used].max()) - bits - span)
+    whole = np.ldexp(mantissa.astype(np.float64), exponents - bits - unit)
+    return Fixed(np.rint(whole).astype(np.int64), -unit)
 
 
 def on_grid(values: np.ndarray, exponent: np.ndarray | int) -> np.ndarray:

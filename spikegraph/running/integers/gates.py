@@ -24,7 +24,7 @@ from spikegraph.nn.products import Delay, Rebase
 from spikegraph.nn.relative import Leading, Relative
 from spikegraph.nn.routing import never_silent, silence
 from spikegraph.nn.shift import groups_of
-from spikegraph.running.integers.maps import map_of
+from spikegraph.running.integers.maps import map_of, rows_of
 
 Groups = dict[str, Any]
 
@@ -48,19 +48,24 @@ def gate_operation(gate: Any, args: Sequence[Any]) -> dict[str, Any] | None:
         steps = [s.code.num_steps for s in (x, *groups)]
         return {'op': 'delay', 'num_steps': steps}
     if type(gate) is Rebase:
-        signed = gate.keeps_sign and x.code.signed
-        return {'op': 'power', 'num_steps': x.code.num_steps, 'signed': signed}
+        whole = _taken(x, np.arange(len(x.shape) and x.shape[0] or 1), x.shape)
+        return {**whole, 'signed': gate.keeps_sign or not x.code.signed}
     if type(gate) in (Leading, Relative):
         window = gate.num_steps if isinstance(gate, Relative) else None
         found = _own_groups(gate, x, groups)
-        keeps = gate.dim is not None and window is None
+        sent = list(x.shape)
+        if gate.dim is not None and window is None:  # Said once for each group.
+            sent[gate.dim] = 1
+            found['group'] = np.arange(len(found['rowptr']) - 1)
         steps = x.code.num_steps
         return {
             'op': 'relative',
             'num_steps': steps,
             'window': window,
+            'smallest': False,
             **found,
-            'group': found['group'] if not keeps else None,
+            'shape': [len(found['rowptr']) - 1, found['width']],
+            'sent': sent,
         }
     return None
 
@@ -71,46 +76,57 @@ def move_operation(
     """What a move does to the spikes that it is given."""
     operation = network.operation(node)
     size, silent = spikes.shape.numel(), spikes.code.num_steps
-    whole = {'op': 'take', 'silent': silent, 'latest': 2 * silent}
     source = node.all_input_nodes[0]
-    index = np.arange(size)
     shape: Any = tuple(spikes.shape)
     if operation is never_silent:
-        whole['latest'] = silent - 1
-    elif operation is silence:
+        whole = _taken(spikes, np.arange(size), shape, 1)
+        return {**whole, 'latest': silent - 1}
+    if operation is silence:
         args = [env.get(a, a) if isinstance(a, Node) else a for a in node.args]
         _, hidden, *alike = args
         if alike and alike[0] is not None and bool(alike[0].any()):
             return None
         mask = torch.as_tensor(hidden).expand(shape).reshape(-1).numpy()
-        index = np.where(mask, size, index)
-    else:
+        return _taken(spikes, np.where(mask, size, np.arange(size)), shape, 1)
 
-        def function(value: Tensor) -> Tensor:
-            out: Tensor = run_node(network, node, {**env, source: value})
-            return out
+    def function(value: Tensor) -> Tensor:
+        out: Tensor = run_node(network, node, {**env, source: value})
+        return out
 
-        found = map_of(function, torch.zeros(shape, dtype=torch.float64))
-        if found is None or (found.value != 1).any():
-            return None
-        index = np.full(int(np.prod(found.shape)), size)
-        index[found.row], shape = found.col, found.shape
-    return {**whole, 'index': index, 'shape': list(shape)}
+    found = map_of(function, torch.zeros(shape, dtype=torch.float64))
+    if found is None or (found.value != 1).any():
+        return None
+    row, col, _, width = rows_of(found, shape)
+    index = np.full(int(np.prod(found.shape)) // max(1, width), size // max(1, width))
+    index[row] = col
+    return _taken(spikes, index, found.shape, width)
+
+
+def _taken(
+    x: Spikes, index: np.ndarray, shape: Any, width: int | None = None
+) -> Groups:
+    """Rows of spikes; without a width, those of nodes."""
+    width = x.shape[1:].numel() if width is None else width
+    steps = x.code.num_steps
+    common = {'op': 'take', 'silent': steps, 'latest': 2 * steps, 'signed': True}
+    return {**common, 'index': index, 'width': width, 'shape': list(shape)}
 
 
 def _compared(gate: EarliestGate, x: Any, groups: list[Any]) -> Groups | None:
     if isinstance(gate, EarliestSpike):
         shape = torch.broadcast_shapes(*(s.shape for s in x))
-        places, start = [], 0
+        stacked: list[np.ndarray] = []
+        start = 0
         for s in x:
             own = np.arange(start, start + s.shape.numel()).reshape(tuple(s.shape))
-            places.append(np.broadcast_to(own, tuple(shape)).reshape(-1))
+            stacked.append(np.broadcast_to(own, tuple(shape)).reshape(-1))
             start += s.shape.numel()
-        return _csr(np.stack(places, 1), shape)
+        return _csr(np.stack(stacked, 1), shape)
     if isinstance(gate, EarliestMember):
         return _members(x, *_grouped(x, groups))
     if isinstance(gate, EarliestNeighbor):
-        adjacency = gate.shift(x, *groups[:1], None, *groups[1:])
+        edge_index, num_targets = (*groups, None)[:2]
+        adjacency = gate.shift(x, edge_index, None, num_targets)
         rowptr, col = (part.numpy() for part in (adjacency.rowptr, adjacency.col))
         shape = (adjacency.num_targets, *x.shape[1:])
         width = int(np.prod(x.shape[1:]))
@@ -137,7 +153,8 @@ def _windows(gate: EarliestInWindow, x: Spikes) -> Groups | None:
         (v, v) if isinstance(v, int) else tuple(v)
         for v in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
     )
-    shape = tuple(pool(torch.zeros(1, 1, *x.shape[2:], dtype=torch.float64)).shape[2:])
+    like = torch.zeros(1, 1, *x.shape[2:], dtype=torch.float64)
+    shape: Any = tuple(pool(like).shape[2:])
     places = np.arange(x.shape.numel()).reshape(tuple(x.shape))
     reach = [
         (n - 1) * s + d * (k - 1) + 1
@@ -147,7 +164,7 @@ def _windows(gate: EarliestInWindow, x: Spikes) -> Groups | None:
     around = [(0, 0), (0, 0), (pad[0], after[0]), (pad[1], after[1])]
     padded = np.pad(places, around, constant_values=-1)
     wide = [d * (k - 1) + 1 for d, k in zip(dilation, size, strict=True)]
-    seen = np.lib.stride_tricks.sliding_window_view(padded, wide, axis=(2, 3))
+    seen: Any = np.lib.stride_tricks.sliding_window_view(padded, wide, axis=(2, 3))
     seen = seen[:, :, :: step[0], :: step[1], :: dilation[0], :: dilation[1]]
     seen = seen[:, :, : shape[0], : shape[1]]
     out = seen.shape[:4]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -104,3 +104,29 @@ def _flat(x: Tensor) -> np.ndarray:
 
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def rows_of(
+    found: Map, in_shape: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """A map of rows of the largest width that goes, by its rows, or of single values."""
+    is_sum = len(np.unique(found.row)) < len(found.row)
+    order = np.argsort(found.col if is_sum else found.row, kind='stable')
+    row, col, value = (part[order] for part in found[:3])
+    for dims in range(min(len(in_shape), len(found.shape)) - 1, 0, -1):
+        width = int(np.prod(in_shape[-dims:]))
+        if tuple(in_shape[-dims:]) != found.shape[-dims:] or width < 2:
+            continue
+        if len(row) % width:
+            continue
+        rows, cols, values = (part.reshape(-1, width) for part in (row, col, value))
+        step = np.arange(width)
+        if (
+            (rows[:, :1] % width == 0).all()
+            and (cols[:, :1] % width == 0).all()
+            and (rows == rows[:, :1] + step).all()
+            and (cols == cols[:, :1] + step).all()
+            and (values == values[:, :1]).all()
+        ):
+            return rows[:, 0] // width, cols[:, 0] // width, values[:, 0], width
+    return row, col, value, 1

@@ -23,7 +23,9 @@ from spikegraph.running.model import SpikingModel, check_spiking
 WIDTHS = (16, 24, 32)
 MEMBRANES = ('held', 'growing')
 CONSTANT_BITS = 8
-_HEADROOM = 1.25
+#: How many times as large as on the given inputs membranes may become before they are
+#: full; wide ones are fine enough with that.
+_HEADROOM = {16: 1.25, 24: 16.0, 32: 256.0}
 
 
 class IntegerModel(nn.Module):
@@ -150,14 +152,16 @@ def to_integer(
             "those of the network's forward"
         )
     model = copy.deepcopy(snn).double().cpu()
-    wide = IntegerModel(model, Format(WIDE, 'held', constant_bits))
-    found = wide.run(*args, **kwargs)
+    shifts: dict[str, int] = {}
+    how = Format(WIDE, 'held', constant_bits, shifts=shifts, chooses=True)
+    found = IntegerModel(model, how).run(*args, **kwargs)
     readers = _scales(model.network)
     exponents = {}
     for name, peak in found.peaks.items():
         real = np.ldexp(peak.astype(np.float64), -found.exponents[name])
         exponents[name] = _exponent(real, readers.get(name), width)
-    return IntegerModel(model, Format(width, membrane, constant_bits, exponents))
+    how = Format(width, membrane, constant_bits, exponents, shifts)
+    return IntegerModel(model, how)
 
 
 def _exponent(peak: np.ndarray, scale: Tensor | None, width: int) -> np.ndarray:
@@ -175,7 +179,9 @@ def _exponent(peak: np.ndarray, scale: Tensor | None, width: int) -> np.ndarray:
         peak = np.maximum(peak.max(initial=0.0), least_of_all)
     peak = np.where(peak > 0, peak, 1.0)
     most = 2 ** (width - 1) - 1
-    places: np.ndarray = np.floor(np.log2(most / (_HEADROOM * peak))).astype(np.int64)
+    places: np.ndarray = np.floor(np.log2(most / (_HEADROOM[width] * peak))).astype(
+        np.int64
+    )
     return places
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,8 @@ from spikegraph.nn.activation import PreActivationThresholds
 from spikegraph.running.integers import replay
 from spikegraph.running.integers.fixed import above, below, fixed, on_grid
 from spikegraph.running.integers.gates import gate_operation, move_operation
-from spikegraph.running.integers.synapses import Synapses
+from spikegraph.running.integers.growing import charge_growing
+from spikegraph.running.integers.synapses import Synapses, without_copies
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.steps import Run, Simulation
 
@@ -37,12 +39,16 @@ class Format:
         constant_bits (int): The bits of the mantissas of constants.
         exponents (Dict[str, Any]): By the name of a node, the number of binary places
             of its membranes.
+        shifts (Dict[str, int]): By how many bits steps of currents make them coarser.
+        chooses (bool): Whether these are still to be found.
     """
 
     width: int
     membrane: str
     constant_bits: int
     exponents: dict[str, np.ndarray] = field(default_factory=dict)
+    shifts: dict[str, int] = field(default_factory=dict)
+    chooses: bool = False
 
 
 @dataclass
@@ -112,20 +118,31 @@ class IntegerRun(Run):
         if not bias.is_floating_point():
             found: Tensor = bias
             return found
-        synapses = Synapses(self.network, segment, env, self.how.constant_bits)
+        how = self.how
+        synapses = Synapses(
+            self.network, segment, env, how.constant_bits, how.shifts, how.chooses
+        )
         exponent = self.how.exponents.get(node.name, np.array(WIDE_EXPONENT))
+        most = 2 ** (how.width - 1) - 1
+        start = np.clip(on_grid(bias.numpy(), exponent), -most, most)
         op = {
             'op': 'charge',
             'name': node.name,
             'shape': list(bias.shape),
             'width': self.how.width,
-            'bias': on_grid(bias.numpy(), exponent),
+            'bias': without_copies(start),
             'sources': [
                 self._source(n, synapses, exponent, tuple(bias.shape)) for n in sources
             ],
         }
         times = {self._label(n): self._times(n) for n in sources}
-        integers, saturated, peak = replay.charge(op, times)
+        peak = np.abs(start)
+
+        def watch(membrane: np.ndarray) -> None:
+            np.maximum(peak, np.abs(membrane), out=peak)
+
+        charge = replay.charge if self.how.membrane == 'held' else charge_growing
+        integers, saturated = charge(op, times, watch)
         self.operations.append(op)
         result, name = self.result, node.name
         result.integers[name], result.exponents[name] = integers, exponent
@@ -168,27 +185,29 @@ class IntegerRun(Run):
             )
         code = spikes.code
         amplitude = fixed(spikes.scale.numpy(), bits)
-        path = synapses.path(node, amplitude.exponent, amplitude.largest)
+        sent = replay.polarity(self._times(node), code.num_steps) * amplitude.value
+        path = synapses.path(node, amplitude.exponent, sent)
         source: dict[str, Any] = {
             'spikes': self._label(node),
             'amplitude': amplitude.value,
             'path': path.steps,
-            'gains': None,
         }
         if self.how.membrane == 'held':
-            levels = fixed(code.levels.numpy(), bits)
-            shift = path.exponent + levels.exponent - exponent
-            _check_bits(path.bound * levels.largest, int(shift.min()))
-            return {**source, 'levels': levels.value.tolist(), 'shift': shift}
+            levels = [fixed(level, bits) for level in code.levels.numpy()]
+            shifts = [path.exponent + level.exponent - exponent for level in levels]
+            _check_bits(path.most * 2.0**bits, min(int(s.min()) for s in shifts))
+            values = [int(level.value) for level in levels]
+            return {**source, 'levels': values, 'shifts': shifts}
         gains = fixed(code.gains.numpy(), GAIN_BITS)
         last = fixed(code.levels.numpy()[-1:], GAIN_BITS)
         # The membrane has to hold what it grows to.
         growth = int(np.ceil(-np.log2(float(code.levels[-1]))))
-        _check_bits(path.bound, int((path.exponent - exponent + growth).min()))
+        shift = path.exponent - (exponent - growth)
+        _check_bits(path.most, int(shift.min()))
         return {
             **source,
             'levels': [1] * code.num_steps,
-            'shift': path.exponent - (exponent - growth),
+            'shifts': [shift] * code.num_steps,
             'gains': gains.value.tolist(),
             'gain_shift': gains.exponent,
             'last': int(last.value[0]),
@@ -297,13 +316,13 @@ class IntegerRun(Run):
     ) -> dict[str, Any]:
         exponents = self.result.exponents
         own = exponents[source.name]
+        high = None if tables.off_high is None else tables.off_high.numpy()
         if divisor is None:
             return {
                 'left': np.array(0),
                 'right': np.array(0),
                 'on': above(tables.on.numpy(), own),
-                'off_high': _each(below, tables.off_high, own),
-                'off_low': _each(above, tables.off_low, own),
+                'off': None if high is None else [_low(tables, own), below(high, own)],
             }
         found = {
             name: getattr(tables, name).numpy()
@@ -321,24 +340,34 @@ class IntegerRun(Run):
         return {
             'left': np.maximum(shift, 0),
             'right': np.maximum(-shift, 0),
-            **{name: whole.get(name) for name in ('on', 'off_high', 'off_low')},
+            'on': whole['on'],
+            'off': None
+            if high is None
+            else [
+                whole.get('off_low', np.full_like(whole['off_high'], -never)),
+                whole['off_high'],
+            ],
         }
 
 
 _MOST_BITS = 61
 
 
-def _check_bits(bound: int, shift: int) -> None:
-    bits = bound.bit_length() + max(0, -shift)
+def _check_bits(most: float, shift: int) -> None:
+    bits = math.ceil(math.log2(most)) + max(0, -shift)
     if bits > _MOST_BITS:
         raise ValueError(
-            f'Expected what arrives in one step to have at most {_MOST_BITS} bits (got '
-            f"{bits}); lower 'constant_bits'"
+            f'Expected what arrives at a membrane to have at most {_MOST_BITS} bits (got '
+            f"{bits}); lower 'constant_bits' or 'weight_bits'"
         )
 
 
-def _each(rounding: Any, table: Tensor | None, exponent: np.ndarray) -> Any:
-    return None if table is None else rounding(table.numpy(), exponent)
+def _low(tables: PreActivationThresholds, exponent: np.ndarray) -> np.ndarray:
+    """The smallest potentials of OFF spikes, where there are any."""
+    if tables.off_low is not None:
+        return above(tables.off_low.numpy(), exponent)
+    assert tables.off_high is not None
+    return np.full(tables.off_high.shape, -(2**_MOST_BITS))
 
 
 def _tables(

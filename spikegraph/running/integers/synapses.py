@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from spikegraph.kernels import Adjacency
@@ -14,12 +18,15 @@ from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
 from spikegraph.nn.layer import is_changed
-from spikegraph.running.integers.fixed import Fixed, fixed
-from spikegraph.running.integers.maps import Map, map_of
+from spikegraph.running.integers import replay
+from spikegraph.running.integers.fixed import fixed
+from spikegraph.running.integers.maps import Map, map_of, rows_of
 
 _EXACT_BITS = 30  # Of constants that are integers times scales already.
 _MOST_WEIGHT = 2**16
-_MOST_BITS = 62
+_MOST_BITS = 60
+#: The bits that currents are kept to, sign included, on the inputs that tell their size.
+CURRENT_BITS = 32
 
 
 class Path:
@@ -27,17 +34,32 @@ class Path:
 
     Args:
         exponent (int): That of the current that the spikes cause.
-        largest (int): Its largest size.
+        sent (numpy.ndarray): What each neuron sends with its one spike.
         bits (int): The bits of the mantissas of constants.
+        name (str): What the way is called.
+        shifts (Dict[str, int]): By how many bits steps make currents coarser, so that
+            they keep to :obj:`CURRENT_BITS`.
+        chooses (bool): Whether that is chosen, and written there.
 
     Attributes:
         steps (List[Dict[str, Any]]): What is done, as :mod:`replay` reads it.
     """
 
-    def __init__(self, exponent: int, largest: int, bits: int) -> None:
+    def __init__(
+        self,
+        exponent: int,
+        sent: np.ndarray,
+        bits: int,
+        name: str,
+        shifts: dict[str, int],
+        chooses: bool,
+    ) -> None:
         self.steps: list[dict[str, Any]] = []
-        self.bits = bits
-        self._exponents, self._bounds = [exponent], [max(1, largest)]
+        self.bits, self.name = bits, name
+        self._shifts, self._chooses = shifts, chooses
+        self._exponents = [exponent]
+        self._values = [np.abs(sent).astype(np.float64)]
+        self._counts: Counter[str] = Counter()
 
     @property
     def exponent(self) -> int:
@@ -45,22 +67,31 @@ class Path:
         return self._exponents[-1]
 
     @property
-    def bound(self) -> int:
-        """The largest size of the last value."""
-        return self._bounds[-1]
+    def most(self) -> float:
+        """A bound of the last value, at any time steps together."""
+        return max(1.0, float(self._values[-1].max(initial=0)))
 
-    def append(
-        self, op: str, inputs: list[int], exponent: int, bound: int, **values: Any
-    ) -> int:
+    def append(self, op: str, inputs: list[int], exponent: int, **values: Any) -> int:
         """Adds a step; the number of its value."""
-        if bound.bit_length() > _MOST_BITS:
+        step = {'op': op, 'inputs': inputs, 'shifts': [0], **values, 'right': 0}
+        value = _magnitude(self._values, step)
+        most = float(value.max(initial=0))
+        key = f'{self.name} {op}'
+        self._counts[key] += 1
+        key = f'{key} {self._counts[key]}'
+        if self._chooses:
+            spare = math.ceil(math.log2(max(1.0, most))) + 2 - CURRENT_BITS
+            self._shifts[key] = max(0, spare)
+        step['right'] = self._shifts.get(key, 0)
+        self._values.append(np.ldexp(value, -step['right']))
+        if most >= 2.0**_MOST_BITS:
             raise ValueError(
-                f'Expected currents of at most {_MOST_BITS} bits (got '
-                f"{bound.bit_length()}); lower 'constant_bits' or 'weight_bits'"
+                f'Expected currents of at most {_MOST_BITS} bits on the way to '
+                f"'{self.name}' (got {math.ceil(math.log2(most))}); lower 'constant_bits' "
+                "or 'weight_bits', or give 'to_integer' inputs like these"
             )
-        self.steps.append({'op': op, 'inputs': inputs, **values})
-        self._exponents.append(exponent)
-        self._bounds.append(max(1, bound))
+        self.steps.append(step)
+        self._exponents.append(exponent - step['right'])
         return len(self.steps)
 
     def add(self, parts: list[int]) -> int:
@@ -69,19 +100,15 @@ class Path:
             return parts[0]
         exponent = max(self._exponents[i] for i in parts)
         shifts = [exponent - self._exponents[i] for i in parts]
-        bound = sum(
-            self._bounds[i] << shift for i, shift in zip(parts, shifts, strict=True)
-        )
-        return self.append('add', parts, exponent, bound, shifts=shifts)
+        return self.append('add', parts, exponent, shifts=shifts)
 
     def scale(self, x: int, values: np.ndarray, bits: int) -> int:
         """Each value times a constant that broadcasts to it."""
         if not (values != 1).any():
             return x
-        known = fixed(_narrow(values), bits)
+        known = fixed(without_copies(values), bits)
         exponent = self._exponents[x] + known.exponent
-        bound = self._bounds[x] * known.largest
-        return self.append('scale', [x], exponent, bound, value=known.value)
+        return self.append('scale', [x], exponent, value=known.value)
 
     def sparse(
         self,
@@ -94,16 +121,11 @@ class Path:
     ) -> int:
         """A sparse matrix times rows of some width."""
         known = None if values is None else fixed(values, self.bits)
-        sizes = np.diff(rowptr)
-        most = int(sizes.max(initial=0))
-        exponent, bound = self._exponents[x], self._bounds[x] * most
-        if known is not None:
-            exponent, bound = exponent + known.exponent, bound * known.largest
+        exponent = self._exponents[x] + (0 if known is None else known.exponent)
         return self.append(
             'sparse',
             [x],
             exponent,
-            bound,
             rowptr=rowptr,
             col=col,
             value=None if known is None else known.value,
@@ -121,20 +143,18 @@ class Path:
             values = np.empty(size)
             values[found.row] = found.value
             return self.scale(x, values.reshape(found.shape), self.bits)
-        row, col, value, width = _rows_of(found, in_shape)
+        row, col, value, width = rows_of(found, in_shape)
         order = np.argsort(row, kind='stable')
         counts = np.bincount(row, minlength=size // width if width else 0)
         rowptr = np.concatenate([[0], counts.cumsum()])
-        values = None if (value == 1).all() else value[order]
-        return self.sparse(x, rowptr, col[order], values, width, found.shape)
+        own = None if (value == 1).all() else value[order]
+        return self.sparse(x, rowptr, col[order], own, width, found.shape)
 
     def weighed(self, x: int, matrix: Tensor, name: str, **options: Any) -> int:
         """Weights that are integers times a scale for each output, and then the scale."""
         weight, unit = integer_weights(matrix, name)
-        rows = np.abs(weight).reshape(len(weight), -1).sum(1).max(initial=1)
-        bound = self._bounds[x] * int(rows)
         op = options.pop('op')
-        y = self.append(op, [x], self._exponents[x], bound, weight=weight, **options)
+        y = self.append(op, [x], self._exponents[x], weight=weight, **options)
         last = [1] * (weight.ndim - 2)
         return self.scale(y, unit.reshape(-1, *last), _EXACT_BITS)
 
@@ -165,39 +185,13 @@ def integer_weights(matrix: Tensor, name: str) -> tuple[np.ndarray, np.ndarray]:
     return weights.reshape(values.shape).astype(small), units
 
 
-def _narrow(values: np.ndarray) -> np.ndarray:
+def without_copies(values: np.ndarray) -> np.ndarray:
     """Constants that do not change along a dimension, once."""
     for dim in range(values.ndim):
         some = values.take([0], axis=dim)
         if values.shape[dim] > 1 and (values == some).all():
             values = some
     return values
-
-
-def _rows_of(
-    found: Map, in_shape: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """A map of rows of the largest width that goes, by its rows, or of single values."""
-    is_sum = len(np.unique(found.row)) < len(found.row)
-    order = np.argsort(found.col if is_sum else found.row, kind='stable')
-    row, col, value = (part[order] for part in found[:3])
-    for dims in range(min(len(in_shape), len(found.shape)) - 1, 0, -1):
-        width = int(np.prod(in_shape[-dims:]))
-        if tuple(in_shape[-dims:]) != found.shape[-dims:] or width < 2:
-            continue
-        if len(row) % width:
-            continue
-        rows, cols, values = (part.reshape(-1, width) for part in (row, col, value))
-        step = np.arange(width)
-        if (
-            (rows[:, :1] % width == 0).all()
-            and (cols[:, :1] % width == 0).all()
-            and (rows == rows[:, :1] + step).all()
-            and (cols == cols[:, :1] + step).all()
-            and (values == values[:, :1]).all()
-        ):
-            return rows[:, 0] // width, cols[:, 0] // width, values[:, 0], width
-    return row, col, value, 1
 
 
 class Synapses:
@@ -209,19 +203,35 @@ class Synapses:
         env (Dict[Node, Any]): Their values, and those of all that they read, while all
             sources are silent.
         bits (int): The bits of the mantissas of constants.
+        shifts (Dict[str, int]): As for :class:`Path`.
+        chooses (bool): As for :class:`Path`.
     """
 
     def __init__(
-        self, network: Network, segment: list[Node], env: dict[Node, Any], bits: int
+        self,
+        network: Network,
+        segment: list[Node],
+        env: dict[Node, Any],
+        bits: int,
+        shifts: dict[str, int],
+        chooses: bool,
     ) -> None:
         self.network, self.segment, self.env = network, segment, env
-        self.bits = bits
+        self.bits, self.shifts, self.chooses = bits, shifts, chooses
 
-    def path(self, source: Node, exponent: int, largest: int) -> Path:
-        """The way from one source to the potential."""
-        path = Path(exponent, largest, self.bits)
+    def path(self, source: Node, exponent: int, sent: np.ndarray) -> Path:
+        """The way from one source to the potential.
+
+        Args:
+            source (Node): The source.
+            exponent (int): That of what its spikes send.
+            sent (numpy.ndarray): What each of them sends.
+        """
+        path = Path(exponent, sent, self.bits, '', self.shifts, self.chooses)
+        start = f'{self.segment[-1].name} {source.name}' if self.segment else ''
         known = {source: 0}
         for node in self.segment:
+            path.name = f'{start} {node.name}'
             parts = [
                 self._between(path, known[n], n, node)
                 for n in node.all_input_nodes
@@ -341,3 +351,24 @@ def _conv_options(layer: SpikingConv, args: Any) -> dict[str, Any] | None:
         'dilation': list(conv.dilation),
         'groups': conv.groups,
     }
+
+
+def _magnitude(values: list[np.ndarray], op: dict[str, Any]) -> np.ndarray:
+    """A bound of what a step makes of currents of some size."""
+    x = values[op['inputs'][0]]
+    if op['op'] == 'add':
+        parts = zip(op['inputs'], op['shifts'], strict=True)
+        total: np.ndarray = sum(np.ldexp(values[i], shift) for i, shift in parts)
+        return total
+    if op['op'] in ('linear', 'conv'):
+        weight = np.abs(op['weight'].astype(np.float64))
+        if op['op'] == 'linear':
+            return x @ weight.T
+        padded = np.pad(x, ((0, 0), (0, 0), *op['padding']))
+        options = {name: op[name] for name in ('stride', 'dilation', 'groups')}
+        out = F.conv2d(torch.from_numpy(padded), torch.from_numpy(weight), **options)
+        return out.numpy()
+    value = op['value']
+    known = {**op, 'value': None if value is None else np.abs(value) * 1.0}
+    found: np.ndarray = replay.LINEAR[op['op']](x, known)
+    return found
