@@ -71,6 +71,11 @@ def write_bundle(
     """
     if not isinstance(snn, IntegerModel):
         snn = to_integer(snn, *args, width=width, **kwargs)
+    if snn.how.membrane != 'held':
+        raise ValueError(
+            f"Expected membranes that hold their values (got '{snn.how.membrane}'); use "
+            "'to_integer' with membrane='held'"
+        )
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ValueError(
@@ -244,7 +249,7 @@ def _counted(x: Tensor, op: dict[str, Any]) -> Tensor:
         options = {name: op[name] for name in ('stride', 'dilation', 'groups')}
         return F.conv2d(x, weight, **options)
     if kind == 'scale':
-        return x * torch.from_numpy((op['value'] != 0).astype(np.float64))
+        return x * torch.from_numpy(np.asarray(op['value'] != 0, dtype=np.float64))
     counts = np.diff(op['rowptr'])
     row = torch.from_numpy(np.arange(len(counts)).repeat(counts))
     seen = x.reshape(-1, op['width'])[torch.from_numpy(op['col'].astype(np.int64))]
@@ -275,7 +280,5 @@ def _narrow(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8 or values.size == 0:
         return values
     low, high = int(values.min()), int(values.max())
-    kind = np.result_type(
-        np.min_scalar_type(min(low, -1)), np.min_scalar_type(-high - 1)
-    )
+    kind = np.min_scalar_type(min(low, -max(high, 0) - 1))
     return values.astype(kind)

@@ -176,7 +176,7 @@ def _own_groups(gate: Leading, x: Spikes, groups: list[Any]) -> Groups:
         index, num = _grouped(x, groups)
         return {**_members(x, index, num), 'group': index.numpy()}
     places = np.arange(x.shape.numel()).reshape(tuple(x.shape))
-    moved = np.moveaxis(places, gate.dim, -1)
+    moved: Any = np.moveaxis(places, gate.dim, -1)
     found = _csr(moved.reshape(-1, moved.shape[-1]), x.shape)
     group = np.empty(places.size, dtype=np.int64)
     rows = np.arange(len(found['rowptr']) - 1).repeat(moved.shape[-1])

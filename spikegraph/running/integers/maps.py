@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_MOST_ASKED = 2**24
 _EXACT = 1e-9  # Relative; labels and coefficients are far from that.
 
 
@@ -33,19 +35,20 @@ class Map(NamedTuple):
 def map_of(function: Callable[[Tensor], Tensor], like: Tensor) -> Map | None:
     """The linear part of an affine function in which each output is made of one input
     at most, such as all that moves, repeats and scales values, or each input is part of
-    one output at most, such as sums and means of what lies apart.
+    one output at most, such as sums and means of what lies apart; others only if they
+    have few inputs and outputs, or do the same along leading dimensions.
 
     Args:
         function (Callable): The function.
         like (torch.Tensor): A tensor of the shape of its input.
 
     Returns:
-        Map, optional: What it does; :obj:`None` if it is neither.
+        Map, optional: What it does; :obj:`None` if it is none of these.
     """
     size, dtype = like.numel(), torch.float64
     labels = torch.arange(1, size + 1, dtype=dtype).view(like.shape)
     ones, zeros = torch.ones_like(labels), torch.zeros_like(labels)
-    random = torch.rand(like.shape, dtype=dtype, generator=_generator()) + 0.5
+    random = torch.randn(like.shape, dtype=dtype, generator=_generator())
     offset = function(zeros)
     shape = tuple(offset.shape)
     expected = _flat(function(random) - offset)
@@ -64,6 +67,13 @@ def map_of(function: Callable[[Tensor], Tensor], like: Tensor) -> Map | None:
         total = np.bincount(found.row, made, minlength=len(expected))
         if np.allclose(total, expected, rtol=1e-7, atol=tolerance):
             return found
+    for lead in (2, 1, 0):
+        found = _asked(function, zeros, offset, lead)
+        if found is not None:
+            made = found.value * _flat(random)[found.col]
+            total = np.bincount(found.row, made, minlength=len(expected))
+            if np.allclose(total, expected, rtol=1e-7, atol=tolerance):
+                return found
     return None
 
 
@@ -95,6 +105,38 @@ def _summed(
     if found is None:
         return None
     return Map(found.col, found.row, found.value, shape, zeros.numel())
+
+
+def _asked(
+    function: Callable[[Tensor], Tensor], zeros: Tensor, offset: Tensor, lead: int
+) -> Map | None:
+    """Input by input, in the first of all places along leading dimensions, where the
+    same is done in all of them.
+    """
+    if lead >= zeros.dim() or zeros.shape[:lead] != offset.shape[:lead]:
+        return None
+    repeats = math.prod(zeros.shape[:lead])
+    own, size = offset.numel() // max(1, repeats), zeros.numel() // max(1, repeats)
+    if repeats == 0 or size * offset.numel() > _MOST_ASKED:
+        return None
+    columns = []
+    for k in range(size):
+        one = zeros.clone().reshape(repeats, size)
+        one[0, k] = 1
+        found = _flat(function(one.view(zeros.shape)) - offset)
+        if (found[own:] != 0).any():
+            return None
+        columns.append(found[:own])
+    matrix = np.stack(columns, axis=1)
+    row, col = np.nonzero(matrix)
+    step = np.arange(repeats)[:, None]
+    return Map(
+        (step * own + row).reshape(-1),
+        (step * size + col).reshape(-1),
+        np.tile(matrix[row, col], repeats),
+        tuple(offset.shape),
+        zeros.numel(),
+    )
 
 
 def _flat(x: Tensor) -> np.ndarray:

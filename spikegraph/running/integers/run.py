@@ -125,6 +125,8 @@ class IntegerRun(Run):
         exponent = self.how.exponents.get(node.name, np.array(WIDE_EXPONENT))
         most = 2 ** (how.width - 1) - 1
         start = np.clip(on_grid(bias.numpy(), exponent), -most, most)
+        # What keeps divisors from zero does so in integers, too.
+        start = np.where((start == 0) & (bias.numpy() > 0), 1, start)
         op = {
             'op': 'charge',
             'name': node.name,
@@ -316,12 +318,12 @@ class IntegerRun(Run):
     ) -> dict[str, Any]:
         exponents = self.result.exponents
         own = exponents[source.name]
-        high = None if tables.off_high is None else tables.off_high.numpy()
+        high = None if tables.off_high is None else _spread(tables.off_high, own)
         if divisor is None:
             return {
                 'left': np.array(0),
                 'right': np.array(0),
-                'on': above(tables.on.numpy(), own),
+                'on': above(_spread(tables.on, own), own),
                 'off': None if high is None else [_low(tables, own), below(high, own)],
             }
         found = {
@@ -331,12 +333,18 @@ class IntegerRun(Run):
         }
         finite = [np.where(np.isfinite(v), v, 0.0) for v in found.values()]
         known = fixed(np.stack(finite), THRESHOLD_BITS)
-        never = 2 ** (_MOST_BITS - self.how.width)
+        never = 2 ** max(8, _MOST_BITS - self.how.width)
         whole = {
             name: np.where(np.isfinite(v), k, np.where(v > 0, never, -never))
             for (name, v), k in zip(found.items(), known.value, strict=True)
         }
         shift = known.exponent + exponents[divisor.name] - own
+        v, z = (
+            float(np.abs(self.result.integers[n.name]).max(initial=1))
+            for n in (source, divisor)
+        )
+        _check_bits(v, int((-shift).min()))
+        _check_bits(z * float(np.abs(known.value).max()), int(shift.min()))
         return {
             'left': np.maximum(shift, 0),
             'right': np.maximum(-shift, 0),
@@ -357,17 +365,24 @@ def _check_bits(most: float, shift: int) -> None:
     bits = math.ceil(math.log2(most)) + max(0, -shift)
     if bits > _MOST_BITS:
         raise ValueError(
-            f'Expected what arrives at a membrane to have at most {_MOST_BITS} bits (got '
-            f"{bits}); lower 'constant_bits' or 'weight_bits'"
+            f'Expected what is added up or compared to have at most {_MOST_BITS} bits '
+            f"(got {bits}); lower 'width', 'constant_bits' or 'weight_bits'"
         )
+
+
+def _spread(table: Tensor, exponent: np.ndarray) -> np.ndarray:
+    """Thresholds of each step, in as many dimensions as there are exponents."""
+    missing = max(0, exponent.ndim + 1 - table.dim())
+    found: np.ndarray = table.numpy()
+    return found.reshape(len(table), *[1] * missing, *table.shape[1:])
 
 
 def _low(tables: PreActivationThresholds, exponent: np.ndarray) -> np.ndarray:
     """The smallest potentials of OFF spikes, where there are any."""
     if tables.off_low is not None:
-        return above(tables.off_low.numpy(), exponent)
+        return above(_spread(tables.off_low, exponent), exponent)
     assert tables.off_high is not None
-    return np.full(tables.off_high.shape, -(2**_MOST_BITS))
+    return np.full(_spread(tables.off_high, exponent).shape, -(2**_MOST_BITS))
 
 
 def _tables(

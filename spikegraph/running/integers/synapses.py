@@ -17,6 +17,7 @@ from spikegraph.network.interpreter import run_node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter, SpikingConv, SpikingLayer, SpikingLinear
+from spikegraph.nn.conv.mf_conv import DegreeLinear
 from spikegraph.nn.layer import is_changed
 from spikegraph.running.integers import replay
 from spikegraph.running.integers.fixed import fixed
@@ -230,20 +231,27 @@ class Synapses:
         path = Path(exponent, sent, self.bits, '', self.shifts, self.chooses)
         start = f'{self.segment[-1].name} {source.name}' if self.segment else ''
         known = {source: 0}
+        parts_of: dict[Node, Node] = {}  # Several values at once, by what they are of.
         for node in self.segment:
             path.name = f'{start} {node.name}'
-            parts = [
-                self._between(path, known[n], n, node)
-                for n in node.all_input_nodes
-                if n in known and node.role is not Role.SIZE
-            ]
-            if parts:
+            inputs = [n for n in node.all_input_nodes if n in known or n in parts_of]
+            if inputs and not isinstance(self.env[node], Tensor):
+                parts_of[node] = inputs[0]
+            elif inputs and node.role is not Role.SIZE:
+                parts = []
+                for n in inputs:
+                    through = []
+                    while n in parts_of:
+                        through.append(n)
+                        n = parts_of[n]
+                    parts.append(self._between(path, known[n], n, [*through, node]))
                 known[node] = path.add(parts)
         assert not self.segment or known[self.segment[-1]] == len(path.steps)
         return path
 
-    def _between(self, path: Path, x: int, source: Node, node: Node) -> int:
-        """What one of its inputs adds to the value of a node."""
+    def _between(self, path: Path, x: int, source: Node, nodes: list[Node]) -> int:
+        """What one of its inputs adds to the value of the last of some nodes."""
+        node = nodes[-1]
         operation: Any = self.network.operation(node)
         if isinstance(operation, SpikingLayer):
             if node.all_input_nodes[0] is source and not is_changed(operation):
@@ -254,7 +262,10 @@ class Synapses:
         like = self.env[source]
 
         def function(value: Tensor) -> Tensor:
-            out: Tensor = run_node(self.network, node, {**self.env, source: value})
+            env = {**self.env, source: value}
+            for each in nodes:
+                env[each] = run_node(self.network, each, env)
+            out: Tensor = env[node]
             return out
 
         found_map = map_of(function, like)
@@ -283,6 +294,15 @@ class Synapses:
             return path.weighed(x, layer.weight, node.name, op='conv', **options)
         if isinstance(layer, GraphFilter):
             return self._filter(path, x, node, layer, args, kwargs)
+        if isinstance(layer, DegreeLinear):
+            lins: list[Any] = list(layer.lins)
+            degree = args[1].clamp(max=len(layer.lins) - 1).numpy()
+            found = [
+                path.scale(path.weighed(x, lin.weight, node.name, op='linear'), rows, 1)
+                for number, lin in enumerate(lins)
+                if (rows := (degree == number).astype(float).reshape(-1, 1)).any()
+            ]
+            return path.add(found)
         return None
 
     def _filter(
