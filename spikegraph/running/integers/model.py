@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from spikegraph.network.graph import Node
 from spikegraph.network.network import Network
@@ -136,6 +137,15 @@ def to_integer(
     Raises:
         ValueError: If an option is out of range, or weights are no integers.
         NotImplementedError: If a part of the network cannot be written in integers.
+
+    Example:
+        >>> from spikegraph import ConversionConfig, convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x, ConversionConfig(weight_bits=8))
+        >>> integer = to_integer(snn, x, width=16)
+        >>> float((integer(x) - snn(x)).norm() / snn(x).norm()) < 0.1
+        True
     """
     check_spiking(snn)
     _check_choice('width', width, WIDTHS)
@@ -197,8 +207,6 @@ def _scales(network: Network) -> dict[str, Tensor]:
 
 
 def _double(value: Any) -> Any:
-    from torch.utils import _pytree as pytree
-
     def double(x: Any) -> Any:
         is_real = isinstance(x, Tensor) and x.is_floating_point()
         return x.double() if is_real else x

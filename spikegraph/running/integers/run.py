@@ -61,6 +61,16 @@ class IntegerSimulation(Simulation):
         exponents (Dict[str, numpy.ndarray]): Their numbers of binary places.
         saturated (Dict[str, int]): How often a membrane was full, by the same names.
         peaks (Dict[str, numpy.ndarray]): The largest size each membrane had.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikegraph import ConversionConfig, convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x, ConversionConfig(weight_bits=8))
+        >>> run = snn.to_integer(x).run(x)
+        >>> {name: v.dtype.name for name, v in run.integers.items()}
+        {'_0': 'int64', '_2': 'int64'}
     """
 
     integers: dict[str, np.ndarray] = field(default_factory=dict)
