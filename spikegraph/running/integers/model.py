@@ -27,6 +27,7 @@ CONSTANT_BITS = 8
 #: How many times as large as on the given inputs membranes may become before they are
 #: full; wide ones are fine enough with that.
 _HEADROOM = {16: 1.25, 24: 16.0, 32: 256.0}
+_NO_HEADROOM = 1.25  # Growing ones need all bits.
 
 
 class IntegerModel(nn.Module):
@@ -166,15 +167,18 @@ def to_integer(
     how = Format(WIDE, 'held', constant_bits, shifts=shifts, chooses=True)
     found = IntegerModel(model, how).run(*args, **kwargs)
     readers = _scales(model.network)
+    room = _HEADROOM[width] if membrane == 'held' else _NO_HEADROOM
     exponents = {}
     for name, peak in found.peaks.items():
         real = np.ldexp(peak.astype(np.float64), -found.exponents[name])
-        exponents[name] = _exponent(real, readers.get(name), width)
+        exponents[name] = _exponent(real, readers.get(name), width, room)
     how = Format(width, membrane, constant_bits, exponents, shifts)
     return IntegerModel(model, how)
 
 
-def _exponent(peak: np.ndarray, scale: Tensor | None, width: int) -> np.ndarray:
+def _exponent(
+    peak: np.ndarray, scale: Tensor | None, width: int, room: float
+) -> np.ndarray:
     """The binary places of a membrane, one for all or one for each scale."""
     if scale is not None and scale.numel() > 1 and peak.ndim >= scale.dim():
         least = scale.double().numpy()
@@ -189,9 +193,7 @@ def _exponent(peak: np.ndarray, scale: Tensor | None, width: int) -> np.ndarray:
         peak = np.maximum(peak.max(initial=0.0), least_of_all)
     peak = np.where(peak > 0, peak, 1.0)
     most = 2 ** (width - 1) - 1
-    places: np.ndarray = np.floor(np.log2(most / (_HEADROOM[width] * peak))).astype(
-        np.int64
-    )
+    places: np.ndarray = np.floor(np.log2(most / (room * peak))).astype(np.int64)
     return places
 
 
