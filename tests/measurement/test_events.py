@@ -20,6 +20,8 @@ from spikegraph.nn import GraphFilter
 from spikegraph.nn.shift import NeighborShift
 from spikegraph.running.steps import _Run
 from tests.conversion.zoo import MODELS, make, randomize
+from tests.measurement.test_measure import Centered
+from tests.meetings import Edges
 
 NUM_STEPS = 6
 CONFIG = ConversionConfig(num_steps=NUM_STEPS, input_scale='layer')
@@ -334,6 +336,25 @@ def test_a_shared_threshold_is_one_membrane():
         counts = rows[name]
         assert counts.receivers == counts.neurons == 2 * 5 * 8
         assert counts.openings == 2 * 5 * 8 + 2 * 5
+
+
+def test_a_threshold_of_several_channels_is_one_membrane(graph):
+    model = Edges().double().eval()
+    call = (graph.x.abs() + 1, graph.edge_index)
+    rows = {r.name: r.counts for r in measure(convert(model, call), call, model).layers}
+    # The sums, the bias times the denominator, and that of each node and head.
+    assert rows['elu'].openings == 2 * 60 * 8 + 60 * 2
+    assert rows['elu'].receivers == 60 * 8
+
+
+def test_rows_that_a_norm_adds_up(sparse):
+    model = randomize(Centered().double())
+    x, batch = sparse[0], torch.arange(4).repeat_interleave(5)
+    snn = convert(model, (x, batch), CONFIG)
+    rows = {row.name: row.counts for row in measure(snn, (x, batch), model).layers}
+    fires = (simulate(snn, x, batch).spikes['input_x'].decode() != 0).any(1)
+    assert rows['norm'].accumulates == 20 * 8
+    assert rows['norm'].moved == 8 * int(fires.sum()) < 20 * 8
 
 
 def test_silence_costs_nothing(sparse):
