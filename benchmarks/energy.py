@@ -82,16 +82,15 @@ def check(measured):
 
 
 def share_of_inputs(measured):
-    """Of the energy of the clocked machine, what updates of input neurons take, most
-    of which are silent."""
-    table = measured.table
-    updates = sum(
-        row.counts.membrane_updates
-        for row in measured.layers
-        if row.role == 'input encoding'
-    )
-    each = 2 * table.state_word + table.state_multiplication
-    return updates * each / table.snn_pj(measured.total, memory=True)
+    """Of the energy of the clocked machine, what input neurons take, most of which are
+    silent: updates and comparisons at every step."""
+    table, energy = measured.table, 0.0
+    for row in measured.layers:
+        if row.role == 'input encoding':
+            each = 2 * table.state_word + table.state_multiplication
+            energy += row.counts.membrane_updates * each
+            energy += row.counts.comparisons * table.add
+    return energy / table.snn_pj(measured.total, memory=True)
 
 
 def row_of(name, dataset, recipe, network, num_steps):
@@ -117,7 +116,7 @@ def row_of(name, dataset, recipe, network, num_steps):
     return {
         **found,
         'density': total.ann_macs_nonzero / max(1, total.ann_macs),
-        'share_of_input_updates': share_of_inputs(measured),
+        'share_of_input_neurons': share_of_inputs(measured),
         'counts': measured.to_dict()['total'],
         'energy_pj': {
             key: measured.energy_pj(table) for key, table in ENERGY_TABLES.items()
@@ -168,8 +167,8 @@ def main():
         print(
             f'{name:<22} {row["model"]:<9} {score:>7.2f}, '
             f'{row["spikes_per_neuron"]:.3f} spikes per neuron, '
-            f'{100 * row["density"]:.1f} % of the products not zero, input updates '
-            f'{100 * row["share_of_input_updates"]:.0f} % of the clocked energy'
+            f'{100 * row["density"]:.1f} % of the products not zero, input neurons '
+            f'{100 * row["share_of_input_neurons"]:.0f} % of the clocked energy'
         )
     for key in SHOWN:
         print_table(rows, key)

@@ -603,7 +603,7 @@ def test_energies_on_both_machines(benchmark, monkeypatch, tmp_path, capsys):
                 dense = pj[f'ann_{what}'] / found
                 zeros = pj[f'ann_{what}_sparse'] / found
                 assert f'{dense:.3g} ({zeros:.3g})' in out and zeros <= dense
-    assert 0 < row['share_of_input_updates'] < 1 and 0 < row['density'] < 1
+    assert 0 < row['share_of_input_neurons'] < 1 and 0 < row['density'] < 1
     before = (tmp_path / 'energy.json').read_bytes()
     monkeypatch.setattr(script, 'trained', None)  # Nothing is done again.
     script.main()

@@ -51,7 +51,7 @@ SWEEP_VALUES: dict[str, tuple[str, str]] = {
         '.3g',
     ),
     'energy_ratio_event_memory_sparse_ann': (
-        'energy ratio ANN / SNN, with memory, event-driven, ANN skips zeros',
+        'energy ratio, with memory, event-driven, ANN skips zeros',
         '.3g',
     ),
 }
