@@ -89,7 +89,15 @@ class _Events(Interpreter):
         return self._marked(self.counter.env[node])
 
     def output(self, node: Node) -> Any:
-        for value in node.all_input_nodes:
+        queue, found = list(node.all_input_nodes), []
+        while queue:  # What follows the last layer reads the same potentials.
+            value = queue.pop()
+            if value.role is Role.READ_OUT:
+                if self.network.operation(value) is not quotient:
+                    queue += value.all_input_nodes
+            elif value not in found:
+                found.append(value)
+        for value in found:
             is_potential = isinstance(self.counter.env[value], Tensor)
             if is_potential and value.role is not Role.DECODE:
                 if self.counter.sources[value]:

@@ -322,6 +322,22 @@ def test_hops_by_brute_force(rows, has_weights):
     assert _num_moved(layer, x > 0, adjacency) == expected > 0
 
 
+def test_what_follows_the_last_layer_reads_the_same(sparse):
+    class Probabilities(Net):
+        def forward(self, x, edge_index):
+            return super().forward(x, edge_index).log_softmax(dim=-1)
+
+    found = []
+    for kind in (Net, Probabilities):
+        torch.manual_seed(0)
+        model = randomize(kind(GraphConv).double())
+        model.conv1.lin_rel.bias.data.fill_(-0.2)  # So that some are silent.
+        snn = convert(model, sparse, CONFIG)
+        (row,) = [r for r in measure(snn, sparse, model).layers if r.name == 'output']
+        found.append((row.counts.openings, row.counts.receivers))
+    assert found[0] == found[1] and 0 < found[0][0] < 20 * 3
+
+
 def test_a_shared_threshold_is_one_membrane():
     """The sum of a row of coefficients divides all that its row attends to."""
     torch.manual_seed(0)
