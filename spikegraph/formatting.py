@@ -32,6 +32,8 @@ _METRICS = {
     'energy_ratio_compute_sparse_ann': ('  ANN skips zeros', 'x', 2),
     'energy_ratio_memory': ('energy ratio, with memory', 'x', 3),
     'energy_ratio_memory_sparse_ann': ('  ANN skips zeros', 'x', 3),
+    'energy_ratio_event_memory': ('with memory, event-driven', 'x', 3),
+    'energy_ratio_event_memory_sparse_ann': ('  ANN skips zeros', 'x', 3),
 }
 _FRACTIONS = {'logit_relative_error'}  # Printed in percent.
 _MODELS = {
@@ -74,6 +76,8 @@ _COLUMNS = {
     'energy_ratio_compute_sparse_ann': ('ANN skips 0', 2),
     'energy_ratio_memory': ('with memory', 3),
     'energy_ratio_memory_sparse_ann': ('ANN skips 0', 3),
+    'energy_ratio_event_memory': ('event-driven', 3),
+    'energy_ratio_event_memory_sparse_ann': ('ANN skips 0', 3),
 }
 
 

@@ -11,9 +11,10 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, InnerProductDecoder
 
-from spikegraph import PhaseCode, Spikes
+from spikegraph import PhaseCode, Spikes, convert, measure
 from spikegraph.cli import _MODELS
 from spikegraph.kernels import info
+from spikegraph.measurement import Counts, EnergyTable
 from spikegraph.zoo.datasets import GraphDataset, ImageDataset, power_law_graph
 from spikegraph.zoo.models import (
     GRAPH_MODELS,
@@ -25,6 +26,7 @@ from spikegraph.zoo.models import (
     get_recipe,
     recipes,
 )
+from tests.conversion.zoo import make
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 
@@ -577,3 +579,47 @@ def test_weight_precision(run, benchmark, monkeypatch):
     assert found['images'] == 10 and 0 <= found['silent_channels'] < found['channels']
     moved = found['spikes_moved']
     assert 0 < moved['bfloat16'] < 100 and 0 < moved['int8'] < 100
+
+
+def test_energies_on_both_machines(benchmark, monkeypatch, tmp_path, capsys):
+    script = benchmark('energy')
+    quick = replace(RECIPES['digits'], epochs=20, hidden_channels=8)
+    monkeypatch.setitem(RECIPES, 'digits', quick)
+    argv = ['', '--datasets', 'digits', '--num-steps', '4', '--output', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    script.main()
+    record = json.loads((tmp_path / 'energy.json').read_text())
+    (row,) = record['rows'].values()
+    assert set(row['energy_pj']) == set(record['tables']) and record['processor']
+    out = capsys.readouterr().out
+    for key in script.SHOWN:
+        table, counts = EnergyTable.from_dict(record['tables'][key]), row['counts']
+        pj, total = row['energy_pj'][key], Counts(**counts)
+        for memory, what in ((False, 'compute'), (True, 'memory')):
+            for machine, name in (('clocked', ''), ('event-driven', 'event_')):
+                expected = table.snn_pj(total, memory, machine) / 1797
+                found = pj[f'snn_{name}{what}']
+                assert found == pytest.approx(expected) and found > 0
+                dense = pj[f'ann_{what}'] / found
+                zeros = pj[f'ann_{what}_sparse'] / found
+                assert f'{dense:.3g} ({zeros:.3g})' in out and zeros <= dense
+    assert 0 < row['share_of_input_neurons'] < 1 and 0 < row['density'] < 1
+    before = (tmp_path / 'energy.json').read_bytes()
+    monkeypatch.setattr(script, 'trained', None)  # Nothing is done again.
+    script.main()
+    assert (tmp_path / 'energy.json').read_bytes() == before
+    assert 'digits T=4' in capsys.readouterr().out
+    monkeypatch.setattr(sys, 'argv', [*argv, '--weights', 'cifar10'])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert 'DATASET=FILE (got cifar10)' in capsys.readouterr().err
+
+
+def test_energies_have_to_make_sense(benchmark, graph):
+    script = benchmark('energy')
+    model = make('F.relu')
+    measured = measure(convert(model, graph), graph, model)
+    script.check(measured)
+    measured.layers[-1].counts.moved = measured.total.accumulates + 1
+    with pytest.raises(AssertionError):
+        script.check(measured)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from spikegraph.cli import kinds
 from spikegraph.cli.graphs import add_infer, add_partition
 from spikegraph.cli.kinds import add_json, add_root
-from spikegraph.cli.names import _MODELS, _UNITS
+from spikegraph.cli.names import _MODELS, _TABLES, _UNITS
 
 _DESCRIPTION = (
     'Trains a graph network or CNN, converts it into a spiking one in which every '
@@ -205,6 +205,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         choices=_UNITS,
         help='what energies are divided by: node or graph, of images: image (default: '
         'node, of molecules: graph)',
+    )
+    parser.add_argument(
+        '--energy-table',
+        type=kinds.file_name,
+        default='horowitz-fp32',
+        metavar='TABLE',
+        help=f'energies of single operations: {", ".join(_TABLES)}, or a JSON '
+        'file of your own (default: horowitz-fp32)',
     )
     files = parser.add_argument_group('files')
     add_root(files)

@@ -17,6 +17,7 @@ from spikegraph.cli.partition import divide
 from spikegraph.cli.program import say, text_of
 from spikegraph.conversion import ConversionConfig
 from spikegraph.formatting import format_experiment, format_sweep
+from spikegraph.measurement import energy_table
 from spikegraph.running.steps import Simulation
 from spikegraph.storage import to_bytes
 from spikegraph.zoo.datasets import GraphDataset, ImageDataset
@@ -141,6 +142,7 @@ def _options(args: Namespace) -> dict[str, Any]:
         'weights': args.weights,
         'mirror': args.mirror,
         'per': args.per,
+        'energy_table': energy_table(args.energy_table),
         'progress': sys.stderr.isatty(),
     }
 

@@ -153,7 +153,7 @@ class Counter(Interpreter):
         they are so many that the sums are better read as real values.
         """
         args, kwargs = arguments(node, self.env)
-        spikes = self._spikes(node.all_input_nodes[0])
+        spikes = self.spikes_of(node.all_input_nodes[0])
         if spikes is None or kwargs:
             return None
         shape = spikes.shape
@@ -165,7 +165,7 @@ class Counter(Interpreter):
             return None
         return summed.view(len(summed), *shape[1:])
 
-    def _spikes(self, node: Node) -> Tensor | None:
+    def spikes_of(self, node: Node) -> Tensor | None:
         """How many spikes a value is made of, if of nothing else."""
         value = self.env[node]
         if isinstance(value, Tensor):
@@ -310,7 +310,7 @@ class Counter(Interpreter):
         parts = x if isinstance(x, (tuple, list)) else (x,)  # Of a bipartite graph.
         parts = [part for part in parts if part is not None]
         counts = self._row(node, 'layer')
-        arrivals = self._spikes(source) if len(parts) == 1 else None
+        arrivals = self.spikes_of(source) if len(parts) == 1 else None
         operations = layer.operations(*args, **kwargs)
         if arrivals is None and isinstance(layer, GraphFilter) and not kwargs:
             operations = _cheaper(operations, layer, *args)

@@ -13,6 +13,9 @@ class Counts:
     value times a weight a multiply-accumulate (MAC). Those of the ANN are counted
     by running it as its author wrote it, in its own order.
 
+    The last seven are of the event-driven machine, see
+    :obj:`~spikegraph.measurement.MACHINES`.
+
     Args:
         ann_macs (int): Weights times activations, every activation.
         ann_macs_nonzero (int): The same, activations that are zero skipped.
@@ -35,6 +38,17 @@ class Counts:
         analog_values (int): Real values passed between analog operations.
         delays (int): Pairs of spikes of which one delays the other, which is their
             product.
+        moved (int): Of :obj:`accumulates`, those of sums that hold a spike.
+        touches (int): Membranes and partial sums that something is added to because a
+            spike arrived, or a sum that holds one.
+        receivers (int): Neurons, and values that are read out, that a spike arrived at.
+        openings (int): Membranes of these, one for each population that sends to them,
+            read when the window opens.
+        searches (int): Comparisons that find firing times in tables of thresholds,
+            those of encoders and gates included.
+        decays (int): Multiplications by the level ratio to the power of the steps since
+            a membrane was touched last, and of thresholds that a second potential moves.
+        encoded (int): Of :obj:`spikes`, those that encoders write.
     """
 
     ann_macs: int = 0
@@ -53,6 +67,13 @@ class Counts:
     adds: int = 0
     analog_values: int = 0
     delays: int = 0
+    moved: int = 0
+    touches: int = 0
+    receivers: int = 0
+    openings: int = 0
+    searches: int = 0
+    decays: int = 0
+    encoded: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         names = [f.name for f in dataclasses.fields(Counts)]

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.measurement.counts import Counts
+from spikegraph.measurement.machines import machine_of
 
 _BYTE_BITS = 8
 _ACCESSES_PER_DELAY = 2  # The one time is read, the sum of both is written.
-_ADD_INT8 = 0.03
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class EnergyTable:
             (default: :obj:`32`)
         add_byte (float, optional): One addition of two bytes, as of spike times.
             (default: :obj:`None`, that of :obj:`add`)
+        state (float, optional): One access to a membrane or a partial sum, if it is
+            wider than a word. (default: :obj:`None`, that of :obj:`word`)
+        state_multiply (float, optional): One multiplication of a membrane.
+            (default: :obj:`None`, that of :obj:`multiply`)
 
     Raises:
         ValueError: If an energy is negative or not finite.
@@ -42,19 +47,65 @@ class EnergyTable:
     word: float
     word_bits: int = 32
     add_byte: float | None = None
+    state: float | None = None
+    state_multiply: float | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self)[2:]:
             value = getattr(self, item.name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
+            if value is None and item.name in _OPTIONAL:
+                continue
+            if not _is_number(value) or not (math.isfinite(value) and value >= 0):
                 raise ValueError(
                     f"Expected '{item.name}' to be an energy in pJ, at least 0 "
-                    f'(got {value})'
+                    f'(got {value!r:.60})'
                 )
-        if self.word_bits < 1:
+        if int(self.word_bits) != self.word_bits or self.word_bits < 1:
             raise ValueError(
                 f"Expected 'word_bits' to be at least 1 (got {self.word_bits})"
             )
+
+    @classmethod
+    def from_dict(cls, values: Any) -> EnergyTable:
+        """Makes a table of JSON types, such as :meth:`to_dict` returns.
+
+        Args:
+            values (Dict[str, Any]): The arguments by name; a source is one of them.
+
+        Raises:
+            ValueError: If one is missing, unknown or out of range.
+
+        Example:
+            >>> values = {'name': 'chip', 'source': 'data sheet, table 3', 'add': 0.1}
+            >>> table = EnergyTable.from_dict({**values, 'multiply': 0.4, 'word': 2})
+            >>> table.word_bits, table.to_dict()['source']
+            (32, 'data sheet, table 3')
+        """
+        if not isinstance(values, dict):
+            raise ValueError(
+                "Expected 'values' to be a dictionary of an energy table (got "
+                f'{type(values).__name__}); see EnergyTable.to_dict()'
+            )
+        names = [item.name for item in fields(cls)]
+        unknown = [name for name in values if name not in names]
+        missing = [name for name in _REQUIRED if name not in values]
+        if unknown or missing:
+            found = f'no {missing[0]!r}' if missing else f'{unknown[0]!r:.60}'
+            raise ValueError(
+                f'Expected an energy table to have {", ".join(_REQUIRED)}, and perhaps '
+                f'{", ".join(n for n in names if n not in _REQUIRED)} (got {found})'
+            )
+        for name in ('name', 'source'):
+            if not isinstance(values[name], str) or not values[name].strip():
+                raise ValueError(
+                    f"Expected '{name}' to be a text (got {values[name]!r:.60}); say "
+                    'where the numbers come from'
+                )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON types."""
+        return asdict(self)
 
     @property
     def mac(self) -> float:
@@ -65,6 +116,16 @@ class EnergyTable:
     def byte(self) -> float:
         """One access to a byte of memory, in pJ."""
         return self.word * _BYTE_BITS / self.word_bits
+
+    @property
+    def state_word(self) -> float:
+        """One access to a membrane or a partial sum, in pJ."""
+        return self.word if self.state is None else self.state
+
+    @property
+    def state_multiplication(self) -> float:
+        """One multiplication of a membrane, in pJ."""
+        return self.multiply if self.state_multiply is None else self.state_multiply
 
     def delay_pj(self, memory: bool = False) -> float:
         """The energy of one delay, in pJ: the waiting time of one spike, a byte, is read,
@@ -97,54 +158,37 @@ class EnergyTable:
             # A weight per MAC, a partial sum per edge, activations out and in.
             words = macs + counts.ann_aggregation_macs + 2 * counts.ann_activations
             energy += words * self.word + counts.ann_activations * self.add
+            energy += counts.ann_aggregation_macs * (self.state_word - self.word)
         return energy
 
-    def snn_pj(self, counts: Counts, memory: bool = False) -> float:
+    def snn_pj(
+        self, counts: Counts, memory: bool = False, machine: str = 'clocked'
+    ) -> float:
         """The energy of the spiking network, in pJ.
 
         Args:
             counts (Counts): The operation counts.
             memory (bool, optional): Whether memory traffic, membrane updates
                 and comparisons are billed too. (default: :obj:`False`)
+            machine (str, optional): One of :obj:`MACHINES`.
+                (default: :obj:`"clocked"`)
+
+        Raises:
+            ValueError: If there is no such machine.
         """
         check_bools(memory=memory)
-        accumulates = counts.synops + counts.accumulates + counts.adds
+        model = machine_of(machine)
+        accumulates = counts.synops + model.accumulates(counts) + counts.adds
         macs = counts.snn_macs
         energy = accumulates * self.add + macs * self.mac
         energy += counts.scalings * self.multiply
         energy += counts.delays * self.delay_pj(memory)
-        if memory:
-            # A weight per synaptic operation, a partial sum per edge, a byte
-            # out and in per spike, state read, scaled and written per update.
-            words = counts.synops + counts.accumulates + macs + 2 * counts.analog_values
-            energy += words * self.word + 2 * counts.spikes * self.byte
-            energy += counts.comparisons * self.add
-            energy += counts.membrane_updates * (2 * self.word + self.multiply)
-        return energy
+        return model.add_memory(energy, counts, self) if memory else energy
 
 
-_SOURCE = (
-    "M. Horowitz, Computing's energy problem (and what we can do about it), "
-    'ISSCC 2014: 45 nm, {}; 8 KB SRAM, 10 pJ per 64-bit access'
-)
-HOROWITZ_45NM_FP32 = EnergyTable(
-    'Horowitz 45 nm fp32',
-    _SOURCE.format('32-bit floating point'),
-    0.9,
-    3.7,
-    5.0,
-    32,
-    _ADD_INT8,
-)
-HOROWITZ_45NM_INT32 = EnergyTable(
-    'Horowitz 45 nm int32',
-    _SOURCE.format('32-bit integer'),
-    0.1,
-    3.1,
-    5.0,
-    32,
-    _ADD_INT8,
-)
-HOROWITZ_45NM_INT8 = EnergyTable(
-    'Horowitz 45 nm int8', _SOURCE.format('8-bit integer'), _ADD_INT8, 0.2, 1.25, 8
-)
+_REQUIRED = ('name', 'source', 'add', 'multiply', 'word')
+_OPTIONAL = ('add_byte', 'state', 'state_multiply')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -13,7 +13,14 @@ from spikegraph.calls.wrappers import full_precision, unwrap
 from spikegraph.measurement.ann import AnalogCounter, ModelCounter, add_counts
 from spikegraph.measurement.counter import Counter, signal_names
 from spikegraph.measurement.counts import Counts, LayerCounts
-from spikegraph.measurement.energy import HOROWITZ_45NM_FP32, EnergyTable
+from spikegraph.measurement.energy import EnergyTable
+from spikegraph.measurement.events import count_events
+from spikegraph.measurement.machines import MACHINES
+from spikegraph.measurement.tables import (
+    HOROWITZ_45NM_FP32,
+    HOROWITZ_45NM_INT8_INT32,
+)
+from spikegraph.measurement.text import format_measurement
 from spikegraph.measurement.units import Samples, Unit, units_of
 from spikegraph.running.model import SpikingModel
 
@@ -66,35 +73,65 @@ class Measurement:
         num_spikes = sum(counts.spikes for counts in rows)
         return num_spikes / max(1, sum(counts.neurons for counts in rows))
 
-    def energy_pj(self) -> dict[str, float]:
-        """Energies in pJ per :obj:`unit`: the ANN, dense and with zeros skipped, and the
-        spiking network; compute only, and with memory and neuron state.
+    @property
+    def tables(self) -> list[EnergyTable]:
+        """The tables that are reported: its own and, next to 32-bit floating point,
+        that of 8-bit weights with 32-bit sums.
         """
-        total, table, nodes = self.total, self.table, max(1, self.num_nodes)
-        return {
-            'ann_compute': table.ann_pj(total) / nodes,
-            'ann_compute_sparse': table.ann_pj(total, skip_zeros=True) / nodes,
-            'snn_compute': table.snn_pj(total) / nodes,
-            'ann_memory': table.ann_pj(total, memory=True) / nodes,
-            'ann_memory_sparse': table.ann_pj(total, True, True) / nodes,
-            'snn_memory': table.snn_pj(total, memory=True) / nodes,
-        }
+        is_default = self.table == HOROWITZ_45NM_FP32
+        return [self.table, *([HOROWITZ_45NM_INT8_INT32] if is_default else [])]
+
+    def energy_pj(self, table: EnergyTable | None = None) -> dict[str, float]:
+        """Energies in pJ per :obj:`unit`: the ANN, dense and with zeros skipped, and the
+        spiking network, on the clocked machine and on the event-driven one; compute
+        only, and with memory and neuron state.
+
+        Args:
+            table (EnergyTable, optional): The energies of single operations.
+                (default: :obj:`None`, its own)
+        """
+        table, total, nodes = table or self.table, self.total, max(1, self.num_nodes)
+        found = {}
+        for what, memory in (('compute', False), ('memory', True)):
+            found[f'ann_{what}'] = table.ann_pj(total, memory=memory) / nodes
+            sparse = table.ann_pj(total, skip_zeros=True, memory=memory)
+            found[f'ann_{what}_sparse'] = sparse / nodes
+            for machine in MACHINES.values():
+                energy = table.snn_pj(total, memory, machine.name)
+                found[f'snn_{machine.key}{what}'] = energy / nodes
+        return found
+
+    def energies(self) -> list[dict[str, Any]]:
+        """The same as rows, two for each of :attr:`tables`: ``table``, ``what``
+        (``'compute'`` or ``'memory'``), ``ann``, ``ann_sparse`` and each machine by
+        name, in pJ per :obj:`unit`.
+        """
+        rows = []
+        for table in self.tables:
+            pj = self.energy_pj(table)
+            for what in ('compute', 'memory'):
+                ann = {'ann': pj[f'ann_{what}'], 'ann_sparse': pj[f'ann_{what}_sparse']}
+                snn = {
+                    name: pj[f'snn_{machine.key}{what}']
+                    for name, machine in MACHINES.items()
+                }
+                rows.append({'table': table.name, 'what': what, **ann, **snn})
+        return rows
 
     def energy_ratios(self) -> dict[str, float]:
-        """How many times less energy the spiking network takes; nothing where some
-        operation could not be counted.
+        """How many times less energy than the ANN the spiking network takes, by machine,
+        compute only and with memory; none if something was not counted.
         """
         if self.uncounted:
             return {}
-        pj = self.energy_pj()
-        nan = float('nan')  # Nothing could be counted.
-        compute, memory = pj['snn_compute'] or nan, pj['snn_memory'] or nan
-        return {
-            'energy_ratio_compute': pj['ann_compute'] / compute,
-            'energy_ratio_compute_sparse_ann': pj['ann_compute_sparse'] / compute,
-            'energy_ratio_memory': pj['ann_memory'] / memory,
-            'energy_ratio_memory_sparse_ann': pj['ann_memory_sparse'] / memory,
-        }
+        pj, found = self.energy_pj(), {}
+        for machine in MACHINES.values():
+            for what in ('compute', 'memory'):
+                name = f'energy_ratio_{machine.key}{what}'
+                snn = pj[f'snn_{machine.key}{what}'] or float('nan')  # Nothing counted.
+                found[name] = pj[f'ann_{what}'] / snn
+                found[f'{name}_sparse_ann'] = pj[f'ann_{what}_sparse'] / snn
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as JSON types."""
@@ -105,59 +142,14 @@ class Measurement:
             'unit': self.unit,
             'energy_pj': self.energy_pj(),
             **self.energy_ratios(),
-            'energy_table': asdict(self.table),
+            'energy_table': self.table.to_dict(),
+            'energies': self.energies(),
+            'machines': {m.name: m.description for m in MACHINES.values()},
             'uncounted': self.uncounted,
         }
 
     def __str__(self) -> str:
-        width = max([8, *(len(layer.name) for layer in self.layers)])
-        delays = f'  {"delays":>9}' if self.total.delays else ''
-        head = (
-            f'{"layer":<{width}}  {"role":<14}  {"ANN MACs":>9}  {"nonzero":>9}  '
-            f'{"SynOps":>9}  {"adds":>9}  {"MACs":>9}  {"scalings":>9}  '
-            f'{"updates":>9}  {"spikes":>9}{delays}'
-        )
-        lines = [head]
-        for layer in [*self.layers, LayerCounts('total', '', self.total)]:
-            c = layer.counts
-            values = (
-                c.ann_macs + c.ann_aggregation_macs,
-                c.ann_macs_nonzero + c.ann_aggregation_macs,
-                c.synops,
-                c.accumulates + c.adds,
-                c.snn_macs,
-                c.scalings,
-                c.membrane_updates,
-                c.spikes,
-                *([c.delays] if delays else []),
-            )
-            cells = '  '.join(f'{_short(v):>9}' for v in values)
-            lines.append(f'{layer.name:<{width}}  {layer.role:<14}  {cells}')
-        pj, ratio = self.energy_pj(), self.energy_ratios()
-        lines += [
-            '',
-            f'{"energy, nJ per " + self.unit:<34}  {"ANN":>9}  {"zeros out":>9}  '
-            f'{"SNN":>9}  '
-            f'{"ratio":>7}  {"zeros out":>9}',
-        ]
-        for what, label in (
-            ('compute', 'compute only'),
-            ('memory', 'with memory, state'),
-        ):
-            energies = [pj[f'ann_{what}'], pj[f'ann_{what}_sparse'], pj[f'snn_{what}']]
-            cells = '  '.join(f'{v / 1e3:>9.4g}' for v in energies)
-            names = [f'energy_ratio_{what}', f'energy_ratio_{what}_sparse_ann']
-            dense, sparse = (
-                f'{ratio[name]:.3g}x' if name in ratio else '-' for name in names
-            )
-            lines.append(f'{label:<34}  {cells}  {dense:>7}  {sparse:>9}')
-        lines.append(f'energies: {self.table.source}')
-        if self.uncounted:
-            lines.append(
-                'NOT COUNTED, so that energies leave it out and there is no ratio: '
-                f'{", ".join(self.uncounted)}'
-            )
-        return '\n'.join(lines)
+        return format_measurement(self)
 
 
 @takes_old_order(SpikingModel, 'model', 'snn', 'data', 'energy_table', 'per')
@@ -233,6 +225,7 @@ def measure(
     for call in calls:
         values = snn.bind(**snn.spec.known(call))
         counter = Counter(snn, values)
+        count_events(counter)
         for name, row in counter.rows.items():
             kept = rows.setdefault(name, LayerCounts(row.name, row.role))
             kept.counts = kept.counts + row.counts
@@ -248,11 +241,3 @@ def measure(
     return Measurement(
         list(rows.values()), num_units, energy_table, list(uncounted), unit
     )
-
-
-def _short(value: int) -> str:
-    """Three digits and a unit: 1234567 is 1.23 M."""
-    for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
-        if value >= 0.9995 * size:
-            return f'{value / size:.3g} {unit}'
-    return str(value)

@@ -46,6 +46,14 @@ SWEEP_VALUES: dict[str, tuple[str, str]] = {
         'energy ratio ANN / SNN, with memory, ANN skips zeros',
         '.3g',
     ),
+    'energy_ratio_event_memory': (
+        'energy ratio ANN / SNN, with memory, event-driven',
+        '.3g',
+    ),
+    'energy_ratio_event_memory_sparse_ann': (
+        'energy ratio, with memory, event-driven, ANN skips zeros',
+        '.3g',
+    ),
 }
 
 

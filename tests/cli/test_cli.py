@@ -110,6 +110,26 @@ def test_energies_per_graph(tmp_path, capsys):
     )
 
 
+def test_energy_tables(tmp_path, capsys):
+    own = {'name': 'chip', 'source': 'data sheet', 'add': 1, 'multiply': 2, 'word': 0}
+    path = tmp_path / 'own.json'
+    path.write_text(json.dumps(own))
+    for table, name in (
+        (str(path), 'chip'),
+        ('spikingjelly-int8', 'SpikingJelly int8'),
+    ):
+        args = ['run', '--num-steps', '4', '--energy-table', table]
+        assert main([*args, '--json', str(tmp_path / 'result.json')]) == 0
+        assert f'\n{name}\n' in capsys.readouterr().out
+        found = json.loads((tmp_path / 'result.json').read_text())
+        assert found['energy_table']['name'] == name
+        assert {row['table'] for row in found['energies']} == {name}
+        assert found['summary']['energy_ratio_event_memory']['mean'] > 0
+    path.write_text('{}')
+    assert main(['run', '--energy-table', str(path)]) != 0
+    assert "got no 'name'" in capsys.readouterr().err
+
+
 def test_json_on_standard_output(capsys):
     assert main(['run', 'digits', '--seeds', '2', '--json', '-']) == 0
     out, err = capsys.readouterr()

@@ -397,7 +397,7 @@ def test_without_the_ann(name, graph, tmp_path):
         assert getattr(alone.total, field) == getattr(both.total, field), field
     moved = both.total.ann_aggregation_macs
     assert alone.total.ann_aggregation_macs == pytest.approx(moved, rel=0.3)
-    assert not alone.uncounted and len(alone.energy_ratios()) == 4
+    assert not alone.uncounted and len(alone.energy_ratios()) == 8
     save(snn, tmp_path / 'snn')
     assert measure(load(tmp_path / 'snn'), graph).to_dict() == alone.to_dict()
 

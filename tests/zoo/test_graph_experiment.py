@@ -68,7 +68,8 @@ class Counted:
         return {'ann_compute': 2.0, 'snn_compute': 1.0}
 
     def to_dict(self):
-        return {'layers': [], 'energy_table': 'none', 'uncounted': []}
+        found = {'layers': [], 'energy_table': 'none', 'uncounted': []}
+        return {**found, 'energies': [], 'machines': {}}
 
     def __str__(self):
         return f'energy, nJ per {self.unit}'
@@ -107,8 +108,8 @@ def calls(monkeypatch):
         calls.update(calibration=calibration_data, config=config, progress=progress)
         return Noisy(model)
 
-    def measure(snn, data, model, per=None):
-        calls.update(measured=data)
+    def measure(snn, data, model, energy_table, per=None):
+        calls.update(measured=data, energy_table=energy_table)
         return Counted(sum(batch.num_graphs for batch in data), per or 'graph')
 
     monkeypatch.setattr('spikegraph.zoo.training.load_dataset', load)

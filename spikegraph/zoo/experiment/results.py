@@ -22,6 +22,10 @@ from spikegraph.zoo.training import Dataset, Recipe, TrainedModel
 _PACKAGES = ('torch', 'torch-geometric', 'numpy')
 
 
+# Of the measurement of the first seed.
+_MEASURED = ('layers', 'energy_table', 'energies', 'machines', 'uncounted')
+
+
 @dataclass
 class Run:
     """One trained network, converted, evaluated and measured.
@@ -146,7 +150,7 @@ class Experiment:
             **_mirrored(self),
             'versions': versions(),
             'energy_per': self.energy_per,
-            **{k: measurement[k] for k in ('layers', 'energy_table', 'uncounted')},
+            **{k: measurement[k] for k in _MEASURED},
             'per_seed': [run.to_dict() for run in self.runs],
         }
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.conversion import ConversionConfig, convert
-from spikegraph.measurement import measure
+from spikegraph.measurement import HOROWITZ_45NM_FP32, EnergyTable, measure
 from spikegraph.measurement.units import Unit
 from spikegraph.zoo.datasets import GraphDataset, ImageDataset
 from spikegraph.zoo.experiment.evaluation import (
@@ -49,6 +49,7 @@ def run_experiment(
     profile: bool = False,
     mirror: bool | None = None,
     per: Unit | None = None,
+    energy_table: EnergyTable = HOROWITZ_45NM_FP32,
     on_progress: Callable[[Experiment], object] | None = None,
     progress: bool = False,
 ) -> Experiment:
@@ -82,6 +83,8 @@ def run_experiment(
         per (str, optional): What energies are divided by: :obj:`"node"` or
             :obj:`"graph"`, of images :obj:`"image"`.
             (default: :obj:`None`, see :func:`~spikegraph.measurement.measure`)
+        energy_table (EnergyTable, optional): The energies of single operations.
+            (default: :obj:`HOROWITZ_45NM_FP32`)
         on_progress (callable, optional): Called after every seed with the
             experiment so far, so that an interrupt loses no finished one.
             (default: :obj:`None`)
@@ -104,7 +107,9 @@ def run_experiment(
     result = Experiment(dataset, recipe, config, [], _path(weights), mirror)
     for seed in tqdm(range(seeds), 'Seeds', leave=False, disable=not progress):
         trained = _network(dataset, recipe, seed, weights, progress)
-        run = run_conversion(trained, dataset, config, progress, profile, mirror, per)
+        run = run_conversion(
+            trained, dataset, config, progress, profile, mirror, per, energy_table
+        )
         result = replace(result, runs=[*result.runs, run])
         if on_progress is not None:
             on_progress(result)
@@ -125,6 +130,7 @@ def run_sweep(
     weights: str | PathLike[str] | None = None,
     mirror: bool | None = None,
     per: Unit | None = None,
+    energy_table: EnergyTable = HOROWITZ_45NM_FP32,
     on_progress: Callable[[Sweep], object] | None = None,
     progress: bool = False,
 ) -> Sweep:
@@ -136,8 +142,8 @@ def run_sweep(
         bases (Sequence[float or str]): The bases, numbers or :obj:`"auto"`.
         config (ConversionConfig, optional): The other options.
             (default: :func:`default_config`)
-        model, hidden, layers, seeds, root, weights, mirror, per, progress: See
-            :func:`run_experiment`.
+        model, hidden, layers, seeds, root, weights, mirror, per, energy_table,
+            progress: See :func:`run_experiment`.
         on_progress (callable, optional): Called after every cell with the sweep
             so far. (default: :obj:`None`)
 
@@ -169,7 +175,15 @@ def run_sweep(
     result = Sweep(dataset, recipe, config, numbers, [], _path(weights), mirror)
     for cell in tqdm(cells, 'Conversions', leave=False, disable=not progress):
         runs = [
-            run_conversion(trained, dataset, cell, progress, mirror=mirror, per=per)
+            run_conversion(
+                trained,
+                dataset,
+                cell,
+                progress,
+                mirror=mirror,
+                per=per,
+                energy_table=energy_table,
+            )
             for trained in models
         ]
         one = Experiment(dataset, recipe, cell, runs)
@@ -251,6 +265,7 @@ def run_conversion(
     profile: bool = False,
     mirror: bool = False,
     per: Unit | None = None,
+    energy_table: EnergyTable = HOROWITZ_45NM_FP32,
 ) -> Run:
     """Converts a network, calibrated on no label, evaluates it on the test nodes,
     graphs or images and measures it.
@@ -282,7 +297,7 @@ def run_conversion(
             'ann_forward': forward_memory(model, measured[0]),
             'snn_forward': forward_memory(snn, measured[0]),
         }
-    measurement = measure(snn, measured, model, per=per)
+    measurement = measure(snn, measured, model, energy_table, per)
     if isinstance(dataset, GraphDataset):
         found = evaluate_graphs(snn, dataset, model, progress)
     elif isinstance(dataset, ImageDataset):
