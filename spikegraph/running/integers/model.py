@@ -13,12 +13,8 @@ from torch.utils import _pytree as pytree
 from spikegraph.network.graph import Node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
-from spikegraph.running.integers.run import (
-    WIDE,
-    Format,
-    IntegerRun,
-    IntegerSimulation,
-)
+from spikegraph.running.integers.formats import Format, IntegerSimulation
+from spikegraph.running.integers.run import WIDE, IntegerRun
 from spikegraph.running.model import SpikingModel, check_spiking
 
 WIDTHS = (16, 24, 32)

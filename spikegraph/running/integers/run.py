@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,65 +17,16 @@ from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import PreActivationThresholds
 from spikegraph.running.integers import replay
 from spikegraph.running.integers.fixed import above, below, fixed, on_grid
+from spikegraph.running.integers.formats import Format, IntegerSimulation
 from spikegraph.running.integers.gates import gate_operation, move_operation
 from spikegraph.running.integers.growing import charge_growing
 from spikegraph.running.integers.synapses import Synapses, without_copies
 from spikegraph.running.model import SpikingModel
-from spikegraph.running.steps import Run, Simulation
+from spikegraph.running.steps import Run
 
 THRESHOLD_BITS = 16  # Of thresholds that a second potential multiplies.
 GAIN_BITS = 16  # Of the factors by which a membrane grows again and again.
 WIDE, WIDE_EXPONENT = 62, 28  # Of membranes whose range is not known yet.
-
-
-@dataclass(frozen=True)
-class Format:
-    """In what integers a network runs.
-
-    Args:
-        width (int): The bits of a membrane.
-        membrane (str): ``'held'`` or ``'growing'``.
-        constant_bits (int): The bits of the mantissas of constants.
-        exponents (Dict[str, Any]): By the name of a node, the number of binary places
-            of its membranes.
-        shifts (Dict[str, int]): By how many bits steps of currents make them coarser.
-        chooses (bool): Whether these are still to be found.
-    """
-
-    width: int
-    membrane: str
-    constant_bits: int
-    exponents: dict[str, np.ndarray] = field(default_factory=dict)
-    shifts: dict[str, int] = field(default_factory=dict)
-    chooses: bool = False
-
-
-@dataclass
-class IntegerSimulation(Simulation):
-    """What a run in integers produced: as :class:`Simulation`, and the integers.
-
-    Args:
-        integers (Dict[str, numpy.ndarray]): The membranes of each potential after its
-            charge windows, by the name of its node, int64.
-        exponents (Dict[str, numpy.ndarray]): Their numbers of binary places.
-        saturated (Dict[str, int]): How often a membrane was full, by the same names.
-        peaks (Dict[str, numpy.ndarray]): The largest size each membrane had.
-
-    Example:
-        >>> from torch import nn
-        >>> from spikegraph import ConversionConfig, convert
-        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-        >>> x = torch.rand(5, 4)
-        >>> snn = convert(model, x, ConversionConfig(weight_bits=8))
-        >>> run = snn.to_integer(x).run(x)
-        >>> {name: v.dtype.name for name, v in run.integers.items()}
-        {'_0': 'int64', '_2': 'int64'}
-    """
-
-    integers: dict[str, np.ndarray] = field(default_factory=dict)
-    exponents: dict[str, np.ndarray] = field(default_factory=dict)
-    saturated: dict[str, int] = field(default_factory=dict)
-    peaks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class IntegerRun(Run):
