@@ -1,6 +1,7 @@
 import importlib
 import json
 import sys
+import warnings
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
@@ -577,3 +578,23 @@ def test_weight_precision(run, benchmark, monkeypatch):
     assert found['images'] == 10 and 0 <= found['silent_channels'] < found['channels']
     moved = found['spikes_moved']
     assert 0 < moved['bfloat16'] < 100 and 0 < moved['int8'] < 100
+
+
+def test_neurobench_counts(benchmark, run, monkeypatch):
+    """The script itself compares all figures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        pytest.importorskip('neurobench.benchmarks')
+    script = benchmark('neurobench_counts')
+    torch.manual_seed(0)
+    x, y = torch.randint(256, (12, 3, 8, 8), dtype=torch.uint8), torch.arange(12) % 10
+    images = ImageDataset('images', x, y, x, y, 10, 'dots')
+    recipe = ImageRecipe('cnn', epochs=1, batch_size=6)
+    monkeypatch.setattr(script, 'prepare', lambda *args: (images, recipe))
+    arguments = ['--datasets', 'images', '--models', 'cnn', '--images', '10']
+    record = run('neurobench_counts', *arguments, '--batch-size', '4')
+    found = record['networks']['images_cnn']
+    assert found['NeuroBench_alone']['Effective_ACs'] == 0
+    assert found['with_the_adapter']['Effective_ACs'] > 0
+    assert found['measure_tensors']['samples'] == 10
+    assert record['versions'].keys() >= {'torch', 'neurobench', 'snntorch'}
