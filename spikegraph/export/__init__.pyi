@@ -4,5 +4,9 @@ from spikegraph.export import events as events
 from spikegraph.export import neurobench as neurobench
 from spikegraph.export import neurobench_metrics as neurobench_metrics
 from spikegraph.export import stepped_counts as stepped_counts
+from spikegraph.export.events import from_nir_data as from_nir_data
+from spikegraph.export.events import from_tonic as from_tonic
 from spikegraph.export.events import load_events as load_events
 from spikegraph.export.events import save_events as save_events
+from spikegraph.export.events import to_nir_data as to_nir_data
+from spikegraph.export.events import to_tonic as to_tonic

@@ -44,6 +44,7 @@ class SpikeGraphModel:
         ValueError: If :obj:`snn` is no converted network.
 
     Example:
+        >>> import torch
         >>> from spikegraph import convert
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> x = torch.rand(5, 4)
@@ -214,6 +215,7 @@ class GraphLoader:
         ValueError: If a graph lacks the target or the mask.
 
     Example:
+        >>> import torch
         >>> data = Data(x=torch.rand(3, 4), y=torch.tensor([0, 1, 1]))
         >>> data.test_mask = torch.tensor([True, False, True])
         >>> [(x, y)] = GraphLoader(data, mask='test_mask')
