@@ -1,9 +1,13 @@
 """What `spikegraph.export` offers; see :mod:`spikegraph.lazy`."""
 
+from spikegraph.export import connections as connections
 from spikegraph.export import events as events
 from spikegraph.export import neurobench as neurobench
 from spikegraph.export import neurobench_metrics as neurobench_metrics
+from spikegraph.export import segments as segments
 from spikegraph.export import stepped_counts as stepped_counts
+from spikegraph.export.connections import load_connections as load_connections
+from spikegraph.export.connections import save_connections as save_connections
 from spikegraph.export.events import from_nir_data as from_nir_data
 from spikegraph.export.events import from_tonic as from_tonic
 from spikegraph.export.events import load_events as load_events
