@@ -185,7 +185,7 @@ def _neuron_lines(population: Population) -> list[list[Any]]:
         tables += [population.off_high, population.off_low]
     values = torch.cat([population.of_each(table) for table in tables])
     columns = values.flatten(1).t().tolist()
-    times, biases = population.spike_time.flatten(), population.bias.flatten()
+    times, biases = population.spikes.spike_time.flatten(), population.bias.flatten()
     lines = []
     for index, (time, bias) in enumerate(
         zip(times.tolist(), biases.tolist(), strict=True)

@@ -23,6 +23,8 @@ from spikegraph.network.interpreter import Interpreter, SpikeReading, run_node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
+from spikegraph.nn.layer import values_of
+from spikegraph.nn.pool import EarliestInWindow
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.windows import windows_of
 
@@ -37,8 +39,7 @@ class Population:
     A neuron whose potential is :math:`v` fires ON at the first step :math:`t` with
     :math:`v \\geq` :obj:`on` :math:`_t`, and OFF at the first with :obj:`off_low`
     :math:`_t \\leq v \\leq` :obj:`off_high` :math:`_t`; it then stands for its scale
-    times the level of that step. All tensors but :obj:`bias` and :obj:`spike_time`
-    broadcast to its shape.
+    times the level of that step. Tensors broadcast to its shape.
 
     Args:
         name (str): Its name, as in :attr:`Simulation.spikes`.
@@ -53,8 +54,9 @@ class Population:
         bias (torch.Tensor): The potential if no source fires :math:`(*)`: biases, and of
             an input population what the network is given.
         encodes (bool): Whether it encodes an input.
-        spike_time (torch.Tensor): When its neurons fire on the given inputs
-            :math:`(*)`, see :class:`~spikegraph.coding.Spikes`.
+        activation (str): What it stands for: ``'ReLU'``, ``'identity'``, or the type of
+            the activation that is folded into its thresholds.
+        spikes (Spikes): When its neurons fire on the given inputs.
     """
 
     name: str
@@ -67,7 +69,8 @@ class Population:
     off_low: Tensor
     bias: Tensor
     encodes: bool
-    spike_time: Tensor
+    activation: str
+    spikes: Spikes
 
     @property
     def num_steps(self) -> int:
@@ -97,6 +100,8 @@ class Segments:
     Args:
         snn (SpikingModel): The converted network; it is not changed.
         *args (Any): The arguments of its :meth:`forward`, or PyG data.
+        gates (bool, optional): Whether max pooling is allowed, of which matrices know
+            nothing. (default: :obj:`False`)
         **kwargs (Any): Keyword arguments of its :meth:`forward`.
 
     Attributes:
@@ -104,6 +109,7 @@ class Segments:
         shapes (Dict[str, Tuple[int, ...]]): The shapes of all that is charged: of the
             populations, and of the potential that is returned, :obj:`"output"`.
         output_bias (torch.Tensor): That potential if no neuron fires.
+        output (torch.Tensor): That potential on the given inputs.
         read_outs (List[str]): What follows it in the network, such as a softmax.
         start (int): The step at which it is known, all sources having fired.
 
@@ -122,9 +128,11 @@ class Segments:
         [('input_input', '_1'), ('_1', 'output')]
     """
 
-    def __init__(self, snn: SpikingModel, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, snn: SpikingModel, *args: Any, gates: bool = False, **kwargs: Any
+    ) -> None:
         check_spiking(snn)
-        check_expressible(snn.network)
+        check_expressible(snn.network, gates)
         inputs = snn.bind(*args, **kwargs)
         self.inputs = {name: _double(value) for name, value in inputs.items()}
         self.network = copy.deepcopy(snn).double().network
@@ -133,9 +141,9 @@ class Segments:
             self._find()
 
     def _find(self) -> None:
-        reading = _Reading(self.network)
+        reading = _Reading(self.network, self.read)
         reading.run(self.inputs)
-        self.sent = reading.sent
+        self.sent, self.output = reading.sent, reading.potential
         self.silent = _Silent(self.network, self.sent)
         self.silent.run(self.inputs)
         windows = windows_of(self.network)
@@ -172,8 +180,18 @@ class Segments:
             off_low=never if low is None else low,
             bias=bias,
             encodes=node.record.encodes,
-            spike_time=spikes.spike_time,
+            activation=_activation(neuron),
+            spikes=spikes,
         )
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Names of populations, and of what their spikes may reach."""
+        for start in self.sent:
+            for node in self._reached_from(start):
+                if node.role is Role.POPULATION:
+                    yield start.record.label, node.record.label
+                if node is self.read:
+                    yield start.record.label, OUTPUT
 
     def columns(self, source: str) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """For each neuron of a population, what a 1 that it alone sends adds to all
@@ -236,11 +254,20 @@ def _sparse(columns: list[tuple[Tensor, int, Tensor]], size: tuple[int, int]) ->
 
 
 class _Reading(SpikeReading):
-    """Keeps the spikes by node."""
+    """Keeps the spikes by node, and the potential that is read."""
 
-    def __init__(self, network: Network) -> None:
+    potential: Tensor
+
+    def __init__(self, network: Network, read: Node) -> None:
         super().__init__(network)
+        self.read = read
         self.sent: dict[Node, Spikes] = {}
+
+    def evaluate(self, node: Node) -> Any:
+        value = super().evaluate(node)
+        if node is self.read:
+            self.potential = values_of(value)
+        return value
 
     def population(self, node: Node) -> Any:
         value = self.sent[node] = super().population(node)
@@ -262,17 +289,23 @@ class _Silent(Interpreter):
         self.potentials[node.record.label] = args[0]
         return torch.zeros(self.sent[node].shape, dtype=torch.float64)
 
+    def gate(self, node: Node) -> Any:
+        args, kwargs = arguments(node, self.env)
+        return self.network.operation(node).analog(*args, **kwargs)
+
     def read_out(self, node: Node) -> Any:
         return None
 
     output = read_out
 
 
-def check_expressible(network: Network) -> None:
+def check_expressible(network: Network, gates: bool) -> None:
     """Raises ``NotImplementedError`` if populations are joined by more than weights."""
     for node in network.nodes:
         name = node.record.label
         what = type(network.operation(node)).__name__
+        if gates and isinstance(network.operation(node), EarliestInWindow):
+            continue
         if node.role in (Role.GATE, Role.PRODUCT, Role.ANALOG):
             raise NotImplementedError(
                 f"Cannot write '{name}' ({what}) as connections with weights: it is "
@@ -306,6 +339,12 @@ def _read_out(network: Network) -> tuple[Node, list[str]]:
             f'{len(read)}); convert one that returns what you need'
         )
     return read[0], names
+
+
+def _activation(neuron: PhaseNeuron) -> str:
+    if isinstance(neuron.activation, str):
+        return {'relu': 'ReLU'}.get(neuron.activation, neuron.activation)
+    return type(neuron.activation).__name__
 
 
 def _double(value: Any) -> Any:

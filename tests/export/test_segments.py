@@ -53,9 +53,11 @@ def test_matrices_are_the_network(name, fold_degree, graph):
         out = found[OUTPUT].log_softmax(-1)
         assert torch.allclose(out, simulation.output, rtol=1e-9, atol=1e-9)
     for label, population in segments.populations.items():
-        assert torch.equal(population.spike_time, simulation.spike_time[label])
+        assert torch.equal(population.spikes.spike_time, simulation.spike_time[label])
         assert population.start == simulation.start_step[label]
-        assert torch.equal(fired(population, found[label]), population.spike_time)
+        assert torch.equal(
+            fired(population, found[label]), population.spikes.spike_time
+        )
     assert segments.start + snn.config.num_steps == simulation.num_steps
 
 
