@@ -598,3 +598,15 @@ def test_neurobench_counts(benchmark, run, monkeypatch):
     assert found['with_the_adapter']['Effective_ACs'] > 0
     assert found['measure_tensors']['samples'] == 10
     assert record['versions'].keys() >= {'torch', 'neurobench', 'snntorch'}
+
+
+def test_nir_rates(run):
+    pytest.importorskip('nir')
+    arguments = ['--samples', '10', '--nodes', '8', '--epochs', '20']
+    record = run('nir_rates', *arguments, '--rate-steps', '16', '256')
+    assert [*record['networks']] == ['perceptron', 'CNN', 'GCN']
+    for name, found in record['networks'].items():
+        short, long = found['rate_steps'].values()
+        assert long['relative_error'] < short['relative_error']
+        assert long['layout'] == ('all nodes' if name == 'GCN' else 'one sample')
+    assert 'nir' in record['versions']

@@ -238,7 +238,9 @@ class _PhaseBuilder(_Builder):
         bias = self.shape_of(population.bias)
         if population.encodes:
             arriving, bias = self.input(population), torch.zeros_like(bias)
-        scale = population.scale if self.is_layered else population.scales.flatten()
+        scale = population.scales.flatten()
+        if self.is_layered:
+            scale = self.alike(population, population.scale)
         node = node_types().PhaseNeuron(
             levels=self.array(population.levels),
             scale=self.array(scale),
@@ -248,16 +250,23 @@ class _PhaseBuilder(_Builder):
             bias=self.array(bias),
             start=population.start,
             num_steps=population.num_steps,
+            relative=int(self.is_layered and population.peak is not None),
         )
         return self.add(population.name, node, arriving)
 
+    def alike(self, population: Population, value: Tensor) -> Tensor:
+        """A scale, or thresholds of one step, as all samples have it."""
+        if population.peak is None:
+            return value
+        return (value / population.peak)[0]
+
     def table(self, population: Population, table: Tensor) -> np.ndarray:
         """Thresholds :math:`(T, *)` with as many dimensions as the graph's neurons."""
-        if self.is_layered:
-            num_steps, *rest = table.shape
-            around = [1] * (len(population.shape) - 1 - len(rest))
-            return self.array(table.reshape(num_steps, *around, *rest))
-        return self.array(population.of_each(table).flatten(1))
+        if not self.is_layered:
+            return self.array(population.of_each(table).flatten(1))
+        rows = torch.stack([self.alike(population, step) for step in table])
+        around = [1] * (len(population.shape) - rows.dim())
+        return self.array(rows.reshape(len(rows), *around, *rows.shape[1:]))
 
     def read_out(self, arriving: list[str]) -> None:
         num_steps = self.segments.start

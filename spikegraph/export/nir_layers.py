@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from spikegraph.export.nir_nodes import import_nir, node_types
-from spikegraph.export.segments import Segments
+from spikegraph.export.segments import Population, Segments
 from spikegraph.network.graph import Node, is_sum
 from spikegraph.network.ops import is_call
 from spikegraph.network.roles import Role
@@ -23,7 +23,7 @@ def is_feedforward(segments: Segments, inputs: bool) -> bool:
     Args:
         segments (Segments): The network.
         inputs (bool): Whether populations that encode inputs count, too, which may have
-            a scale for each sample.
+            scales within a sample.
     """
     for node in segments.network.nodes:
         if node.role is Role.INPUT and not all(
@@ -35,9 +35,16 @@ def is_feedforward(segments: Segments, inputs: bool) -> bool:
                 if layer_node(segments, node, with_bias=False) is None:
                     return False
     return all(
-        each.scale.dim() < len(each.shape) or (each.encodes and not inputs)
+        _is_alike(each) or (each.encodes and not inputs)
         for each in segments.populations.values()
     )
+
+
+def _is_alike(population: Population) -> bool:
+    """Whether all samples have one scale, or one that their own peak decides."""
+    if population.peak is not None:
+        return population.peak.numel() == len(population.peak)
+    return population.scale.dim() < len(population.shape)
 
 
 def passes_on(node: Node) -> bool:

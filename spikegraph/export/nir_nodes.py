@@ -66,7 +66,8 @@ def node_types() -> Any:
         :obj:`start` is added up; what comes later is not heard. In the steps :math:`t =
         0, 1, \ldots` from :obj:`start` on, a neuron that has not fired is compared with
         the thresholds of the step. If it fires, its output is :math:`\pm s \, \ell_t` in
-        that step, and zero in all others.
+        that step, and zero in all others. With :obj:`relative`, thresholds and scale are
+        times the largest size of a value of the input, or 1 if all are zero.
         """
 
         levels: np.ndarray  # [T]
@@ -77,9 +78,11 @@ def node_types() -> Any:
         bias: np.ndarray  # As many dimensions as the neurons have.
         start: int
         num_steps: int
+        relative: int  # 0 or 1, of an input population.
 
         def __post_init__(self) -> None:
-            self.start, self.num_steps = int(self.start), int(self.num_steps)
+            for name in ('start', 'num_steps', 'relative'):
+                setattr(self, name, int(getattr(self, name)))
             self.input_type = {'input': np.array(self.bias.shape)}
             self.output_type = {'output': np.array(self.bias.shape)}
 

@@ -24,6 +24,7 @@ from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.layer import values_of
+from spikegraph.nn.neuron import peaks
 from spikegraph.nn.pool import EarliestInWindow
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.windows import windows_of
@@ -57,6 +58,9 @@ class Population:
         activation (str): What it stands for: ``'ReLU'``, ``'identity'``, or the type of
             the activation that is folded into its thresholds.
         spikes (Spikes): When its neurons fire on the given inputs.
+        peak (torch.Tensor, optional): What scale and thresholds were multiplied by, as
+            they are relative to the largest size of each row; it broadcasts to the
+            shape. (default: :obj:`None`, they are not)
     """
 
     name: str
@@ -71,6 +75,7 @@ class Population:
     encodes: bool
     activation: str
     spikes: Spikes
+    peak: Tensor | None = None
 
     @property
     def num_steps(self) -> int:
@@ -182,6 +187,7 @@ class Segments:
             encodes=node.record.encodes,
             activation=_activation(neuron),
             spikes=spikes,
+            peak=peaks(bias, neuron.channel_dim) if neuron.node_scale else None,
         )
 
     def pairs(self) -> Iterator[tuple[str, str]]:

@@ -86,11 +86,13 @@ CASES = {**LAYERED, **WHOLE}
 def converted(name, graph, **options):
     torch.manual_seed(0)
     make_model, shape = CASES[name]
-    options = {'num_steps': 7, 'input_scale': 'layer', **options}
+    options = {'num_steps': 7, **options}
     if shape is None:
         args = (graph.subgraph(torch.arange(15)),)
     else:
         args = (torch.randn(shape, dtype=torch.float64),)
+        args[0][0] *= 3
+        args[0][1] = 0
     model = make_model() if shape is None else randomize(make_model())
     return convert(model, *args, ConversionConfig(**options)), args
 
@@ -150,11 +152,16 @@ def run_phases(graph, given, num_steps):
                 phase, out = t - node.start, torch.zeros_like(v)
                 done = fired.setdefault(name, torch.zeros_like(v).bool())
                 if 0 <= phase < node.num_steps:
-                    on = v >= torch.tensor(node.threshold[phase])
-                    off = v <= torch.tensor(node.off_high[phase])
-                    off &= v >= torch.tensor(node.off_low[phase])
+                    peak = torch.ones(())
+                    if node.relative:
+                        top = v.flatten(1).abs().amax(1)
+                        peak = torch.where(top > 0, top, 1.0)
+                        peak = peak.view(-1, *[1] * (v.dim() - 1))
+                    on = v >= peak * torch.tensor(node.threshold[phase])
+                    off = v <= peak * torch.tensor(node.off_high[phase])
+                    off &= v >= peak * torch.tensor(node.off_low[phase])
                     sign = (on.double() - off.double()) * ~done
-                    out = sign * torch.tensor(node.scale * node.levels[phase])
+                    out = sign * peak * torch.tensor(node.scale * node.levels[phase])
                     fired[name] = done | (sign != 0)
             else:
                 assert kind == 'Output', kind
@@ -166,9 +173,10 @@ def run_phases(graph, given, num_steps):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_phases_are_exact(name, graph, tmp_path):
+@pytest.mark.parametrize('input_scale', ['layer', 'node'])
+def test_phases_are_exact(name, input_scale, graph, tmp_path):
     nir = pytest.importorskip('nir')
-    snn, args = converted(name, graph)
+    snn, args = converted(name, graph, input_scale=input_scale)
     nir.write(tmp_path / 'net.nir', to_nir(snn, *args))
     register_nodes()
     found = nir.read(tmp_path / 'net.nir')
@@ -204,7 +212,7 @@ def test_float32_stays(graph, tmp_path):
     torch.manual_seed(0)
     x = torch.rand(5, 4)
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
-    found = to_nir(convert(model, x, ConversionConfig(input_scale='layer')), x)
+    found = to_nir(convert(model, x), x)
     layers = [node for node in found.nodes.values() if isinstance(node, nir.Linear)]
     assert len(layers) == 2 and {v.weight.dtype for v in layers} == {np.dtype('f4')}
 
@@ -272,7 +280,7 @@ def test_rates_come_near(name, graph, tmp_path):
     snn, args = converted(name, graph, num_steps=24)
     found = [to_nir(snn, *args, neuron='IF', rate_steps=steps) for steps in (64, 1024)]
     short, long = (each.metadata['relative_error'] for each in found)
-    assert long < short and long < 0.12, (short, long)
+    assert long < short and long < 0.2, (short, long)
     kinds = {type(node) for node in found[1].nodes.values()}
     assert {nir.IF, nir.LI, nir.Input, nir.Output} <= kinds
     assert all(kind.__module__.startswith('nir.') for kind in kinds)
