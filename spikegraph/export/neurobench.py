@@ -68,7 +68,7 @@ class SpikeGraphModel:
         that there are targets for.
         """
         is_graph = isinstance(batch, GraphInput)
-        args = (batch.data,) if is_graph else (batch, *self.context)
+        args = (batch.data,) if is_graph else (batch, *self._context_on(batch.device))
         simulation = simulate(self.snn, *args)
         if self.connection_hooks:
             counts = count_steps(self.snn, self.snn.bind(*args), simulation)
@@ -85,6 +85,10 @@ class SpikeGraphModel:
             )
         found: Tensor = leaves[place]
         return found[batch.rows] if is_graph else found
+
+    def _context_on(self, device: Any) -> list[Any]:
+        """The context where the batch is, as the harness moves only that."""
+        return [c.to(device) if isinstance(c, Tensor) else c for c in self.context]
 
     def __net__(self) -> SpikingModel:
         return self.snn

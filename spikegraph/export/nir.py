@@ -345,17 +345,18 @@ def _check_size(segments: Segments, max_weights: int) -> None:
 
 
 def _check_inputs(segments: Segments) -> None:
+    for node in segments.network.nodes:
+        if node.role is Role.CURRENT:
+            raise NotImplementedError(
+                f"Cannot write '{node.record.label}', which makes values of indices: NIR "
+                "has no such node; export its events instead, 'simulate(...).events()', or "
+                "its connections, 'save_connections(...)'"
+            )
     if not any(each.encodes for each in segments.populations.values()):
         raise NotImplementedError(
             'Cannot write a network whose inputs are not encoded as spikes; convert it '
             "with 'encode_input=True'"
         )
-    for node in segments.network.nodes:
-        if node.role is Role.CURRENT:
-            raise NotImplementedError(
-                f"Cannot write '{node.record.label}', which makes values of indices: NIR "
-                "has no such node; export its events instead, 'simulate(...).events()'"
-            )
 
 
 def _check_rates(populations: Iterable[Population]) -> None:

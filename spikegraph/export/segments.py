@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch_geometric.data.data import BaseData
 
 from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
@@ -140,7 +141,7 @@ class Segments:
         check_expressible(snn.network, gates)
         inputs = snn.bind(*args, **kwargs)
         self.inputs = {name: _double(value) for name, value in inputs.items()}
-        self.network = copy.deepcopy(snn).double().network
+        self.network = copy.deepcopy(snn).cpu().double().network
         self.read, self.read_outs = _read_out(self.network)
         with torch.no_grad():
             self._find()
@@ -354,6 +355,11 @@ def _activation(neuron: PhaseNeuron) -> str:
 
 
 def _double(value: Any) -> Any:
-    return pytree.tree_map_only(
-        Tensor, lambda v: v.double() if v.is_floating_point() else v, value
-    )
+    """Real numbers in float64, and all tensors on the CPU."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.cpu().double() if tensor.is_floating_point() else tensor.cpu()
+
+    if isinstance(value, BaseData):
+        return value.clone().apply(moved)
+    return pytree.tree_map_only(Tensor, moved, value)

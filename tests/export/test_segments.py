@@ -13,6 +13,12 @@ from spikegraph.export.segments import OUTPUT, Segments
 from tests.conversion.zoo import MODELS, make, randomize
 
 
+@pytest.fixture
+def graph(graph):
+    """Fewer nodes, each of which fires by itself."""
+    return graph.subgraph(torch.arange(60) % 3 == 0)
+
+
 def is_expressible(snn, graph):
     try:
         return Segments(snn, graph)
@@ -146,3 +152,21 @@ def test_what_is_no_weight(graph):
     snn = convert(randomize(Two()), graph.x)
     with pytest.raises(NotImplementedError, match=r'one potential \(got 2\)'):
         Segments(snn, graph.x)
+
+
+class TakesData(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = SAGEConv(5, 8), SAGEConv(8, 3)
+
+    def forward(self, data):
+        return self.b(self.a(data.x, data.edge_index).relu(), data.edge_index)
+
+
+def test_a_model_that_takes_data(graph):
+    graph.x = graph.x.float()
+    snn = convert(randomize(TakesData()).float(), graph)
+    segments, simulation = Segments(snn, graph), simulate(snn, graph)
+    found = expected_potentials(segments, simulation)[OUTPUT]
+    assert found.dtype == torch.float64 and graph.x.dtype == torch.float32
+    assert torch.allclose(found.float(), simulation.output, rtol=1e-4, atol=1e-4)

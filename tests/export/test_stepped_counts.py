@@ -1,10 +1,12 @@
 """The counts of a run in time steps, against loops over its spikes."""
 
 import copy
+from dataclasses import asdict
 
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn import ChebConv, GATConv, SAGEConv, TransformerConv
 
 from spikegraph import ConversionConfig, convert, measure, simulate
 from spikegraph.export.stepped_counts import count_steps
@@ -37,6 +39,43 @@ def test_counts_are_those_of_measure(name, num_steps, graph):
     assert found.dense <= found.dense_steps
     assert found.total.synops + found.total.accumulates <= found.dense_steps
     assert found.uncounted == expected.uncounted
+
+
+def two(first, second):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = first, second
+
+        def forward(self, x, edge_index):
+            return self.second(self.first(x, edge_index).relu(), edge_index)
+
+    return randomize(Two())
+
+
+KINDS = {
+    'attention': lambda: two(GATConv(5, 4, heads=2), GATConv(8, 3)),
+    'products': lambda: two(TransformerConv(5, 8), TransformerConv(8, 3)),
+    'maximum': lambda: two(SAGEConv(5, 8, aggr='max'), SAGEConv(8, 3)),
+    'hops': lambda: two(ChebConv(5, 8, K=3), ChebConv(8, 3, K=2)),
+}
+
+
+@pytest.mark.parametrize('name', KINDS)
+@pytest.mark.parametrize('encode_input', [True, False])
+def test_counts_of_other_kinds(name, encode_input, graph):
+    config = ConversionConfig(num_steps=8, encode_input=encode_input)
+    snn = convert(KINDS[name](), graph, config)
+    found, expected = counted(snn, graph), measure(snn, graph)
+    total = {
+        field: value
+        for field, value in asdict(expected.total).items()
+        if not field.startswith('ann_')
+    }
+    assert {field: getattr(found.total, field) for field in total} == total
+    assert (total['delays'] > 0) == (name in ('attention', 'products'))
+    dense = expected.total.ann_macs + expected.total.ann_aggregation_macs
+    assert found.dense == dense <= found.dense_steps
 
 
 def chain(*layers):
