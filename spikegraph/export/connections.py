@@ -145,10 +145,8 @@ def _write_projection(
     ]
     header = {
         'columns': _COLUMNS,
-        'source': source,
-        'target': target,
-        'num_sources': population.num_neurons,
-        'num_targets': matrix.size(0),
+        'source': [source, population.num_neurons],
+        'target': [target, matrix.size(0)],
     }
     path.write_text(_header(header) + ''.join(lines), encoding='utf-8')
 
@@ -210,7 +208,7 @@ def _text(value: Any) -> str:
 
 
 def _header(fields: dict[str, Any]) -> str:
-    """Lines as PyNN reads them: a name, one equals sign, a Python literal."""
+    """Lines of a name, one equals sign and a Python literal; PyNN takes lists only."""
     return ''.join(
         f'# {name.replace("=", "_")} = {value!r}\n' for name, value in fields.items()
     )

@@ -41,8 +41,8 @@ def run_text(folder):
     for path in sorted(folder.glob('*-*.txt')):
         about = load_header(path)
         for i, j, weight, delay in load_connections(path).tolist():
-            item = (about['target'], int(j), weight, int(delay))
-            arriving[about['source']][int(i)].append(item)
+            item = (about['target'][0], int(j), weight, int(delay))
+            arriving[about['source'][0]][int(i)].append(item)
     end = max(about['start'] for about in header.values())
     membrane = {name: [row[0] for row in rows] for name, rows in neurons.items()}
     pending = defaultdict(list)
@@ -128,9 +128,10 @@ def test_as_pynn_reads_them(graph, tmp_path):
         found = np.loadtxt(path)
         assert found.shape == (len(lines) - len(header), 4)
         about = load_header(path)
-        for column, key in ((0, 'num_sources'), (1, 'num_targets')):
+        assert {type(value) for value in about.values()} == {list}
+        for column, key in ((0, 'source'), (1, 'target')):
             index = found[:, column]
-            assert (index == index.astype(int)).all() and index.max() < about[key]
+            assert (index == index.astype(int)).all() and index.max() < about[key][1]
         assert (found[:, 2] != 0).all() and (found[:, 3] >= 0).all()
         pairs = [tuple(row) for row in found[:, :2].tolist()]
         assert len({*pairs}) == len(pairs) and pairs == sorted(pairs)
@@ -147,3 +148,18 @@ def test_too_large(graph, tmp_path):
         NotImplementedError, match=r'connections as text.*spikegraph\.sav'
     ):
         save_connections(snn, tmp_path, graph, max_neurons=num, max_connections=10)
+
+
+def test_pynn_takes_them(graph, tmp_path):
+    sim = pytest.importorskip('pyNN.mock')
+    snn = convert(make('F.relu'), graph, ConversionConfig(num_steps=6))
+    path = save_connections(snn, tmp_path, graph)[1]
+    about, expected = load_header(path), load_connections(path)
+    sim.setup()
+    populations = [
+        sim.Population(about[end][1], sim.IF_cond_exp()) for end in ('source', 'target')
+    ]
+    connector = sim.FromFileConnector(str(path))
+    made = sim.Projection(*populations, connector, sim.StaticSynapse())
+    found = np.array(made.get('weight', format='list'))
+    assert sorted(map(tuple, found)) == [tuple(row) for row in expected[:, :3]]
