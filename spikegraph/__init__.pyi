@@ -34,11 +34,13 @@ from spikegraph.partitioning import load_partition as load_partition
 from spikegraph.partitioning import partition_graph as partition_graph
 from spikegraph.partitioning import save_partition as save_partition
 from spikegraph.reordering import reorder as reorder
+from spikegraph.running import IntegerModel as IntegerModel
 from spikegraph.running import Simulation as Simulation
 from spikegraph.running import SpikingModel as SpikingModel
 from spikegraph.running import layerwise as layerwise
 from spikegraph.running import predict as predict
 from spikegraph.running import simulate as simulate
+from spikegraph.running import to_integer as to_integer
 from spikegraph.running.distributed import DistributedModel as DistributedModel
 from spikegraph.running.distributed import PeerError as PeerError
 from spikegraph.storage import load as load

@@ -1,5 +1,6 @@
 """What `spikegraph.export` offers; see :mod:`spikegraph.lazy`."""
 
+from spikegraph.export import bundle as bundle
 from spikegraph.export import connections as connections
 from spikegraph.export import events as events
 from spikegraph.export import neurobench as neurobench
@@ -10,6 +11,7 @@ from spikegraph.export import nir_nodes as nir_nodes
 from spikegraph.export import nir_rates as nir_rates
 from spikegraph.export import segments as segments
 from spikegraph.export import stepped_counts as stepped_counts
+from spikegraph.export.bundle import write_bundle as write_bundle
 from spikegraph.export.connections import load_connections as load_connections
 from spikegraph.export.connections import save_connections as save_connections
 from spikegraph.export.events import from_nir_data as from_nir_data

@@ -12,6 +12,7 @@ from spikegraph.coding.phase_code import (
     check_num_steps,
 )
 
+MAX_WEIGHT_BITS = 16  # Sixteen, and a scale of eight, are exact in float32.
 LONGEST_FACTOR = (MAX_NUM_STEPS + 1) // 2  # Of products that fit a byte.
 Scale = Literal['max', 'mse'] | tuple[Literal['percentile'], float]
 
@@ -80,6 +81,11 @@ class ConversionConfig:
             norms, are multiplied: :obj:`"spiking"` by delays of spikes,
             :obj:`"analog"` as real values, which :obj:`allow_analog` must allow.
             (default: :obj:`"spiking"`)
+        weight_bits (int, optional): The bits of weights, 2 to 16: those of each output
+            channel are integers times one scale, without retraining. Weights are
+            rounded one after the other on what the spiking network sees, those that
+            follow making up for the error of those before (GPTQ); biases stay real.
+            (default: :obj:`None`, floating point)
 
     Raises:
         ValueError: If an argument is out of range.
@@ -105,6 +111,7 @@ class ConversionConfig:
     allow_analog: bool = False
     relay_steps: int | None = None
     products: Literal['spiking', 'analog'] = 'spiking'
+    weight_bits: int | None = None
 
     def __post_init__(self) -> None:
         check_num_steps(self.num_steps)
@@ -117,6 +124,13 @@ class ConversionConfig:
                     f'of relays come within {MAX_NUM_STEPS} steps (got '
                     f'{self.relay_steps})'
                 )
+        bits = self.weight_bits
+        is_number = isinstance(bits, int) and not isinstance(bits, bool)
+        if bits is not None and not (is_number and 2 <= bits <= MAX_WEIGHT_BITS):
+            raise ValueError(
+                f"Expected 'weight_bits' to be None or an integer from 2 to "
+                f'{MAX_WEIGHT_BITS} (got {bits!r})'
+            )
         if self.base != 'auto':
             check_base(self.base)
             PhaseCode(self.num_steps, self.base, self.threshold_shift)

@@ -157,6 +157,12 @@ class SpikingModel(nn.Module):
             inputs = {name: _channels_last(value) for name, value in inputs.items()}
         return inputs
 
+    def to_integer(self, *args: Any, **kwargs: Any) -> Any:
+        """The network in integers, see :func:`spikegraph.to_integer`."""
+        from spikegraph.running.integers import to_integer
+
+        return to_integer(self, *args, **kwargs)
+
     @property
     def neurons(self) -> dict[str, PhaseNeuron]:
         """The populations by name, in the order they fire."""

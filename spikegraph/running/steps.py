@@ -129,12 +129,12 @@ def simulate(model: SpikingModel, *args: Any, **kwargs: Any) -> Simulation:
         True
     """
     check_spiking(model)
-    result = _Run(model).run(model.bind(*args, **kwargs))
+    result = Run(model).run(model.bind(*args, **kwargs))
     result.output = model.returned(result.output, args, kwargs)
     return result
 
 
-class _Run(Interpreter):
+class Run(Interpreter):
     """One simulation: sources (what emits a value to the segments behind it)
     are evaluated in order, each from the segment in front of it.
     """

@@ -12,8 +12,11 @@ from torch.utils import _pytree as pytree
 
 from spikegraph.calls.outputs import main_output
 from spikegraph.conversion.fitting.compensation import (
+    Rest,
+    Summed,
     compensate_layers,
     numerators_of,
+    round_layers,
 )
 from spikegraph.conversion.fitting.populations import fit_population
 from spikegraph.conversion.fitting.sampling import as_rows
@@ -92,7 +95,12 @@ def calibrate(
         ValueError: If a population never receives a positive potential.
     """
     network, nodes = structure.network, structure.network.nodes
-    sums = summed_layers(network, True) if config.compensate is not None else {}
+    bits = config.weight_bits
+    is_changed = config.compensate is not None or bits is not None
+    sums = summed_layers(network, True) if is_changed else {}
+    rest = None
+    if bits is not None:
+        rest = Rest(network, chain.from_iterable(sums.values()), bits)
     numerators = numerators_of(network)
     reads = {
         node: [*node.all_input_nodes, *_inputs_of(sums.get(node, []))] for node in nodes
@@ -115,6 +123,8 @@ def calibrate(
     for reading, call in zip([*readings, *ours], [*calls, *calls], strict=True):
         reading.inputs = call
     for node in progress(nodes):
+        if rest is not None:
+            rest.put(node, network, is_rounded=False)
         for reading in readings:
             reading.env[node] = reading.evaluate(node)
         if node.op == 'call_module':
@@ -129,14 +139,23 @@ def calibrate(
             elif isinstance(module, GraphFilter) and module.weight is not None:
                 args, kwargs = arguments(node, spiking[0])
                 result.choices[name] = module.choice(*args, **kwargs)
+        if rest is not None:
+            rest.put(node, network, is_rounded=True)
         for reading in ours:
             reading.env[node] = reading.evaluate(node)
         if node in sums:
             layers = [n for n in sums[node] if n.op == 'call_module']
-            if compensate_layers(
-                node, layers, network, analog, spiking, config, numerators, ranks
-            ):
+            summed = Summed(
+                node, layers, network, analog, spiking, numerators, ranks.total
+            )
+            is_corrected = config.compensate is not None and compensate_layers(
+                summed, config, ranks
+            )
+            if is_corrected:
                 result.compensated += [str(n.target) for n in layers]
+            if bits is not None:
+                round_layers(summed, bits, ranks)
+            if is_corrected or bits is not None:
                 for s in spiking:
                     for part in sums[node]:
                         s[part] = run_node(network, part, s)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikegraph.conversion.fitting.ridge import Rows, find_change
+from spikegraph.conversion.fitting.equations import Rows
+from spikegraph.conversion.fitting.ridge import find_change, gram_of
+from spikegraph.conversion.fitting.rounding import round_nearest, round_weights
 from spikegraph.conversion.fitting.sampling import as_rows, pick
 from spikegraph.conversion.passes.graph import is_sum
 from spikegraph.conversion.ranks import Ranks
@@ -18,71 +20,106 @@ from spikegraph.network.interpreter import run_node
 from spikegraph.network.network import Network
 from spikegraph.network.ops import is_call
 from spikegraph.network.roles import Role
+from spikegraph.nn.layer import SpikingLayer
 from spikegraph.nn.products import quotient
 
 MAX_ROWS = 2**16  # Rows that a layer is corrected on, more if its features are many.
 ROWS_PER_FEATURE = 16
 
 
-def compensate_layers(
-    node: Node,
-    layers: list[Node],
-    network: Network,
-    analog: list[dict[Node, Any]],
-    spiking: list[dict[Node, Any]],
-    config: ConversionConfig,
-    numerators: Mapping[Node, Node | None],
-    ranks: Ranks,
-) -> bool:
-    """Corrects the layers whose sum a node is, as one layer of all their
-    features. A layer whose output is broadcast has other rows or columns. What is
-    divided later on is corrected as the quotient that it will be, if its divisor is
-    known, and by weights only: where nothing is weighed, nothing may be added.
-    """
-    modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
-    channel_dims = {getattr(module, 'channel_dim', -1) for module in modules}
-    grouped = any(module.num_groups != 1 for module in modules)
-    if len(channel_dims) > 1 or (grouped and len(modules) > 1):
-        return False
-    channel_dim = channel_dims.pop()
-    # Of a transposed convolution, only the bias.
-    has_rows = config.compensate == 'ridge' and all(m.has_rows for m in modules)
-    num_features = sum(module.matrix().size(1) for module in modules)
-    limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features) // ranks.total + 1
-    is_divided, den = node in numerators, numerators.get(node)
-    if is_divided and not has_rows:
-        return False
+class Summed:
+    """Layers whose sum a node is, as one layer of all their features.
 
-    def take() -> list[Rows] | None:
-        if any(a[layer].shape != a[node].shape for a in analog for layer in layers):
-            return None
-        found = []
-        for a, s in zip(analog, spiking, strict=True):
-            target, features = as_rows(a[node], channel_dim), None
-            index = pick(len(target), limit, target.device)
+    Args:
+        node (Node): The node.
+        layers (List[Node]): The layers.
+        network (Network): The network.
+        analog (List[Dict[Node, Any]]): The values of the ANN, by batch.
+        spiking (List[Dict[Node, Any]]): Those of the spiking network.
+        numerators (Mapping[Node, Node or None]): From :func:`numerators_of`. What is
+            divided later on is looked at as the quotient that it will be, if its divisor
+            is known, and has no bias: where nothing is weighed, nothing may be added.
+        num_batches (int): How many batches all processes have.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        layers: list[Node],
+        network: Network,
+        analog: list[dict[Node, Any]],
+        spiking: list[dict[Node, Any]],
+        numerators: Mapping[Node, Node | None],
+        num_batches: int,
+    ) -> None:
+        self.node, self.layers, self.network = node, layers, network
+        self.analog, self.spiking = analog, spiking
+        self.modules: list[Any] = [network.get_submodule(str(n.target)) for n in layers]
+        self.is_divided, self.divisor = node in numerators, numerators.get(node)
+        self.channel_dim = getattr(self.modules[0], 'channel_dim', -1)
+        num_features = sum(module.matrix().size(1) for module in self.modules)
+        limit = max(MAX_ROWS, ROWS_PER_FEATURE * num_features)
+        self.limit = limit // num_batches + 1
+        self.name = layers[0].target
+        self.dtype = self.modules[0].matrix().dtype
+
+    @property
+    def is_one_layer(self) -> bool:
+        """Whether all outputs are in the same rows and columns."""
+        dims = {getattr(module, 'channel_dim', -1) for module in self.modules}
+        grouped = any(module.num_groups != 1 for module in self.modules)
+        return len(dims) == 1 and not (grouped and len(self.modules) > 1)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it is known what weights see: of a transposed convolution, not."""
+        return all(module.has_rows for module in self.modules)
+
+    def rows(self, has_features: bool) -> list[Rows] | None:
+        """The rows of each batch; none of a layer whose output is broadcast, which has
+        other rows or columns.
+        """
+        node, found = self.node, []
+        for a in self.analog:
+            if any(a[layer].shape != a[node].shape for layer in self.layers):
+                return None
+        for a, s in zip(self.analog, self.spiking, strict=True):
+            target, features = as_rows(a[node], self.channel_dim), None
+            index = pick(len(target), self.limit, target.device)
             ratios = [
-                _divisors(den, network, env, index, len(target)) for env in (a, s)
+                _divisors(self.divisor, self.network, env, index, len(target))
+                for env in (a, s)
             ]
             if any(ratio is None for ratio in ratios):
                 ratios = [None, None]
-            if has_rows:
+            if has_features:
                 parts = []
-                for layer, module in zip(layers, modules, strict=True):
+                for layer, module in zip(self.layers, self.modules, strict=True):
                     args, kwargs = arguments(layer, s)
                     parts.append(module.feature_rows(index, *args, **kwargs))
                 features = _divided(torch.cat(parts, dim=-1), ratios[1])
             goal = _divided(target[index], ratios[0])
-            coded = as_rows(s[node], channel_dim)[index]
+            coded = as_rows(s[node], self.channel_dim)[index]
             found.append(Rows(features, goal - _divided(coded, ratios[1]), goal))
         return found
 
+
+def compensate_layers(summed: Summed, config: ConversionConfig, ranks: Ranks) -> bool:
+    """Corrects layers for the coding error of their inputs; whether that helped."""
+    has_rows = config.compensate == 'ridge' and summed.has_rows
+    is_divided = summed.is_divided
+    if not summed.is_one_layer or (is_divided and not has_rows):
+        return False
     change = find_change(
-        f"correcting '{layers[0].target}'", take, ranks, not is_divided
+        f"correcting '{summed.name}'",
+        lambda: summed.rows(has_rows),
+        ranks,
+        not is_divided,
     )
     if change is None:
         return False
-    delta, shift = change
-    for i, module in enumerate(modules):
+    delta, shift = (None if c is None else c.to(summed.dtype) for c in change)
+    for i, module in enumerate(summed.modules):
         weight, bias = module.weight, module.bias
         if delta is not None:
             matrix = module.matrix()
@@ -92,6 +129,80 @@ def compensate_layers(
             bias = shift if bias is None else bias + shift
         module.set_parameters(weight, bias)
     return True
+
+
+def round_layers(summed: Summed, bits: int, ranks: Ranks) -> None:
+    """Rounds the weights of layers, so that their sum differs least on what they see."""
+    gram = None
+    if summed.is_one_layer and summed.has_rows:
+        gram = gram_of(
+            f"rounding '{summed.name}'",
+            lambda: summed.rows(True),
+            ranks,
+            not summed.is_divided,
+        )
+    modules = summed.modules
+    if gram is None:
+        for module in modules:
+            round_layer(module, bits)
+        return
+    biases = [module.bias for module in modules if module.bias is not None]
+    matrices = [module.matrix() for module in modules]
+    bias = sum(biases, matrices[0].new_zeros(len(matrices[0])))
+    weights, found = round_weights(matrices, bias, gram.to(bias.device), bits)
+    shift = None if torch.equal(found, bias) else found - bias
+    for i, module in enumerate(modules):
+        own = module.bias
+        if i == 0 and shift is not None:
+            own = shift if own is None else own + shift
+        module.set_parameters(weights[i], own)
+
+
+def round_layer(module: Any, bits: int) -> None:
+    """Rounds the weights of a layer to the nearest integers."""
+    if module.has_rows:
+        module.set_parameters(round_nearest(module.matrix(), bits), module.bias)
+        return
+    weight = module.weight  # Transposed: one scale for all.
+    rounded = round_nearest(weight.reshape(1, -1), bits).view_as(weight)
+    module.set_parameters(rounded, module.bias)
+
+
+class Rest:
+    """The weights of all layers that are not corrected one by one, such as those that are
+    called several times, and of tables that indices are looked up in: rounded to the
+    nearest integers in the spiking network, and as they were in the ANN beside it.
+
+    Args:
+        network (Network): The network.
+        summed (Iterable[Node]): The layers that are rounded one by one.
+        bits (int): The bits of an integer.
+    """
+
+    def __init__(self, network: Network, summed: Iterable[Node], bits: int) -> None:
+        known = {str(node.target) for node in summed}
+        self._weights: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        for name, module in network.named_modules():
+            if isinstance(module, SpikingLayer):
+                if module.weight is not None and name not in known:
+                    given = module.weight
+                    round_layer(module, bits)
+                    self._weights[module] = given, module.weight
+            elif isinstance(module, nn.Embedding):
+                rounded = round_nearest(module.weight.detach().mT, bits).mT
+                self._weights[module] = module.weight, rounded.contiguous()
+
+    def put(self, node: Node, network: Network, is_rounded: bool) -> None:
+        """Gives the modules that a node calls the weights of either network."""
+        if self._weights and node.op == 'call_module':
+            for module in network.operation(node).modules():
+                weights = self._weights.get(module)
+                if weights is None:
+                    continue
+                if isinstance(module, SpikingLayer):
+                    module.set_parameters(weights[is_rounded], module.bias)
+                else:
+                    module.weight = nn.Parameter(weights[is_rounded].detach().clone())
 
 
 def numerators_of(network: Network) -> dict[Node, Node | None]:

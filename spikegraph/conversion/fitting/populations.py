@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.fitting.codes import fit_code
+from spikegraph.conversion.fitting.equations import SMALLEST
 from spikegraph.conversion.fitting.products import at_base
-from spikegraph.conversion.fitting.ridge import SMALLEST
 from spikegraph.conversion.fitting.sampling import sample, together
 from spikegraph.conversion.fitting.shared import Shared
 from spikegraph.conversion.passes.graph import readout_weight

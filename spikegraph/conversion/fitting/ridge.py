@@ -1,45 +1,13 @@
-"""Ridge regression over the rows of all batches, from sums of each batch."""
+"""Ridge regression over the rows of all batches."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Callable
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from spikegraph.conversion.fitting.equations import Equations, Rows, Sums
 from spikegraph.conversion.ranks import Ranks
-
-RIDGE = 1e-3  # Relative to the diagonal of the Gram matrix.
-NEGLIGIBLE = 1e-10  # Squared error, relative: float32 rounding, no coding error.
-SMALLEST = 0.1  # Rows count alike down to this share of the mean square.
-CHUNK = 2**12  # Rows in float64 at once.
-HELD_OUT = 5  # Every fifth row judges, the others fit.
-NUM_BITS = 50  # Of integers that float64 adds without rounding, and some to spare.
-
-
-class Rows(NamedTuple):
-    r"""Rows of a batch that a layer is corrected on.
-
-    Args:
-        features (torch.Tensor, optional): The coded inputs :math:`\Phi` that
-            the weights see :math:`(n, F_{in})`, or :math:`(n, G, F_{in})` where
-            each group of outputs sees inputs of its own. Without them, only
-            the bias is corrected.
-        residual (torch.Tensor): What is missing :math:`R`: the ANN's
-            pre-activation minus that of the spiking network
-            :math:`(n, F_{out})`.
-        goal (torch.Tensor): The ANN's pre-activation :math:`Y`
-            :math:`(n, F_{out})`.
-    """
-
-    features: Tensor | None
-    residual: Tensor
-    goal: Tensor
 
 
 def find_change(
@@ -73,263 +41,49 @@ def find_change(
         Tuple[torch.Tensor, torch.Tensor], optional: What is to be added to the
         weight :math:`\Delta` :math:`(F_{out}, F_{in})` and to the bias
         :math:`\delta` :math:`(F_{out})`, or :obj:`None` if that would not
-        lower the error on held-out rows.
+        lower the error on held-out rows; in float64.
     """
-    rows: list[Rows] = []
-
-    def size() -> list[tuple[int, float]] | None:
-        found = take()
-        rows.extend(found or ())
-        sizes = [_sizes(part.goal.double()) for part in rows]
-        return None if found is None else [(len(s), float(s.sum())) for s in sizes]
-
-    total = ranks.merge(doing, size, _mean_size)
-    if total is None:
+    found = Equations.over(doing, take, ranks, may_shift)
+    change = None if found is None else found.merged(doing, ranks, _solve)
+    if change is None:
         return None
-    batches: list[_Batch] = []
-
-    def weigh() -> _Weighed:
-        start = sum(total.counts[: ranks.before])
-        for part in rows:
-            batches.append(_Batch.of(part, total.mean, start, may_shift))
-            start += len(part.goal)
-        return _Weighed.of(batches, ranks.total > 1)
-
-    units = ranks.merge(doing, weigh, lambda parts: _units(parts, total, ranks.total))
-    if units is None:
-        return None
-
-    def add() -> _Sums | None:
-        return _Sums.over(batch.sums(units) for batch in batches)
-
-    return ranks.merge(doing, add, lambda parts: _solve(_Sums.over(parts), units, rows))
+    weight, bias = change
+    return (weight if weight.size(1) else None), bias
 
 
-class _Total(NamedTuple):
-    """How many rows each batch has, and their mean size."""
+def gram_of(
+    doing: str,
+    take: Callable[[], list[Rows] | None],
+    ranks: Ranks,
+    may_shift: bool = True,
+) -> Tensor | None:
+    r"""What an error of the weights costs: the matrix of which it is a quadratic form.
 
-    counts: list[int]
-    mean: float
-
-
-def _mean_size(parts: Iterator[list[tuple[int, float]] | None]) -> _Total | None:
-    known = list(parts)
-    if any(part is None for part in known):
-        return None
-    counts, sizes = zip(*chain(*(part or [] for part in known)), strict=True)
-    return _Total(list(counts), sum(sizes) / max(1, sum(counts)))
-
-
-def _sizes(goal: Tensor) -> Tensor:
-    """Each row's mean square :math:`(n)`."""
-    return goal.square().mean(dim=1)
-
-
-class _Units(NamedTuple):
-    """What sums of all batches are counted in.
+    .. math::
+        \sum_i \frac{\| \Delta \phi_i + \delta \|^2}
+        {\| y_i \|^2 + \eta \, \overline{\| y \|^2}}
 
     Args:
-        weight (float): The mean weight of rows.
-        columns (torch.Tensor, optional): Powers of two that the features of each group
-            are multiplied by :math:`(G, F + 1)`, if sums are rounded.
-        wanted (torch.Tensor, optional): As much for residuals :math:`(G, F_{out} / G)`.
+        doing (str): What is being done, for messages.
+        take (Callable): Gives the rows of each batch, as for :func:`find_change`.
+        ranks (Ranks): The processes.
+        may_shift (bool, optional): Whether there is a bias; without one, its column is
+            zero. (default: :obj:`True`)
+
+    Returns:
+        torch.Tensor, optional: One for each group of outputs, the bias being the last
+        column :math:`(G, F_{in} + 1, F_{in} + 1)`, in float64; :obj:`None` if there are
+        no rows.
     """
-
-    weight: float
-    columns: Tensor | None = None
-    wanted: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Rows of a batch in float64, before weights are divided by their mean."""
-
-    features: Tensor
-    weight: Tensor  # [n]
-    residual: Tensor
-    goal: Tensor
-    start: int  # Rows of all batches in front of this one.
-    may_shift: bool
-
-    @classmethod
-    def of(cls, rows: Rows, mean: float, start: int, may_shift: bool) -> _Batch:
-        goal, residual = rows.goal.double(), rows.residual.double()
-        features = rows.features
-        if features is None:
-            features = rows.residual.new_empty(len(goal), 0)
-        # The reciprocal of the mean square.
-        weight = (_sizes(goal) + SMALLEST * max(mean, 1e-300)).reciprocal()
-        return cls(features, weight, residual, goal, start, may_shift)
-
-    def chunks(
-        self, mean: float, rows: Tensor | slice
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Weighted columns :math:`(G, n, F + 1)`, the last of which is the bias, and
-        residuals :math:`(G, n, F_{out} / G)`, by parts: in float64, all rows of a wide
-        layer fill the memory.
-        """
-        ones = (self.weight / mean).sqrt().view(-1, 1)
-        all_of = self.features[rows], ones[rows], (ones * self.residual)[rows]
-        for phi, one, missing in zip(*(v.split(CHUNK) for v in all_of), strict=True):
-            phi = (phi if phi.dim() == 3 else phi.unsqueeze(1)).double()
-            one = one.unsqueeze(1)
-            shift = one.expand(-1, phi.size(1), 1)
-            shift = shift if self.may_shift else 0 * shift
-            columns = torch.cat([one * phi, shift], dim=-1).transpose(0, 1)
-            yield columns, missing.unflatten(1, (len(columns), -1)).transpose(0, 1)
-
-    def norms(self) -> tuple[Tensor, Tensor]:
-        """The squared norms of all columns, with weights as they are."""
-        found = [
-            (columns.square().sum(1), missing.square().sum(1))
-            for columns, missing in self.chunks(1.0, slice(None))
-        ]
-        columns, missing = (torch.stack(v).sum(0) for v in zip(*found, strict=True))
-        return columns, missing
-
-    def sums(self, units: _Units) -> _Sums:
-        """The normal equations of rows that fit, and of those that judge."""
-        place = torch.arange(len(self.weight), device=self.weight.device)
-        held_out = (place + self.start) % HELD_OUT == 0
-        return _Sums(*(self._normal(r, units) for r in (~held_out, held_out)))
-
-    def _normal(self, rows: Tensor, units: _Units) -> _Normal:
-        found = None
-        for columns, missing in self.chunks(units.weight, rows):
-            if units.columns is not None and units.wanted is not None:
-                columns = columns * units.columns.unsqueeze(1)
-                missing = missing * units.wanted.unsqueeze(1)
-            part = _Normal(columns.mT @ columns, columns.mT @ missing)
-            found = part if found is None else found + part
-        assert found is not None
-        if units.columns is None:
-            return found
-        return _Normal(found.gram.round(), found.cross.round())
-
-
-class _Weighed(NamedTuple):
-    """What a process knows of its rows, by batch.
-
-    Args:
-        weights (List[float]): The sum of weights.
-        missing (List[float]): That of weighted squares of residuals.
-        energies (List[float]): That of squares of what they should be.
-        num_columns (int): How many features there are, and one.
-        norms (Tuple[torch.Tensor, torch.Tensor], optional): The largest squared norms of
-            columns and residuals in any batch, if there are several.
-    """
-
-    weights: list[float]
-    missing: list[float]
-    energies: list[float]
-    num_columns: int
-    norms: tuple[Tensor, Tensor] | None
-
-    @classmethod
-    def of(cls, batches: list[_Batch], has_norms: bool) -> _Weighed:
-        norms = None
-        if has_norms and batches:
-            found = zip(*(batch.norms() for batch in batches), strict=True)
-            columns, wanted = (torch.stack(each).amax(0) for each in found)
-            norms = columns, wanted
-        squares = (b.weight.view(-1, 1) * b.residual.square() for b in batches)
-        return cls(
-            [float(b.weight.sum()) for b in batches],
-            [float(square.sum()) for square in squares],
-            [float(b.goal.square().sum()) for b in batches],
-            max((b.features.size(-1) + 1 for b in batches), default=0),
-            norms,
-        )
-
-
-def _units(parts: Iterator[_Weighed], total: _Total, num_batches: int) -> _Units | None:
-    """What to count in, or nothing if there is nothing to correct, or too few rows."""
-    known = list(parts)
-    weights, missing, energies = (
-        sum(chain(*each)) for each in list(zip(*known, strict=True))[:3]
-    )
-    num_rows = sum(total.counts)
-    mean = weights / max(1, num_rows)
-    exact = missing <= NEGLIGIBLE * energies * mean
-    num_kept = num_rows - math.ceil(num_rows / HELD_OUT)
-    if exact or num_kept < max(part.num_columns for part in known):
+    found = Equations.over(doing, take, ranks, may_shift, always=True)
+    if found is None:
         return None
-    norms = [part.norms for part in known if part.norms is not None]
-    if not norms:
-        return _Units(mean)
-    columns, wanted = (torch.stack(v).amax(0) / mean for v in zip(*norms, strict=True))
-    bits = (NUM_BITS - math.ceil(math.log2(num_batches))) // 2
-    return _Units(mean, _powers(columns, bits), _powers(wanted, bits))
+    return found.merged(doing, ranks, lambda sums: (sums.kept + sums.judge).gram)
 
 
-def _powers(squares: Tensor, bits: int) -> Tensor:
-    """Powers of two that bring norms just below that of a number of bits."""
-    exponents = np.frexp(squares.cpu().numpy())[1]
-    powers = np.ldexp(1.0, bits - 1 - (exponents + 1) // 2)
-    powers[squares.cpu().numpy() == 0] = 1.0
-    return torch.from_numpy(powers).to(squares)
-
-
-@dataclass(frozen=True)
-class _Normal:
-    """The normal equations of each group; the last column is the bias."""
-
-    gram: Tensor  # [G, F, F]
-    cross: Tensor  # [G, F, F_out / G]
-
-    def __add__(self, other: _Normal) -> _Normal:
-        return _Normal(self.gram + other.gram, self.cross + other.cross)
-
-    def counted_in(self, units: _Units) -> _Normal:
-        """In units of one."""
-        if units.columns is None or units.wanted is None:
-            return self
-        rows = units.columns.unsqueeze(2)
-        gram = self.gram / rows / units.columns.unsqueeze(1)
-        return _Normal(gram, self.cross / rows / units.wanted.unsqueeze(1))
-
-    def solve(self) -> Tensor:
-        """The change of weights :math:`(G, F_{out} / G, F)`, by ridge regression."""
-        diagonal = self.gram.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12)
-        ridge = torch.diag_embed(RIDGE * diagonal)
-        if diagonal.size(-1) == 1:  # The mean error needs none.
-            ridge.zero_()
-        return torch.linalg.solve(self.gram + ridge, self.cross).mT
-
-    def gain(self, change: Tensor) -> float:
-        """By how much a change lowers the sum of squares."""
-        removed = 2 * self.cross - self.gram @ change.mT
-        return float((removed * change.mT).sum())
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """The normal equations of rows that fit, and of those that judge."""
-
-    kept: _Normal
-    judge: _Normal
-
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(self.kept + other.kept, self.judge + other.judge)
-
-    @classmethod
-    def over(cls, parts: Iterable[_Sums | None]) -> _Sums | None:
-        """The sum of several, one after the other."""
-        total = None
-        for part in parts:
-            if part is not None:
-                total = part if total is None else total + part
-        return total
-
-
-def _solve(
-    sums: _Sums | None, units: _Units, rows: list[Rows]
-) -> tuple[Tensor | None, Tensor] | None:
-    assert sums is not None
-    kept, judge = sums.kept.counted_in(units), sums.judge.counted_in(units)
+def _solve(sums: Sums) -> tuple[Tensor, Tensor] | None:
+    kept, judge = sums.kept, sums.judge
     if not judge.gain(kept.solve()) > 0:
         return None
-    change = (kept + judge).solve().to(rows[0].residual)  # [G, F_out / G, F + 1]
-    shift = change[..., -1].flatten()
-    has_features = rows[0].features is not None
-    return change[..., :-1].flatten(0, 1) if has_features else None, shift
+    change = (kept + judge).solve()  # [G, F_out / G, F + 1]
+    return change[..., :-1].flatten(0, 1), change[..., -1].flatten()

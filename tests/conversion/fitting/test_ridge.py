@@ -3,8 +3,16 @@
 import pytest
 import torch
 
-from spikegraph.conversion.fitting import ridge
-from spikegraph.conversion.fitting.ridge import Rows, find_change
+from spikegraph.conversion.fitting.equations import (
+    Batch,
+    Rows,
+    Sums,
+    Total,
+    Units,
+    Weighed,
+    find_units,
+)
+from spikegraph.conversion.fitting.ridge import find_change
 from spikegraph.conversion.ranks import Ranks
 from tests.nn.exactness import real
 
@@ -31,7 +39,7 @@ def test_ridge_finds_the_weights_behind_noisy_features():
     assert (shift - 0.5).abs().max() < 0.01
     nothing, shift = change_of(None, target - x @ weight.t(), target)
     assert nothing is None
-    assert torch.allclose(shift, torch.full((3,), 0.5), atol=1e-5)
+    assert torch.allclose(shift, torch.full((3,), 0.5).double(), atol=1e-5)
 
 
 def test_ridge_corrects_each_group_by_itself():
@@ -69,22 +77,20 @@ def test_sums_are_the_same_however_batches_are_spread(num_groups):
     for k, size in enumerate(sizes):
         x = torch.randn(size, num_groups, 5).squeeze(1) * 7.0**k
         residual, goal = torch.randn(size, 4), torch.randn(size, 4) * 3
-        batches.append(ridge._Batch.of(Rows(x, residual, goal), 2.0, 3 * k, True))
-    weighed = ridge._Weighed.of(batches, True)
-    total = ridge._Total(list(sizes), 2.0)
-    units = ridge._units(iter([weighed]), total, len(sizes))
+        batches.append(Batch.of(Rows(x, residual, goal), 2.0, 3 * k, True))
+    weighed = Weighed.of(batches, True)
+    total = Total(list(sizes), 2.0)
+    units = find_units(iter([weighed]), total, len(sizes))
     parts = [batch.sums(units) for batch in batches]
-    expected = ridge._Sums.over(parts)
+    expected = Sums.over(parts)
     for order in ([5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 2, 4]):
-        some = ridge._Sums.over(parts[k] for k in order[:3])
-        rest = ridge._Sums.over(parts[k] for k in order[3:])
-        for found in (ridge._Sums.over([some, rest]), ridge._Sums.over([rest, some])):
+        some = Sums.over(parts[k] for k in order[:3])
+        rest = Sums.over(parts[k] for k in order[3:])
+        for found in (Sums.over([some, rest]), Sums.over([rest, some])):
             for half in ('kept', 'judge'):
                 a, b = getattr(found, half), getattr(expected, half)
                 assert torch.equal(a.gram, b.gram) and torch.equal(a.cross, b.cross)
-    exact = ridge._Sums.over(
-        batch.sums(ridge._Units(units.weight)) for batch in batches
-    )
+    exact = Sums.over(batch.sums(Units(units.weight)) for batch in batches)
     kept = expected.kept.counted_in(units)
     size = exact.kept.gram.diagonal(dim1=1, dim2=2).sqrt()
     error = (kept.gram - exact.kept.gram).abs() / size.unsqueeze(1) / size.unsqueeze(2)

@@ -1,0 +1,408 @@
+"""The time-stepped run of a network in integers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikegraph.coding import Spikes
+from spikegraph.network.graph import Node, arguments
+from spikegraph.network.interpreter import run_node
+from spikegraph.network.roles import Role
+from spikegraph.nn import PhaseNeuron
+from spikegraph.nn.activation import PreActivationThresholds
+from spikegraph.running.integers import replay
+from spikegraph.running.integers.fixed import above, below, fixed, on_grid
+from spikegraph.running.integers.gates import gate_operation, move_operation
+from spikegraph.running.integers.growing import charge_growing
+from spikegraph.running.integers.synapses import Synapses, without_copies
+from spikegraph.running.model import SpikingModel
+from spikegraph.running.steps import Run, Simulation
+
+THRESHOLD_BITS = 16  # Of thresholds that a second potential multiplies.
+GAIN_BITS = 16  # Of the factors by which a membrane grows again and again.
+WIDE, WIDE_EXPONENT = 62, 28  # Of membranes whose range is not known yet.
+
+
+@dataclass(frozen=True)
+class Format:
+    """In what integers a network runs.
+
+    Args:
+        width (int): The bits of a membrane.
+        membrane (str): ``'held'`` or ``'growing'``.
+        constant_bits (int): The bits of the mantissas of constants.
+        exponents (Dict[str, Any]): By the name of a node, the number of binary places
+            of its membranes.
+        shifts (Dict[str, int]): By how many bits steps of currents make them coarser.
+        chooses (bool): Whether these are still to be found.
+    """
+
+    width: int
+    membrane: str
+    constant_bits: int
+    exponents: dict[str, np.ndarray] = field(default_factory=dict)
+    shifts: dict[str, int] = field(default_factory=dict)
+    chooses: bool = False
+
+
+@dataclass
+class IntegerSimulation(Simulation):
+    """What a run in integers produced: as :class:`Simulation`, and the integers.
+
+    Args:
+        integers (Dict[str, numpy.ndarray]): The membranes of each potential after its
+            charge windows, by the name of its node, int64.
+        exponents (Dict[str, numpy.ndarray]): Their numbers of binary places.
+        saturated (Dict[str, int]): How often a membrane was full, by the same names.
+        peaks (Dict[str, numpy.ndarray]): The largest size each membrane had.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikegraph import ConversionConfig, convert
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = torch.rand(5, 4)
+        >>> snn = convert(model, x, ConversionConfig(weight_bits=8))
+        >>> run = snn.to_integer(x).run(x)
+        >>> {name: v.dtype.name for name, v in run.integers.items()}
+        {'_0': 'int64', '_2': 'int64'}
+    """
+
+    integers: dict[str, np.ndarray] = field(default_factory=dict)
+    exponents: dict[str, np.ndarray] = field(default_factory=dict)
+    saturated: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class IntegerRun(Run):
+    """One simulation in integers.
+
+    Args:
+        model (SpikingModel): The network, in float64.
+        how (Format): In what integers it runs.
+        records (bool, optional): Whether gates are written down, too, so that
+            :obj:`operations` are the whole network. (default: :obj:`False`)
+
+    Attributes:
+        operations (List[Dict[str, Any]]): What potentials, populations and gates do, as
+            :mod:`replay` reads it.
+        encoded (List[Node]): The populations that encode inputs.
+    """
+
+    def __init__(self, model: SpikingModel, how: Format, records: bool = False) -> None:
+        super().__init__(model)
+        self.how = how
+        self.result: IntegerSimulation = IntegerSimulation(output=None)
+        self.records = records
+        self.operations: list[dict[str, Any]] = []
+        self.encoded: list[Node] = []
+        self.written: dict[str, np.ndarray] = {}  # Spike times by name.
+        self._moved: dict[Node, str] = {}
+
+    def _potential(self, node: Node) -> Any:
+        """As ever, but spikes that are read as they are charge a membrane, too."""
+        if node in self.spiking and node not in self.potentials:
+            self.potentials[node] = self._charge_windows(node)
+        return (
+            self.potentials.get(node)
+            if node in self.spiking
+            else super()._potential(node)
+        )
+
+    def _charge_windows(self, node: Node) -> Tensor:
+        is_source = node in self.spiking
+        sources = (
+            [node] if is_source else sorted(self.feeds[node], key=self.nodes.index)
+        )
+        segment = [] if is_source else self._segment(node)
+        env: dict[Node, Any] = {**self.static}
+        env |= {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
+        for part in segment:
+            env[part] = run_node(self.network, part, env)
+        bias = env[node]
+        if not bias.is_floating_point():
+            found: Tensor = bias
+            return found
+        how = self.how
+        synapses = Synapses(
+            self.network, segment, env, how.constant_bits, how.shifts, how.chooses
+        )
+        exponent = self.how.exponents.get(node.name, np.array(WIDE_EXPONENT))
+        most = 2 ** (how.width - 1) - 1
+        start = np.clip(on_grid(bias.numpy(), exponent), -most, most)
+        # What keeps divisors from zero does so in integers, too.
+        start = np.where((start == 0) & (bias.numpy() > 0), 1, start)
+        op = {
+            'op': 'charge',
+            'name': node.name,
+            'shape': list(bias.shape),
+            'width': self.how.width,
+            'bias': without_copies(start),
+            'sources': [
+                self._source(n, synapses, exponent, tuple(bias.shape)) for n in sources
+            ],
+        }
+        times = {self._label(n): self._times(n) for n in sources}
+        peak = np.abs(start)
+
+        def watch(membrane: np.ndarray) -> None:
+            np.maximum(peak, np.abs(membrane), out=peak)
+
+        charge = replay.charge if self.how.membrane == 'held' else charge_growing
+        integers, saturated = charge(op, times, watch)
+        self.operations.append(op)
+        result, name = self.result, node.name
+        result.integers[name], result.exponents[name] = integers, exponent
+        result.saturated[name], result.peaks[name] = saturated, peak
+        return torch.from_numpy(np.ldexp(integers.astype(np.float64), -exponent))
+
+    def _label(self, node: Node) -> str:
+        return node.record.label if node.role.fires else node.name
+
+    def size(self, node: Node) -> None:
+        """Sizes are those of what is charged by silence."""
+        values = {n: self._silent(n) for n in node.all_input_nodes}
+        self.static[node] = run_node(self.network, node, values)
+        self.feeds[node] = set()
+
+    def _silent(self, node: Node) -> Any:
+        if node in self.static:
+            return self.static[node]
+        if node in self.spiking:
+            return torch.zeros_like(self.spiking[node].decode())
+        silent = {
+            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[node]
+        }
+        return self._run_segment(self._segment(node), silent)
+
+    def _times(self, node: Node) -> np.ndarray:
+        spikes = self.spiking[node]
+        assert isinstance(spikes, Spikes)
+        times: np.ndarray = spikes.spike_time.numpy()
+        return times
+
+    def _source(
+        self, node: Node, synapses: Synapses, exponent: np.ndarray, shape: Any
+    ) -> dict[str, Any]:
+        spikes, bits = self.spiking[node], self.how.constant_bits
+        if not isinstance(spikes, Spikes):
+            raise NotImplementedError(
+                f"Cannot write '{node.name}' in integers: it multiplies two matrices of "
+                'spikes'
+            )
+        code = spikes.code
+        amplitude = fixed(spikes.scale.numpy(), bits)
+        sent = replay.polarity(self._times(node), code.num_steps) * amplitude.value
+        path = synapses.path(node, amplitude.exponent, sent)
+        source: dict[str, Any] = {
+            'spikes': self._label(node),
+            'amplitude': amplitude.value,
+            'path': path.steps,
+        }
+        if self.how.membrane == 'held':
+            levels = [fixed(level, bits) for level in code.levels.numpy()]
+            shifts = [path.exponent + level.exponent - exponent for level in levels]
+            _check_bits(path.most * 2.0**bits, min(int(s.min()) for s in shifts))
+            values = [int(level.value) for level in levels]
+            return {**source, 'levels': values, 'shifts': shifts}
+        gains = fixed(code.gains.numpy(), GAIN_BITS)
+        last = fixed(code.levels.numpy()[-1:], GAIN_BITS)
+        # The membrane has to hold what it grows to.
+        growth = int(np.ceil(-np.log2(float(code.levels[-1]))))
+        shift = path.exponent - (exponent - growth)
+        _check_bits(path.most, int(shift.min()))
+        return {
+            **source,
+            'levels': [1] * code.num_steps,
+            'shifts': [shift] * code.num_steps,
+            'gains': gains.value.tolist(),
+            'gain_shift': gains.exponent,
+            'last': int(last.value[0]),
+            'last_shift': last.exponent - growth,
+        }
+
+    def population(self, node: Node) -> None:
+        """Encodes inputs as ever, and fires on integers."""
+        neuron: Any = self.network.operation(node)
+        if not self.feeds[node]:
+            super().population(node)
+            self.encoded.append(node)
+            return
+        read = {n: self._potential(n) for n in node.all_input_nodes}
+        args, kwargs = arguments(node, read)
+        source, divisor = node.args[0], node.kwargs.get('divisor')
+        integers, name = self.result.integers, node.record.label
+        if node.kwargs.get('start') is not None or not {source.name} <= set(integers):
+            raise NotImplementedError(
+                f"Cannot write '{name}' in integers: it fires relative to a second "
+                'potential that is added to its thresholds'
+            )
+        potential = args[0]
+        factor = args[1] if len(args) > 1 else None
+        self.result.membrane[name] = potential
+        tables = _tables(neuron, potential, factor)
+        op = {
+            'op': 'fire',
+            'name': name,
+            'shape': list(potential.shape),
+            'num_steps': neuron.code.num_steps,
+            'membrane': source.name,
+            'divisor': None if divisor is None else divisor.name,
+            **self._thresholds(tables, source, divisor, kwargs),
+        }
+        times = torch.from_numpy(replay.fire(op, integers))
+        self.operations.append(op)
+        scale = neuron.scale_for(potential, factor)
+        self._fired(node, Spikes(times, neuron.code, scale))
+
+    def gate(self, node: Node) -> None:
+        """Runs as ever; what is written down must give the same spikes."""
+        super().gate(node)
+        if self.records:
+            values = {n: self._value(n) for n in node.all_input_nodes}
+            args, kwargs = arguments(node, values)
+            op = None if kwargs else gate_operation(self.network.operation(node), args)
+            spiking = [n for n in node.all_input_nodes if self.feeds[n]]
+            names = [self._name_of(n) for n in spiking]
+            self._write(node, op, names, self._times(node))
+
+    def move(self, node: Node) -> None:
+        """What is never silent is a source of its own."""
+        super().move(node)
+        if self.records and node in self.spiking:
+            self._name_of(node)
+
+    def _name_of(self, node: Node) -> str:
+        """The name of the spikes of a node, which are written down if they were moved."""
+        is_fired = node in self.result_nodes
+        if is_fired:
+            return node.record.label
+        if node not in self._moved:
+            source = node.all_input_nodes[0]
+            name = self._name_of(source)
+            spikes = self._value(node)
+            op = move_operation(self.network, node, self.static, self._value(source))
+            self._moved[node] = node.name
+            self._write(node, op, [name], spikes.spike_time.numpy(), node.name)
+        return self._moved[node]
+
+    @property
+    def result_nodes(self) -> set[Node]:
+        """All populations and gates that have fired."""
+        return {n for n in self.spiking if n.role.fires}
+
+    def _write(
+        self,
+        node: Node,
+        op: dict[str, Any] | None,
+        names: list[str],
+        expected: np.ndarray,
+        name: str = '',
+    ) -> None:
+        operation = self.network.operation(node)
+        kind = getattr(operation, '__name__', type(operation).__name__)
+        if op is None:
+            raise NotImplementedError(
+                f"Cannot write '{node.name}' ({kind}) in integers: what it does to spike "
+                'times has no operation of its own'
+            )
+        op = {'name': name or node.record.label, **op, 'inputs': names}
+        own = {n: self.written[n] for n in names}
+        found = replay.GATES[op['op']](op, own)
+        assert found.shape == expected.shape and (found == expected).all(), kind
+        self.written[op['name']] = found
+        self.operations.append(op)
+
+    def _fired(self, node: Node, spikes: Spikes) -> None:
+        super()._fired(node, spikes)
+        if node.role is Role.POPULATION:
+            self.written[node.record.label] = spikes.spike_time.numpy()
+
+    def _thresholds(
+        self, tables: PreActivationThresholds, source: Node, divisor: Any, values: Any
+    ) -> dict[str, Any]:
+        exponents = self.result.exponents
+        own = exponents[source.name]
+        high = None if tables.off_high is None else _spread(tables.off_high, own)
+        if divisor is None:
+            return {
+                'left': np.array(0),
+                'right': np.array(0),
+                'on': above(_spread(tables.on, own), own),
+                'off': None if high is None else [_low(tables, own), below(high, own)],
+            }
+        found = {
+            name: getattr(tables, name).numpy()
+            for name in ('on', 'off_high', 'off_low')
+            if getattr(tables, name) is not None
+        }
+        finite = [np.where(np.isfinite(v), v, 0.0) for v in found.values()]
+        known = fixed(np.stack(finite), THRESHOLD_BITS)
+        never = 2 ** max(8, _MOST_BITS - self.how.width)
+        whole = {
+            name: np.where(np.isfinite(v), k, np.where(v > 0, never, -never))
+            for (name, v), k in zip(found.items(), known.value, strict=True)
+        }
+        shift = known.exponent + exponents[divisor.name] - own
+        v, z = (
+            float(np.abs(self.result.integers[n.name]).max(initial=1))
+            for n in (source, divisor)
+        )
+        _check_bits(v, int((-shift).min()))
+        _check_bits(z * float(np.abs(known.value).max()), int(shift.min()))
+        return {
+            'left': np.maximum(shift, 0),
+            'right': np.maximum(-shift, 0),
+            'on': whole['on'],
+            'off': None
+            if high is None
+            else [
+                whole.get('off_low', np.full_like(whole['off_high'], -never)),
+                whole['off_high'],
+            ],
+        }
+
+
+_MOST_BITS = 61
+
+
+def _check_bits(most: float, shift: int) -> None:
+    bits = math.ceil(math.log2(most)) + max(0, -shift)
+    if bits > _MOST_BITS:
+        raise ValueError(
+            f'Expected what is added up or compared to have at most {_MOST_BITS} bits '
+            f"(got {bits}); lower 'width', 'constant_bits' or 'weight_bits'"
+        )
+
+
+def _spread(table: Tensor, exponent: np.ndarray) -> np.ndarray:
+    """Thresholds of each step, in as many dimensions as there are exponents."""
+    missing = max(0, exponent.ndim + 1 - table.dim())
+    found: np.ndarray = table.numpy()
+    return found.reshape(len(table), *[1] * missing, *table.shape[1:])
+
+
+def _low(tables: PreActivationThresholds, exponent: np.ndarray) -> np.ndarray:
+    """The smallest potentials of OFF spikes, where there are any."""
+    if tables.off_low is not None:
+        return above(_spread(tables.off_low, exponent), exponent)
+    assert tables.off_high is not None
+    return np.full(_spread(tables.off_high, exponent).shape, -(2**_MOST_BITS))
+
+
+def _tables(
+    neuron: PhaseNeuron, potential: Tensor, factor: Tensor | None
+) -> PreActivationThresholds:
+    """The thresholds of each step, on the potential."""
+    tables = neuron.thresholds_for(potential)
+    if tables is not None:
+        return tables
+    scale = neuron.scale_for(potential, factor)
+    steps = neuron.code.thresholds.to(scale)
+    on = steps.view(-1, *[1] * scale.dim()) * scale
+    return PreActivationThresholds(on, -on if neuron.code.signed else None)
