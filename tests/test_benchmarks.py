@@ -1,6 +1,7 @@
 import importlib
 import json
 import sys
+import warnings
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
@@ -623,3 +624,35 @@ def test_energies_have_to_make_sense(benchmark, graph):
     measured.layers[-1].counts.moved = measured.total.accumulates + 1
     with pytest.raises(AssertionError):
         script.check(measured)
+
+
+def test_neurobench_counts(benchmark, run, monkeypatch):
+    """The script itself compares all figures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        pytest.importorskip('neurobench.benchmarks')
+    script = benchmark('neurobench_counts')
+    torch.manual_seed(0)
+    x, y = torch.randint(256, (12, 3, 8, 8), dtype=torch.uint8), torch.arange(12) % 10
+    images = ImageDataset('images', x, y, x, y, 10, 'dots')
+    recipe = ImageRecipe('cnn', epochs=1, batch_size=6)
+    monkeypatch.setattr(script, 'prepare', lambda *args: (images, recipe))
+    arguments = ['--datasets', 'images', '--models', 'cnn', '--images', '10']
+    record = run('neurobench_counts', *arguments, '--batch-size', '4')
+    found = record['networks']['images_cnn']
+    assert found['NeuroBench_alone']['Effective_ACs'] == 0
+    assert found['with_the_adapter']['Effective_ACs'] > 0
+    assert found['measure_tensors']['samples'] == 10
+    assert record['versions'].keys() >= {'torch', 'neurobench', 'snntorch'}
+
+
+def test_nir_rates(run):
+    pytest.importorskip('nir')
+    arguments = ['--samples', '10', '--nodes', '8', '--epochs', '20']
+    record = run('nir_rates', *arguments, '--rate-steps', '16', '256')
+    assert [*record['networks']] == ['perceptron', 'CNN', 'GCN']
+    for name, found in record['networks'].items():
+        short, long = found['rate_steps'].values()
+        assert long['relative_error'] < short['relative_error']
+        assert long['layout'] == ('all nodes' if name == 'GCN' else 'one sample')
+    assert 'nir' in record['versions']

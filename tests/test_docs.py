@@ -1,9 +1,12 @@
 """The page about arithmetic with spike times: its examples, links and names."""
 
 import doctest
+import json
+import operator
 import re
 from pathlib import Path
 
+import spikegraph.export
 import spikegraph.nn
 
 DOCS = Path(__file__).parents[1] / 'docs'
@@ -34,3 +37,33 @@ def test_links_files_and_pictures():
 def test_gates_of_the_table():
     for name in re.findall(r'a (?:gate|product), `(\w+)`', TEXT):
         assert hasattr(spikegraph.nn, name), name
+
+
+def test_formats():
+    """Examples run, names are there, and figures are those of the results."""
+    text = (DOCS / 'formats.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```python\n(>>> .*?)```', text, re.DOTALL)
+    assert len(blocks) == 4
+    test = doctest.DocTestParser().get_doctest(
+        '\n'.join(blocks), {}, 'formats', 'formats.md', 0
+    )
+    failures = []
+    doctest.DocTestRunner().run(test, out=failures.append)
+    assert not failures, ''.join(failures)
+    table = text.split('\n\n')[2]
+    for name in re.findall(r'`((?:to|from|save|load)_\w+|neurobench\.\w+)', table):
+        assert operator.attrgetter(name)(spikegraph.export), name
+    results = DOCS.parent / 'benchmarks' / 'results'
+    found = json.loads((results / 'neurobench_counts.json').read_text())['networks']
+    columns = [found[name]['with_the_adapter'] for name in found]
+    for name, digits in [('Effective_ACs', 1), ('MembraneUpdates', 1)]:
+        cells = ' | '.join(f'{column[name]:,.{digits}f}' for column in columns)
+        assert f'| `{name}` | {cells} |' in text, cells
+    found = json.loads((results / 'nir_rates.json').read_text())['networks'].values()
+    for steps in ('64', '256', '1024', '4096'):
+        rows = [each['rate_steps'][steps] for each in found]
+        cells = [
+            f'{row["relative_error"]:.3f}, {100 * row["agreement"]:.0f} %'
+            for row in rows
+        ]
+        assert ' | '.join(cells) in text, cells

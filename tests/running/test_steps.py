@@ -64,7 +64,7 @@ def test_events(graph, tmp_path):
 
 def test_event_errors(tmp_path):
     events = np.zeros(3, dtype=EVENT_DTYPE)
-    with pytest.raises(ValueError, match=r"end in '.npz' \(got 'a.csv'\)"):
+    with pytest.raises(ValueError, match=r"'.npz', '.h5' or '.hdf5' \(got 'a.csv'\)"):
         save_events(events, 'a.csv', [])
     with pytest.raises(ValueError, match=r'\(got int64\)'):
         save_events(np.zeros(3, dtype=np.int64), tmp_path / 'a.npz', [])
