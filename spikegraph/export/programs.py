@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -64,7 +64,7 @@ def to_program(
         >>> torch.allclose(out, snn(x, edge_index), atol=1e-6)
         True
     """
-    return _export(*_prepared(snn, args, kwargs, dynamic))
+    return _exported(snn, args, kwargs, dynamic).program
 
 
 def to_onnx(
@@ -115,8 +115,7 @@ def to_onnx(
             f'Expected {" and ".join(missing)} to be installed, which write ONNX files; '
             "install them with pip install 'spikegraph[onnx]'"
         )
-    network, inputs, sizes = _prepared(snn, args, kwargs, dynamic)
-    program = _export(network, inputs, sizes)
+    program, sizes = _exported(snn, args, kwargs, dynamic)
     num_outputs = len(program.graph_signature.user_outputs)
     names = ['output']
     if num_outputs != 1:
@@ -140,32 +139,41 @@ def to_onnx(
     write_file(path, model.SerializeToString())
 
 
-def _prepared(
-    snn: SpikingModel, args: Any, kwargs: Any, dynamic: bool
-) -> tuple[PlainNetwork, dict[str, Any], dict[str, Any] | None]:
-    """The network, its inputs on the example, and which of their sizes may differ."""
+class _Exported(NamedTuple):
+    """A program, and the names of its sizes by input and dimension."""
+
+    program: torch.export.ExportedProgram
+    sizes: dict[str, Any]
+
+
+def _exported(
+    snn: SpikingModel, args: Any, kwargs: dict[str, Any], dynamic: bool
+) -> _Exported:
     network = named(PlainNetwork(snn, *args, **kwargs))
     inputs = {name: network.inputs[name] for name in network.names}
     if not dynamic:
-        return network, inputs, None
+        return _Exported(_traced(network, inputs, None), {})
     leaves = {leaf.name: leaf for leaf in snn.spec.read_leaves}
-    sizes = dynamic_sizes(snn.network, inputs, leaves)
-    return network, enlarged(inputs, sizes), sizes
+    reasons: list[torch._dynamo.exc.UserError] = []
+    for least in (0, 2):  # Some operations of PyTorch are others for a single row.
+        sizes = dynamic_sizes(snn.network, inputs, leaves, least)
+        try:
+            return _Exported(_traced(network, enlarged(inputs, sizes), sizes), sizes)
+        except torch._dynamo.exc.UserError as error:
+            reasons.append(error)
+    raise NotImplementedError(
+        'Cannot export the network for inputs of other sizes than the example '
+        f'({_reason(reasons[-1])}). Pass an example in which no two numbers of nodes, '
+        "edges and channels are the same by chance, or 'dynamic=False'"
+    ) from reasons[-1]
 
 
-def _export(
+def _traced(
     network: PlainNetwork, inputs: dict[str, Any], sizes: dict[str, Any] | None
 ) -> torch.export.ExportedProgram:
     values = tuple(inputs.values())
-    try:
-        with torch.no_grad(), _quiet('torch'):
-            return torch.export.export(network, values, dynamic_shapes=sizes)
-    except torch._dynamo.exc.UserError as error:
-        raise NotImplementedError(
-            'Cannot export the network for inputs of other sizes than the example '
-            f'({_reason(error)}). Pass an example in which no two numbers of nodes, edges '
-            "and channels are the same by chance, or 'dynamic=False'"
-        ) from error
+    with torch.no_grad(), _quiet('torch'):
+        return torch.export.export(network, values, dynamic_shapes=sizes)
 
 
 def _reason(error: BaseException) -> str:
@@ -175,12 +183,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _name_sizes(
-    model: Any, program: torch.export.ExportedProgram, sizes: dict[str, Any] | None
+    model: Any, program: torch.export.ExportedProgram, sizes: dict[str, Any]
 ) -> None:
     """Gives sizes of inputs and outputs their names in the place of symbols."""
     values = {n.name: n.meta['val'] for n in program.graph.nodes if 'val' in n.meta}
     names: dict[str, str] = {}
-    for name, dims in (sizes or {}).items():
+    for name, dims in sizes.items():
         for place, dim in (dims if isinstance(dims, dict) else {}).items():
             names[str(values[name].shape[place])] = dim.__name__
     for value in [*model.graph.input, *model.graph.output]:

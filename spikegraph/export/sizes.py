@@ -16,11 +16,15 @@ from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter
 from spikegraph.nn.shift import MatrixShift
 
+_MOST = 1 << 40  # Rows, where the smallest number is given.
 _INTEGERS = (torch.int64, torch.int32)
 
 
 def dynamic_sizes(
-    network: Network, inputs: Mapping[str, Any], leaves: Mapping[str, Leaf]
+    network: Network,
+    inputs: Mapping[str, Any],
+    leaves: Mapping[str, Leaf],
+    least: int = 0,
 ) -> dict[str, Any]:
     """Names the sizes that may differ: those of edges are the columns of edge indices,
     and the rows of what is as long and named after edges; the rows of all other tensors
@@ -30,6 +34,7 @@ def dynamic_sizes(
         network (Network): The network.
         inputs (Mapping[str, Any]): Its inputs on the example, by name.
         leaves (Mapping[str, Leaf]): Where these are in the arguments of ``forward``.
+        least (int, optional): The smallest size. (default: :obj:`0`)
 
     Returns:
         Dict[str, Any]: What ``dynamic_shapes`` of :func:`torch.export.export` takes.
@@ -40,7 +45,7 @@ def dynamic_sizes(
     indices = [n for n, v in inputs.items() if is_edge_index(_field(n, leaves), v)]
     for name in indices:
         # Two graphs of one size are two sizes, unless edge features tell otherwise.
-        dim = Dim('num_edges' if len(edges) == 0 else f'num_edges_{len(edges)}')
+        dim = _dim('num_edges', edges, least)
         found[name] = {1: edges.setdefault(inputs[name].shape[1], dim)}
     rows: dict[int, Any] = {}
     for name, value in inputs.items():
@@ -53,13 +58,18 @@ def dynamic_sizes(
             if is_edge and size in edges:
                 found[name] = {0: edges[size]}
                 continue
-            label = _label(value, bool(indices))
-            dim = Dim(label if not rows else f'{label}_{len(rows)}')
+            dim = _dim(_label(value, bool(indices)), rows, least)
             rows.setdefault(size, dim)
             found[name] = {0: rows[size]}
             if name in matrices and value.shape[1] in rows:
                 found[name][1] = rows[value.shape[1]]
     return found
+
+
+def _dim(label: str, others: Mapping[int, Any], least: int) -> Any:
+    """A size, with a number behind its name where there are others of its kind."""
+    name = f'{label}_{len(others)}' if others else label
+    return Dim(name, min=least, max=_MOST) if least else Dim(name)
 
 
 def enlarged(inputs: Mapping[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:

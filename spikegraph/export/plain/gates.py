@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from spikegraph.coding import Spikes
-from spikegraph.export.plain.graphs import (
-    Graphs,
+from spikegraph.export.plain.graphs import Graphs
+from spikegraph.export.plain.populations import is_off, phase_of, read_as
+from spikegraph.export.plain.segments import (
     ends_of,
     extremes_of,
     reduced,
     sums_of,
 )
-from spikegraph.export.plain.populations import is_off, phase_of, read_as
 from spikegraph.nn.gate import (
     EarliestAlong,
     EarliestMember,

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikegraph.export.plain.graphs import Graphs, sums_of
+from spikegraph.export.plain.graphs import Graphs
 from spikegraph.export.plain.populations import decoded
+from spikegraph.export.plain.segments import sums_of
 from spikegraph.nn import DegreeFactor, GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.analog import SpikingAffine
 from spikegraph.nn.conv.attention import AttentionSum

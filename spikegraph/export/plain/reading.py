@@ -13,17 +13,17 @@ from torch_geometric.utils import add_self_loops, remove_self_loops, scatter
 
 from spikegraph.coding import Spikes
 from spikegraph.export.plain.gates import GATES
-from spikegraph.export.plain.graphs import (
-    Graphs,
+from spikegraph.export.plain.graphs import Graphs
+from spikegraph.export.plain.layers import FILTERS, LAYERS, in_order
+from spikegraph.export.plain.moves import gathered, moved
+from spikegraph.export.plain.populations import PlainPopulation, decoded
+from spikegraph.export.plain.segments import (
     counts_of,
     ends_of,
     reduced,
     with_loops,
     without_loops,
 )
-from spikegraph.export.plain.layers import FILTERS, LAYERS, in_order
-from spikegraph.export.plain.moves import gathered, moved
-from spikegraph.export.plain.populations import PlainPopulation, decoded
 from spikegraph.network.graph import Node, arguments, map_nodes
 from spikegraph.network.interpreter import Interpreter, call_module
 from spikegraph.network.network import Network
