@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from spikegraph.export.plain.graphs import Graphs
 from spikegraph.export.plain.populations import decoded
-from spikegraph.export.plain.segments import sums_of
+from spikegraph.export.plain.segments import reduced, sums_of
 from spikegraph.nn import DegreeFactor, GraphFilter, SpikingConv, SpikingLinear
 from spikegraph.nn.analog import SpikingAffine
-from spikegraph.nn.conv.attention import AttentionSum
+from spikegraph.nn.conv.attention import AttentionCoefficients, AttentionSum
 from spikegraph.nn.conv.gcn_conv import SpikingGCNConv
 from spikegraph.nn.conv.mf_conv import DegreeLinear
 from spikegraph.nn.delayed_sum import DelayedSum
@@ -117,6 +117,21 @@ def _pairs(graphs: Graphs, layer: DelayedSum, x: Any, other: Any) -> Tensor:
 def _degree(graphs: Graphs, layer: DegreeFactor, x: Any, *graph: Any) -> Tensor:
     factor = graphs.of(layer.shift, x, graph).source_factor.view(-1, 1)
     return torch.where(factor > 0, 1 / factor, 1.0)
+
+
+def coefficients(
+    layer: AttentionCoefficients,
+    source: Tensor,
+    target: Tensor,
+    num_targets: Any,
+    *features: Any,
+) -> Tensor:
+    """Analog coefficients: a softmax over the edges that end in each node."""
+    scores = layer.score(*features, source=source, target=target)
+    peak = reduced(scores, target, num_targets, 'max').index_select(0, target)
+    share = (scores - peak).exp()
+    total = sums_of(share, target, num_targets) + 1e-16
+    return share / total.index_select(0, target)
 
 
 #: The layers that are told which of weights and edges comes first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -50,16 +51,16 @@ class PlainNetwork(nn.Module):
     def __init__(self, snn: SpikingModel, *args: Any, **kwargs: Any) -> None:
         super().__init__()
         check_spiking(snn)
-        self.network = snn.network
+        self.network = copy.deepcopy(snn.network).requires_grad_(False)
         self.inputs = snn.bind(*args, **kwargs)
-        read = [node.target for node in snn.network.nodes if node.role is Role.INPUT]
+        read = [node.target for node in self.network.nodes if node.role is Role.INPUT]
         self.names = tuple(sorted(read, key=list(self.inputs).index))
-        example = Example(snn.network)
+        example = Example(self.network)
         with torch.no_grad():
             example.run(self.inputs)
         self.populations = nn.ModuleList(example.populations.values())
         self._fired = dict(example.populations)
-        self._operations = {n: snn.network.operation(n) for n in snn.network.nodes}
+        self._operations = {n: self.network.operation(n) for n in self.network.nodes}
         self.orders = example.orders
         self.eval()
 

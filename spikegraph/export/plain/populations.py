@@ -37,18 +37,16 @@ class PlainPopulation(nn.Module):
 
     def __init__(self, neuron: PhaseNeuron, potential: Tensor) -> None:
         super().__init__()
-        self.neuron = neuron
-        self.code = neuron.code
+        self.code, self.channel_dim = neuron.code, neuron.channel_dim
+        self.node_scale = neuron.node_scale
+        self._analog = neuron.analog  # Its parameters are those of the network.
         scale = neuron.scale.to(potential).detach().clone()
         scale = scale.view(()) if scale.numel() == 1 else scale
         tables = neuron.thresholds_for(potential)
         #: Whether thresholds are compared with sizes, and signs come afterwards.
         self.by_size = tables is None
         levels = self.code.thresholds.to(potential)
-        # Of each input by itself, thresholds are multiplied by a scale that is found.
-        self.moves = tables is None and neuron.node_scale
-        on = levels.view(-1, *[1] * (0 if self.moves else scale.dim()))
-        on = on if self.moves else on * scale
+        on = levels.view(-1, *[1] * scale.dim()) * scale
         self.register_buffer('on', on if tables is None else tables.on.clone())
         for name in ('off_high', 'off_low'):
             table = None if tables is None else getattr(tables, name)
@@ -64,11 +62,11 @@ class PlainPopulation(nn.Module):
     ) -> Spikes:
         """Lets every neuron fire once, or not at all; see :class:`PhaseNeuron`."""
         if start is not None:
-            potential, divisor = self.neuron.analog(potential, divisor, start), None
+            potential, divisor = self._analog(potential, divisor, start), None
         scale = self.scale
-        if self.moves:
-            factor = _peaks(potential, self.neuron.channel_dim)
-        if factor is not None and divisor is None:
+        if self.node_scale:  # Relative to the peak, so no factor matters.
+            factor = _peaks(potential, self.channel_dim)
+        if factor is not None:
             scale = scale * factor.to(potential)
         if not self.by_size or divisor is not None:
             times = self._folded(potential, divisor)

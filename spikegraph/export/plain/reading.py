@@ -14,7 +14,7 @@ from torch_geometric.utils import add_self_loops, remove_self_loops, scatter
 from spikegraph.coding import Spikes
 from spikegraph.export.plain.gates import GATES
 from spikegraph.export.plain.graphs import Graphs
-from spikegraph.export.plain.layers import FILTERS, LAYERS, in_order
+from spikegraph.export.plain.layers import FILTERS, LAYERS, coefficients, in_order
 from spikegraph.export.plain.moves import gathered, moved
 from spikegraph.export.plain.populations import PlainPopulation, decoded
 from spikegraph.export.plain.segments import (
@@ -29,6 +29,7 @@ from spikegraph.network.interpreter import Interpreter, call_module
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron, routing
+from spikegraph.nn.conv.attention import AttentionCoefficients
 from spikegraph.nn.layer import is_changed, values_of
 
 _SHARED = (Role.STRUCTURE, Role.SIZE)
@@ -179,6 +180,9 @@ class PlainReading(Interpreter):
             if kind in FILTERS:
                 args = (self.orders.get(node, 'transform'), *args)
             return LAYERS[kind](self.graphs, operation, *args)
+        if isinstance(operation, AttentionCoefficients):
+            check_unchanged(operation)
+            return coefficients(operation, *in_order(operation, args, kwargs))
         check_foreign(operation)
         return call_module(operation, args, kwargs)
 
