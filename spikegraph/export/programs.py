@@ -173,7 +173,9 @@ def _traced(
 ) -> torch.export.ExportedProgram:
     values = tuple(inputs.values())
     with torch.no_grad(), _quiet('torch'):
-        return torch.export.export(network, values, dynamic_shapes=sizes)
+        program = torch.export.export(network, values, dynamic_shapes=sizes)
+    program.example_inputs = None  # Files shall hold no data.
+    return program
 
 
 def _reason(error: BaseException) -> str:

@@ -52,6 +52,8 @@ class PlainNetwork(nn.Module):
         super().__init__()
         check_spiking(snn)
         self.network = copy.deepcopy(snn.network).requires_grad_(False)
+        for value in [*self.network.parameters(), *self.network.buffers()]:
+            value.data = value.data.clone(memory_format=torch.contiguous_format)
         self.inputs = snn.bind(*args, **kwargs)
         read = [node.target for node in self.network.nodes if node.role is Role.INPUT]
         self.names = tuple(sorted(read, key=list(self.inputs).index))
@@ -66,9 +68,20 @@ class PlainNetwork(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns."""
-        inputs = dict(zip(self.names, args, strict=False))
+        return _plain(self._read(args, kwargs)[1])
+
+    @torch.no_grad()
+    def spikes(self, *args: Any, **kwargs: Any) -> dict[str, Spikes]:
+        """The spikes of every population and gate, by name, as of
+        :meth:`SpikingModel.spikes`, but for their times, which are int32.
+        """
+        env = self._read(args, kwargs)[0].env
+        return {n.record.label: env[n] for n in self.network.nodes if n.role.fires}
+
+    def _read(self, args: Any, kwargs: dict[str, Any]) -> tuple[PlainReading, Any]:
+        inputs = {**dict(zip(self.names, args, strict=False)), **kwargs}
         reading = PlainReading(self.network, self._fired, self._operations, self.orders)
-        return _plain(reading.run({**inputs, **kwargs}))
+        return reading, reading.run(inputs)
 
 
 def _plain(value: Any) -> Any:

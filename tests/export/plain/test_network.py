@@ -37,6 +37,10 @@ def test_networks_on_nodes(name):
     assert plain.names == ('x', 'edge_index')
     for x, edge_index, _ in odd_graphs():
         assert agrees(snn, plain, x, edge_index)
+    found, expected = plain.spikes(x, edge_index), snn.spikes(x, edge_index)
+    assert list(found) == list(expected)
+    for label, spikes in expected.items():
+        assert torch.equal(found[label].spike_time, spikes.spike_time.int())
 
 
 @pytest.mark.parametrize(
