@@ -163,8 +163,8 @@ def measure(name, arguments, folder):
                 assert max(errors) < EXACT and wrong == 0, (name, way, errors, wrong)
             else:
                 assert max(errors) < MOST or 0 < wrong < FEW * total, (name, errors)
-                row[f'{way}_pass'] = median_of(lambda f=function: f(*given[-1]), 5)
-    row['library_pass'] = median_of(lambda: snn(*given[-1]), 5)
+                row[f'{way}_pass'] = median_of(lambda f=function, a=given[-1]: f(*a), 5)
+    row['library_pass'] = median_of(lambda: snn(*cast(others[-1], torch.float32)), 5)
     for kind in ('pt2', 'onnx'):
         row[f'{kind}_bytes'] = (folder / f'network.{kind}').stat().st_size
     return row

@@ -121,7 +121,7 @@ def to_onnx(
     if num_outputs != 1:
         names = [f'output_{i}' for i in range(num_outputs)]
     try:
-        with _quiet('torch.onnx'):
+        with _quiet('torch.onnx', 'onnx_ir', 'onnxscript'):
             found: Any = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -202,14 +202,16 @@ def _name_sizes(
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Without what PyTorch says of packages that it could use, and of its own code."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _quiet(*names: str) -> Iterator[None]:
+    """Without what packages say of their own code, and of others that they could use."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
