@@ -32,7 +32,7 @@ from spikegraph.export import PlainNetwork, to_onnx, to_program
 from spikegraph.zoo.experiment.evaluation import calibration_batches
 from spikegraph.zoo.training import build, load_weights, prepare, train
 
-EXACT, MOST, FEW = 1e-9, 1e-5, 1e-3
+EXACT = 1e-9
 
 
 def part_of(data, num_nodes, rewired):
@@ -153,6 +153,10 @@ def measure(name, arguments, folder):
         first = cast(example, dtype)
         runs, row[f'{kind}_export_seconds'] = exported(snn, first, folder, dtype)
         expected = [snn(*args) for args in given]
+        if dtype == torch.float64:
+            exact = expected
+        pairs = zip(expected, exact, strict=True)  # What float32 does to the library.
+        row[f'{kind}_rounding'] = [error_of(out, best) for out, best in pairs]
         wrong, total = flipped(snn, first, given)
         row[f'{kind}_flipped'] = [wrong, total]
         for way, function in runs.items():
@@ -162,7 +166,6 @@ def measure(name, arguments, folder):
             if dtype == torch.float64:
                 assert max(errors) < EXACT and wrong == 0, (name, way, errors, wrong)
             else:
-                assert max(errors) < MOST or 0 < wrong < FEW * total, (name, errors)
                 row[f'{way}_pass'] = median_of(lambda f=function, a=given[-1]: f(*a), 5)
     row['library_pass'] = median_of(lambda: snn(*cast(others[-1], torch.float32)), 5)
     for kind in ('pt2', 'onnx'):
