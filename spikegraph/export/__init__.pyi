@@ -9,7 +9,10 @@ from spikegraph.export import nir as nir
 from spikegraph.export import nir_layers as nir_layers
 from spikegraph.export import nir_nodes as nir_nodes
 from spikegraph.export import nir_rates as nir_rates
+from spikegraph.export import plain as plain
+from spikegraph.export import programs as programs
 from spikegraph.export import segments as segments
+from spikegraph.export import sizes as sizes
 from spikegraph.export import stepped_counts as stepped_counts
 from spikegraph.export.bundle import write_bundle as write_bundle
 from spikegraph.export.connections import load_connections as load_connections
@@ -22,3 +25,6 @@ from spikegraph.export.events import to_nir_data as to_nir_data
 from spikegraph.export.events import to_tonic as to_tonic
 from spikegraph.export.nir import to_nir as to_nir
 from spikegraph.export.nir_nodes import register_nodes as register_nodes
+from spikegraph.export.plain import PlainNetwork as PlainNetwork
+from spikegraph.export.programs import to_onnx as to_onnx
+from spikegraph.export.programs import to_program as to_program

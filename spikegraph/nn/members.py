@@ -92,7 +92,7 @@ class ProductMember(SpikeGate):
                 f'so that its spike times add up (got {x.code} and scales '
                 f'{tuple(x.scale.shape)})'
             )
-        code = _code_of(x.code, self.num_steps)
+        code = code_of(x.code, self.num_steps)
         step = torch.where(step < code.num_steps, step, -1)  # Too small to tell.
         time = torch.where(is_off & (step >= 0), step + code.num_steps + 1, step)
         time = torch.where(step < 0, code.num_steps, time)
@@ -108,7 +108,7 @@ class ProductMember(SpikeGate):
         return f'num_steps={self.num_steps}'
 
 
-def _code_of(code: PhaseCode, num_steps: int) -> PhaseCode:
+def code_of(code: PhaseCode, num_steps: int) -> PhaseCode:
     """The code of products, as long as their levels are numbers."""
     assert code.base is not None
     most = 1 + int(-math.log(MIN_LEVEL) / math.log(code.base))

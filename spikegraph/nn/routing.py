@@ -79,19 +79,19 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
 
     times = method(x.spike_time)
     if isinstance(times, Tensor):
-        is_plain = _takes_rows(name, args, kwargs)
+        is_plain = takes_rows(name, args, kwargs)
         return replace(
             x, spike_time=times, scale=_moved_scale(x, times, method, is_plain)
         )
     parts = range(len(times))
-    whole = x.scale if _has_one_scale(x) else method(x.scale.expand(x.shape))
+    whole = x.scale if has_one_scale(x) else method(x.scale.expand(x.shape))
     scales = [whole if whole is x.scale else whole[i] for i in parts]
     return tuple(
         replace(x, spike_time=t, scale=s) for t, s in zip(times, scales, strict=True)
     )
 
 
-def _takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a method that keeps the shape of rows moves nothing inside of them."""
     if name == '__getitem__':
         index = args[0] if isinstance(args[0], tuple) else args[:1]
@@ -102,7 +102,7 @@ def _takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
     return name not in _PERMUTING
 
 
-def _has_one_scale(x: Spikes) -> bool:
+def has_one_scale(x: Spikes) -> bool:
     """Whether all rows have one scale, which is not that of the only row."""
     return x.scale.numel() == 1 and x.scale.dim() < len(x.shape)
 
@@ -112,7 +112,7 @@ def _moved_scale(
 ) -> Tensor:
     """The scales of spikes that were moved; those of channels stay those of channels."""
     scale = x.scale
-    if _has_one_scale(x):
+    if has_one_scale(x):
         return scale
     if scale.dim() < len(x.shape):
         if takes_rows and moved.shape[1:] == x.shape[1:]:
