@@ -126,3 +126,9 @@ def test_what_the_page_says_of_all_networks():
     assert beats == {'cora', 'citeseer', 'pubmed'}
     cora = RECORD['rows']['cora T=16']
     assert f'{100 * cora["share_of_input_neurons"]:.0f} % of the energy on Cora' in TEXT
+
+
+def test_the_readme_has_the_same_table():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    table = TEXT[TEXT.index('| dataset, network | T |') :].split('\n\n')[0]
+    assert len(table.splitlines()) > 10 and table in readme

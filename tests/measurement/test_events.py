@@ -18,7 +18,7 @@ from spikegraph.measurement.events import _num_moved
 from spikegraph.network.roles import Role
 from spikegraph.nn import GraphFilter
 from spikegraph.nn.shift import NeighborShift
-from spikegraph.running.steps import _Run
+from spikegraph.running.steps import Run
 from tests.conversion.zoo import MODELS, make, randomize
 from tests.measurement.test_measure import Centered
 from tests.meetings import Edges
@@ -38,7 +38,7 @@ def sparse():
     return x, edge_index[:, edge_index[0] != edge_index[1]]
 
 
-class Stepped(_Run):
+class Stepped(Run):
     """The time-stepped run, which notes on which membranes something arrives."""
 
     def __init__(self, snn):
