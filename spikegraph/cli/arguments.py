@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from spikegraph.cli import kinds
-from spikegraph.cli.graphs import add_infer, add_partition
+from spikegraph.cli.graphs import add_export, add_infer, add_partition
 from spikegraph.cli.kinds import add_json, add_root
 from spikegraph.cli.names import _MODELS, _TABLES, _UNITS
 
@@ -117,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_partition(commands)
     add_infer(commands)
+    add_export(commands)
     commands.add_parser('datasets', help='list the datasets')
     return parser
 
@@ -193,6 +194,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         choices=['none', 'bias', 'ridge'],
         default='ridge',
         help='how later weights make up for the coding error (default: ridge)',
+    )
+    code.add_argument(
+        '--weight-bits',
+        type=int,
+        metavar='N',
+        help='bits of weights, 2 to 16, as integers times a scale for each output '
+        'channel (default: floating point)',
     )
     code.add_argument(
         '--analog-input',

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from spikegraph.cli.export import write_network
 from spikegraph.cli.infer import infer
 from spikegraph.cli.outputs import Outputs
 from spikegraph.cli.partition import divide
@@ -74,6 +75,7 @@ COMMANDS: dict[str, Callable[[Namespace, Outputs], None]] = {
     'sweep': _sweep,
     'partition': divide,
     'infer': infer,
+    'export': write_network,
 }
 
 
@@ -128,6 +130,7 @@ def _config(args: Namespace, **values: Any) -> ConversionConfig:
         fold_degree=args.fold_degree,
         compensate=None if args.compensate == 'none' else args.compensate,
         encode_input=not args.analog_input,
+        weight_bits=args.weight_bits,
         **values,
     )
 

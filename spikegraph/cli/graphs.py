@@ -1,4 +1,4 @@
-"""The arguments of the commands for large graphs."""
+"""The arguments of the commands for large graphs, and for other tools."""
 
 from __future__ import annotations
 
@@ -121,3 +121,55 @@ def add_infer(commands: Any) -> None:
         help='write the class with the largest output of each node instead',
     )
     add_json(files, 'the report', 'Times in seconds')
+
+
+def add_export(commands: Any) -> None:
+    """Adds the parser of ``spikegraph export``."""
+    parser = commands.add_parser(
+        'export',
+        help='write a converted network for chips, phones and other tools',
+        description='Writes a converted network, such as the snn.safetensors of '
+        "'spikegraph run --output', for other tools: as a folder with integers, events "
+        'and golden spike times that replay.py repeats with NumPy alone (bundle), as an '
+        'ONNX file, as a program of torch.export, or for NIR.',
+    )
+    parser.add_argument(
+        'network', type=kinds.path, metavar='NETWORK', help='a file of spikegraph.save'
+    )
+    parser.add_argument(
+        'dataset',
+        metavar='DATASET',
+        help="whose graph, or first test graphs or images, it runs on, see 'spikegraph "
+        "datasets'",
+    )
+    parser.add_argument(
+        '--format',
+        choices=['bundle', 'onnx', 'torch', 'nir'],
+        default='bundle',
+        help='bundle needs a network with --weight-bits, onnx and nir the extras of that '
+        'name (default: bundle)',
+    )
+    parser.add_argument(
+        '--width',
+        type=int,
+        choices=[16, 24, 32],
+        default=24,
+        help='bits of a membrane, in a bundle (default: 24)',
+    )
+    parser.add_argument(
+        '--samples',
+        type=int,
+        default=2,
+        metavar='N',
+        help='test graphs or images (default: 2)',
+    )
+    files = parser.add_argument_group('files')
+    add_root(files)
+    add_json(files, 'the summary', 'Sizes in bytes, cycles and delays in time steps')
+    files.add_argument(
+        '--output',
+        type=kinds.path,
+        required=True,
+        metavar='PATH',
+        help='the file, or the folder of a bundle, which is new or empty',
+    )

@@ -87,7 +87,8 @@ def _call(args: Namespace) -> None:
     from spikegraph.cli.outputs import Outputs
 
     # The folder of a partition holds nothing else, and outputs of nodes are a file.
-    folder = None if args.command in ('partition', 'infer') else args.output
+    is_own = args.command in ('partition', 'infer', 'export')
+    folder = None if is_own else args.output
     outputs = Outputs(args.json, folder)  # Fails before the work, not after it.
     with _leaving_at_once():
         from spikegraph.cli import commands
