@@ -171,7 +171,9 @@ def _summary(run: IntegerRun, populations: list[dict[str, Any]]) -> dict[str, An
         for source in op.get('sources', ()):
             shape = run.written[source['spikes']].shape
             ins, outs = _fans(source['path'], shape)
-            fan_in, fan_out = max(fan_in, int(ins.max())), max(fan_out, int(outs.max()))
+            if ins.numel() and outs.numel():
+                fan_in = max(fan_in, int(ins.max()))
+                fan_out = max(fan_out, int(outs.max()))
             num_synapses += int(outs.sum())
             for step in source['path']:
                 names = {'weight': 'weight_bytes', 'value': 'table_bytes'}

@@ -271,3 +271,12 @@ def test_hand_edited_manifests(bundle, tmp_path):
     done = edited(louder)
     assert done.returncode == 1 and 'values differ' in done.stdout
     assert edited(lambda n: None).returncode == 0
+
+
+def test_an_empty_batch(tmp_path):
+    model, (x, edge_index) = case('gcn')
+    snn = convert(model, (x, edge_index), ConversionConfig(weight_bits=8))
+    integer = snn.to_integer(x, edge_index)
+    found = write_bundle(integer, tmp_path / 'new', x[:0], edge_index[:, :0])
+    assert found['neurons'] == found['synapses'] == 0
+    assert replay.main(tmp_path / 'new') == 0

@@ -284,6 +284,8 @@ def _best_levels(data: SortedValues, scale: Tensor, num_steps: int) -> Tensor:
     total = torch.cat([zero, (weight * total).sum(0).cumsum(0)])
     size = number.view(1, -1) - number.view(-1, 1)  # [from, to], from above.
     mean = (total.view(1, -1) - total.view(-1, 1)) / size.clamp(min=1e-300)
+    # What is left of sums that cancel is no value.
+    mean = torch.where(size > 1e-14 * number[-1], mean, 0.0)
     upwards = torch.ones_like(size, dtype=torch.bool).tril(-1)
     gain = (mean.clamp(min=0).square() * size).masked_fill(upwards, -float('inf'))
     reached = gain.new_full((len(number),), -float('inf'))

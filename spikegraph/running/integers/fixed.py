@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-SPAN = 12  # Bits.
+WHOLE_BITS = 26  # Of the largest integer, where others are far smaller.
 _LARGEST = 2**62
 
 
@@ -31,9 +31,15 @@ class Fixed(NamedTuple):
         return np.ldexp(self.value.astype(np.float64), -self.exponent)
 
 
-def fixed(values: np.ndarray, bits: int, span: int = SPAN) -> Fixed:
+def fixed(
+    values: np.ndarray,
+    bits: int,
+    span: int | None = None,
+    places: int | None = None,
+) -> Fixed:
     """Numbers rounded to mantissas of some bits, in the largest unit that fits, but none
-    finer than a number of bits below the mantissa of the largest one.
+    finer than a number of bits below the mantissa of the largest one (if not given, such
+    that :obj:`WHOLE_BITS` are enough), or than some binary places.
     """
     fraction, exponents = np.frexp(np.asarray(values, dtype=np.float64))
     mantissa = np.rint(np.ldexp(fraction, bits)).astype(np.int64)
@@ -44,9 +50,17 @@ def fixed(values: np.ndarray, bits: int, span: int = SPAN) -> Fixed:
     low = mantissa[used] & -mantissa[used]
     zeros = np.rint(np.log2(low.astype(np.float64))).astype(np.int64)
     unit = int((exponents[used] - bits + zeros).min())
-    unit = max(unit, int(exponents[used].max()) - bits - span)
+    if places is None:
+        span = WHOLE_BITS - bits if span is None else span
+        places = bits + span - int(exponents[used].max())
+    unit = max(unit, -places)
     whole = np.ldexp(mantissa.astype(np.float64), exponents - bits - unit)
-    return Fixed(np.rint(whole).astype(np.int64), -unit)
+    return Fixed(_whole(np.rint(whole)), -unit)
+
+
+def magnitude(values: np.ndarray) -> int:
+    """The exponent of the least power of two above all sizes; 0 if all are zero."""
+    return int(np.frexp(np.abs(values).max(initial=0.0))[1])
 
 
 def on_grid(values: np.ndarray, exponent: np.ndarray | int) -> np.ndarray:

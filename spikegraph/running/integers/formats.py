@@ -19,7 +19,8 @@ class Format:
         constant_bits (int): The bits of the mantissas of constants.
         exponents (Dict[str, Any]): By the name of a node, the number of binary places
             of its membranes.
-        shifts (Dict[str, int]): By how many bits steps of currents make them coarser.
+        places (Dict[str, int]): The number of binary places of what steps make of
+            currents, and of the constants they multiply by at most.
         chooses (bool): Whether these are still to be found.
     """
 
@@ -27,7 +28,7 @@ class Format:
     membrane: str
     constant_bits: int
     exponents: dict[str, np.ndarray] = field(default_factory=dict)
-    shifts: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     chooses: bool = False
 
 

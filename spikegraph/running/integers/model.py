@@ -159,8 +159,8 @@ def to_integer(
             "those of the network's forward"
         )
     model = copy.deepcopy(snn).double().cpu()
-    shifts: dict[str, int] = {}
-    how = Format(WIDE, 'held', constant_bits, shifts=shifts, chooses=True)
+    places: dict[str, int] = {}
+    how = Format(WIDE, 'held', constant_bits, places=places, chooses=True)
     found = IntegerModel(model, how).run(*args, **kwargs)
     readers = _scales(model.network)
     room = _HEADROOM[width] if membrane == 'held' else _NO_HEADROOM
@@ -168,7 +168,7 @@ def to_integer(
     for name, peak in found.peaks.items():
         real = np.ldexp(peak.astype(np.float64), -found.exponents[name])
         exponents[name] = _exponent(real, readers.get(name), width, room)
-    how = Format(width, membrane, constant_bits, exponents, shifts)
+    how = Format(width, membrane, constant_bits, exponents, places)
     return IntegerModel(model, how)
 
 

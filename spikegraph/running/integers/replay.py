@@ -14,7 +14,7 @@ import numpy as np
 
 def rounded(x, shift):
     """Integers divided by a power of two, halves up; a negative one multiplies."""
-    left, right = np.maximum(-np.int64(shift), 0), np.maximum(np.int64(shift), 0)
+    left, right = np.maximum(-np.int64(shift), 0), np.clip(np.int64(shift), 0, 62)
     return ((x << left) + ((np.int64(1) << right) >> 1)) >> right
 
 

@@ -16,17 +16,27 @@ from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import PreActivationThresholds
 from spikegraph.running.integers import replay
-from spikegraph.running.integers.fixed import above, below, fixed, on_grid
+from spikegraph.running.integers.fixed import (
+    Fixed,
+    above,
+    below,
+    fixed,
+    magnitude,
+    on_grid,
+)
 from spikegraph.running.integers.formats import Format, IntegerSimulation
 from spikegraph.running.integers.gates import gate_operation, move_operation
 from spikegraph.running.integers.growing import charge_growing
-from spikegraph.running.integers.synapses import Synapses, without_copies
+from spikegraph.running.integers.path import Path, without_copies
+from spikegraph.running.integers.synapses import Synapses
 from spikegraph.running.model import SpikingModel
 from spikegraph.running.steps import Run
 
 THRESHOLD_BITS = 16  # Of thresholds that a second potential multiplies.
 GAIN_BITS = 16  # Of the factors by which a membrane grows again and again.
-WIDE, WIDE_EXPONENT = 62, 28  # Of membranes whose range is not known yet.
+WIDE, WIDE_BITS = 62, 32  # Of membranes that are not known yet, and their bound.
+_NEVER_BITS = 29  # Of thresholds that nothing reaches: above all others.
+_SENT_BITS = 36  # Of what spikes send, where scales lie far apart.
 
 
 class IntegerRun(Run):
@@ -80,11 +90,21 @@ class IntegerRun(Run):
             return found
         how = self.how
         synapses = Synapses(
-            self.network, segment, env, how.constant_bits, how.shifts, how.chooses
+            self.network, segment, env, how.constant_bits, how.places, how.chooses
         )
-        exponent = self.how.exponents.get(node.name, np.array(WIDE_EXPONENT))
-        most = 2 ** (how.width - 1) - 1
-        start = np.clip(on_grid(bias.numpy(), exponent), -most, most)
+        ways = [self._way(n, synapses) for n in sources]
+        exponent = self.how.exponents.get(node.name)
+        if exponent is None:
+            bound = float(bias.abs().max()) if bias.numel() else 0.0
+            for n, (_, path) in zip(sources, ways, strict=True):
+                loudest = float(self.spiking[n].code.levels.abs().max())
+                most = float(path.bound.max(initial=0))
+                bound += math.ldexp(most * loudest, -path.exponent)
+            exponent = np.array(WIDE_BITS - magnitude(np.array(bound)))
+        full = 2 ** (how.width - 1) - 1
+        whole = on_grid(bias.numpy(), exponent)
+        start = np.clip(whole, -full, full)
+        num_full = int((start != whole).sum())
         # What keeps divisors from zero does so in integers, too.
         start = np.where((start == 0) & (bias.numpy() > 0), 1, start)
         op = {
@@ -94,7 +114,8 @@ class IntegerRun(Run):
             'width': self.how.width,
             'bias': without_copies(start),
             'sources': [
-                self._source(n, synapses, exponent, tuple(bias.shape)) for n in sources
+                self._source(n, *way, exponent)
+                for n, way in zip(sources, ways, strict=True)
             ],
         }
         times = {self._label(n): self._times(n) for n in sources}
@@ -108,7 +129,7 @@ class IntegerRun(Run):
         self.operations.append(op)
         result, name = self.result, node.name
         result.integers[name], result.exponents[name] = integers, exponent
-        result.saturated[name], result.peaks[name] = saturated, peak
+        result.saturated[name], result.peaks[name] = num_full + saturated, peak
         return torch.from_numpy(np.ldexp(integers.astype(np.float64), -exponent))
 
     def _label(self, node: Node) -> str:
@@ -136,19 +157,24 @@ class IntegerRun(Run):
         times: np.ndarray = spikes.spike_time.numpy()
         return times
 
-    def _source(
-        self, node: Node, synapses: Synapses, exponent: np.ndarray, shape: Any
-    ) -> dict[str, Any]:
+    def _way(self, node: Node, synapses: Synapses) -> tuple[Fixed, Path]:
+        """What each spike of a source sends, and what becomes of it."""
         spikes, bits = self.spiking[node], self.how.constant_bits
         if not isinstance(spikes, Spikes):
             raise NotImplementedError(
                 f"Cannot write '{node.name}' in integers: it multiplies two matrices of "
                 'spikes'
             )
-        code = spikes.code
-        amplitude = fixed(spikes.scale.numpy(), bits)
-        sent = replay.polarity(self._times(node), code.num_steps) * amplitude.value
-        path = synapses.path(node, amplitude.exponent, sent)
+        scale = spikes.scale.numpy()
+        sends = fixed(scale, bits, span=_SENT_BITS - bits)
+        sent = replay.polarity(self._times(node), spikes.code.num_steps) * sends.value
+        slack = max(0, bits - magnitude(scale) - sends.exponent)
+        return sends, synapses.path(node, sends.exponent, sent, slack)
+
+    def _source(
+        self, node: Node, amplitude: Fixed, path: Path, exponent: np.ndarray
+    ) -> dict[str, Any]:
+        code, bits = self.spiking[node].code, self.how.constant_bits
         source: dict[str, Any] = {
             'spikes': self._label(node),
             'amplitude': amplitude.value,
@@ -157,7 +183,7 @@ class IntegerRun(Run):
         if self.how.membrane == 'held':
             levels = [fixed(level, bits) for level in code.levels.numpy()]
             shifts = [path.exponent + level.exponent - exponent for level in levels]
-            _check_bits(path.most * 2.0**bits, min(int(s.min()) for s in shifts))
+            _check_bits(path.bound * 2.0**bits, np.minimum.reduce(shifts))
             values = [int(level.value) for level in levels]
             return {**source, 'levels': values, 'shifts': shifts}
         gains = fixed(code.gains.numpy(), GAIN_BITS)
@@ -165,7 +191,7 @@ class IntegerRun(Run):
         # The membrane has to hold what it grows to.
         growth = int(np.ceil(-np.log2(float(code.levels[-1]))))
         shift = path.exponent - (exponent - growth)
-        _check_bits(path.most, int(shift.min()))
+        _check_bits(path.bound, shift)
         return {
             **source,
             'levels': [1] * code.num_steps,
@@ -293,7 +319,7 @@ class IntegerRun(Run):
         }
         finite = [np.where(np.isfinite(v), v, 0.0) for v in found.values()]
         known = fixed(np.stack(finite), THRESHOLD_BITS)
-        never = 2 ** max(8, _MOST_BITS - self.how.width)
+        never = 2 ** max(_NEVER_BITS, _MOST_BITS - self.how.width)
         whole = {
             name: np.where(np.isfinite(v), k, np.where(v > 0, never, -never))
             for (name, v), k in zip(found.items(), known.value, strict=True)
@@ -303,8 +329,9 @@ class IntegerRun(Run):
             float(np.abs(self.result.integers[n.name]).max(initial=1))
             for n in (source, divisor)
         )
-        _check_bits(v, int((-shift).min()))
-        _check_bits(z * float(np.abs(known.value).max()), int(shift.min()))
+        _check_bits(v, -shift)
+        largest = max(int(np.abs(v).max(initial=1)) for v in whole.values())
+        _check_bits(z * float(largest), shift)
         return {
             'left': np.maximum(shift, 0),
             'right': np.maximum(-shift, 0),
@@ -321,8 +348,9 @@ class IntegerRun(Run):
 _MOST_BITS = 61
 
 
-def _check_bits(most: float, shift: int) -> None:
-    bits = math.ceil(math.log2(most)) + max(0, -shift)
+def _check_bits(most: np.ndarray | float, shift: np.ndarray) -> None:
+    """What is shifted to the right, or a negative number of bits, has to fit int64."""
+    bits = magnitude(np.ldexp(most, np.maximum(0, -np.asarray(shift))))
     if bits > _MOST_BITS:
         raise ValueError(
             f'Expected what is added up or compared to have at most {_MOST_BITS} bits '

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
-from spikegraph import ConversionConfig
+from spikegraph import ConversionConfig, convert
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.fitting import codes as fitting
 from spikegraph.conversion.fitting.codes import SortedValues, fit_code
@@ -120,3 +121,25 @@ def test_config_errors(kwargs, match):
 def test_config_round_trip():
     config = ConversionConfig(num_steps=7, scale=('percentile', 99.0), base=1.5)
     assert ConversionConfig.from_dict(config.to_dict()) == config
+
+
+def test_levels_beside_channels_that_died():
+    """Their squared scales vanish beside those of the others, and sums cancel."""
+    torch.manual_seed(0)
+    torch.rand(40, 12), torch.randint(37, (2, 160)), torch.rand(160)
+    x = torch.rand(3, 3, 13, 11)
+    norm = nn.BatchNorm2d(8)
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), norm, nn.ReLU(), nn.Conv2d(8, 8, 3)]
+    layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)]
+    torch.manual_seed(3)
+    with torch.no_grad():
+        norm.running_mean.uniform_(-0.3, 0.3)
+        norm.running_var.uniform_(0.3, 2)
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.uniform_(-0.3, 0.3)
+        norm.weight[:4] = norm.bias[2:4] = 1e-8
+        norm.bias[:2] = -1.0
+    snn = convert(nn.Sequential(*layers).eval(), x)
+    for neuron in snn.neurons.values():
+        assert float(neuron.scale.max()) < 1e3
