@@ -64,7 +64,7 @@ def round_nearest(weight: Tensor, bits: int) -> Tensor:
 
     Example:
         >>> round_nearest(torch.tensor([[0.7, -0.3, 0.11]]), bits=4)
-        tensor([[ 0.6992, -0.2997,  0.0999]])
+        tensor([[ 0.7007, -0.3003,  0.1001]])
     """
     exact = weight.double()
     return nearest(exact, scales_for(exact, bits), bits).to(weight)

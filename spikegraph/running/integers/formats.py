@@ -44,6 +44,7 @@ class IntegerSimulation(Simulation):
         peaks (Dict[str, numpy.ndarray]): The largest size each membrane had.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> from spikegraph import ConversionConfig, convert
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
