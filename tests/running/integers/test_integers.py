@@ -272,3 +272,24 @@ def test_relations_between_populations():
 def test_names():
     assert spikegraph.to_integer is to_integer
     assert spikegraph.IntegerModel is IntegerModel
+
+
+@pytest.mark.parametrize('name', ['gcn', 'mlp', 'images', 'transformer'])
+def test_thresholds_are_the_least_integers_that_reach(name):
+    snn, inputs = converted(name)
+    traced = to_integer(snn, *inputs).traced(*inputs)
+    num = 0
+    for op in traced.operations:
+        if op['op'] != 'fire' or op['divisor'] is not None:
+            continue
+        neuron = traced.network.get_submodule(f'neurons.{op["name"]}')
+        real = neuron.threshold.double().numpy()
+        places = traced.result.exponents[op['membrane']]
+        on = np.asarray(op['on'])
+        real = real.reshape(len(real), *[1] * (on.ndim - real.ndim), *real.shape[1:])
+        real = np.broadcast_to(real, on.shape)
+        finite = np.isfinite(real)
+        assert (np.ldexp(on.astype(float), -places)[finite] >= real[finite]).all()
+        assert (np.ldexp(on - 1.0, -places)[finite] < real[finite]).all()
+        num += int(finite.sum())
+    assert num > 0
