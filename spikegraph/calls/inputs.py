@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch_geometric.data.data import BaseData
 
 from spikegraph.kernels.forms import is_foreign
 
@@ -20,6 +22,18 @@ Path = tuple[Step, ...]
 def is_value(value: Any) -> bool:
     """Whether something is a tensor, or a sparse matrix of another package."""
     return isinstance(value, Tensor) or is_foreign(value)
+
+
+def on_cpu_in_double(value: Any) -> Any:
+    """The same with all tensors on the CPU, and real numbers in float64."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        tensor = tensor.cpu()
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    if isinstance(value, BaseData):
+        return value.clone().apply(moved)
+    return pytree.tree_map_only(Tensor, moved, value)
 
 
 def is_named(value: Any) -> bool:

@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch_geometric.data.data import BaseData
 
+from spikegraph.calls.inputs import on_cpu_in_double
 from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import Interpreter, SpikeReading, run_node
@@ -140,7 +139,7 @@ class Segments:
         check_spiking(snn)
         check_expressible(snn.network, gates)
         inputs = snn.bind(*args, **kwargs)
-        self.inputs = {name: _double(value) for name, value in inputs.items()}
+        self.inputs = {name: on_cpu_in_double(value) for name, value in inputs.items()}
         self.network = copy.deepcopy(snn).cpu().double().network
         self.read, self.read_outs = _read_out(self.network)
         with torch.no_grad():
@@ -352,14 +351,3 @@ def _activation(neuron: PhaseNeuron) -> str:
     if isinstance(neuron.activation, str):
         return {'relu': 'ReLU'}.get(neuron.activation, neuron.activation)
     return type(neuron.activation).__name__
-
-
-def _double(value: Any) -> Any:
-    """Real numbers in float64, and all tensors on the CPU."""
-
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.cpu().double() if tensor.is_floating_point() else tensor.cpu()
-
-    if isinstance(value, BaseData):
-        return value.clone().apply(moved)
-    return pytree.tree_map_only(Tensor, moved, value)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from spikegraph.calls.inputs import on_cpu_in_double
 from spikegraph.network.graph import Node
 from spikegraph.network.network import Network
 from spikegraph.network.roles import Role
@@ -79,9 +79,8 @@ class IntegerModel(nn.Module):
     @torch.no_grad()
     def traced(self, *args: Any, records: bool = False, **kwargs: Any) -> IntegerRun:
         """A run with what it consisted of; with :obj:`records`, all of it."""
-        args, kwargs = _double((args, kwargs))
         run = IntegerRun(self.model, self.how, records)
-        run.run(self.model.bind(*args, **kwargs))
+        run.run(on_cpu_in_double(self.model.bind(*args, **kwargs)))
         run.result.output = self.model.returned(run.result.output, args, kwargs)
         return run
 
@@ -202,14 +201,6 @@ def _scales(network: Network) -> dict[str, Tensor]:
             if neuron.activation in ('relu', 'identity') and not node.kwargs:
                 found[node.args[0].name] = neuron.scale
     return found
-
-
-def _double(value: Any) -> Any:
-    def double(x: Any) -> Any:
-        is_real = isinstance(x, Tensor) and x.is_floating_point()
-        return x.double() if is_real else x
-
-    return pytree.tree_map(double, value)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

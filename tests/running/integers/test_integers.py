@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric import nn as pyg
+from torch_geometric.data import Data
 
 import spikegraph
 from spikegraph import ConversionConfig, convert, simulate
@@ -145,6 +146,14 @@ def test_the_same_bits_for_any_images_and_threads():
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(integer(x.flip(0)).flip(0), expected)
+
+
+def test_data_of_pyg():
+    snn, (x, edge_index) = converted('gcn')
+    data = Data(x=x, edge_index=edge_index)
+    expected = to_integer(snn, x, edge_index)(x, edge_index)
+    assert torch.equal(snn.to_integer(data)(data), expected)
+    assert data.x.dtype == torch.float32
 
 
 def test_edges_in_any_order():
