@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,10 +180,7 @@ class Run(Interpreter):
         if not self.feeds[node]:
             return self.call(node)
         value = node.all_input_nodes[0]
-        silent = {
-            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[value]
-        }
-        found = {**self.static, **silent}
+        found = {**self.static, **self._silence(self.feeds[value])}
         for part in self._segment(value):
             found[part] = run_node(self.network, part, found)
         run_node(self.network, node, found)
@@ -260,7 +258,7 @@ class Run(Interpreter):
         """Steps through the charge windows of a segment, one per source."""
         sources = sorted(self.feeds[node], key=self.nodes.index)
         segment = self._segment(node)
-        silent = {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
+        silent = self._silence(sources)
         # With all sources silent a segment yields its bias, which enters once.
         bias = self._run_segment(segment, silent)
         if not bias.is_floating_point():
@@ -275,6 +273,10 @@ class Run(Interpreter):
                 membrane = charge(membrane, arriving, spikes.code, step)
             potential = potential + membrane * float(spikes.code.levels[-1])
         return potential
+
+    def _silence(self, sources: Iterable[Node]) -> dict[Node, Tensor]:
+        """What sources deliver while none of their neurons fires."""
+        return {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
 
     def _segment(self, target: Node) -> list[Node]:
         """The nodes from the sources to ``target``, in order."""

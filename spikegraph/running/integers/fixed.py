@@ -21,11 +21,6 @@ class Fixed(NamedTuple):
     value: np.ndarray
     exponent: int
 
-    @property
-    def largest(self) -> int:
-        """The largest size of an integer."""
-        return int(np.abs(self.value).max(initial=0))
-
     def real(self) -> np.ndarray:
         """The numbers."""
         return np.ldexp(self.value.astype(np.float64), -self.exponent)

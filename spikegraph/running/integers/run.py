@@ -62,17 +62,14 @@ class IntegerRun(Run):
         self.operations: list[dict[str, Any]] = []
         self.encoded: list[Node] = []
         self.written: dict[str, np.ndarray] = {}  # Spike times by name.
-        self._moved: dict[Node, str] = {}
 
     def _potential(self, node: Node) -> Any:
         """As ever, but spikes that are read as they are charge a membrane, too."""
-        if node in self.spiking and node not in self.potentials:
+        if node not in self.spiking:
+            return super()._potential(node)
+        if node not in self.potentials:
             self.potentials[node] = self._charge_windows(node)
-        return (
-            self.potentials.get(node)
-            if node in self.spiking
-            else super()._potential(node)
-        )
+        return self.potentials[node]
 
     def _charge_windows(self, node: Node) -> Tensor:
         is_source = node in self.spiking
@@ -80,8 +77,7 @@ class IntegerRun(Run):
             [node] if is_source else sorted(self.feeds[node], key=self.nodes.index)
         )
         segment = [] if is_source else self._segment(node)
-        env: dict[Node, Any] = {**self.static}
-        env |= {n: torch.zeros_like(self.spiking[n].decode()) for n in sources}
+        env: dict[Node, Any] = {**self.static, **self._silence(sources)}
         for part in segment:
             env[part] = run_node(self.network, part, env)
         bias = env[node]
@@ -93,14 +89,10 @@ class IntegerRun(Run):
             self.network, segment, env, how.constant_bits, how.places, how.chooses
         )
         ways = [self._way(n, synapses) for n in sources]
-        exponent = self.how.exponents.get(node.name)
+        exponent = how.exponents.get(node.name)
         if exponent is None:
-            bound = float(bias.abs().max()) if bias.numel() else 0.0
-            for n, (_, path) in zip(sources, ways, strict=True):
-                loudest = float(self.spiking[n].code.levels.abs().max())
-                most = float(path.bound.max(initial=0))
-                bound += math.ldexp(most * loudest, -path.exponent)
-            exponent = np.array(WIDE_BITS - magnitude(np.array(bound)))
+            loudest = [float(self.spiking[n].code.levels.max()) for n in sources]
+            exponent = _wide_places(bias, [path for _, path in ways], loudest)
         full = 2 ** (how.width - 1) - 1
         whole = on_grid(bias.numpy(), exponent)
         start = np.clip(whole, -full, full)
@@ -111,7 +103,7 @@ class IntegerRun(Run):
             'op': 'charge',
             'name': node.name,
             'shape': list(bias.shape),
-            'width': self.how.width,
+            'width': how.width,
             'bias': without_copies(start),
             'sources': [
                 self._source(n, *way, exponent)
@@ -124,7 +116,7 @@ class IntegerRun(Run):
         def watch(membrane: np.ndarray) -> None:
             np.maximum(peak, np.abs(membrane), out=peak)
 
-        charge = replay.charge if self.how.membrane == 'held' else charge_growing
+        charge = replay.charge if how.membrane == 'held' else charge_growing
         integers, saturated = charge(op, times, watch)
         self.operations.append(op)
         result, name = self.result, node.name
@@ -145,11 +137,8 @@ class IntegerRun(Run):
         if node in self.static:
             return self.static[node]
         if node in self.spiking:
-            return torch.zeros_like(self.spiking[node].decode())
-        silent = {
-            n: torch.zeros_like(self.spiking[n].decode()) for n in self.feeds[node]
-        }
-        return self._run_segment(self._segment(node), silent)
+            return self._silence([node])[node]
+        return self._run_segment(self._segment(node), self._silence(self.feeds[node]))
 
     def _times(self, node: Node) -> np.ndarray:
         spikes = self.spiking[node]
@@ -210,7 +199,7 @@ class IntegerRun(Run):
             self.encoded.append(node)
             return
         read = {n: self._potential(n) for n in node.all_input_nodes}
-        args, kwargs = arguments(node, read)
+        args, _ = arguments(node, read)
         source, divisor = node.args[0], node.kwargs.get('divisor')
         integers, name = self.result.integers, node.record.label
         if node.kwargs.get('start') is not None or not {source.name} <= set(integers):
@@ -229,7 +218,7 @@ class IntegerRun(Run):
             'num_steps': neuron.code.num_steps,
             'membrane': source.name,
             'divisor': None if divisor is None else divisor.name,
-            **self._thresholds(tables, source, divisor, kwargs),
+            **self._thresholds(tables, source, divisor),
         }
         times = torch.from_numpy(replay.fire(op, integers))
         self.operations.append(op)
@@ -255,22 +244,14 @@ class IntegerRun(Run):
 
     def _name_of(self, node: Node) -> str:
         """The name of the spikes of a node, which are written down if they were moved."""
-        is_fired = node in self.result_nodes
-        if is_fired:
-            return node.record.label
-        if node not in self._moved:
+        name = self._label(node)
+        if not node.role.fires and name not in self.written:
             source = node.all_input_nodes[0]
-            name = self._name_of(source)
-            spikes = self._value(node)
+            before = self._name_of(source)
             op = move_operation(self.network, node, self.static, self._value(source))
-            self._moved[node] = node.name
-            self._write(node, op, [name], spikes.spike_time.numpy(), node.name)
-        return self._moved[node]
-
-    @property
-    def result_nodes(self) -> set[Node]:
-        """All populations and gates that have fired."""
-        return {n for n in self.spiking if n.role.fires}
+            times = self._value(node).spike_time
+            self._write(node, op, [before], times.numpy())
+        return name
 
     def _write(
         self,
@@ -278,7 +259,6 @@ class IntegerRun(Run):
         op: dict[str, Any] | None,
         names: list[str],
         expected: np.ndarray,
-        name: str = '',
     ) -> None:
         operation = self.network.operation(node)
         kind = getattr(operation, '__name__', type(operation).__name__)
@@ -287,7 +267,7 @@ class IntegerRun(Run):
                 f"Cannot write '{node.name}' ({kind}) in integers: what it does to spike "
                 'times has no operation of its own'
             )
-        op = {'name': name or node.record.label, **op, 'inputs': names}
+        op = {'name': self._label(node), **op, 'inputs': names}
         own = {n: self.written[n] for n in names}
         found = replay.GATES[op['op']](op, own)
         assert found.shape == expected.shape and (found == expected).all(), kind
@@ -300,7 +280,7 @@ class IntegerRun(Run):
             self.written[node.record.label] = spikes.spike_time.numpy()
 
     def _thresholds(
-        self, tables: PreActivationThresholds, source: Node, divisor: Any, values: Any
+        self, tables: PreActivationThresholds, source: Node, divisor: Any
     ) -> dict[str, Any]:
         exponents = self.result.exponents
         own = exponents[source.name]
@@ -346,6 +326,17 @@ class IntegerRun(Run):
 
 
 _MOST_BITS = 61
+
+
+def _wide_places(bias: Tensor, paths: list[Path], loudest: list[float]) -> np.ndarray:
+    """The binary places of membranes whose range is not known yet, by a bound of what
+    arrives there: on each path at most at the largest level of its source.
+    """
+    bound = float(bias.abs().max()) if bias.numel() else 0.0
+    for path, level in zip(paths, loudest, strict=True):
+        most = float(path.bound.max(initial=0))
+        bound += math.ldexp(most * level, -path.exponent)
+    return np.array(WIDE_BITS - magnitude(np.array(bound)))
 
 
 def _check_bits(most: np.ndarray | float, shift: np.ndarray) -> None:
