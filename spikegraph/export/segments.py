@@ -166,13 +166,8 @@ class Segments:
         code, scale = spikes.code, spikes.scale.double()
         assert isinstance(neuron, PhaseNeuron)
         bias = self.silent.potentials[node.record.label]
-        tables = neuron.thresholds_for(bias)
-        if tables is None:
-            on = code.thresholds.double().view(-1, *[1] * scale.dim()) * scale
-            high = -on if code.signed else None
-            low = None
-        else:
-            on, high, low = tables.on, tables.off_high, tables.off_low
+        tables = neuron.tables_for(bias, scale)
+        on, high, low = tables.on, tables.off_high, tables.off_low
         never = torch.full_like(on, -math.inf)
         return Population(
             name=node.record.label,

@@ -312,7 +312,9 @@ class PhaseNeuron(nn.Module):
         if start is not None:
             potential, divisor = self.analog(potential, divisor, start), None
         if divisor is not None:
-            return self._fire_relative(potential, divisor)
+            moved = self.moved_thresholds(potential, divisor)
+            scale = self.scale_for(potential).to(potential)
+            return Spikes(moved.encode(potential), self.code, scale, self.density)
         tables = self.thresholds_for(potential)
         is_flat = potential.dim() == 2 and self.channel_dim in (0, -1)
         if self.node_scale and tables is None and is_flat and self.scale.dim() == 0:
@@ -331,21 +333,19 @@ class PhaseNeuron(nn.Module):
         scale = check_scale(scale, potential)
         return Spikes(tables.encode(potential), self.code, scale, self.density)
 
-    def _fire_relative(self, potential: Tensor, divisor: Tensor) -> Spikes:
-        scale = self.scale_for(potential).to(potential)
-        tables = self.moved_thresholds(potential, divisor)
-        return Spikes(tables.encode(potential), self.code, scale, self.density)
+    def tables_for(self, potential: Tensor, scale: Tensor) -> PreActivationThresholds:
+        """The thresholds on potentials, whatever it stands for, at a scale in use."""
+        tables = self.thresholds_for(potential)
+        if tables is None:
+            on = self._threshold(scale)
+            tables = PreActivationThresholds(on, -on if self.code.signed else None)
+        return tables
 
     def moved_thresholds(
         self, potential: Tensor, divisor: Tensor
     ) -> PreActivationThresholds:
         """The thresholds as a second potential moves them, one for each neuron."""
-        tables = self.thresholds_for(potential)
-        if tables is None:
-            thresholds = self._threshold(self.scale.to(potential))
-            low = -thresholds if self.code.signed else None
-            tables = PreActivationThresholds(thresholds, low)
-        return tables.times(divisor)
+        return self.tables_for(potential, self.scale.to(potential)).times(divisor)
 
     def get_extra_state(self) -> Tensor:
         """The code as float64 numbers, so that ``state_dict`` is complete."""

@@ -13,7 +13,6 @@ from spikegraph.coding import Spikes
 from spikegraph.network.graph import Node, arguments
 from spikegraph.network.interpreter import run_node
 from spikegraph.network.roles import Role
-from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import PreActivationThresholds
 from spikegraph.running.integers import replay
 from spikegraph.running.integers.fixed import (
@@ -210,7 +209,8 @@ class IntegerRun(Run):
         potential = args[0]
         factor = args[1] if len(args) > 1 else None
         self.result.membrane[name] = potential
-        tables = _tables(neuron, potential, factor)
+        scale = neuron.scale_for(potential, factor)
+        tables = neuron.tables_for(potential, scale)
         op = {
             'op': 'fire',
             'name': name,
@@ -222,7 +222,6 @@ class IntegerRun(Run):
         }
         times = torch.from_numpy(replay.fire(op, integers))
         self.operations.append(op)
-        scale = neuron.scale_for(potential, factor)
         self._fired(node, Spikes(times, neuron.code, scale))
 
     def gate(self, node: Node) -> None:
@@ -362,16 +361,3 @@ def _low(tables: PreActivationThresholds, exponent: np.ndarray) -> np.ndarray:
         return above(_spread(tables.off_low, exponent), exponent)
     assert tables.off_high is not None
     return np.full(_spread(tables.off_high, exponent).shape, -(2**_MOST_BITS))
-
-
-def _tables(
-    neuron: PhaseNeuron, potential: Tensor, factor: Tensor | None
-) -> PreActivationThresholds:
-    """The thresholds of each step, on the potential."""
-    tables = neuron.thresholds_for(potential)
-    if tables is not None:
-        return tables
-    scale = neuron.scale_for(potential, factor)
-    steps = neuron.code.thresholds.to(scale)
-    on = steps.view(-1, *[1] * scale.dim()) * scale
-    return PreActivationThresholds(on, -on if neuron.code.signed else None)
