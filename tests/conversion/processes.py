@@ -97,6 +97,8 @@ SCENARIOS = {
     'gat': ('gat', dict(num_steps=8), (1, 2, 0)),
     'cnn': ('cnn', {}, (3, 1)),
     'layer': ('cnn', dict(levels='geometric', per_channel=False), (0, 1, 2)),
+    'rounded': ('gcn', dict(weight_bits=4, compensate=None), (2, 1)),
+    'rounded-cnn': ('cnn', dict(weight_bits=6), (1, 2)),
     'custom': ('custom', {}, (1, 1)),
     'tall': ('tall', {}, (1, 2)),
     'few': ('gcn', {}, (3, 2)),

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikegraph.conversion.fitting.equations import Rows
-from spikegraph.conversion.fitting.ridge import find_change, gram_of
+from spikegraph.conversion.fitting.equations import Equations, Rows, Sums
+from spikegraph.conversion.fitting.ridge import find_change
 from spikegraph.conversion.fitting.rounding import round_nearest, round_weights
 from spikegraph.conversion.fitting.sampling import as_rows, pick
 from spikegraph.conversion.passes.graph import is_sum
@@ -62,6 +62,7 @@ class Summed:
         self.limit = limit // num_batches + 1
         self.name = layers[0].target
         self.dtype = self.modules[0].matrix().dtype
+        self._equations: dict[bool, Equations | None] = {}
 
     @property
     def is_one_layer(self) -> bool:
@@ -75,7 +76,19 @@ class Summed:
         """Whether it is known what weights see: of a transposed convolution, not."""
         return all(module.has_rows for module in self.modules)
 
-    def rows(self, has_features: bool) -> list[Rows] | None:
+    def equations(
+        self, doing: str, has_features: bool, ranks: Ranks
+    ) -> Equations | None:
+        """The normal equations of all rows, made once: weights are no part of what they
+        see.
+        """
+        if has_features not in self._equations:
+            self._equations[has_features] = Equations.over(
+                doing, lambda: self._rows(has_features), ranks, not self.is_divided
+            )
+        return self._equations[has_features]
+
+    def _rows(self, has_features: bool) -> list[Rows] | None:
         """The rows of each batch; none of a layer whose output is broadcast, which has
         other rows or columns.
         """
@@ -110,12 +123,8 @@ def compensate_layers(summed: Summed, config: ConversionConfig, ranks: Ranks) ->
     is_divided = summed.is_divided
     if not summed.is_one_layer or (is_divided and not has_rows):
         return False
-    change = find_change(
-        f"correcting '{summed.name}'",
-        lambda: summed.rows(has_rows),
-        ranks,
-        not is_divided,
-    )
+    doing = f"correcting '{summed.name}'"
+    change = find_change(summed.equations(doing, has_rows, ranks), doing, ranks)
     if change is None:
         return False
     delta, shift = (None if c is None else c.to(summed.dtype) for c in change)
@@ -133,23 +142,23 @@ def compensate_layers(summed: Summed, config: ConversionConfig, ranks: Ranks) ->
 
 def round_layers(summed: Summed, bits: int, ranks: Ranks) -> None:
     """Rounds the weights of layers, so that their sum differs least on what they see."""
-    gram = None
+    doing, equations = f"rounding '{summed.name}'", None
     if summed.is_one_layer and summed.has_rows:
-        gram = gram_of(
-            f"rounding '{summed.name}'",
-            lambda: summed.rows(True),
-            ranks,
-            not summed.is_divided,
-        )
+        equations = summed.equations(doing, True, ranks)
     modules = summed.modules
-    if gram is None:
+    if equations is None:
         for module in modules:
             round_layer(module, bits)
         return
     biases = [module.bias for module in modules if module.bias is not None]
     matrices = [module.matrix() for module in modules]
     bias = sum(biases, matrices[0].new_zeros(len(matrices[0])))
-    weights, found = round_weights(matrices, bias, gram.to(bias.device), bits)
+
+    def decide(sums: Sums) -> tuple[list[Tensor], Tensor]:
+        gram = (sums.kept + sums.judge).gram.to(bias.device)
+        return round_weights(matrices, bias, gram, bits)
+
+    weights, found = equations.merged(doing, ranks, decide)
     shift = None if torch.equal(found, bias) else found - bias
     for i, module in enumerate(modules):
         own = module.bias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
@@ -71,11 +72,13 @@ class Units(NamedTuple):
         columns (torch.Tensor, optional): Powers of two that the features of each group
             are multiplied by :math:`(G, F + 1)`, if sums are rounded.
         wanted (torch.Tensor, optional): As much for residuals :math:`(G, F_{out} / G)`.
+        is_needless (bool): Whether there is nothing to correct, or too few rows.
     """
 
     weight: float
     columns: Tensor | None = None
     wanted: Tensor | None = None
+    is_needless: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,10 +183,8 @@ class Weighed(NamedTuple):
         )
 
 
-def find_units(
-    parts: Iterator[Weighed], total: Total, num_batches: int, always: bool = False
-) -> Units | None:
-    """What to count in, or nothing if there is nothing to correct, or too few rows."""
+def find_units(parts: Iterator[Weighed], total: Total, num_batches: int) -> Units:
+    """What to count in."""
     known = list(parts)
     weights, missing, energies = (
         sum(chain(*each)) for each in list(zip(*known, strict=True))[:3]
@@ -193,14 +194,12 @@ def find_units(
     exact = missing <= NEGLIGIBLE * energies * mean
     num_kept = num_rows - math.ceil(num_rows / HELD_OUT)
     is_needless = exact or num_kept < max(part.num_columns for part in known)
-    if is_needless and not always:
-        return None
     norms = [part.norms for part in known if part.norms is not None]
     if not norms:
-        return Units(mean)
+        return Units(mean, is_needless=is_needless)
     columns, wanted = (torch.stack(v).amax(0) / mean for v in zip(*norms, strict=True))
     bits = (NUM_BITS - math.ceil(math.log2(num_batches))) // 2
-    return Units(mean, _powers(columns, bits), _powers(wanted, bits))
+    return Units(mean, _powers(columns, bits), _powers(wanted, bits), is_needless)
 
 
 def _powers(squares: Tensor, bits: int) -> Tensor:
@@ -280,11 +279,17 @@ class Equations:
         doing: str,
         take: Callable[[], list[Rows] | None],
         ranks: Ranks,
-        may_shift: bool,
-        always: bool = False,
+        may_shift: bool = True,
     ) -> Equations | None:
-        """Those of the rows of each batch; nothing if there are none or, unless they
-        are wanted ``always``, too few, or nothing to correct.
+        """Those of the rows of each batch, if they are known.
+
+        Args:
+            doing (str): What is being done, for messages.
+            take (Callable): Gives the rows of each batch of this process, or
+                :obj:`None` if they cannot be had.
+            ranks (Ranks): The processes.
+            may_shift (bool, optional): Whether there is a bias; without one, its column
+                is zero. (default: :obj:`True`)
         """
         rows: list[Rows] = []
 
@@ -307,10 +312,11 @@ class Equations:
             return Weighed.of(batches, ranks.total > 1)
 
         units = ranks.merge(
-            doing, weigh, lambda parts: find_units(parts, total, ranks.total, always)
+            doing, weigh, lambda parts: find_units(parts, total, ranks.total)
         )
-        return None if units is None else cls(batches, units)
+        return cls(batches, units)
 
+    @cached_property
     def _sums(self) -> Sums | None:
         return Sums.over(batch.sums(self.units) for batch in self.batches)
 
@@ -324,4 +330,4 @@ class Equations:
             assert sums is not None
             return decide(sums.counted_in(self.units))
 
-        return ranks.merge(doing, self._sums, add)
+        return ranks.merge(doing, lambda: self._sums, add)

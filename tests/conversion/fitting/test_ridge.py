@@ -5,6 +5,7 @@ import torch
 
 from spikegraph.conversion.fitting.equations import (
     Batch,
+    Equations,
     Rows,
     Sums,
     Total,
@@ -26,7 +27,8 @@ def change_of(features, residual, goal, num_batches=1, **options):
         for v in (features, residual, goal)
     ]
     rows = [Rows(*each) for each in zip(*parts, strict=True)]
-    return find_change('correcting', lambda: rows, ranks, **options)
+    equations = Equations.over('correcting', lambda: rows, ranks, **options)
+    return find_change(equations, 'correcting', ranks)
 
 
 def test_ridge_finds_the_weights_behind_noisy_features():
