@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -70,6 +71,17 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     Raises:
         ValueError: If the method may do more.
     """
+    return moved(x, name, args, kwargs, operator.eq)
+
+
+def moved(
+    x: Any,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    same: Callable[[Any, Any], bool],
+) -> Any:
+    """The same, given what tells whether two shapes are the same."""
     check_moving(name)
     if not isinstance(x, Spikes):
         return getattr(x, name)(*args, **kwargs)
@@ -79,19 +91,17 @@ def move_spikes(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
 
     times = method(x.spike_time)
     if isinstance(times, Tensor):
-        is_plain = takes_rows(name, args, kwargs)
-        return replace(
-            x, spike_time=times, scale=_moved_scale(x, times, method, is_plain)
-        )
-    parts = range(len(times))
-    whole = x.scale if has_one_scale(x) else method(x.scale.expand(x.shape))
-    scales = [whole if whole is x.scale else whole[i] for i in parts]
-    return tuple(
-        replace(x, spike_time=t, scale=s) for t, s in zip(times, scales, strict=True)
-    )
+        is_plain = _takes_rows(name, args, kwargs)
+        scale = _moved_scale(x, times, method, is_plain, same)
+        return replace(x, spike_time=times, scale=scale)
+    scales = [x.scale] * len(times)
+    if not _has_one_scale(x):
+        scales = method(x.scale.expand(x.shape))
+    parts = zip(times, scales, strict=True)
+    return tuple(replace(x, spike_time=t, scale=s) for t, s in parts)
 
 
-def takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a method that keeps the shape of rows moves nothing inside of them."""
     if name == '__getitem__':
         index = args[0] if isinstance(args[0], tuple) else args[:1]
@@ -102,26 +112,31 @@ def takes_rows(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
     return name not in _PERMUTING
 
 
-def has_one_scale(x: Spikes) -> bool:
+def _has_one_scale(x: Spikes) -> bool:
     """Whether all rows have one scale, which is not that of the only row."""
     return x.scale.numel() == 1 and x.scale.dim() < len(x.shape)
 
 
 def _moved_scale(
-    x: Spikes, moved: Tensor, method: Callable[[Tensor], Tensor], takes_rows: bool
+    x: Spikes,
+    times: Tensor,
+    method: Callable[[Tensor], Tensor],
+    takes_rows: bool,
+    same: Callable[[Any, Any], bool],
 ) -> Tensor:
     """The scales of spikes that were moved; those of channels stay those of channels."""
     scale = x.scale
-    if has_one_scale(x):
+    if _has_one_scale(x):
         return scale
     if scale.dim() < len(x.shape):
-        if takes_rows and moved.shape[1:] == x.shape[1:]:
+        if takes_rows and same(times.shape[1:], x.shape[1:]):
             return scale
         try:
             row = method(scale.expand(1, *x.shape[1:]))
         except (RuntimeError, IndexError):
             row = scale
-        if row.shape == (1, *moved.shape[1:]) and len(moved) == x.shape[0]:
+        is_row = same(row.shape, (1, *times.shape[1:]))
+        if is_row and same(times.shape[:1], x.shape[:1]):
             return row[0]
     return method(scale.expand(x.shape))
 

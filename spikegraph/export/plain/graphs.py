@@ -161,9 +161,14 @@ def _gcn(
             counts = torch.ones(target.shape[0], dtype=dtype, device=target.device)
         degree = sums_of(counts, target, num)
         degree = degree if own is None else degree + own
-        factor = degree.pow(-0.5)
-        factor = torch.where(factor == float('inf'), 0.0, factor)
+        factor = _inverse_root(degree)
     return PlainGraph(source, target, num, weight, own, factor, factor)
+
+
+def _inverse_root(degree: Tensor) -> Tensor:
+    """The reciprocal of the root, or zero."""
+    factor = degree.pow(-0.5)
+    return torch.where(factor == float('inf'), 0.0, factor)
 
 
 def _remaining(
@@ -281,8 +286,7 @@ def _laplacian(
     if shift.normalization is None:
         weight, own = -weight, degree
     elif shift.normalization == 'sym':
-        factor = degree.pow(-0.5)
-        factor = torch.where(factor == float('inf'), 0.0, factor)
+        factor = _inverse_root(degree)
         weight = -(factor[row] * weight * factor[col])
     else:
         weight = -(torch.where(degree == 0, 0.0, 1 / degree)[row] * weight)
