@@ -18,7 +18,7 @@ import statistics
 from pathlib import Path
 
 import torch
-from records import RESULTS, run_seeds
+from records import RESULTS, run_seeds, summarize_cells
 
 from spikegraph import ConversionConfig, convert, simulate
 from spikegraph.zoo.experiment import run_conversion
@@ -90,20 +90,6 @@ def run_seed(name, seed, arguments):
     return {'cells': rows, 'simulate_equals_forward': checks}
 
 
-def summarize(seeds):
-    table = {}
-    for cell in next(iter(seeds.values()))['cells']:
-        rows = [seed['cells'][cell] for seed in seeds.values() if cell in seed['cells']]
-        table[cell] = {
-            key: {
-                'mean': statistics.fmean(r[key] for r in rows),
-                'std': statistics.stdev(r[key] for r in rows) if len(rows) > 1 else 0.0,
-            }
-            for key in rows[0]
-        }
-    return table
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = ['cora', 'citeseer', 'pubmed', 'photo', 'computers']
@@ -146,7 +132,7 @@ def run_dataset(name, arguments):
         name,
         arguments.seeds,
         lambda seed: run_seed(name, seed, arguments),
-        summarize=summarize,
+        summarize=summarize_cells,
         dataset=name,
         num_steps=arguments.num_steps,
     )

@@ -198,6 +198,21 @@ def run_seeds(path, title, num_seeds, run_seed, *, summarize, **fields):
     return record
 
 
+def summarize_cells(seeds):
+    """Mean and sample deviation of the figures of each cell, over seeds."""
+    table = {}
+    for cell in next(iter(seeds.values()))['cells']:
+        rows = [seed['cells'][cell] for seed in seeds.values() if cell in seed['cells']]
+        table[cell] = {
+            key: {
+                'mean': statistics.fmean(r[key] for r in rows),
+                'std': statistics.stdev(r[key] for r in rows) if len(rows) > 1 else 0.0,
+            }
+            for key in rows[0]
+        }
+    return table
+
+
 def origin(*details):
     """What the figures of a record were found with."""
     command = ['git', 'rev-parse', '--short', 'HEAD']

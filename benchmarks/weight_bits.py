@@ -14,10 +14,9 @@ it stopped.
 
 import argparse
 import math
-import statistics
 from pathlib import Path
 
-from records import RESULTS, run_seeds
+from records import RESULTS, run_seeds, summarize_cells
 
 from spikegraph import ConversionConfig
 from spikegraph.zoo.experiment import run_conversion
@@ -63,22 +62,6 @@ def run_seed(name, seed, arguments):
     return {'cells': cells}
 
 
-def summarize(seeds):
-    found = list(seeds.values())
-    return {
-        cell: {
-            key: {
-                'mean': statistics.fmean(s['cells'][cell][key] for s in found),
-                'std': statistics.stdev(s['cells'][cell][key] for s in found)
-                if len(found) > 1
-                else 0.0,
-            }
-            for key in row
-        }
-        for cell, row in found[0]['cells'].items()
-    }
-
-
 def run_dataset(name, arguments):
     model = MODELS.get(name, 'gcn')
     return run_seeds(
@@ -86,7 +69,7 @@ def run_dataset(name, arguments):
         name,
         1 if arguments.weights is not None else arguments.seeds,
         lambda seed: run_seed(name, seed, arguments),
-        summarize=summarize,
+        summarize=summarize_cells,
         dataset=name,
         model=model,
         num_steps=arguments.num_steps,
