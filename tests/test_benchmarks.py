@@ -656,3 +656,32 @@ def test_nir_rates(run):
         assert long['relative_error'] < short['relative_error']
         assert long['layout'] == ('all nodes' if name == 'GCN' else 'one sample')
     assert 'nir' in record['versions']
+
+
+def cells_of(benchmark, monkeypatch, path, name, *arguments):
+    """The summary that a script writes about one small GCN on digits."""
+    argv = [name, '--datasets', 'digits', '--seeds', '1', '--output', str(path)]
+    monkeypatch.setattr(sys, 'argv', [*argv, *arguments])
+    benchmark(name).main()
+    return json.loads((path / f'{name}_digits_gcn.json').read_text())['summary']
+
+
+def test_weight_bits(benchmark, monkeypatch, tmp_path, capsys):
+    arguments = ['--num-steps', '4', '--bits', '0', '8', '2']
+    cells = cells_of(benchmark, monkeypatch, tmp_path, 'weight_bits', *arguments)
+    plain, fine, coarse = (cells[f'T=4 bits={bits}'] for bits in (0, 8, 2))
+    assert plain['loss_of_rounding_points']['mean'] == 0
+    errors = [row['logit_relative_error']['mean'] for row in (plain, fine, coarse)]
+    assert abs(errors[1] - errors[0]) < 0.01 < errors[2] - errors[0]
+    assert 'digits' in capsys.readouterr().out
+
+
+def test_integers(benchmark, monkeypatch, tmp_path, capsys):
+    arguments = ['--num-steps', '8', '--bits', '8', '--widths', '16']
+    cells = cells_of(benchmark, monkeypatch, tmp_path, 'integers', *arguments)
+    assert [*cells] == ['8 bits, 16, held', '8 bits, 16, growing']
+    assert cells['8 bits, 16, held']['agreement_with_snn'] > 98
+    record = json.loads((tmp_path / 'integers_digits_gcn.json').read_text())
+    bundle = record['seeds']['0']['cells']['8 bits, 16, held']['bundle']
+    assert bundle['cycles_per_inference'] == 24 and bundle['folder_bytes'] > 0
+    assert '8 bits, 16, held' in capsys.readouterr().out
