@@ -17,6 +17,7 @@ from spikegraph import reordering as reordering
 from spikegraph import running as running
 from spikegraph import schema as schema
 from spikegraph import storage as storage
+from spikegraph import tables as tables
 from spikegraph import testing as testing
 from spikegraph import zoo as zoo
 from spikegraph.coding import PhaseCode as PhaseCode

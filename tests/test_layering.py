@@ -9,6 +9,7 @@ import spikegraph
 
 ROOT = Path(spikegraph.__file__).parent
 ORDER = [
+    ('tables',),
     ('coding', 'files', 'lazy', 'moved', 'schema'),
     ('kernels',),
     ('nn', 'partitioning'),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikegraph.coding.encoding import decode, encode
 from spikegraph.coding.phase_code import PhaseCode
+from spikegraph.tables import Column, Part, Table, as_html, as_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,5 +121,35 @@ class Spikes:
         scale = self.scale.to(*args, **kwargs)
         return replace(self, spike_time=self.spike_time.to(scale.device), scale=scale)
 
+    def parts(self) -> list[Part]:
+        """How many neurons fire at each step, as text and in notebooks."""
+        num_steps, size = self.code.num_steps, self.spike_time.numel()
+        # Of each byte: ON spikes by their step, silence, OFF spikes.
+        found = self.spike_time.reshape(-1).long().bincount(minlength=2 * num_steps + 1)
+        on, off = found[:num_steps].tolist(), found[num_steps + 1 :].tolist()
+        heads = ['ON spikes', 'OFF spikes'] if self.code.signed else ['spikes']
+        columns = [Column('step', 6, True), Column('level', 9)]
+        columns += [Column(head, 10) for head in [*heads, 'neurons, %']]
+        rows = []
+        for step, level in enumerate(self.code.levels.tolist()):
+            counts = [on[step], *([off[step]] if self.code.signed else [])]
+            cells = [*(f'{count:,}' for count in counts), _percent(sum(counts), size)]
+            rows.append([str(step), f'{level:.4g}', *cells])
+        none = [''] * (len(heads) - 1)
+        silent = int(found[num_steps])
+        rows.append(['silent', '0', f'{silent:,}', *none, _percent(silent, size)])
+        note = f'{size:,} neurons of shape {tuple(self.shape)}; {self.code}'
+        return [Table(columns, rows, note=note)]
+
+    def __str__(self) -> str:
+        return as_text(self.parts())
+
+    def _repr_html_(self) -> str:
+        return as_html(f'{self.num_spikes:,} spikes', self.parts())
+
     def __repr__(self) -> str:
         return f'Spikes({tuple(self.shape)}, {self.code}, num_spikes={self.num_spikes})'
+
+
+def _percent(part: int, whole: int) -> str:
+    return f'{100 * part / max(1, whole):.1f}'

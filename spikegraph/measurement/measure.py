@@ -20,9 +20,10 @@ from spikegraph.measurement.tables import (
     HOROWITZ_45NM_FP32,
     HOROWITZ_45NM_INT8_INT32,
 )
-from spikegraph.measurement.text import format_measurement
+from spikegraph.measurement.text import measurement_parts
 from spikegraph.measurement.units import Samples, Unit, units_of
 from spikegraph.running.model import SpikingModel
+from spikegraph.tables import as_html, as_text
 
 
 @dataclass
@@ -149,7 +150,11 @@ class Measurement:
         }
 
     def __str__(self) -> str:
-        return format_measurement(self)
+        return as_text(measurement_parts(self))
+
+    def _repr_html_(self) -> str:
+        title = f'Operations and energy, {self.num_nodes:,} {self.unit}s'
+        return as_html(title, measurement_parts(self))
 
 
 @takes_old_order(SpikingModel, 'model', 'snn', 'data', 'energy_table', 'per')

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from spikegraph.measurement.counts import LayerCounts
 from spikegraph.measurement.machines import MACHINES
+from spikegraph.tables import Blank, Column, Part, Prose, Table
 
 if TYPE_CHECKING:
     from spikegraph.measurement.measure import Measurement
 
-_WIDTH = 88  # Of lines of prose.
+_COUNTS = (
+    *('ANN MACs', 'nonzero', 'SynOps', 'adds', 'MACs', 'scalings'),
+    *('updates', 'touches', 'spikes'),
+)
 
 
-def format_measurement(measured: Measurement) -> str:
+def measurement_parts(measured: Measurement) -> list[Part]:
     """The counts of each row, the energies of both networks on each machine, with and
     without memory, and what is assumed.
     """
-    lines = [*_counts(measured), '', *_energies(measured), '']
-    for machine in MACHINES.values():
-        lines += _wrapped(f'{machine.name}: {machine.description}')
-    lines.append(f'energies: {measured.table.source}')
-    for table in measured.tables[1:]:
-        lines.append(f'  {table.name}: {table.source}')
+    machines = [f'{m.name}: {m.description}' for m in MACHINES.values()]
+    sources = [f'energies: {measured.table.source}']
+    sources += [f'  {table.name}: {table.source}' for table in measured.tables[1:]]
+    parts: list[Part] = [_counts(measured), Blank(), _energies(measured), Blank()]
+    parts += [Prose(machines, 'What the two machines do', wraps=True)]
+    parts += [Prose(sources, 'Where the energies are from')]
     if measured.uncounted:
-        lines.append(
+        missing = (
             'NOT COUNTED, so that energies leave it out and there is no ratio: '
             f'{", ".join(measured.uncounted)}'
         )
-    return '\n'.join(lines)
+        parts.append(Prose([missing]))
+    return parts
 
 
-def _counts(measured: Measurement) -> list[str]:
-    width = max([8, *(len(layer.name) for layer in measured.layers)])
-    delays = f'  {"delays":>9}' if measured.total.delays else ''
-    lines = [
-        f'{"layer":<{width}}  {"role":<14}  {"ANN MACs":>9}  {"nonzero":>9}  '
-        f'{"SynOps":>9}  {"adds":>9}  {"MACs":>9}  {"scalings":>9}  '
-        f'{"updates":>9}  {"touches":>9}  {"spikes":>9}{delays}'
-    ]
+def _counts(measured: Measurement) -> Table:
+    heads = [*_COUNTS, *(['delays'] if measured.total.delays else [])]
+    rows = []
     for layer in [*measured.layers, LayerCounts('total', '', measured.total)]:
         c = layer.counts
         values = (
@@ -52,58 +51,52 @@ def _counts(measured: Measurement) -> list[str]:
             c.membrane_updates,
             c.touches + c.openings,
             c.spikes,
-            *([c.delays] if delays else []),
+            *([c.delays] if measured.total.delays else []),
         )
-        cells = '  '.join(f'{short(v):>9}' for v in values)
-        lines.append(f'{layer.name:<{width}}  {layer.role:<14}  {cells}')
-    lines.append(
+        rows.append([layer.name, layer.role, *map(short, values)])
+    columns = [Column('layer', 8, True), Column('role', 14, True)]
+    note = (
         'updates of membranes: clocked machine; touches of membranes and partial sums: '
         'event-driven one'
     )
-    return lines
+    return Table([*columns, *(Column(h, 9) for h in heads)], rows, True, note)
 
 
-def _energies(measured: Measurement) -> list[str]:
+def _energies(measured: Measurement) -> Table:
     """A row for each table and column of the literature: both networks, and how many
     times less than the ANN each machine takes, dense and with zeros skipped.
     """
-    title = f'energy, nJ per {measured.unit}'
-    tables = [row['table'] for row in measured.energies()]
-    width = max(24, len(title), *(len(name) + 2 for name in tables))
     names = list(MACHINES)
-    head = ''.join(f'  {name:>14}' for name in names)
-    lines = [
-        f'{title:<{width}}  {"ANN":>9}  {"zeros out":>9}{head}    '
-        + '  '.join(f'{"ANN / " + name:>20}' for name in names)
+    width = max(24, *(len(table.name) + 2 for table in measured.tables))
+    columns = [Column(f'energy, nJ per {measured.unit}', width, True)]
+    columns += [Column('ANN', 9), Column('zeros out', 9)]
+    columns += [Column(name, 14) for name in names]
+    # The first of the ratios keeps a distance.
+    columns += [
+        Column(f'ANN / {name}', 20 + 2 * (i == 0)) for i, name in enumerate(names)
     ]
+    rows: list[list[str] | str] = []
     for row in measured.energies():
         if row['what'] == 'compute':
-            lines.append(row['table'])
+            rows.append(row['table'])
         label = 'compute only' if row['what'] == 'compute' else 'with memory, state'
-        energies = f'{row["ann"] / 1e3:>9.4g}  {row["ann_sparse"] / 1e3:>9.4g}'
-        machines, ratios = '', []
+        energies = [row['ann'], row['ann_sparse'], *(row[name] for name in names)]
+        ratios = []
         for name in names:
-            machines += f'  {row[name] / 1e3:>14.4g}'
             found = ['-', '-']
             if not measured.uncounted:
                 found = [_ratio(row[ann], row[name]) for ann in ('ann', 'ann_sparse')]
-            ratios.append(f'{f"{found[0]} ({found[1]})":>20}')
-        lines.append(
-            f'  {label:<{width - 2}}  {energies}{machines}    {"  ".join(ratios)}'
-        )
-    lines.append(
+            ratios.append(f'{found[0]} ({found[1]})')
+        rows.append([label, *(f'{energy / 1e3:.4g}' for energy in energies), *ratios])
+    note = (
         '(in parentheses: against the ANN that skips zeros; ANN and SNN at the same '
         'precision)'
     )
-    return lines
+    return Table(columns, rows, note=note)
 
 
 def _ratio(ann: float, snn: float) -> str:
     return f'{ann / snn:.3g}x' if snn else 'nan'
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent='  ')
 
 
 def short(value: int) -> str:

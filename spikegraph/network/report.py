@@ -4,7 +4,18 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from spikegraph.tables import Column, Facts, Part, Prose, Table, as_html, as_text
+
 _MANY = 8  # More layers than this are counted, not named, in the text.
+_COLUMNS = (
+    Column('population', is_text=True),
+    Column('replaces', is_text=True),
+    Column('T', 3),
+    Column('base', 6),
+    Column('scale', 15),
+    Column('coding error', 12),
+    Column('spikes/neuron', 13),
+)
 
 
 @dataclass(frozen=True)
@@ -128,23 +139,16 @@ class ConversionReport:
         products = {k: ProductReport(**p) for k, p in values.pop('products').items()}
         return cls(**values, populations=populations, products=products)
 
-    def __str__(self) -> str:
-        width = max([10, *(len(p.name) for p in self.populations)])
-        wide = max([8, *(len(p.replaced) for p in self.populations)])
-        lines = [
-            f'{"population":<{width}}  {"replaces":<{wide}}  {"T":>3}  {"base":>6}  '
-            f'{"scale":>15}  {"coding error":>12}  {"spikes/neuron":>13}'
-        ]
+    def parts(self) -> list[Part]:
+        """What is said, as text and in notebooks."""
+        rows = []
         for p in self.populations:
             low, high = p.scale
             scale = f'{low:.3g}' if low == high else f'{low:.3g}..{high:.3g}'
             scale += ' x node' if p.node_scale else ''
             base = 'fitted' if p.base is None else f'{p.base:.3f}'
-            lines.append(
-                f'{p.name:<{width}}  {p.replaced:<{wide}}  {p.num_steps:>3}  {base:>6}  '
-                f'{scale:>15}  {100 * p.coding_error:>10.2f} %  '
-                f'{p.spikes_per_neuron:>13.3f}'
-            )
+            cells = (str(p.num_steps), base, scale, f'{100 * p.coding_error:.2f} %')
+            rows.append([p.name, p.replaced, *cells, f'{p.spikes_per_neuron:.3f}'])
         layers = [f'{name} ({kind})' for name, kind in self.layers.items()]
         compensated = self.compensated
         if len(layers) > _MANY:
@@ -152,29 +156,37 @@ class ConversionReport:
             layers = [f'{number} {kind}' for kind, number in kinds.items()]
             compensated = [f'{len(compensated)} layers'] if compensated else []
         scale = 'a scale for each channel' if self.per_channel else 'one scale each'
-        lines += [
-            f'codes         {self.levels} levels, {scale}',
-            *self._meetings(),
-            f'layers        {", ".join(layers) or "none"}',
-            f'compensated   {", ".join(compensated) or "none"}',
-            f'first         {", ".join(self._first()) or "none"}',
-            f'degree folded {", ".join(self.degree_folded) or "none"}',
-            f'analog        {", ".join(self.analog.values()) or "none"}',
-            f'currents      {", ".join(self.currents) or "none"}',
-            f'in front      {", ".join(self.preprocessed) or "none"}',
-            f'checked       {", ".join(self.affine) or "none"}',
+        listed = {
+            'layers': layers,
+            'compensated': compensated,
+            'first': self._first(),
+            'degree folded': self.degree_folded,
+            'analog': self.analog.values(),
+            'currents': self.currents,
+            'in front': self.preprocessed,
+            'checked': self.affine,
+        }
+        facts = [('codes', f'{self.levels} levels, {scale}'), *self._meetings()]
+        facts += [(name, ', '.join(found) or 'none') for name, found in listed.items()]
+        cost = (
             f'on calibration data: logit error {100 * self.logit_relative_error:.2f} %, '
-            f'agreement with the ANN {self.agreement:.2f} %',
-        ]
-        return '\n'.join(lines)
+            f'agreement with the ANN {self.agreement:.2f} %'
+        )
+        return [Table(_COLUMNS, rows), Facts(facts), Prose([cost])]
 
-    def _meetings(self) -> list[str]:
+    def __str__(self) -> str:
+        return as_text(self.parts())
+
+    def _repr_html_(self) -> str:
+        return as_html(f'Conversion of {self.model}', self.parts())
+
+    def _meetings(self) -> list[tuple[str, str]]:
         """Relays and products, if there are any."""
-        lines = []
+        facts = []
         if self.relays:
             many = f'{len(self.relays)} populations'
             names = ', '.join(self.relays)
-            lines.append(f'relays        {many if len(self.relays) > _MANY else names}')
+            facts.append(('relays', many if len(self.relays) > _MANY else names))
         if self.products:
             found = [
                 f'{name} ({p.num_delays:,} delay lines of up to {p.longest_delay} steps)'
@@ -186,8 +198,8 @@ class ConversionReport:
                 found = [
                     f'{len(found)} gates ({num:,} delay lines of up to {longest} steps)'
                 ]
-            lines.append(f'products      {", ".join(found)}')
-        return lines
+            facts.append(('products', ', '.join(found)))
+        return facts
 
     def _first(self) -> list[str]:
         """What comes first in each graph layer, and the megabytes moved."""

@@ -11,6 +11,7 @@ from spikegraph.running import integers as integers
 from spikegraph.running import keeping as keeping
 from spikegraph.running import loaders as loaders
 from spikegraph.running import model as model
+from spikegraph.running import overview as overview
 from spikegraph.running import parts as parts
 from spikegraph.running import plan as plan
 from spikegraph.running import scores as scores

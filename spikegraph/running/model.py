@@ -18,8 +18,10 @@ from spikegraph.network.report import ConversionReport
 from spikegraph.network.roles import Role
 from spikegraph.nn import PhaseNeuron
 from spikegraph.running.closed import ClosedForm, Flow, is_changed
+from spikegraph.running.overview import network_parts
 from spikegraph.running.plan import MISS, Call, Plan
 from spikegraph.running.windows import windows_of
+from spikegraph.tables import as_html, as_text
 
 
 class SpikingModel(nn.Module):
@@ -198,6 +200,13 @@ class SpikingModel(nn.Module):
         reading = SpikeReading(self.network)
         reading.run(self.bind(*args, **kwargs))
         return reading.spikes
+
+    def __str__(self) -> str:
+        """What it consists of; :func:`repr` has all modules."""
+        return as_text(network_parts(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(f'Spiking {self.report.model}', network_parts(self))
 
     def extra_repr(self) -> str:
         return f'num_steps={self.config.num_steps}, populations={len(self.neurons)}'

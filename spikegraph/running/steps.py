@@ -18,7 +18,9 @@ from spikegraph.nn import PhaseNeuron, charge, fire
 from spikegraph.nn.delayed_sum import Arriving
 from spikegraph.nn.routing import never_silent
 from spikegraph.running.model import SpikingModel, check_spiking
+from spikegraph.running.overview import simulation_parts
 from spikegraph.running.windows import windows_of
+from spikegraph.tables import as_html, as_text
 
 EVENT_DTYPE = np.dtype(
     [
@@ -31,7 +33,7 @@ EVENT_DTYPE = np.dtype(
 )
 
 
-@dataclass
+@dataclass(repr=False)
 class Simulation:
     r"""What a time-stepped run produced.
 
@@ -57,6 +59,9 @@ class Simulation:
         >>> simulation = simulate(snn, x)
         >>> {name: tuple(t.shape) for name, t in simulation.spike_time.items()}
         {'input_input': (5, 4), '_1': (5, 8)}
+        >>> print(simulation)  # doctest: +ELLIPSIS
+        population   fires in steps    neurons     spikes  fire, %  mean step  code
+        input_input  0 to 15                20 ...
         >>> simulation.events().dtype.names
         ('t', 'layer', 'node', 'channel', 'polarity')
     """
@@ -94,6 +99,19 @@ class Simulation:
             parts.append(events)
         events = np.concatenate(parts) if parts else np.empty(0, dtype=EVENT_DTYPE)
         return events[np.argsort(events['t'], kind='stable')]
+
+    def __repr__(self) -> str:
+        num_spikes = sum(spikes.num_spikes for spikes in self.spikes.values())
+        return (
+            f'Simulation({self.num_steps} steps, populations={len(self.spikes)}, '
+            f'num_spikes={num_spikes})'
+        )
+
+    def __str__(self) -> str:
+        return as_text(simulation_parts(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(f'{self.num_steps} time steps', simulation_parts(self))
 
 
 @torch.no_grad()

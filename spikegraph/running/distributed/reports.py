@@ -8,6 +8,18 @@ from typing import Any
 from torch import Tensor
 
 from spikegraph.coding import Spikes
+from spikegraph.tables import Column, Part, Table, as_html, as_text
+
+_COLUMNS = (
+    Column('stage', 32, is_text=True),
+    Column('rows sent', 10),
+    Column('kB sent', 10),
+    Column('B/row', 7),
+    Column('float', 6),
+    Column('local s', 8),
+    Column('fire s', 8),
+    Column('exch. s', 8),
+)
 
 
 @dataclass
@@ -65,22 +77,24 @@ class PartResult:
         """The bytes that were sent."""
         return sum(stage.bytes_sent for stage in self.stages)
 
-    def __str__(self) -> str:
-        head = (
-            f'{"stage":<32} {"rows sent":>10} {"kB sent":>10} {"B/row":>7} {"float":>6} '
-            f'{"local s":>8} {"fire s":>8} {"exch. s":>8}'
-        )
-        lines = [head]
+    def parts(self) -> list[Part]:
+        """A row for each stage, as text and in notebooks."""
+        rows = []
         for stage in self.stages:
             less = stage.float_bytes / stage.bytes_sent if stage.bytes_sent else None
             name = f'{stage.stage} (kept)' if stage.is_kept else stage.stage
-            lines.append(
-                f'{_short(name):<32} {stage.rows_sent:>10,} '
-                f'{stage.bytes_sent / 1e3:>10,.1f} {stage.row_bytes:>7.1f} '
-                f'{"" if less is None else f"{less:.1f} x":>6} '
-                f'{stage.local_s:>8.3f} {stage.fire_s:>8.3f} {stage.exchange_s:>8.3f}'
-            )
-        return '\n'.join(lines)
+            sent = (f'{stage.rows_sent:,}', f'{stage.bytes_sent / 1e3:,.1f}')
+            ratio = '' if less is None else f'{less:.1f} x'
+            seconds = (stage.local_s, stage.fire_s, stage.exchange_s)
+            row = [_short(name), *sent, f'{stage.row_bytes:.1f}', ratio]
+            rows.append([*row, *(f'{value:.3f}' for value in seconds)])
+        return [Table(_COLUMNS, rows)]
+
+    def __str__(self) -> str:
+        return as_text(self.parts())
+
+    def _repr_html_(self) -> str:
+        return as_html(f'{self.bytes_sent / 1e3:,.1f} kB sent', self.parts())
 
 
 def _short(text: str, width: int = 32) -> str:
