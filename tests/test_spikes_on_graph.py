@@ -82,6 +82,13 @@ def test_the_animation_shows_the_spikes_of_each_step(run):
     for step, pulses in flashes(svg, 'p').items():
         senders = travel.counts[step][travel.edges[0]] > 0
         assert len(pulses) == senders.sum()
+        # They start where something flashes, in its colour.
+        places = {
+            (f'M{c.get("cx")},{c.get("cy")}', c.get('fill'))
+            for c in flashes(svg, 'f')[step]
+        }
+        starts = {(p.get('d').split('L')[0], p.get('stroke')) for p in pulses}
+        assert starts <= places
     texts = [text.text for text in ElementTree.fromstring(svg).iter(f'{SVG}text')]
     for step, row in enumerate(travel.counts):
         noun = 'spike' if row.sum() == 1 else 'spikes'
