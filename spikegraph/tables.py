@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Protocol
+from typing import Any, Protocol
 
 _WIDTH = 88  # Of lines of prose.
 _GAP = '  '
@@ -191,6 +191,30 @@ class Blank:
     def html(self) -> str:
         """As HTML."""
         return ''
+
+
+class Shown:
+    """What people end a cell with: text in a terminal, HTML in a notebook."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # IPython prefers a class's own `__repr__`, as of dataclasses, to what it inherits.
+        cls._repr_pretty_ = Shown._repr_pretty_  # type: ignore[method-assign]
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+    def _parts(self) -> list[Part]:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return as_text(self._parts())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title(), self._parts())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))  # IPython's, also for those who do not see the HTML.
 
 
 def as_text(parts: Iterable[Part]) -> str:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from IPython.lib.pretty import pretty
 from torch import nn
 from torch_geometric.nn import GAT
 
@@ -97,6 +98,7 @@ def test_html_says_what_the_text_says(shown, name):
     title, *rest = page.texts
     assert title and 'table' in page.tags
     assert sorted(words(' '.join(rest))) == sorted(words(str(shown[name])))
+    assert pretty(shown[name], max_width=300) == str(shown[name])
 
 
 @pytest.mark.parametrize('name', NAMES)

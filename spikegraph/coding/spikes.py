@@ -8,11 +8,11 @@ from torch import Tensor
 
 from spikegraph.coding.encoding import decode, encode
 from spikegraph.coding.phase_code import PhaseCode
-from spikegraph.tables import Column, Part, Table, as_html, as_text
+from spikegraph.tables import Column, Part, Shown, Table
 
 
 @dataclass(frozen=True, eq=False)
-class Spikes:
+class Spikes(Shown):
     r"""What flows between layers: one byte per neuron, and how to read it.
 
     Args:
@@ -121,8 +121,11 @@ class Spikes:
         scale = self.scale.to(*args, **kwargs)
         return replace(self, spike_time=self.spike_time.to(scale.device), scale=scale)
 
-    def parts(self) -> list[Part]:
-        """How many neurons fire at each step, as text and in notebooks."""
+    def _title(self) -> str:
+        return f'{self.num_spikes:,} spikes'
+
+    def _parts(self) -> list[Part]:
+        """How many neurons fire at each step."""
         num_steps, size = self.code.num_steps, self.spike_time.numel()
         # Of each byte: ON spikes by their step, silence, OFF spikes.
         found = self.spike_time.reshape(-1).long().bincount(minlength=2 * num_steps + 1)
@@ -140,12 +143,6 @@ class Spikes:
         rows.append(['silent', '0', f'{silent:,}', *none, _percent(silent, size)])
         note = f'{size:,} neurons of shape {tuple(self.shape)}; {self.code}'
         return [Table(columns, rows, note=note)]
-
-    def __str__(self) -> str:
-        return as_text(self.parts())
-
-    def _repr_html_(self) -> str:
-        return as_html(f'{self.num_spikes:,} spikes', self.parts())
 
     def __repr__(self) -> str:
         return f'Spikes({tuple(self.shape)}, {self.code}, num_spikes={self.num_spikes})'

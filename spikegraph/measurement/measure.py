@@ -23,11 +23,11 @@ from spikegraph.measurement.tables import (
 from spikegraph.measurement.text import measurement_parts
 from spikegraph.measurement.units import Samples, Unit, units_of
 from spikegraph.running.model import SpikingModel
-from spikegraph.tables import as_html, as_text
+from spikegraph.tables import Part, Shown
 
 
 @dataclass
-class Measurement:
+class Measurement(Shown):
     """What the ANN and the spiking network do and what it costs.
 
     Args:
@@ -149,12 +149,11 @@ class Measurement:
             'uncounted': self.uncounted,
         }
 
-    def __str__(self) -> str:
-        return as_text(measurement_parts(self))
+    def _title(self) -> str:
+        return f'Operations and energy, {self.num_nodes:,} {self.unit}s'
 
-    def _repr_html_(self) -> str:
-        title = f'Operations and energy, {self.num_nodes:,} {self.unit}s'
-        return as_html(title, measurement_parts(self))
+    def _parts(self) -> list[Part]:
+        return measurement_parts(self)
 
 
 @takes_old_order(SpikingModel, 'model', 'snn', 'data', 'energy_table', 'per')

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from spikegraph.tables import Column, Facts, Part, Prose, Table, as_html, as_text
+from spikegraph.tables import Column, Facts, Part, Prose, Shown, Table
 
 _MANY = 8  # More layers than this are counted, not named, in the text.
 _COLUMNS = (
@@ -66,7 +66,7 @@ class ProductReport:
 
 
 @dataclass(frozen=True)
-class ConversionReport:
+class ConversionReport(Shown):
     """What a conversion did, and what it cost on the calibration data.
 
     Args:
@@ -139,8 +139,10 @@ class ConversionReport:
         products = {k: ProductReport(**p) for k, p in values.pop('products').items()}
         return cls(**values, populations=populations, products=products)
 
-    def parts(self) -> list[Part]:
-        """What is said, as text and in notebooks."""
+    def _title(self) -> str:
+        return f'Conversion of {self.model}'
+
+    def _parts(self) -> list[Part]:
         rows = []
         for p in self.populations:
             low, high = p.scale
@@ -173,12 +175,6 @@ class ConversionReport:
             f'agreement with the ANN {self.agreement:.2f} %'
         )
         return [Table(_COLUMNS, rows), Facts(facts), Prose([cost])]
-
-    def __str__(self) -> str:
-        return as_text(self.parts())
-
-    def _repr_html_(self) -> str:
-        return as_html(f'Conversion of {self.model}', self.parts())
 
     def _meetings(self) -> list[tuple[str, str]]:
         """Relays and products, if there are any."""

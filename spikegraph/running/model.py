@@ -21,10 +21,10 @@ from spikegraph.running.closed import ClosedForm, Flow, is_changed
 from spikegraph.running.overview import network_parts
 from spikegraph.running.plan import MISS, Call, Plan
 from spikegraph.running.windows import windows_of
-from spikegraph.tables import as_html, as_text
+from spikegraph.tables import Part, Shown
 
 
-class SpikingModel(nn.Module):
+class SpikingModel(nn.Module, Shown):
     r"""A converted network: every neuron fires at most once per inference.
 
     :meth:`forward` takes the arguments of the ANN and evaluates the closed
@@ -201,12 +201,11 @@ class SpikingModel(nn.Module):
         reading.run(self.bind(*args, **kwargs))
         return reading.spikes
 
-    def __str__(self) -> str:
-        """What it consists of; :func:`repr` has all modules."""
-        return as_text(network_parts(self))
+    def _title(self) -> str:
+        return f'Spiking {self.report.model}'
 
-    def _repr_html_(self) -> str:
-        return as_html(f'Spiking {self.report.model}', network_parts(self))
+    def _parts(self) -> list[Part]:
+        return network_parts(self)
 
     def extra_repr(self) -> str:
         return f'num_steps={self.config.num_steps}, populations={len(self.neurons)}'

@@ -20,7 +20,7 @@ from spikegraph.nn.routing import never_silent
 from spikegraph.running.model import SpikingModel, check_spiking
 from spikegraph.running.overview import simulation_parts
 from spikegraph.running.windows import windows_of
-from spikegraph.tables import as_html, as_text
+from spikegraph.tables import Part, Shown
 
 EVENT_DTYPE = np.dtype(
     [
@@ -34,7 +34,7 @@ EVENT_DTYPE = np.dtype(
 
 
 @dataclass(repr=False)
-class Simulation:
+class Simulation(Shown):
     r"""What a time-stepped run produced.
 
     Args:
@@ -107,11 +107,11 @@ class Simulation:
             f'num_spikes={num_spikes})'
         )
 
-    def __str__(self) -> str:
-        return as_text(simulation_parts(self))
+    def _title(self) -> str:
+        return f'{self.num_steps} time steps'
 
-    def _repr_html_(self) -> str:
-        return as_html(f'{self.num_steps} time steps', simulation_parts(self))
+    def _parts(self) -> list[Part]:
+        return simulation_parts(self)
 
 
 @torch.no_grad()

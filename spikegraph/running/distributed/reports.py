@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from spikegraph.coding import Spikes
-from spikegraph.tables import Column, Part, Table, as_html, as_text
+from spikegraph.tables import Column, Part, Shown, Table
 
 _COLUMNS = (
     Column('stage', 32, is_text=True),
@@ -53,7 +53,7 @@ class StageReport:
 
 
 @dataclass
-class PartResult:
+class PartResult(Shown):
     """What a process has computed: its rows of the outputs.
 
     Args:
@@ -77,8 +77,11 @@ class PartResult:
         """The bytes that were sent."""
         return sum(stage.bytes_sent for stage in self.stages)
 
-    def parts(self) -> list[Part]:
-        """A row for each stage, as text and in notebooks."""
+    def _title(self) -> str:
+        return f'{self.bytes_sent / 1e3:,.1f} kB sent'
+
+    def _parts(self) -> list[Part]:
+        """A row for each stage."""
         rows = []
         for stage in self.stages:
             less = stage.float_bytes / stage.bytes_sent if stage.bytes_sent else None
@@ -89,12 +92,6 @@ class PartResult:
             row = [_short(name), *sent, f'{stage.row_bytes:.1f}', ratio]
             rows.append([*row, *(f'{value:.3f}' for value in seconds)])
         return [Table(_COLUMNS, rows)]
-
-    def __str__(self) -> str:
-        return as_text(self.parts())
-
-    def _repr_html_(self) -> str:
-        return as_html(f'{self.bytes_sent / 1e3:,.1f} kB sent', self.parts())
 
 
 def _short(text: str, width: int = 32) -> str:
