@@ -70,11 +70,26 @@ def cleaned(notebook: Any) -> Any:
     notebook.metadata = nbformat.from_dict(_METADATA)
     for i, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f'cell-{i}', nbformat.from_dict({})
+        if cell.get('outputs'):
+            cell.outputs = _joined(cell.outputs)
         for output in cell.get('outputs', []):
             data = output.get('data', {})
             if 'text/plain' in data:  # Addresses of objects.
                 data['text/plain'] = re.sub(r' at 0x[0-9a-f]+', '', data['text/plain'])
     return notebook
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """What is printed comes in as many pieces as it happens to."""
+    found: list[Any] = []
+    for output in outputs:
+        before = found[-1] if found else None
+        if before and output.output_type == before.output_type == 'stream':
+            if output.name == before.name:
+                before.text += output.text
+                continue
+        found.append(output)
+    return found
 
 
 def outputs(notebook: Any) -> list[Any]:

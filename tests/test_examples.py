@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.cli.launching import free_port
+from tests.notebooks import FOLDER, NAMES, execute, outputs, read
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,16 +114,51 @@ def test_distributed_inference_refuses_other_data(name, monkeypatch, capsys):
     assert f"invalid choice: '{name}' (choose from" in capsys.readouterr().err
 
 
-def test_quickstart_notebook(python_path):
-    import nbformat
-    from nbclient import NotebookClient
+def check_outputs(notebook):
+    """A cell that ends in an expression shows it; nothing is a warning or an error."""
+    found = outputs(notebook)
+    assert not [o for o in found if o.output_type == 'error']
+    assert not [o.text for o in found if o.get('name') == 'stderr']
+    assert all(c.execution_count for c in notebook.cells if c.cell_type == 'code')
+    text = json.dumps([[o.get('text', ''), *o.get('data', {}).items()] for o in found])
+    for data in (o.get('data', {}) for o in found):
+        text = text.replace(json.dumps(data.get('image/png')), '')
+    assert not re.search(r'/(home|root|tmp|work|usr|Users)/| at 0x|it/s\b', text)
+    return found
 
-    path = ROOT / 'examples' / 'quickstart.ipynb'
-    assert all(not c.get('outputs') for c in json.loads(path.read_text())['cells'])
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name='python3').execute()
-    outputs = [o for c in notebook.cells for o in c.get('outputs', [])]
-    pictures = [o for o in outputs if 'image/png' in o.get('data', {})]
-    assert len(pictures) == 3
-    text = ''.join(o.get('text', '') for o in outputs)
-    assert 'energy, nJ per node' in text and 'spikes in 48 time steps' in text
+
+@pytest.mark.parametrize('name', NAMES)
+def test_notebooks_are_short_and_carry_outputs(name):
+    notebook = read(name)
+    found = check_outputs(notebook)
+    assert len(notebook.cells) <= 25 and not notebook.metadata.get('widgets')
+    assert sum(len(cell.source.splitlines()) for cell in notebook.cells) <= 230
+    first, second = notebook.cells[:2]
+    assert first.source.startswith('# ')
+    shown = [kind for output in second.outputs for kind in output.get('data', {})]
+    assert 'image/png' in shown or re.search(r'!\[.*\]\(.*\)', first.source)
+    assert 'assert ' in ''.join(cell.source for cell in notebook.cells)
+    assert any('image/png' in output.get('data', {}) for output in found)
+    path = FOLDER / f'{name}.ipynb'
+    assert path.stat().st_size < 600_000
+    for cell in notebook.cells:
+        assert not re.search(r'/(home|root|tmp|work|usr)/', cell.source)
+        for link in re.findall(
+            r'\]\(([^)#]+)\)', cell.source * cell.cell_type.count('m')
+        ):
+            assert link.startswith('https://') or (FOLDER / link).exists(), link
+
+
+def test_all_notebooks_are_listed():
+    assert sorted(path.stem for path in FOLDER.glob('*.ipynb')) == sorted(NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_notebooks_run(name):
+    """Their assertions hold, and they show as much as the committed ones."""
+    kinds = [
+        [sorted(output.get('data', {})) for output in check_outputs(notebook)]
+        for notebook in (execute(name), read(name))
+    ]
+    assert kinds[0] == kinds[1]

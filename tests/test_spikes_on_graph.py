@@ -16,7 +16,7 @@ from torch_geometric.datasets import KarateClub
 from torch_geometric.nn import GAT
 from torch_geometric.nn.models import GCN
 
-from spikegraph import ConversionConfig, convert, simulate
+from spikegraph import ConversionConfig, Simulation, convert, simulate
 from spikegraph.plotting import animate, plot_spikes_on_graph
 from spikegraph.plotting.travel import CLASS_COLORS, stress_layout, travel_of
 
@@ -96,6 +96,22 @@ def test_the_animation_shows_the_spikes_of_each_step(run):
     assert {'<b>&', 'input_x', 'hidden <i>'} < {*texts}
     total = len(simulation.events())
     assert f'{total} spikes in all, and the classes' in texts
+
+
+def test_names_of_windows_do_not_overlap(run):
+    simulation, data = run
+    label = (
+        'a name that is much too long for a window of five steps of the ten that ' * 2
+    )
+    svg = animate(simulation, data, labels={'act': label}).svg
+    texts = [text.text for text in ElementTree.fromstring(svg).iter(f'{SVG}text')]
+    (shown,) = [text for text in texts if text.startswith('a name')]
+    assert shown[:-1] in label and shown[-1] == '…' and len(shown) < 60
+    both = Simulation(
+        simulation.output, simulation.spikes, {}, dict.fromkeys(simulation.spikes, 0), 5
+    )
+    svg = animate(both, data).svg
+    assert 'input_x, act</text>' in svg and svg.count('class="w"') == 1
 
 
 def test_steps_follow_each_other_and_fade(run):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT, _MARGIN = 720, 430, 34
 _TOP, _GRAPH, _BARS = 40, 300, 44  # Where the graph begins, its height, that of bars.
 _RADIUS = 7.0
+_LETTER = 6.0  # About as wide as one is.
 _HOLD = 7  # Steps for which the answer stays.
 _FADE = 2.6  # Steps after which a node that has fired is dark again.
 
@@ -217,12 +218,17 @@ def _timeline(travel: Travel, names: dict[str, str]) -> list[str]:
     bottom = _HEIGHT - 24
     step = width / travel.num_steps
     found = []
+    spans: dict[tuple[int, int], list[str]] = {}
     for name, start, stop in travel.windows:
+        spans.setdefault((start, stop), []).append(names[name])
+    for (start, stop), found_names in spans.items():
         x, size = left + start * step, (stop - start) * step
         box = f'x="{x + 1:.1f}" y="{bottom - _BARS}" width="{size - 2:.1f}"'
         found.append(f'<rect class="w" {box} height="{_BARS}" rx="3"/>')
         label = f'x="{x + size / 2:.1f}" y="{bottom + 16}"'
-        found.append(f'<text class="m" {label}>{escape(names[name])}</text>')
+        found.append(
+            f'<text class="m" {label}>{escape(_short(found_names, size))}</text>'
+        )
     sums = travel.counts.sum(axis=1)
     for t, count in enumerate(sums.tolist()):
         x, high = left + t * step, (_BARS - 6) * count / max(1, sums.max())
@@ -239,3 +245,9 @@ def _timeline(travel: Travel, names: dict[str, str]) -> list[str]:
     found.append(f'<text class="a r" x="{_WIDTH - left}" y="20">{end}</text>')
     line = f'x="{left - 1}" y="{bottom - _BARS - 3}" width="2" height="{_BARS + 6}"'
     return [*found, f'<rect class="t" {line}/>']
+
+
+def _short(names: list[str], size: float) -> str:
+    """As much as fits below a window."""
+    text, most = ', '.join(names), max(3, int(size / _LETTER))
+    return text if len(text) <= most else f'{text[: most - 1]}…'
