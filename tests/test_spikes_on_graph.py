@@ -105,7 +105,7 @@ def test_names_of_windows_do_not_overlap(run):
     )
     svg = animate(simulation, data, labels={'act': label}).svg
     texts = [text.text for text in ElementTree.fromstring(svg).iter(f'{SVG}text')]
-    (shown,) = [text for text in texts if text.startswith('a name')]
+    (shown,) = [text for text in texts if text and text.startswith('a name')]
     assert shown[:-1] in label and shown[-1] == '…' and len(shown) < 60
     both = Simulation(
         simulation.output, simulation.spikes, {}, dict.fromkeys(simulation.spikes, 0), 5
