@@ -121,6 +121,11 @@ def _list_names(app, docname, source):
     source[0] = _PACKAGE.sub(replaced, source[0])
 
 
+def _hide_private(app, what, name, obj, options, signature, result):
+    """Arguments that only classmethods give."""
+    return re.sub(r', \*(?:, _\w+=\(\))+', '', signature or '') or None, result
+
+
 def _copy_notebooks(app, config):
     """Notebooks lie in `examples`; the builder wants them beside the pages."""
     target = Path(app.srcdir) / 'examples'
@@ -134,3 +139,4 @@ def setup(app):
     app.connect('source-read', _link_pages)
     app.connect('source-read', _list_names)
     app.connect('include-read', _include_page)
+    app.connect('autodoc-process-signature', _hide_private)
