@@ -2,8 +2,8 @@
 
     python -m tests.pages
 
-writes ``docs/convolutions.md``, the number of layers in ``README.md``, and the names
-that type checkers read in ``spikegraph/nn/conv/__init__.pyi``. A test compares them.
+writes ``docs/convolutions.md``, the number of layers in ``docs/converts.md``, and the
+names that type checkers read in ``spikegraph/nn/conv/__init__.pyi``. A test compares them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import spikegraph.nn.conv
 from tests.conversion.convolutions import EXACT, TABLES, Outcome, page, try_all
 
 ROOT = Path(__file__).parents[1]
+OVERVIEW = 'docs/converts.md'
 Outcomes = dict[str, dict[str, list[Outcome]]]
 
 
-def readme(outcomes: Outcomes) -> str:
-    """README.md, with how many of PyG's convolutions convert exactly."""
+def overview(outcomes: Outcomes) -> str:
+    """docs/converts.md, with how many of PyG's convolutions convert exactly."""
     found = outcomes['Convolutions']
     layers = [name for name in pyg_nn.conv.__all__ if name in found]
     exact = [n for n in layers if any(each.status == EXACT for each in found[n])]
     numbers = f"{len(exact)} of PyG's {len(pyg_nn.conv.__all__)} convolutions"
     text, num = re.subn(
-        r"\d+ of PyG's \d+ convolutions", numbers, (ROOT / 'README.md').read_text()
+        r"\d+ of PyG's \d+ convolutions", numbers, (ROOT / OVERVIEW).read_text()
     )
     assert num == 1
     return text
@@ -50,7 +51,7 @@ def pages(outcomes: Outcomes) -> dict[str, str]:
     """The text of each generated file."""
     return {
         'docs/convolutions.md': page(outcomes),
-        'README.md': readme(outcomes),
+        OVERVIEW: overview(outcomes),
         'spikegraph/nn/conv/__init__.pyi': stub(),
     }
 

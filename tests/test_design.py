@@ -1,6 +1,5 @@
 """The page about the design names what there is, and shows what happens."""
 
-import doctest
 import re
 from importlib import import_module
 from pathlib import Path
@@ -8,18 +7,6 @@ from pathlib import Path
 from tests.test_layering import ORDER, ROOT
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'design.md'
-
-
-def test_examples():
-    with PAGE.open(encoding='utf-8') as file:
-        blocks = re.findall(r'```python\n(.*?)```', file.read(), re.DOTALL)
-    assert len(blocks) == 2
-    parser = doctest.DocTestParser()
-    test = parser.get_doctest('\n'.join(blocks), {}, 'design', str(PAGE), 0)
-    assert len(test.examples) >= 10
-    failures = []
-    doctest.DocTestRunner().run(test, out=failures.append)
-    assert not failures, ''.join(failures)
 
 
 def test_packages_come_in_the_order_of_the_layering():

@@ -5,7 +5,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,27 +19,6 @@ def python_path(monkeypatch):
     """Lets other processes import the library that is being tested."""
     paths = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     monkeypatch.setenv('PYTHONPATH', paths)
-
-
-def test_readme_examples(capsys, monkeypatch):
-    text = (ROOT / 'README.md').read_text()
-    blocks = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
-    assert len(blocks) == 5
-    module = ModuleType('readme')  # PyG looks for the modules of classes.
-    monkeypatch.setitem(sys.modules, 'readme', module)
-    namespace = vars(module)
-    try:
-        for block in blocks:
-            exec(compile(block, 'README.md', 'exec'), namespace)
-    finally:
-        from spikegraph.conversion.operations.rules import RULES
-
-        RULES.pop(namespace.get('TwoHops'), None)
-    out = capsys.readouterr().out
-    assert 'input_x' in out and 'energy, nJ per node' in out
-    assert namespace['out'].shape == (1797, 10)
-    assert namespace['snn'].report.layers == {'layer.filter': 'GraphFilter'}
-    assert set(namespace['simulation'].spikes) == {'input_x', 'act'}
 
 
 def test_readme_names_the_commands_and_its_files():

@@ -14,6 +14,7 @@ from spikegraph.plotting import (
     plot_attention,
     plot_coding_error,
     plot_exchange,
+    plot_neuron,
     plot_raster,
     plot_spike_times,
     plot_sweep,
@@ -206,6 +207,37 @@ def test_attention_to_one_and_to_many():
     assert 'stays silent' in many.axes[2].get_title(loc='left')
 
 
+def test_neuron_shows_what_arrives_and_when_it_fires():
+    values, weights = torch.tensor([1.0, 0.5, 0.01]), torch.tensor([0.9, -0.4, 0.7])
+    code = PhaseCode(8, 1.5)
+    spikes = Spikes.from_values(values, code)
+    figure = render(plot_neuron(values, weights, code))
+    arrivals, membrane = figure.axes
+    assert marks(arrivals, '|') == [(float(spikes.phase()[k]), k) for k in (0, 1)]
+    texts = [text.get_text() for text in arrivals.texts]
+    assert texts == ['1, weight 0.9', '0.444, weight -0.4', 'silent']
+    decoded = spikes.decode()
+    potential = float(decoded @ weights)
+    charged, thresholds = (p.get_data().values for p in membrane.patches[2:4])
+    for step, height in enumerate(charged):  # What has arrived up to this step.
+        here = spikes.phase() <= step
+        assert height == pytest.approx(float((decoded * weights)[here].sum()))
+    assert np.allclose(thresholds, code.thresholds)
+    ((step, height),) = marks(membrane, 'o')
+    assert height == pytest.approx(potential)
+    first = int(Spikes.from_values(torch.tensor([potential]), code).phase())
+    assert step - 8 == first and 'fires at step' in membrane.get_title(loc='left')
+
+
+def test_neuron_that_stays_silent():
+    figure = render(plot_neuron(torch.ones(2), torch.tensor([0.1, -0.9]), CODE))
+    assert (
+        figure.axes[1].get_title(loc='left').endswith('stands for 0; without spikes 0')
+    )
+    assert not marks(figure.axes[1], 'o')
+    assert figure.axes[1].get_ylim()[0] < -0.8
+
+
 def test_coding_error_shows_the_report(snn):
     axes = render(plot_coding_error(snn.report)).axes[0]
     widths = [patch.get_width() for patch in axes.patches]
@@ -287,6 +319,22 @@ def test_exchange_shows_what_is_sent():
         (
             lambda: plot_attention(SCORES, VALUES, PhaseCode(8, 1.4, signed=True)),
             r"'code' to be an unsigned geometric code \(got .*signed",
+        ),
+        (
+            lambda: plot_neuron(torch.ones(13), torch.ones(13), CODE),
+            r"'values' to be 1 to 12 numbers \(got shape \[13\]\)",
+        ),
+        (
+            lambda: plot_neuron(-VALUES, SCORES, CODE),
+            r"one of 'values' to be positive \(got \[-0.3",
+        ),
+        (
+            lambda: plot_neuron(VALUES, SCORES[:2], CODE),
+            r"'weights' to be 3 numbers \(got shape \[2\]\)",
+        ),
+        (
+            lambda: plot_neuron(VALUES, SCORES, PhaseCode(8, 1.4, signed=True)),
+            r"'code' to be unsigned \(got .*signed",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from spikegraph.plotting.networks import (
     plot_spike_times,
     plot_sweep,
 )
+from spikegraph.plotting.neuron import plot_neuron
 
 __all__ = [
     'SWEEP_VALUES',
@@ -21,6 +22,7 @@ __all__ = [
     'plot_attention',
     'plot_coding_error',
     'plot_exchange',
+    'plot_neuron',
     'plot_raster',
     'plot_spike_times',
     'plot_spikes_on_graph',

@@ -11,10 +11,10 @@ from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.coding.phase_code import MAX_NUM_STEPS
 from spikegraph.nn import PhaseNeuron
 from spikegraph.nn.activation import Ramp
-from spikegraph.nn.neuron import charge
 from spikegraph.nn.products import Delay
 from spikegraph.nn.relative import Relative
 from spikegraph.plotting.figures import CHARGE, FIRE, OFF, ON, SILENT, new_figure, ticks
+from spikegraph.plotting.neuron import charged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,7 +188,8 @@ def _draw_threshold(
     axes.axvspan(0, start, color=CHARGE)
     axes.axvspan(start, start + length, color=FIRE)
     for each, name, color in ((products, 'V', _V), (coefficients, 'Z', _Z)):
-        sums = _charged(each, start)
+        sums = charged(each, torch.ones(len(each.spike_time)))
+        sums += sums[-1:] * (start - len(sums))
         edges = range(start + 1)
         axes.stairs(sums, edges, baseline=None, color=color, lw=1.5)
         axes.plot([start, start + length], [sums[-1]] * 2, color=color, lw=1.5)
@@ -228,13 +229,3 @@ def _draw_threshold(
         loc='left',
         fontsize=9,
     )
-
-
-def _charged(spikes: Spikes, end: int) -> list[float]:
-    """The membrane at each step, as the potential that it stands for."""
-    code, found = spikes.code, [0.0]
-    membrane = torch.zeros(())
-    for step in range(code.num_steps):
-        membrane = charge(membrane, spikes.current(step).sum(), code, step)
-        found.append(float(membrane * code.levels[step]))
-    return [*found[1:], *found[-1:] * (end - code.num_steps)]

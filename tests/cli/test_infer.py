@@ -221,19 +221,20 @@ def torchrun(folder, *args):
     )
 
 
-def readme_commands():
+def commands_of_the_page():
     """The commands for large graphs, as words."""
-    text = (ROOT / 'README.md').read_text().split('\n## Beyond one machine')[1]
+    page = ROOT / 'docs' / 'large_graphs.md'
+    text = page.read_text().split('\n## Beyond one machine')[1]
     block = re.search(r'```bash\n(.*?)```', text, flags=re.DOTALL)[1]
     names = {'network.spikegraph': 'snn', 'GRAPH': 'whole.pt'}
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]
     return [[names.get(word, word) for word in line] for line in lines]
 
 
-def test_commands_of_the_readme(here):
+def test_commands_of_the_page(here):
     """One after the other, as a reader would."""
     shutil.rmtree(here / 'parts')
-    divide, several, alone = readme_commands()
+    divide, several, alone = commands_of_the_page()
     assert divide[0] == 'spikegraph' and main(divide[1:]) == 0
     launcher = ['torchrun', '--nproc-per-node', '2', '-m', 'spikegraph']
     assert several[: len(launcher)] == launcher

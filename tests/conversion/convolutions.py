@@ -463,7 +463,7 @@ spike of a group pass, opens a window with it, or reads spikes with another base
 
 Currents are inputs that charge populations as analog values, next to spikes. A layer of
 your own that is not listed is either found to be affine or looked into, see
-[README](../README.md#add-your-own-layer).
+[Layers of your own](own_layers.md).
 """
 
 

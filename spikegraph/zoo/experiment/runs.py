@@ -142,8 +142,8 @@ def run_sweep(
         bases (Sequence[float or str]): The bases, numbers or :obj:`"auto"`.
         config (ConversionConfig, optional): The other options.
             (default: :func:`default_config`)
-        model, hidden, layers, seeds, root, weights, mirror, per, energy_table,
-            progress: See :func:`run_experiment`.
+        model, hidden, layers, seeds, root, weights, mirror, per, energy_table, progress:
+            See :func:`run_experiment`.
         on_progress (callable, optional): Called after every cell with the sweep
             so far. (default: :obj:`None`)
 

@@ -172,7 +172,7 @@ def test_adding_a_layer_as_it_is_written(tmp_path):
     for folder in ('spikegraph', 'tests'):  # With what Numba compiled.
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / 'docs').mkdir()
-    for name in ('README.md', 'pyproject.toml'):
+    for name in ('docs/converts.md', 'pyproject.toml'):
         shutil.copy(ROOT / name, tmp_path / name)
     files, commands = steps()
     stub = tmp_path / 'spikegraph/nn/conv/__init__.pyi'
@@ -203,4 +203,5 @@ def test_adding_a_layer_as_it_is_written(tmp_path):
     page = (tmp_path / 'docs/convolutions.md').read_text()
     assert row in page and name in stub.read_text()
     assert page.replace(row, '') == (ROOT / 'docs/convolutions.md').read_text()
-    assert (tmp_path / 'README.md').read_text() == (ROOT / 'README.md').read_text()
+    overview = 'docs/converts.md'
+    assert (tmp_path / overview).read_text() == (ROOT / overview).read_text()

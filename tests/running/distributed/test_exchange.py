@@ -20,9 +20,9 @@ def test_two_spike_times_share_a_byte(num):
 
 
 @pytest.mark.parametrize('num_steps, size', [(16, 80), (15, 40)])
-def test_bytes_of_rows_are_those_of_the_readme(num_steps, size):
-    readme = Path(spikegraph.__file__).parents[1] / 'README.md'
-    text = ' '.join(readme.read_text().split())
+def test_bytes_of_rows_are_those_of_the_page(num_steps, size):
+    page = Path(spikegraph.__file__).parents[1] / 'docs' / 'large_graphs.md'
+    text = ' '.join(page.read_text().split())
     code = PhaseCode(num_steps, base=1.2)
     for scale, more in ((torch.ones(()), 0), (torch.ones(5, 1), 4)):
         spikes = Spikes.from_values(torch.rand(5, 8), code, scale)
