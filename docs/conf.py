@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +52,7 @@ _PACKAGE = re.compile(r'\.\. public:: (spikegraph[\w.]*)\n')
 
 # Folders, and files outside of this one, are no pages of the site.
 _OUTSIDE = re.compile(r'(?<!!)\[([^\]]*)\]\((?:\.\./[^)]*|[\w./]+/)\)')
+_SCRIPT = re.compile(r'\[([^\]]*)\]\((?:\.\./)?[\w/]+\.py\)')
 _PAGES = {'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md'}
 _LINK = re.compile(r'(?<=\]\()(?!https?:|#)(?=[\w.]+)')
 
@@ -60,6 +60,8 @@ _LINK = re.compile(r'(?<=\]\()(?!https?:|#)(?=[\w.]+)')
 def _link_pages(app, docname, source):
     """Files of the repository that are pages of the site are linked as such; the names
     of other ones stand as code, as they do in the text."""
+    if docname.startswith('examples/'):
+        return
 
     def replaced(found):
         text = found[1]
@@ -131,7 +133,9 @@ def _copy_notebooks(app, config):
     target = Path(app.srcdir) / 'examples'
     target.mkdir(exist_ok=True)
     for path in sorted((ROOT / 'examples').glob('*.ipynb')):
-        shutil.copyfile(path, target / path.name)
+        text = path.read_text(encoding='utf-8').replace('](../docs/', '](../')
+        text = _SCRIPT.sub(r'\1', text)
+        (target / path.name).write_text(text, encoding='utf-8')
 
 
 def setup(app):
