@@ -228,16 +228,22 @@ SCRIPTS = {
     ),
     'reordering': _speeds(
         'reordering',
-        '--graphs communities plane --shrink 500',
+        "--graphs communities plane 'power law' --shrink 500",
         ('',),
         needs=('dataset pubmed', 'dataset computers'),
     ),
-    'scaling': _speeds(
-        'scaling', '--edges 1e4 2e3 --degree 10', ('', '--products'), needs=('GB 16',)
+    'scaling': Script(
+        '--edges 1e4 2e3 --degree 10 --repeats 1',
+        ('', '--products'),
+        ('scaling.json', 'scaling_products.json'),
+        needs=('GB 16',),
     ),
     'weight_bits': Script(
         '--datasets digits --num-steps 4 --bits 0 8 --seeds 1',
-        ('', f'{RESNET} --per-channel'),
+        (
+            '--datasets cora citeseer pubmed photo computers',
+            f'{RESNET} --per-channel',
+        ),
         ('weight_bits_*.json',),
         needs=(*FIVE, *CIFAR10),
     ),

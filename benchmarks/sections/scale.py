@@ -9,6 +9,8 @@ GRAPHS = {
     'arxiv': 'arXiv size, no communities',
 }
 
+HELD = ('feature', 'spike_time', 'structure')  # What a process has in memory.
+
 
 def growth(results):
     if 'scaling' not in results.names:
@@ -128,7 +130,11 @@ def papers(results):
     }
     keys = [key for key in shown if key in keys]
     rows = [
-        [str(row['processes']), *(figure(shown[k][1] * row[k]) for k in keys)]
+        [
+            str(row['processes']),
+            *(figure(shown[k][1] * row[k]) for k in keys),
+            figure(1e-9 * sum(row[f'{n}_bytes'] for n in HELD)),
+        ]
         for row in record['projected']
     ]
     return [
@@ -137,7 +143,7 @@ def papers(results):
         'graphs, not run: a GCN of the widths above, T = 15, parts by a hash, which '
         'bounds from above what is sent. From disk, one process would take '
         f'{figure(record["from_disk"]["seconds"] / 60, 2)} minutes.',
-        table(['processes', *(shown[k][0] for k in keys)], rows),
+        table(['processes', *(shown[k][0] for k in keys), 'memory, GB'], rows),
     ]
 
 
