@@ -9,14 +9,16 @@ on what is embedded or generated, in processes of their own, into a temporary fo
 --output, which may not be that of the committed results. --full runs what these were
 made by; what has passed is not run again, unless it was run otherwise, and a script that
 was interrupted goes on where it stopped. Logs, and run_all.json with the seconds of each
-run, are in --logs. What needs something that is not here is skipped, and named with the
-reason. The exit code is 1 if a script has failed, 130 after Ctrl-C.
+run (and those of processors, which others may want, too), are in --logs. What needs
+something that is not here is skipped, and named with the reason. The exit code is 1 if
+a script has failed, 130 after Ctrl-C.
 """
 
 import argparse
 import importlib.util
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -80,14 +82,17 @@ def runs_of(name, script, arguments):
 
 
 def run(name, words, log):
-    """The seconds that a script takes, and its exit code."""
+    """The seconds that a script takes, those of the processor, and its exit code."""
     paths = [str(FOLDER.parent), os.environ.get('PYTHONPATH', '')]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with log.open('w') as file:
         command = [sys.executable, str(FOLDER / f'{name}.py'), *words]
         code = subprocess.run(command, env=env, stdout=file, stderr=file).returncode
-    return time.perf_counter() - start, code
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {'seconds': seconds, 'processor_seconds': busy}, code
 
 
 def in_order(names):
@@ -104,7 +109,7 @@ def run_all(arguments):
     path = arguments.logs / 'run_all.json'
     known = json.loads(path.read_text())['runs'] if path.exists() else {}
     states = {}
-    print(f'{"script":<58} {"seconds":>8} {"before":>8}')
+    print(f'{"script":<58} {"seconds":>8} {"processor":>9} {"before":>8}')
     for name in in_order(arguments.only):
         for i, (key, words, reason) in enumerate(
             runs_of(name, SCRIPTS[name], arguments)
@@ -118,9 +123,9 @@ def run_all(arguments):
                 log = arguments.logs / (f'{name}_{i}.log' if i else f'{name}.log')
                 known[key] = {**old, 'state': 'running'}
                 write(path, {'runs': known, **origin()})
-                seconds, code = run(name, words, log)
-                state = {'state': 'failed' if code else 'passed', 'seconds': seconds}
-                states[key] = state | ({'log': log.name, 'code': code} if code else {})
+                times, code = run(name, words, log)
+                states[key] = {'state': 'failed' if code else 'passed', **times}
+                states[key] |= {'log': log.name, 'code': code} if code else {}
             known[key] = states[key]
             write(path, {'runs': known, **origin()})
             print_state(key, states[key], old, states[key] is old, arguments)
@@ -131,13 +136,15 @@ def print_state(key, state, old, is_kept, arguments):
     seconds, before = (
         f'{s["seconds"]:.1f}' if 'seconds' in s else '' for s in (state, old)
     )
+    busy = '' if is_kept else f'{state.get("processor_seconds", 0):.1f}'
     what = 'passed before' if is_kept else state['state']
     what += f': {state["reason"]}' if 'reason' in state else ''
     if state['state'] == 'failed':
         what += f' (exit code {state["code"]}), see {arguments.logs / state["log"]}'
     short = key if len(key) <= 58 else key[:55] + '...'
     print(
-        f'{short:<58} {"" if is_kept else seconds:>8} {before:>8}  {what}', flush=True
+        f'{short:<58} {"" if is_kept else seconds:>8} {busy:>9} {before:>8}  {what}',
+        flush=True,
     )
 
 

@@ -242,7 +242,8 @@ def parts(name: str) -> list[list[float]]:
             found.append(made(inside, EVERY_FACTOR))
             return
         own = [each for each in inner if len(list(leaves([each]))) <= SMALL_PART]
-        found.append(made(leaves(own[:LARGEST_PART]), EVERY_FACTOR))
+        if any(isinstance(each, float) for each in own):  # A row with large cells.
+            found.append(made(leaves(own), EVERY_FACTOR))
         for each in inner:
             if isinstance(each, (dict, list)):
                 visit(each)

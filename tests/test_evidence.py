@@ -123,10 +123,13 @@ def test_rows_change_one_thing_after_the_other(benchmark):
             rows['+ threshold shift'],
         )
         chosen, unshifted = rows['+ base of each population'], rows[claims.UNSHIFTED]
-        assert {k for k in plain if plain[k] != shifted[k]} == {'threshold_shift'}
-        assert {k for k in shifted if shifted[k] != chosen[k]} == {'base'}
-        assert {k for k in chosen if chosen[k] != unshifted[k]} == {'threshold_shift'}
-        assert {k for k in plain if plain[k] != unshifted[k]} == {'base'}
+        for one, other, changed in (
+            (plain, shifted, 'threshold_shift'),
+            (shifted, chosen, 'base'),
+            (chosen, unshifted, 'threshold_shift'),
+            (plain, unshifted, 'base'),
+        ):
+            assert {k for k, _ in {*one.items()} ^ {*other.items()}} == {changed}
         assert set(rows) <= set(claims.ROWS) and set(claims.FIRST) <= set(claims.ROWS)
 
 
