@@ -3,8 +3,8 @@
     python benchmarks/evidence.py
     python benchmarks/evidence.py --results DIR --output DIR
 
-Reads what claims.py, gcn_accuracy.py (for more seeds of the same networks) and energy.py
-have written, and published.json, and writes
+Reads what claims.py, energy.py, and (for more seeds of the same networks, and networks
+for images) gcn_accuracy.py and cnn_accuracy.py have written, and published.json, and writes
 claims.json: the loss of each network with its tests, corrected by Holm for the number of
 networks; the range of energy ratios under every way of counting; and the loss next to
 that of the best trained spiking graph network to the GCN of its own benchmark.
@@ -16,12 +16,13 @@ import statistics
 from pathlib import Path
 
 import paired
-from claims import DEFAULT, NETWORKS
+from claims import DEFAULT, NETWORKS, PIXELS
 from records import RESULTS, origin, write
 
 PUBLISHED = json.loads((Path(__file__).parent / 'published.json').read_text())
 TABLE = 'horowitz-fp32'
 ALPHA = 1 - paired.LEVEL
+TEST_IMAGES = 10_000  # Of MNIST and of CIFAR-10.
 # Denominator and numerator of each ratio, as energy.json names them.
 RATIOS = {
     f'{what}, {machine}, {against}': (
@@ -32,6 +33,11 @@ RATIOS = {
     for machine, event in (('clocked', ''), ('event-driven', 'event_'))
     for against, sparse in (('dense ANN', ''), ('ANN skips zeros', '_sparse'))
 }
+
+
+def in_order(names):
+    """Names of networks as they are listed, and others."""
+    return sorted(names, key=[*NETWORKS, *sorted({*names} - {*NETWORKS})].index)
 
 
 def rows_by_seed(network, num_steps, record, folder):
@@ -76,7 +82,34 @@ def test_of(network, num_steps, record, folder):
     }
 
 
-def tests_of(records, folder):
+def images_of(num_steps, energies, folder):
+    """Tests of the networks for images that claims.py was not run for: from what others
+    have written, with intervals by the agreement."""
+    found, path = {}, folder / 'cnn_accuracy_cifar10_resnet20.json'
+    for network in ('mnist_cnn', 'cifar10_resnet20'):
+        row, source = (
+            energies['rows'].get(f'{network.split("_")[0]} T={num_steps}'),
+            None,
+        )
+        if network == 'cifar10_resnet20' and path.exists():
+            record = json.loads(path.read_text())
+            cell = record['cells'][PIXELS].get(str(num_steps))
+            row, source = cell and {**(row or {}), **cell}, path.stem
+        if row is None or 'agreement' not in row:
+            continue
+        test = paired.of_agreement(row['loss_points'], row['agreement'], TEST_IMAGES)
+        keys = ('ann_accuracy', 'agreement', 'spikes_per_neuron')
+        found[network] = {
+            **test,
+            'source': source or 'energy',
+            **{key: row.get(key) for key in keys},
+            'inputs': TEST_IMAGES,
+            'networks': 1,
+        }
+    return found
+
+
+def tests_of(records, energies, folder):
     """Tests of each network at each number of steps, corrected for all networks."""
     found = {}
     for num_steps in sorted({t for r in records.values() for t in r['num_steps']}):
@@ -85,6 +118,8 @@ def tests_of(records, folder):
             for network, record in records.items()
             if num_steps in record['num_steps']
         }
+        rows = {**images_of(num_steps, energies, folder), **rows}
+        rows = {name: rows[name] for name in in_order(rows)}
         for name in ('p', 'equivalence_p'):
             corrected = paired.holm({n: row[name] for n, row in rows.items()})
             for network, value in corrected.items():
@@ -175,15 +210,14 @@ def main():
     arguments = parser.parse_args()
     paths = sorted(arguments.results.glob('claims_*.json'))
     records = {p.stem.removeprefix('claims_'): json.loads(p.read_text()) for p in paths}
-    known = [*NETWORKS, *sorted(records.keys() - {*NETWORKS})]
-    records = {name: records[name] for name in known if name in records}
+    records = {name: records[name] for name in in_order(records)}
     if not records:
         raise SystemExit(
             f"Expected '--results' to hold claims_*.json (got {arguments.results}); run "
             'claims.py first'
         )
-    tests = tests_of(records, arguments.results)
     energies = json.loads((arguments.results / 'energy.json').read_text())
+    tests = tests_of(records, energies, arguments.results)
     record = {
         'tests': tests,
         'losses': losses_of(tests),

@@ -38,6 +38,16 @@ def of_pairs(lost, won, inputs, margin=MARGIN):
     return _judge(100 * loss, error, stats.norm(), margin)
 
 
+def of_agreement(loss_points, agreement, inputs, margin=MARGIN):
+    """The same of a network of which only the loss and the agreement (in percent) are
+    known: at most as many inputs as predictions differ on are lost or won, so that the
+    interval is at least as wide as it would be."""
+    differ = round((1 - agreement / 100) * inputs)
+    net = round(loss_points / 100 * inputs)
+    lost = (differ + net) / 2
+    return of_pairs(lost, differ - lost, inputs, margin)
+
+
 def of_losses(losses, margin=MARGIN):
     """The mean loss over seeds, its interval, and whether it is zero (paired t and
     Wilcoxon's signed ranks) or within the margin."""

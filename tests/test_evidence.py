@@ -84,6 +84,31 @@ def test_interval_over_inputs(paired):
     assert paired.of_pairs(5, 5, 10_000)['equivalence_p'] < 1e-6
 
 
+def test_an_interval_by_agreement_is_wider(paired):
+    exact, wide = paired.of_pairs(30, 10, 1000), paired.of_agreement(2.0, 93, 1000)
+    assert wide['loss_points'] == pytest.approx(exact['loss_points'])
+    assert wide['interval'][0] < exact['interval'][0]
+    assert wide['interval'][1] > exact['interval'][1] and wide['p'] > exact['p']
+    same = paired.of_agreement(2.0, 96, 1000)  # What differs is lost or won.
+    assert same == pytest.approx(exact)
+
+
+def test_images_are_tested_from_what_others_have_written(benchmark):
+    evidence = benchmark('evidence')
+    results = benchmark('records').RESULTS
+    energies = json.loads((results / 'energy.json').read_text())
+    cells = json.loads((results / 'cnn_accuracy_cifar10_resnet20.json').read_text())
+    found = evidence.images_of(16, energies, results)
+    assert [*found] == ['mnist_cnn', 'cifar10_resnet20']
+    cell = cells['cells']['pixels as spikes, too']['16']
+    resnet = found['cifar10_resnet20']
+    assert resnet['loss_points'] == pytest.approx(cell['loss_points'])
+    assert resnet['source'] == 'cnn_accuracy_cifar10_resnet20'
+    low, high = resnet['interval']
+    assert low < resnet['loss_points'] < high
+    assert [*evidence.images_of(8, energies, results)] == ['cifar10_resnet20']
+
+
 def test_holm(paired):
     found = paired.holm({'a': 0.01, 'b': 0.04, 'c': 0.03, 'd': 0.005})
     expected = {'a': 0.03, 'b': 0.06, 'c': 0.06, 'd': 0.02}

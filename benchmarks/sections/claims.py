@@ -40,7 +40,7 @@ def headline(results):
                 title(network),
                 f'{test["ann_accuracy"]:.2f}',
                 f'{fixed(test["loss_points"])} {interval(test["interval"])}',
-                f'{test["spikes_per_neuron"]:.3f}',
+                _spikes(test),
                 *cells,
                 *speeds.get(network, ['-', '-']),
             ]
@@ -80,6 +80,11 @@ def headline(results):
             else 'No loss of accuracy is significant after correction (Holm).'
         ),
     ]
+
+
+def _spikes(test):
+    spikes = test['spikes_per_neuron']
+    return '-' if spikes is None else f'{spikes:.3f}'
 
 
 def speed_of(results):
@@ -216,6 +221,15 @@ def _cell(record, cell):
     return f'{fixed(loss)}{deviation}, {row["agreement"]["mean"]:.1f}{few}'
 
 
+def _mcnemar(row):
+    if 'lost' not in row:
+        return '-', '-', '-'
+    counts = row['mcnemar_below_alpha'], row['mcnemar_below_alpha_holm']
+    return f'{row["lost"]:,}, {row["won"]:,}', *(
+        f'{n} of {row["networks"]}' for n in counts
+    )
+
+
 def statistics(results):
     """Tests of each loss."""
     if 'claims' not in results.names:
@@ -252,9 +266,7 @@ def statistics(results):
                 p_value(row['p_holm']),
                 p_value(row['wilcoxon_p']) if 'wilcoxon_p' in row else '-',
                 p_value(row['equivalence_p_holm']),
-                f'{row["lost"]:,}, {row["won"]:,}',
-                f'{row["mcnemar_below_alpha"]} of {row["networks"]}',
-                f'{row["mcnemar_below_alpha_holm"]} of {row["networks"]}',
+                *_mcnemar(row),
             ]
             for network, row in rows.items()
         ]
@@ -272,7 +284,8 @@ def statistics(results):
         'exact test on those that only one of the two gets right (lost: only the ANN). '
         'That no difference is found does not say that there is none, so equivalence is '
         f'tested, too: two one-sided tests that the loss is within ±{margin} points. '
-        'Corrected by Holm for the number of networks.',
+        'Corrected by Holm for the number of networks. Of the images only how many '
+        'predictions differ is known: their intervals are as wide as that allows.',
         *blocks,
     ]
 
