@@ -22,6 +22,7 @@ from records import RESULTS, origin, write
 PUBLISHED = json.loads((Path(__file__).parent / 'published.json').read_text())
 TABLE = 'horowitz-fp32'
 ALPHA = 1 - paired.LEVEL
+FEWEST_SEEDS = 3  # Of a test over seeds.
 TEST_IMAGES = 10_000  # Of MNIST and of CIFAR-10.
 # Denominator and numerator of each ratio, as energy.json names them.
 RATIOS = {
@@ -59,11 +60,11 @@ def rows_by_seed(network, num_steps, record, folder):
 
 
 def test_of(network, num_steps, record, folder):
-    """Tests of a network with the default options: over seeds if there are two."""
+    """Tests of a network with the default options: over seeds if there are three."""
     row = record['summary'][f'T={num_steps} {DEFAULT}']
     rows, source = rows_by_seed(network, num_steps, record, folder)
     test = row['over_inputs_of_seed_0']
-    if len(rows) > 1:
+    if len(rows) >= FEWEST_SEEDS:
         test = paired.of_losses([row['loss_points'] for row in rows])
     pairs = row['mcnemar']
     corrected = paired.holm({str(i): pair['p'] for i, pair in enumerate(pairs)})

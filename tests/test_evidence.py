@@ -190,7 +190,8 @@ def test_claims(claims, paired, tmp_path, benchmark, monkeypatch, capsys):
     benchmark('evidence').main()
     found = json.loads((tmp_path / 'claims.json').read_text())
     (test,) = found['tests']['T=4'].values()
-    assert test['loss_points'] == default['loss_points']['mean']
+    expected = default['over_inputs_of_seed_0']  # Two seeds are too few.
+    assert {key: test[key] for key in expected} == expected
     assert test['p_holm'] == test['p'] and test['source'] == 'claims_digits_gcn'
     assert 'digits_gcn' in capsys.readouterr().out
 

@@ -78,7 +78,8 @@ def test_results_that_no_section_knows_get_a_table(report, tmp_path):
 def test_links_titles_and_pictures():
     text = PAGE.read_text(encoding='utf-8')
     titles = re.findall(r'^##+ (.*)$', text, re.MULTILINE)
-    anchors = re.findall(r'\]\(#([\w-]+)\)', text)
+    anchors = re.findall(r'^ *\* \[.*\]\(#([\w-]+)\)', text, re.MULTILINE)
+    assert set(re.findall(r'\]\(#([\w-]+)\)', text)) <= set(anchors)
     made = [re.sub(r'[^\w\- ]', '', t.lower()).replace(' ', '-') for t in titles]
     assert made == anchors and len(set(made)) == len(made) > 20
     links = re.findall(r'\]\(([^)#]+)\)', text)

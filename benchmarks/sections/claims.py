@@ -169,15 +169,17 @@ def ablation(results):
     names = results.matching('claims_*')
     if not names:
         return None
+    found = {name.removeprefix('claims_'): results.read(name) for name in names}
+    records = {name: found[name] for name in sorted(found, key=_order)}
+    seeds = listed(f'{title(n)} {len(r["seeds"])}' for n, r in records.items())
     blocks = [
         'Each row adds a technique to the rows before; shift and base are each also '
         'tried alone. Loss in points, mean ± standard deviation over seeds, and agreement '
         'with the ANN in percent. On graphs, features have one scale for all until '
-        'channels have scales of their own, which the rows of images leave to analog '
-        'pixels. Rows marked with * have fewer seeds than the others of that network.',
+        'channels have scales of their own; on images, the rows read analog pixels. '
+        f'Seeds: {seeds}; rows marked with * have fewer. Rows of ResNet-20 are in '
+        '[a section of its own](#resnet-20-over-time-steps).',
     ]
-    found = {name.removeprefix('claims_'): results.read(name) for name in names}
-    records = {name: found[name] for name in sorted(found, key=_order)}
     for kind, chosen in (
         ('Graphs', {n: r for n, r in records.items() if not _has_images(n)}),
         ('Images', {n: r for n, r in records.items() if _has_images(n)}),

@@ -100,6 +100,8 @@ def losses(results, axes):
     for key, style in (('cnn_loss_points', ':'), ('gcn_loss_points', '--')):
         label = f'the paper, {key.split("_")[0].upper()}s'
         axes.axvline(claimed[key], color='#555555', lw=1, ls=style, label=label)
+    shown = [row['loss_points'] for rows in tests.values() for row in rows.values()]
+    axes.set_xlim(min(shown) - 0.8, max(shown) + 0.8)
     axes.axvline(0, color='#bbbbbb', lw=0.8, zorder=0)
     axes.set_yticks(range(len(networks)), [title(network) for network in networks])
     axes.invert_yaxis()
