@@ -138,7 +138,8 @@ SCRIPTS = {
         needs=('dataset pubmed', 'dataset computers', 'GB 16'),
     ),
     'gpu': Script(
-        '--out {output} --device cpu --shrink 500',
+        '--out {output} --device cpu --shrink 2000 --repeats 1 --graphs arxiv '
+        '--seconds 840',
         ('--out {output}',),
         ('gpu.json',),
         ('package triton',),
