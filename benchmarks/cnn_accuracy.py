@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from records import RESULTS, origin, write
+from techniques import STEPS, added
 from tqdm import tqdm
 
 from spikegraph import ConversionConfig, convert
@@ -26,20 +27,10 @@ from spikegraph.zoo.experiment.evaluation import calibration_batches
 from spikegraph.zoo.training import load_weights, prepare
 
 # Each adds to the one before.
+FIRST = next(iter(STEPS))
 TECHNIQUES = {
-    'base 2, thresholds not shifted': {
-        'base': 2.0,
-        'threshold_shift': 1.0,
-        'per_channel': False,
-        'levels': 'geometric',
-        'compensate': None,
-        'encode_input': False,
-    },
-    '+ threshold shift': {'threshold_shift': None},
-    '+ base of each population': {'base': 'auto'},
-    '+ scale of each channel': {'per_channel': True},
-    '+ ridge compensation': {'compensate': 'ridge'},
-    '+ fitted levels': {'levels': 'fitted'},
+    **STEPS,
+    FIRST: {**STEPS[FIRST], 'encode_input': False},
     '+ mirrored calibration images': {'mirrored': True},
     'pixels as spikes, too': {'encode_input': True},
 }
@@ -85,10 +76,11 @@ def run(arguments):
             f"Expected '--images' to be {record['num_test']} as in '{path}' "
             f"(got {arguments.images}). Pass another '--output'"
         )
-    options, cells = {}, []
-    for name, more in TECHNIQUES.items():
-        options = {**options, **more}
-        cells += [(name, num_steps, options) for num_steps in arguments.num_steps]
+    cells = [
+        (name, num_steps, options)
+        for name, options in added(TECHNIQUES).items()
+        for num_steps in arguments.num_steps
+    ]
     for name, num_steps, options in tqdm(cells, 'Conversions'):
         row = record['cells'].setdefault(name, {})
         if str(num_steps) in row:

@@ -1,5 +1,7 @@
 import gc
+import importlib
 import os
+import sys
 
 os.environ['MPLBACKEND'] = 'Agg'
 
@@ -90,6 +92,17 @@ def fill_uninitialized_memory() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Returns a function that imports a script of benchmarks/."""
+    folder = Path(__file__).parents[1] / 'benchmarks'
+    monkeypatch.syspath_prepend(str(folder))
+    yield importlib.import_module
+    names = {path.stem for path in folder.glob('*.py')} | {'sections'}
+    for name in [n for n in sys.modules if n.partition('.')[0] in names]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-import importlib
 import json
+import shlex
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -33,15 +33,6 @@ FOLDER = Path(__file__).parents[1] / 'benchmarks'
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """Returns a function that imports a script."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module
-    for path in FOLDER.glob('*.py'):
-        sys.modules.pop(path.stem, None)
-
-
-@pytest.fixture
 def run(benchmark, monkeypatch, tmp_path):
     """Returns a function that runs a script and returns what it has written."""
     limits = benchmark('limits')
@@ -55,6 +46,11 @@ def run(benchmark, monkeypatch, tmp_path):
         return json.loads((tmp_path / f'{name}.json').read_text())
 
     return run_script
+
+
+def quick(benchmark, name):
+    """The arguments of the smallest run, which run_all.py gives, too."""
+    return shlex.split(benchmark('scripts').SCRIPTS[name].quick)
 
 
 def test_models_of_the_command_line():
@@ -211,8 +207,7 @@ def test_aggregation_speed(run, benchmark, monkeypatch):
     monkeypatch.setattr(script, 'GENERATED', {'arxiv-128': (4000, 20_000, 24)})
     rates = {'copied_bytes_per_second': 1e9, 'multiply_adds_per_second': 1e9}
     monkeypatch.setattr(script.limits, 'rates', lambda num_threads: rates)
-    arguments = ['--graphs', 'arxiv-128', '--shrink', '10', '--repeats', '2']
-    record = run('aggregation_speed', *arguments)
+    record = run('aggregation_speed', *quick(benchmark, 'aggregation_speed'))
     (row,) = record['rows']
     assert (row['nodes'], row['edges_with_loops'], row['width']) == (400, 4400, 24)
     assert row['bytes_moved'] == 4400 * (24 + 8) + 400 * (4 * 24 + 12)
@@ -234,8 +229,7 @@ def test_aggregation_speed(run, benchmark, monkeypatch):
 
 
 def test_gcn_speed(run, benchmark):
-    arguments = ['--graphs', 'arxiv', '--shrink', '200', '--repeats', '1']
-    record = run('gcn_speed', *arguments, '--no-memory')
+    record = run('gcn_speed', *quick(benchmark, 'gcn_speed'))
     (row,) = record['rows']
     assert row['sizes'] == [128, 256, 256, 40] and row['nodes'] == 846
     (found,) = row['by_threads']
@@ -253,8 +247,7 @@ def test_gcn_speed(run, benchmark):
 
 
 def test_attention_speed(run, benchmark):
-    arguments = ['--graphs', 'arxiv', '--shrink', '200', '--repeats', '1']
-    record = run('attention_speed', *arguments, '--no-memory')
+    record = run('attention_speed', *quick(benchmark, 'attention_speed'))
     (row,) = record['rows']
     assert row['sizes'] == [128, 64, 64, 40] and row['nodes'] == 846
     (found,) = row['by_threads']
@@ -299,7 +292,7 @@ def test_exponents(benchmark):
 @pytest.mark.slow
 def test_scaling(run, benchmark, monkeypatch):
     monkeypatch.setattr(benchmark('scaling'), 'CALIBRATION', 500)
-    record = run('scaling', '--edges', '1e4', '2e3', '--degree', '10', '--repeats', '1')
+    record = run('scaling', *quick(benchmark, 'scaling'))
     assert [row['edges'] for row in record['rows']] == [2000, 10_000]
     for row in record['rows']:
         assert row['relative_error'] < 1e-5
@@ -308,9 +301,9 @@ def test_scaling(run, benchmark, monkeypatch):
     assert record['exponents']['seconds']['forward']['large_sizes'] in ([], [10_000])
 
 
-def test_reordering(run):
+def test_reordering(run, benchmark):
     graphs = ['communities', 'plane', 'power law']
-    record = run('reordering', '--graphs', *graphs, '--shrink', '500', '--repeats', '1')
+    record = run('reordering', *quick(benchmark, 'reordering'))
     found = [(row['graph'], row['width']) for row in record['rows']]
     assert found == [(graph, width) for graph in graphs for width in (128, 256)]
     for row in record['rows']:
@@ -318,8 +311,8 @@ def test_reordering(run):
         assert row['ratios'].keys() == {'rcm', 'degree'}
 
 
-def test_layer_speed(run):
-    record = run('layer_speed', '--graphs', '1000', '--shrink', '5', '--repeats', '1')
+def test_layer_speed(run, benchmark):
+    record = run('layer_speed', *quick(benchmark, 'layer_speed'))
     found = [(row['network'], row['nodes'], row['edges']) for row in record['rows']]
     assert found == [(name, 200, 3200) for name in ('GCN', 'GIN', 'GraphSAGE')]
     for row in record['rows']:
@@ -476,8 +469,8 @@ def test_memory_of_a_forward_pass(benchmark, tmp_path):
 
 
 @pytest.mark.slow
-def test_first_call(run):
-    record = run('first_call', '--repeats', '1')
+def test_first_call(run, benchmark):
+    record = run('first_call', *quick(benchmark, 'first_call'))
     cases = record['cases']
     assert list(cases) == ['compiled', 'cached', 'without Numba']
     for name, case in cases.items():
@@ -646,10 +639,9 @@ def test_neurobench_counts(benchmark, run, monkeypatch):
     assert record['versions'].keys() >= {'torch', 'neurobench', 'snntorch'}
 
 
-def test_nir_rates(run):
+def test_nir_rates(run, benchmark):
     pytest.importorskip('nir')
-    arguments = ['--samples', '10', '--nodes', '8', '--epochs', '20']
-    record = run('nir_rates', *arguments, '--rate-steps', '16', '256')
+    record = run('nir_rates', *quick(benchmark, 'nir_rates'))
     assert [*record['networks']] == ['perceptron', 'CNN', 'GCN']
     for name, found in record['networks'].items():
         short, long = found['rate_steps'].values()
