@@ -11,12 +11,16 @@ same trained network. Noise is physical, so that it is the same for both: each s
 lost with one probability, each silent step of a neuron has a spike with one probability
 ("extra", per neuron and step), and so on. A neuron of the rate code that is stuck sends
 some number of spikes, as one of the phase code is stuck at some step. Attention of rates
-is left analog, since only times add up to products. Then each population is disturbed by
-itself, and weights are rounded. The file in --output is written seed by seed.
+is left analog, since only times add up to products. "Corrected" are losses that receivers
+know of: they count each spike for more, by the share that arrives. Then each population
+is disturbed by itself, and weights are rounded. A network that is loaded sees other images
+with each seed, and is another device. The file in --output is written seed by seed.
 """
 
 import argparse
+import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -27,7 +31,6 @@ from spikegraph import ConversionConfig, PhaseCode, SpikeNoise, convert, disturb
 from spikegraph.conversion.fitting import populations
 from spikegraph.conversion.fitting.codes import SortedValues, fit_scales
 from spikegraph.running.noise import Disturbance
-from spikegraph.running.noisy import NoisyModel
 from spikegraph.zoo.experiment.evaluation import calibration_batches
 from spikegraph.zoo.training import load_weights, prepare, train
 
@@ -35,6 +38,7 @@ NETWORKS = ('cora_gcn', 'cora_gin', 'cora_gat', 'cifar10_resnet20')
 LEVELS = {
     'jitter': (0.05, 0.1, 0.2, 0.4, 0.7, 1.0),
     'drop': (0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
+    'drop_corrected': (0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
     'extra': (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2),  # Per neuron and step.
     'threshold': (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
     'stuck_silent': (0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
@@ -42,7 +46,7 @@ LEVELS = {
     'weight': (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
 }
 BITS = (8, 6, 4)
-ALONE = {'jitter': 1.0, 'drop': 0.2, 'extra': 1e-3, 'threshold': 0.2}  # By population.
+ALONE = {'jitter': 1.0, 'drop': 0.2}  # Of a single population.
 
 
 class RateDisturbance(Disturbance):
@@ -77,8 +81,22 @@ class RateDisturbance(Disturbance):
         return torch.as_tensor(found).to(number)
 
 
-class RateModel(NoisyModel):
-    disturbance = RateDisturbance
+class Corrected(Disturbance):
+    def sent(self, label, spikes, fires_off):
+        found = super().sent(label, spikes, fires_off)
+        return replace(found, scale=found.scale / (1 - self.noise.drop))
+
+
+class CorrectedRate(Corrected, RateDisturbance):
+    pass
+
+
+DISTURBANCES = {
+    ('phase', False): Disturbance,
+    ('rate', False): RateDisturbance,
+    ('phase', True): Corrected,
+    ('rate', True): CorrectedRate,
+}
 
 
 def linear_code(rows, config, signed, weight=None, target=None):
@@ -96,7 +114,25 @@ def linear_code(rows, config, signed, weight=None, target=None):
 def noise_of(kind, level, seed, num_steps):
     if kind == 'extra':  # In any of the steps.
         level = 1 - (1 - level) ** num_steps
-    return SpikeNoise(**{kind: level}, seed=seed)
+    return SpikeNoise(**{kind.removesuffix('_corrected'): level}, seed=seed)
+
+
+def converted(model, data, code, config, held={}):  # noqa: B006
+    key = model, code, config
+    if key not in held:
+        while len(held) > 1:  # A network for each code comes again, if it is loaded.
+            held.pop(next(iter(held)))
+        fit = linear_code if code == 'rate' else populations.fit_code
+        with mock.patch.object(populations, 'fit_code', fit):
+            held[key] = convert(model, data, config)
+    return held[key]
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(name, model, weights, root):
+    dataset, recipe = prepare(name, None, None, 1, root, model, loads_weights=True)
+    model = load_weights(dataset, recipe, weights).model.eval()
+    return dataset, model, calibration_batches(dataset)
 
 
 def network(name, seed, arguments):
@@ -104,19 +140,20 @@ def network(name, seed, arguments):
     of the outputs that have one.
     """
     dataset_name, _, model_name = name.partition('_')
-    is_loaded = dataset_name == 'cifar10'
-    dataset, recipe = prepare(
-        dataset_name, None, None, 1, arguments.root, model_name, loads_weights=is_loaded
-    )
-    if not is_loaded:
+    if dataset_name != 'cifar10':
+        root = arguments.root
+        dataset, recipe = prepare(dataset_name, None, None, 1, root, model_name)
         model = train(dataset, recipe, seed, progress=False).model.eval()
         data = dataset.data
         batches, rows = [(data.x, data.edge_index)], data.test_mask
         return model, data, batches, data.y[rows], rows
-    model = load_weights(dataset, recipe, arguments.weights).model.eval()
-    x, y = dataset.test_x[: arguments.images], dataset.test_y[: arguments.images]
-    batches = [(dataset.normalize(part),) for part in x.split(100)]
-    return model, calibration_batches(dataset), batches, y, ...
+    dataset, model, data = loaded(
+        dataset_name, model_name, arguments.weights, arguments.root
+    )
+    some = slice(seed * arguments.images, (seed + 1) * arguments.images)
+    x, y = dataset.test_x[some], dataset.test_y[some]
+    assert len(x), 'more seeds than images'
+    return model, data, [(dataset.normalize(part),) for part in x.split(125)], y, ...
 
 
 def run_seed(name, seed, arguments):
@@ -138,8 +175,7 @@ def run_seed(name, seed, arguments):
     def noisy(kind, level, of=None):
         noise = noise_of(kind, level, seed, arguments.num_steps)
         found = disturb(snn, noise, populations=of)
-        if code == 'rate':
-            found = RateModel(found.model, noise, of)
+        found.disturbance = DISTURBANCES[code, kind.endswith('_corrected')]
         return score(found)
 
     cells = {'ann': score(model)}
@@ -148,9 +184,7 @@ def run_seed(name, seed, arguments):
     for code in arguments.codes:
         analog = code == 'rate' and name.endswith('gat')
         more = {'products': 'analog', 'allow_analog': True} if analog else {}
-        fit = linear_code if code == 'rate' else populations.fit_code
-        with mock.patch.object(populations, 'fit_code', fit):
-            snn = convert(model, data, ConversionConfig(**config, **more))
+        snn = converted(model, data, code, ConversionConfig(**config, **more))
         cells[code] = score(snn)
         for kind in arguments.kinds:
             for level in LEVELS[kind]:
@@ -162,7 +196,8 @@ def run_seed(name, seed, arguments):
         if code == 'phase':
             for bits in arguments.bits:
                 rounded = ConversionConfig(**config, weight_bits=bits)
-                cells[f'{code} bits {bits}'] = score(convert(model, data, rounded))
+                found = converted(model, data, code, rounded)
+                cells[f'{code} bits {bits}'] = score(found)
     return {'cells': cells}
 
 
@@ -171,7 +206,7 @@ def run(name, arguments):
     return run_seeds(
         arguments.output / f'noise_{name}.json',
         name,
-        1 if is_loaded else arguments.seeds,
+        arguments.seeds,
         lambda seed: run_seed(name, seed, arguments),
         summarize=summarize_cells,
         network=name,
@@ -193,7 +228,7 @@ def plot(folder, path):
         for name in NETWORKS
         if (folder / f'noise_{name}.json').exists()
     }
-    figure, axes = plt.subplots(2, 4, figsize=(13, 6), sharey=True)
+    figure, axes = plt.subplots(3, 3, figsize=(11, 9), sharey=True)
     for axis, (kind, levels) in zip(axes.flat, LEVELS.items(), strict=False):
         for color, (name, record) in enumerate(records.items()):
             for code, style in (('phase', '-o'), ('rate', '--s')):
@@ -213,11 +248,11 @@ def plot(folder, path):
                 )
         axis.set(xscale='log', title=kind.replace('_', ' '))
         axis.grid(alpha=0.3)
-    axes[0, 0].set(ylabel='agreement with the ANN, %', ylim=(0, 102))
-    axes[1, 0].set(ylabel='agreement with the ANN, %')
+    axes[0, 0].set_ylim(0, 102)
+    figure.supylabel('agreement with the ANN, %')
     labels = axes[0, 0].get_legend_handles_labels()
-    axes[1, 3].axis('off')
-    axes[1, 3].legend(*labels, loc='center', frameon=False)
+    axes[2, 2].axis('off')
+    axes[2, 2].legend(*labels, loc='center', frameon=False)
     figure.supxlabel('probability, share or relative standard deviation')
     figure.tight_layout()
     figure.savefig(path, dpi=80)
@@ -241,7 +276,7 @@ def main():
     parser.add_argument('--bits', nargs='*', type=int, default=list(BITS))
     parser.add_argument('--num-steps', type=int, default=16)
     parser.add_argument('--seeds', type=int, default=5)
-    parser.add_argument('--images', type=int, default=1000, help='test images')
+    parser.add_argument('--images', type=int, default=250, help='of each seed')
     parser.add_argument('--weights', type=Path, help='the state dict of ResNet-20')
     parser.add_argument('--root', help='folder of the datasets')
     parser.add_argument('--plot', type=Path, help='only draws, to this file')
