@@ -143,12 +143,14 @@ class Disturbance:
             fires_off (bool): Whether its neurons may fire OFF.
         """
         fires_off = fires_off and spikes.code.signed
-        phase, is_off = spikes.phase(), spikes.polarity() < 0
+        num_steps = spikes.code.num_steps
+        phase, is_off = spikes.phase(), spikes.spike_time > num_steps
         phase, is_off = self.started(label, spikes, phase, is_off, fires_off)
         phase, is_off = self.stuck(label, spikes, phase, is_off, fires_off)
         phase = self.arrived(label, spikes, phase)
-        num_steps = spikes.code.num_steps
-        is_off &= phase < num_steps
+        if not spikes.code.signed:
+            return replace(spikes, spike_time=phase)
+        is_off = is_off & (phase < num_steps)
         spike_time = torch.where(is_off, phase + (num_steps + 1), phase)
         return replace(spikes, spike_time=spike_time)
 
