@@ -11,6 +11,7 @@ from torch_geometric.nn.models import GCN
 from spikegraph import (
     ConversionConfig,
     NoisyModel,
+    PhaseCode,
     SpikeNoise,
     convert,
     disturb,
@@ -246,6 +247,16 @@ def test_inferences_are_drawn_anew_and_again(gcn):
     assert torch.equal(noisy(*args), second)
     assert not torch.equal(disturb(snn, SpikeNoise(drop=0.2, seed=1))(*args), first)
     assert torch.equal(disturb(snn, SpikeNoise(drop=0.2))(*args), first)
+
+
+def test_a_relu_with_a_signed_code_never_fires_off(gcn):
+    snn, args = copy.deepcopy(gcn[0]), gcn[1]
+    neuron = snn.neurons['relu']
+    levels, thresholds = neuron.code.levels, neuron.code.thresholds
+    neuron.code = PhaseCode.from_levels(levels, thresholds, signed=True)
+    for noise in (SpikeNoise(stuck_firing=1.0), SpikeNoise(extra=1.0)):
+        found = disturb(snn, noise).spikes(*args)['relu']
+        assert found.code.signed and bool((found.spike_time < 8).all())
 
 
 def test_images_share_the_neurons_of_a_device():
