@@ -250,6 +250,7 @@ def plot(folder, path):
                     label=f'{name.split("_")[1]}, {code}',
                 )
         axis.set(xscale='log', title=kind.replace('_', ' '))
+        axis.xaxis.set_minor_formatter('')
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylim(0, 102)
     figure.supylabel('agreement with the ANN, %')
