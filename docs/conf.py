@@ -52,7 +52,7 @@ _PACKAGE = re.compile(r'\.\. public:: (spikegraph[\w.]*)\n')
 
 # Folders, and files outside of this one, are no pages of the site.
 _OUTSIDE = re.compile(r'(?<!!)\[([^\]]*)\]\((?:\.\./[^)]*|[\w./]+/)\)')
-_SCRIPT = re.compile(r'\[([^\]]*)\]\((?:\.\./)?[\w/]+\.py\)')
+_SCRIPT = re.compile(r'\[([^][\n"]*)\]\((?:\.\./)?[\w/]+\.py\)')
 _PAGES = {'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md'}
 _LINK = re.compile(r'(?<=\]\()(?!https?:|#)(?=[\w.]+)')
 

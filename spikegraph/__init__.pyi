@@ -36,8 +36,11 @@ from spikegraph.partitioning import partition_graph as partition_graph
 from spikegraph.partitioning import save_partition as save_partition
 from spikegraph.reordering import reorder as reorder
 from spikegraph.running import IntegerModel as IntegerModel
+from spikegraph.running import NoisyModel as NoisyModel
 from spikegraph.running import Simulation as Simulation
+from spikegraph.running import SpikeNoise as SpikeNoise
 from spikegraph.running import SpikingModel as SpikingModel
+from spikegraph.running import disturb as disturb
 from spikegraph.running import layerwise as layerwise
 from spikegraph.running import predict as predict
 from spikegraph.running import simulate as simulate

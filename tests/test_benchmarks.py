@@ -12,7 +12,14 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, InnerProductDecoder
 
-from spikegraph import PhaseCode, Spikes, convert, measure
+from spikegraph import (
+    ConversionConfig,
+    PhaseCode,
+    SpikeNoise,
+    Spikes,
+    convert,
+    measure,
+)
 from spikegraph.cli import _MODELS
 from spikegraph.kernels import info
 from spikegraph.measurement import Counts, EnergyTable
@@ -677,3 +684,61 @@ def test_integers(benchmark, monkeypatch, tmp_path, capsys):
     bundle = record['seeds']['0']['cells']['8 bits, 16, held']['bundle']
     assert bundle['cycles_per_inference'] == 24 and bundle['folder_bytes'] > 0
     assert '8 bits, 16, held' in capsys.readouterr().out
+
+
+def test_noise(benchmark, monkeypatch, tmp_path, capsys):
+    noise = benchmark('noise')
+    monkeypatch.setattr(noise, 'NETWORKS', ('digits_gcn',))
+    for kind in noise.LEVELS:
+        monkeypatch.setitem(noise.LEVELS, kind, (0.01, 0.4))
+    argv = ['noise', '--networks', 'digits_gcn', '--seeds', '1', '--num-steps', '8']
+    argv += ['--bits', '8', '--output', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    noise.main()
+    cells = json.loads((tmp_path / 'noise_digits_gcn.json').read_text())['summary']
+    found = {cell: row['agreement']['mean'] for cell, row in cells.items()}
+    assert found['ann'] == 100 and 'phase drop 0.4' in capsys.readouterr().out
+    for code in ('phase', 'rate'):
+        assert found[code] > 95
+        for kind in noise.LEVELS:
+            few, many = (found[f'{code} {kind} {level}'] for level in (0.01, 0.4))
+            assert few + 1 > many and few > 80, (code, kind)
+        assert found[f'{code} drop 0.4'] < found[f'{code} drop_corrected 0.4'] + 1
+    assert found['rate jitter 0.4'] > found['phase jitter 0.4']
+    assert found['phase bits 8'] > 95
+    alone = [cell for cell in found if cell.startswith('phase drop 0.2 @')]
+    assert len(alone) == 2
+    monkeypatch.setattr(sys, 'argv', [*argv, '--plot', str(tmp_path / 'noise.png')])
+    noise.main()
+    assert (tmp_path / 'noise.png').stat().st_size > 10_000
+
+
+def test_noise_of_rates(benchmark):
+    noise = benchmark('noise')
+    config = ConversionConfig(num_steps=4)
+    code, scale, _ = noise.linear_code(torch.rand(1, 500), config, signed=True)
+    assert code.levels.tolist() == [1, 0.75, 0.5, 0.25] and code.signed
+    assert 0.8 < float(scale) < 1.1
+    phase = torch.arange(5).byte().repeat(20_000)  # 4, 3, 2, 1 and 0 spikes.
+    spikes = Spikes(phase, code, torch.tensor(1.0))
+    counts = 4 - phase.double()
+
+    def sent(**kwargs):
+        disturbance = noise.RateDisturbance(SpikeNoise(**kwargs), 0, False)
+        return disturbance.sent('name', spikes, True)
+
+    for count in range(5):
+        rows = counts == count
+        left = 4 - sent(drop=0.3).phase()[rows].double()
+        assert abs(float(left.mean()) - 0.7 * count) < 0.05
+        assert abs(float(left.var()) - 0.21 * count) < 0.05
+        left = 4 - sent(jitter=0.8).phase()[rows].double()
+        assert set(left.tolist()) <= {count, count - 1}
+        assert abs(float(left.mean()) - (count - 0.4 * count / 4)) < 0.02
+        more = 4 - sent(extra=1 - 0.9**4).phase()[rows].double()
+        assert abs(float(more.mean()) - (count + 0.1 * (4 - count))) < 0.02
+    silent = sent(extra=0.5).polarity()[counts == 0]
+    assert abs(int((silent == 1).sum()) - int((silent == -1).sum())) < 500
+    assert sent(drop=1.0).num_spikes == 0
+    corrected = noise.CorrectedRate(SpikeNoise(drop=0.2), 0, False)
+    assert float(corrected.sent('name', spikes, True).scale) == 1.25

@@ -11,6 +11,8 @@ from spikegraph.running import integers as integers
 from spikegraph.running import keeping as keeping
 from spikegraph.running import loaders as loaders
 from spikegraph.running import model as model
+from spikegraph.running import noise as noise
+from spikegraph.running import noisy as noisy
 from spikegraph.running import overview as overview
 from spikegraph.running import parts as parts
 from spikegraph.running import plan as plan
@@ -24,5 +26,8 @@ from spikegraph.running.integers import IntegerSimulation as IntegerSimulation
 from spikegraph.running.integers import to_integer as to_integer
 from spikegraph.running.loaders import predict as predict
 from spikegraph.running.model import SpikingModel as SpikingModel
+from spikegraph.running.noise import SpikeNoise as SpikeNoise
+from spikegraph.running.noisy import NoisyModel as NoisyModel
+from spikegraph.running.noisy import disturb as disturb
 from spikegraph.running.steps import Simulation as Simulation
 from spikegraph.running.steps import simulate as simulate

@@ -18,6 +18,9 @@ from spikegraph.calls.samples import as_call
 from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.running.model import SpikingModel
+from spikegraph.running.noisy import NoisyModel
+
+_CONVERTED = (SpikingModel, NoisyModel)
 
 
 @torch.no_grad()
@@ -25,7 +28,8 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> 
     r"""Runs a network over a loader and collects the outputs.
 
     Args:
-        model (torch.nn.Module): A converted network, or the ANN, of which a copy in
+        model (torch.nn.Module): A converted network, also one that noise
+            disturbs, or the ANN, of which a copy in
             evaluation mode is run.
         loader (Iterable): PyG batches, or tuples of forward arguments, of which
             labels at the end are dropped; a tensor or PyG data is one batch.
@@ -61,10 +65,10 @@ def predict(model: nn.Module, loader: Iterable[Any], progress: bool = False) -> 
             "Expected 'model' to be a SpikingModel or the ANN (got "
             f"{type(model).__name__}); call 'predict(model, loader)'"
         )
-    if not isinstance(model, SpikingModel):
+    if not isinstance(model, _CONVERTED):
         model = plain_copy(model)
     for batch in tqdm(loader, 'Inference', leave=False, disable=not progress):
-        if isinstance(model, SpikingModel):
+        if isinstance(model, _CONVERTED):
             is_data = isinstance(batch, (BaseData, Tensor))
             out = model(batch) if is_data else model(*model.spec.arguments(batch))
         else:

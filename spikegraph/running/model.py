@@ -213,11 +213,14 @@ class SpikingModel(nn.Module, Shown):
 
 def check_spiking(snn: Any) -> None:
     """Raises ``ValueError`` if something is no spiking network."""
-    if not isinstance(snn, SpikingModel):
-        raise ValueError(
-            f"Expected 'snn' to be a SpikingModel (got {type(snn).__name__}); convert the "
-            "model first, 'snn = spikegraph.convert(model, data)'"
-        )
+    if isinstance(snn, SpikingModel):
+        return
+    remedy = "convert the model first, 'snn = spikegraph.convert(model, data)'"
+    if isinstance(getattr(snn, 'model', None), SpikingModel):  # Runs in another way.
+        remedy = "use its own methods, or the network that it is made of, 'snn.model'"
+    raise ValueError(
+        f"Expected 'snn' to be a SpikingModel (got {type(snn).__name__}); {remedy}"
+    )
 
 
 def _channels_last(value: Any) -> Any:

@@ -217,7 +217,18 @@ class Run(Interpreter):
         factor = args[1] if len(args) > 1 else None
         self.result.membrane[node.record.label] = potential
         assert not (node.record.encodes and self.windows[node].start)
-        self._fired(node, _fire_window(potential, module, factor, **kwargs))
+        self._fired(node, self.fire(node, potential, module, factor, **kwargs))
+
+    def fire(
+        self,
+        node: Node,
+        potential: Tensor,
+        neuron: PhaseNeuron,
+        factor: Tensor | None,
+        **kwargs: Any,
+    ) -> Spikes:
+        """The spikes of a population, step by step."""
+        return fire_window(potential, neuron, factor, **kwargs)
 
     def gate(self, node: Node) -> None:
         """A gate passes spikes on as they come, and has no membrane."""
@@ -314,16 +325,30 @@ class Run(Interpreter):
         return env[segment[-1]]
 
 
-def _fire_window(
+def fire_window(
     potential: Tensor,
     neuron: PhaseNeuron,
     factor: Tensor | None,
     divisor: Tensor | None = None,
     start: Tensor | None = None,
+    gain: Tensor | None = None,
 ) -> Spikes:
+    """The spikes of a population, step by step, as :meth:`PhaseNeuron.forward` gives
+    them at once.
+
+    Args:
+        potential (torch.Tensor): The membrane potentials.
+        neuron (PhaseNeuron): The population.
+        factor (torch.Tensor, optional): As of its :meth:`forward`.
+        divisor (torch.Tensor, optional): The same.
+        start (torch.Tensor, optional): The same.
+        gain (torch.Tensor, optional): What the thresholds of each neuron are multiplied
+            by, which is to say its potential divided by. (default: :obj:`None`)
+    """
+    code, scale = neuron.code, neuron.scale_for(potential, factor)
+    potential = potential if gain is None else potential / gain
     if start is not None:
         potential, divisor = neuron.analog(potential, divisor, start), None
-    code, scale = neuron.code, neuron.scale_for(potential, factor)
     spike_time = torch.full_like(potential, code.num_steps, dtype=torch.uint8)
     has_fired = torch.zeros_like(potential, dtype=torch.bool)
     tables = neuron.thresholds_for(potential)
