@@ -83,7 +83,7 @@ class Task:
         self.has_images = isinstance(self.data, ImageDataset)
         if self.has_images:
             self.calibration = [(x,) for x in calibration_batches(self.data)]
-            self.measured = [(x,) for x in measured_batches(self.data)]
+            self.measured = [(x,) for x in measured_batches(self.data)[:1]]
             x, num = self.data.normalize(self.data.test_x[: arguments.images]), 128
             self.tested = [(part,) for part in x.split(num)]
             self.y = self.data.test_y[: len(x)]
@@ -122,24 +122,29 @@ class Task:
 
 
 def cells_of(arguments):
-    """What is converted, by name: kind, steps, and options of the library."""
+    """What is converted, by name: the code, its steps, and options of the library."""
     cells = {}
-    for how, compensate in (('', None), (' ridge', 'ridge')):
-        for steps in arguments.num_steps:
+    for steps in arguments.num_steps + arguments.more_steps:
+        for how, compensate in (('', None), (' ridge', 'ridge')):
             for kind, options in ONE_SPIKE.items():
-                options = {**options, 'compensate': compensate}
-                cells[f'{kind} T={steps}{how}'] = None, steps, options
-        for steps in arguments.num_steps + arguments.more_steps:
+                cells[f'{kind} T={steps}{how}'] = (
+                    None,
+                    steps,
+                    {**options, 'compensate': compensate},
+                )
             for kind in ('linear', 'rate', RATE_CLIPPED, 'binary', 'few spikes'):
-                if kind in ('binary', 'few spikes') and steps in arguments.more_steps:
-                    continue
                 code = UniformCode(kind.split(',')[0], steps)
                 options = {'levels': code.table(), 'compensate': compensate}
                 if kind == RATE_CLIPPED:
                     options['scale'] = ('percentile', 99.9)
                 if compensate is None or (code.table() and kind != RATE_CLIPPED):
                     cells[f'{kind} T={steps}{how}'] = code, steps, options
-    return cells
+    for steps in arguments.more_steps:  # Only what needs them.
+        for name in list(cells):
+            if f'T={steps}' in name.split() and not name.startswith(('linear', 'rate')):
+                del cells[name]
+    chosen = arguments.cells or list(cells)
+    return {name: cells[name] for name in chosen}
 
 
 def library_cell(task, code, steps, options):
@@ -226,7 +231,7 @@ def _double(value):
     return copy.deepcopy(value).double()
 
 
-def run_network(network, arguments):
+def run_network(network, seed, arguments):
     path = arguments.output / f'codes_{network}.json'
     record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
     given = {'network': network, 'images': arguments.images}
@@ -236,24 +241,23 @@ def run_network(network, arguments):
                 f"Expected '--{key}' to be {record[key]} as in '{path}' (got {value}). "
                 f"Pass another '--output'"
             )
-    for seed in range(1 if network == 'cifar10_resnet20' else arguments.seeds):
-        cells = cells_of(arguments)
-        row = record['seeds'].setdefault(str(seed), {'cells': {}})
-        missing = [name for name in cells if name not in row['cells']]
-        if not missing:
-            continue
-        task = Task(network, seed, arguments)
-        if seed == 0 and 'checked' not in record:
-            check_reference(task)
-            record['checked'] = True
-        for name in tqdm(missing, f'{network} {seed}'):
-            row['cells'][name] = run_cell(task, *cells[name])
-            record |= {
-                'num_tested': len(task.y),
-                'summary': summarize_cells(record['seeds']),
-                **origin(f'{torch.get_num_threads()} threads'),
-            }
-            write(path, record)
+    cells = cells_of(arguments)
+    row = record['seeds'].setdefault(str(seed), {'cells': {}})
+    missing = [name for name in cells if name not in row['cells']]
+    if not missing:
+        return record
+    task = Task(network, seed, arguments)
+    if 'checked' not in record:
+        check_reference(task)
+        record['checked'] = True
+    for name in tqdm(missing, f'{network} {seed}'):
+        row['cells'][name] = run_cell(task, *cells[name])
+        record |= {
+            'num_tested': len(task.y),
+            'summary': summarize_cells(record['seeds']),
+            **origin(f'{torch.get_num_threads()} threads'),
+        }
+        write(path, record)
     return record
 
 
@@ -286,6 +290,7 @@ def main():
         help='of linear and rate codes',
     )
     parser.add_argument('--seeds', type=int, default=10)
+    parser.add_argument('--cells', nargs='+', help='by name, not all of them')
     parser.add_argument('--weights', type=Path, help='the state dict of the ResNet-20')
     parser.add_argument('--images', type=int, default=2000, help='test images')
     parser.add_argument('--root', help='folder of the datasets')
@@ -294,8 +299,13 @@ def main():
     arguments = parser.parse_args()
     if 'cifar10_resnet20' in arguments.networks and arguments.weights is None:
         parser.error("Expected '--weights' to name the state dict of the ResNet-20")
-    for network in arguments.networks:
-        print_table(network, run_network(network, arguments))
+    records = {}
+    for seed in range(arguments.seeds):  # What is cut short has few seeds of each.
+        for network in arguments.networks:
+            if seed == 0 or network != 'cifar10_resnet20':
+                records[network] = run_network(network, seed, arguments)
+    for network, record in records.items():
+        print_table(network, record)
     if arguments.draw is not None:
         draw(arguments.output, arguments.draw)
 
