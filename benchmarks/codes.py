@@ -2,7 +2,6 @@
 
     python benchmarks/codes.py --networks cora_gcn photo_gcn --seeds 10
     python benchmarks/codes.py --networks cifar10_resnet20 --weights resnet20.th
-    python benchmarks/codes.py --draw codes.png
 
 Trains each network once per seed and converts it with every code and number of time
 steps, on the same calibration data; benchmarks/code_tables.py says what the codes are.
@@ -12,7 +11,8 @@ the library corrects for what the code rounds; the others show the code alone. C
 more levels than a byte can tell apart are run by benchmarks/quantised.py, which is
 first checked to repeat the library. For graph attention, coefficients are analog for
 all codes, as only one spike can be delayed by another. Every network has a file in
---output, written cell by cell, so that an interrupted run goes on where it stopped.
+--output, written cell by cell, so that an interrupted run goes on where it stopped;
+benchmarks/code_pages.py makes tables and a picture of them.
 """
 
 import argparse
@@ -22,7 +22,6 @@ import json
 from pathlib import Path
 
 import torch
-from code_pictures import draw
 from code_tables import UniformCode, num_sent, without_repeats
 from quantised import Quantised
 from records import RESULTS, origin, summarize_cells, write
@@ -70,7 +69,6 @@ class Task:
 
     def __init__(self, network, seed, arguments):
         name, kind = network.rsplit('_', 1)
-        kind = None if kind == 'cnn' else kind
         is_given = network == 'cifar10_resnet20'
         self.data, recipe = prepare(
             name, None, None, 1, arguments.root, kind, loads_weights=is_given
@@ -127,11 +125,8 @@ def cells_of(arguments):
     for steps in arguments.num_steps + arguments.more_steps:
         for how, compensate in (('', None), (' ridge', 'ridge')):
             for kind, options in ONE_SPIKE.items():
-                cells[f'{kind} T={steps}{how}'] = (
-                    None,
-                    steps,
-                    {**options, 'compensate': compensate},
-                )
+                options = {**options, 'compensate': compensate}
+                cells[f'{kind} T={steps}{how}'] = None, steps, options
             for kind in ('linear', 'rate', RATE_CLIPPED, 'binary', 'few spikes'):
                 code = UniformCode(kind.split(',')[0], steps)
                 options = {'levels': code.table(), 'compensate': compensate}
@@ -294,7 +289,6 @@ def main():
     parser.add_argument('--weights', type=Path, help='the state dict of the ResNet-20')
     parser.add_argument('--images', type=int, default=2000, help='test images')
     parser.add_argument('--root', help='folder of the datasets')
-    parser.add_argument('--draw', type=Path, help='a picture of what is in --output')
     parser.add_argument('--output', type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if 'cifar10_resnet20' in arguments.networks and arguments.weights is None:
@@ -306,8 +300,6 @@ def main():
                 records[network] = run_network(network, seed, arguments)
     for network, record in records.items():
         print_table(network, record)
-    if arguments.draw is not None:
-        draw(arguments.output, arguments.draw)
 
 
 if __name__ == '__main__':
