@@ -10,9 +10,10 @@ percentile for the rate code, as its users do. Rows with "ridge" have the weight
 the library corrects for what the code rounds; the others show the code alone. Codes of
 more levels than a byte can tell apart are run by benchmarks/quantised.py, which is
 first checked to repeat the library. For graph attention, coefficients are analog for
-all codes, as only one spike can be delayed by another. Every network has a file in
---output, written cell by cell, so that an interrupted run goes on where it stopped;
-benchmarks/code_pages.py makes tables and a picture of them.
+all codes, as only one spike can be delayed by another; and max pooling takes the largest
+value for all, though it is the earliest spike only where there is one. Every network
+has a file in --output, written cell by cell, so that an interrupted run goes on where
+it stopped; benchmarks/code_pages.py makes tables and a picture of them.
 """
 
 import argparse
@@ -176,7 +177,8 @@ def run_cell(task, code, steps, options):
     for args, sent in zip(task.measured, numbers, strict=True):
         counter = Numbers(snn, snn.bind(*args), sent)
         weights += sum(row.counts.synops for row in counter.rows.values())
-        for name, number in sent.items():
+        for name in snn.neurons:  # Gates pass on what these send.
+            number = sent[name]
             for key in ('all',) if name.startswith('input') else ('all', 'hidden'):
                 total[key][0] += int(number.sum())
                 total[key][1] += number.numel()

@@ -26,7 +26,7 @@ class Quantised(AnalogReading):
     def __init__(self, snn, code, calls):
         super().__init__(snn.network)
         self.snn, self.code = snn, code
-        self.scales, self.relative, self.numbers = {}, {}, {}
+        self.scales, self.relative, self.ranks, self.numbers = {}, {}, {}, {}
         self._calibrate([snn.bind(*call) for call in calls])
 
     @torch.no_grad()
@@ -39,11 +39,18 @@ class Quantised(AnalogReading):
         value = self.network.operation(node).analog(args[0], **kwargs)
         return self._rounded(node, value)
 
+    def gate(self, node):
+        """The largest value of a group has the largest rank."""
+        args, kwargs = arguments(node, {**self.env, **self.ranks})
+        ranks = self.ranks[node] = self.network.operation(node).analog(*args, **kwargs)
+        self.numbers[node.record.label] = self.code.spikes(ranks)
+        return super().gate(node)
+
     def _rounded(self, node, value):
         scale = self.scales[node]
         if self.relative[node]:
             scale = scale * peaks(value, self.network.operation(node).channel_dim)
-        ranks = self.code.ranks(value.abs(), scale.double())
+        ranks = self.ranks[node] = self.code.ranks(value.abs(), scale.double())
         number = self.code.spikes(ranks)
         if node.record.encodes:
             number = without_repeats(number, ranks)
