@@ -272,3 +272,36 @@ def test_the_picture(benchmark, tmp_path):
     pages = benchmark('code_pages')
     pages.draw(pages.load(FOLDER / 'results'), tmp_path / 'codes.png')
     assert (tmp_path / 'codes.png').stat().st_size > 10_000
+
+
+def groups(pages):
+    records = pages.load(FOLDER / 'results')
+    found = {group: pages.means(records, group) for group in pages.GROUPS}
+    return {group: pages.points(cells) for group, cells in found.items() if cells}
+
+
+def test_what_the_page_says_of_all_networks(benchmark):
+    """Claims in words, which no cell alone shows."""
+    pages = benchmark('code_pages')
+    for group, found in groups(pages).items():
+        for (code, steps), row in found.items():
+            if code.startswith('one spike') or code == 'linear':
+                assert row[pages.SPIKES] <= 1
+            one = found.get(('one spike', steps))
+            if code == 'binary' and one is not None and steps <= 8:
+                assert row['agreement'] > one['agreement'], (group, steps)
+                assert row[pages.SPIKES] > one[pages.SPIKES], (group, steps)
+        assert 'rate' not in {code for code, _ in pages.front(found, pages.SPIKES)}
+
+
+def test_what_the_page_says_of_the_rival():
+    record = json.loads((FOLDER / 'results' / 'spikingjelly.json').read_text())
+    for name, found in record['graphs'].items():
+        assert 'error' in found['as it is'], name
+        if name.startswith('GAT'):
+            assert found['graph inside']['error'] == 'TraceError'
+        elif name.startswith('GCN'):
+            assert 'propagate' in found['graph inside']['message']
+    resnet = record['networks']['cifar10_resnet20']
+    assert resnet['as_written']['error'] == 'ValueError'
+    assert "'relu'" in resnet['as_written']['message']
