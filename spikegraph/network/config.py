@@ -149,8 +149,9 @@ class ConversionConfig:
         _check_scale(self.scale)
         table = self.levels
         if isinstance(table, PhaseCode):
-            self._check_table(table)  # Files may hold any.
-            table = PhaseCode.from_levels(table.levels, table.thresholds)
+            tables, signed = (table.levels, table.thresholds), table.signed
+            table = PhaseCode.from_levels(*tables, signed)  # Files may hold any.
+            self._check_table(table)
             object.__setattr__(self, 'levels', table)
         else:
             _check_choice('levels', table, (None, 'geometric', 'fitted'))
