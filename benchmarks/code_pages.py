@@ -31,7 +31,9 @@ COLORS = {
     'binary': '#cc79a7',
     'few spikes': '#000000',
 }
+TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 MARKERS = 'ovs^DP*X'
+LEAST = 90.0  # Percent of agreement, of points on a front.
 SPIKES, STEPS = 'hidden_spikes_per_neuron', 'network_steps'
 NAMES = {SPIKES: 'spikes per neuron', STEPS: 'time steps'}
 
@@ -80,6 +82,7 @@ def points(cells):
 
 def front(found, cost):
     """The points that no other beats in agreement at the same cost or less."""
+    found = {k: row for k, row in found.items() if row['agreement'] >= LEAST}
     order = sorted(found, key=lambda k: (found[k][cost], -found[k]['agreement']))
     kept, highest = [], -1.0
     for key in order:
@@ -99,28 +102,38 @@ def tested_on(records, group):
     return f'{datasets}: {seeds} {many} each, {num:,} test rows'
 
 
-def table(records, group):
-    """A row for each code: agreement alone and corrected, loss, spikes per neuron."""
-    cells = means(records, group)
-    steps = sorted({split(cell)[1] for cell in cells})
-    lines = [f'**{group}** ({tested_on(records, group)})', '']
-    lines += ['| | ' + ' | '.join(f'T = {t}' for t in steps) + ' |']
+def table(records, known):
+    """A row for each group, and for each code of it."""
+    cells = {group: means(records, group) for group in known}
+    steps = sorted({split(cell)[1] for found in cells.values() for cell in found})
+    lines = ['| | ' + ' | '.join(f'T = {t}' for t in steps) + ' |']
     lines += ['|---' * (len(steps) + 1) + '|']
-    for code in COLORS:
-        row = [_cell(cells, code, t) for t in steps]
-        if any(row):
-            lines.append(f'| {code} | ' + ' | '.join(row) + ' |')
+    for group, found in cells.items():
+        many = ' |' * len(steps)
+        lines.append(f'| **{group}** ({tested_on(records, group)}) |{many}')
+        for code in [code for code in COLORS if code != 'rate']:
+            row = [_cell(found, code, t) for t in steps]
+            name = 'linear, rate' if code == 'linear' else code
+            if any(row):
+                lines.append(f'| {name} | ' + ' | '.join(row) + ' |')
     return '\n'.join(lines)
 
 
 def _cell(cells, code, steps):
+    """Agreement alone and corrected, loss, spikes per neuron; linear and rate codes
+    differ in the last."""
     alone = cells.get(f'{code} T={steps}')
     ridge = cells.get(f'{code} T={steps} ridge')
     shown = ridge or alone
     if shown is None:
         return ''
     both = [f'{row["agreement"]:.2f}' if row else '-' for row in (alone, ridge)]
-    return f'{both[0]} / {both[1]}; {shown["loss_points"]:.2f}; {shown[SPIKES]:.2f}'
+    text = f'{both[0]} / {both[1]}; {shown["loss_points"]:.2f}; {shown[SPIKES]:.2f}'
+    if code == 'linear':
+        how = ' ridge' if ridge else ''
+        rate = cells.get(f'rate T={steps}{how}')
+        text += f', {rate[SPIKES]:.2f}' if rate else ''
+    return text
 
 
 def fronts(records):
@@ -138,30 +151,47 @@ def fronts(records):
 
 
 def rival(record):
-    """SpikingJelly's networks beside ours."""
-    blocks = []
-    for name, row in record['networks'].items():
-        steps = list(dict.fromkeys(t for c in row['cells'].values() for t in c))
-        steps.sort(key=lambda t: int(t[2:]))
-        lines = [f'**{name}** ({record["arguments"]["images"]:,} test images)', '']
-        lines += ['| | ' + ' | '.join(steps) + ' |', '|---' * (len(steps) + 1) + '|']
-        for method, cells in row['cells'].items():
-            shown = [
-                f'{c["loss_points"]:.2f}, {c["agreement"]:.1f}; '
-                f'{c["spikes_per_neuron"]:.2f}'
-                if (c := cells.get(t))
-                else ''
-                for t in steps
-            ]
-            lines.append(f'| {method} | ' + ' | '.join(shown) + ' |')
-        blocks.append('\n'.join(lines))
-    lines = ['| ms per image, one thread | ' + ' | '.join(record['networks']) + ' |']
-    lines += ['|---' * (len(record['networks']) + 1) + '|']
-    rows = [row['ms_per_image'] for row in record['networks'].values()]
-    for what in rows[0]:
-        cells = [f'{r[what]["min"]:.3g} ({r[what]["median"]:.3g})' for r in rows]
+    """SpikingJelly's networks beside ours, and milliseconds."""
+    rows = record['networks']
+    steps = {name: _steps_of(row) for name, row in rows.items()}
+    heads = [f'{name} T={t}' for name, many in steps.items() for t in many]
+    num = record['arguments']['images']
+    lines = [f'| {num:,} test images | ' + ' | '.join(heads) + ' |']
+    lines += ['|---' * (len(heads) + 1) + '|']
+    for method in dict.fromkeys(m for row in rows.values() for m in row['cells']):
+        shown = [
+            _their_cell(rows[name]['cells'].get(method, {}).get(f'T={t}'))
+            for name, many in steps.items()
+            for t in many
+        ]
+        lines.append(f'| {method} | ' + ' | '.join(shown) + ' |')
+    lines += ['', '| ms per image, one thread | ' + ' | '.join(rows) + ' |']
+    lines += ['|---' * (len(rows) + 1) + '|']
+    times = [_shortest(row['ms_per_image']) for row in rows.values()]
+    for what in times[0]:
+        cells = [f'{r[what]["min"]:.3g} ({r[what]["median"]:.3g})' for r in times]
         lines.append(f'| {what} | ' + ' | '.join(cells) + ' |')
-    return '\n\n'.join([*blocks, '\n'.join(lines)])
+    return '\n'.join(lines)
+
+
+def _steps_of(row):
+    return sorted({int(t[2:]) for cells in row['cells'].values() for t in cells})
+
+
+def _shortest(times):
+    """Of the ways to run the same, the sooner."""
+    found = {}
+    for what, row in times.items():
+        name = what.split(',')[0]
+        found[name] = min(row, found.get(name, row), key=lambda r: r['min'])
+    return found
+
+
+def _their_cell(cell):
+    if cell is None:
+        return ''
+    spikes = cell['spikes_per_neuron']
+    return f'{cell["loss_points"]:.2f}, {cell["agreement"]:.1f}; {spikes:.2f}'
 
 
 def parts(folder):
@@ -169,7 +199,7 @@ def parts(folder):
     records, path = load(folder), folder / 'spikingjelly.json'
     known = [group for group in GROUPS if means(records, group)]
     found = {
-        'tables': '\n\n'.join(table(records, group) for group in known),
+        'tables': table(records, known),
         'fronts': fronts(records),
     }
     if path.exists():
@@ -180,9 +210,9 @@ def parts(folder):
 def written(text, found):
     """A page with its parts anew."""
     for name, part in found.items():
-        start, end = f'<!-- {name} -->\n', f'\n<!-- end of {name} -->'
+        start, end = f'<!-- {name} -->\n', f'<!-- end of {name} -->'
         before, rest = text.split(start)
-        text = before + start + part + end + rest.split(end)[1]
+        text = before + start + part + '\n' + end + rest.split(end)[1]
     return text
 
 
@@ -201,7 +231,6 @@ def draw(records, path):
                 ax.plot(
                     [row[cost] for row in own],
                     [max(0.02, 100 - row['agreement']) for row in own],
-                    *('',),
                     **dict(
                         marker=marker, color=color, ms=5, ls=':', lw=0.7, label=code
                     ),
@@ -213,6 +242,10 @@ def draw(records, path):
                 **dict(color='black', lw=3, alpha=0.2, label='front'),
             )
             ax.set(xscale='log', yscale='log', xlabel=NAMES[cost])
+            low, high = ax.get_xlim()
+            ticks = [t for t in TICKS if low <= t <= high]
+            ax.set_xticks(ticks, [f'{t:g}' for t in ticks])
+            ax.minorticks_off()
         axes[0, column].set_title(group, fontsize=10)
     for ax in axes[:, 0]:
         ax.set_ylabel('other predictions than the ANN, %')
@@ -221,7 +254,7 @@ def draw(records, path):
         handles, labels, loc='lower center', ncols=5, fontsize=8, frameon=False
     )
     figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=75)
     plt.close(figure)
 
 

@@ -247,12 +247,20 @@ def test_fronts(benchmark):
         ('b', 4): {'agreement': 95.0, 'cost': 1.0},
         ('c', 4): {'agreement': 95.0, 'cost': 2.0},
         ('d', 4): {'agreement': 96.0, 'cost': 3.0},
-        ('e', 4): {'agreement': 80.0, 'cost': 0.5},
+        ('e', 4): {'agreement': 91.0, 'cost': 0.5},
+        ('f', 4): {'agreement': 80.0, 'cost': 0.1},
     }
+    found['a', 4]['agreement'] = 94.0
     assert [k for k, _ in pages.front(found, 'cost')] == ['e', 'b', 'd']
     assert pages.split('rate, 99.9 % T=16 ridge') == ('rate, 99.9 %', 16, True)
     cells = {'a T=4': {'agreement': 1.0}, 'a T=4 ridge': {'agreement': 2.0}}
     assert pages.points(cells) == {('a', 4): {'agreement': 2.0}}
+
+
+def test_the_sooner_way_to_run_counts(benchmark):
+    fast, slow = {'min': 1.0, 'median': 3.0}, {'min': 2.0, 'median': 2.5}
+    times = {'A T=8, at once': slow, 'A T=8, step by step': fast, 'B': slow}
+    assert benchmark('code_pages')._shortest(times) == {'A T=8': fast, 'B': slow}
 
 
 def test_the_page_is_what_was_measured(benchmark):
@@ -291,7 +299,22 @@ def test_what_the_page_says_of_all_networks(benchmark):
             if code == 'binary' and one is not None and steps <= 8:
                 assert row['agreement'] > one['agreement'], (group, steps)
                 assert row[pages.SPIKES] > one[pages.SPIKES], (group, steps)
-        assert 'rate' not in {code for code, _ in pages.front(found, pages.SPIKES)}
+        for cost in (pages.SPIKES, pages.STEPS):
+            assert not [c for c, _ in pages.front(found, cost) if c.startswith('rate')]
+        spikes = {True: [], False: []}
+        for code, steps in pages.front(found, pages.SPIKES):
+            is_one = code.startswith('one spike') or code == 'linear'
+            spikes[is_one].append(found[code, steps][pages.SPIKES])
+        assert 1.5 * max(spikes[True]) < min(spikes[False], default=99), group
+        if group == 'GIN, Cora':
+            for steps in (4, 8, 16, 32):
+                one, linear = (found[c, steps] for c in ('one spike', 'linear'))
+                assert one['agreement'] > linear['agreement']
+        base = [
+            row['agreement'] for k, row in found.items() if k[0] == 'one spike, base 2'
+        ]
+        full = found.get(('one spike', 32))
+        assert not base or max(base) < full['agreement'], group
 
 
 def test_what_the_page_says_of_the_rival():
