@@ -21,6 +21,7 @@ import argparse
 import copy
 import importlib.util
 import json
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -177,10 +178,14 @@ def late_starts(snn, batches, num_steps):
     """From which step on outputs are to be read, for each number of steps."""
     from spikingjelly.activation_based.ann2snn import estimate_delay_start
 
-    return {
-        steps: min(steps - 1, estimate_delay_start(snn, batches, 'cpu', steps))
-        for steps in num_steps
-    }
+    with (
+        warnings.catch_warnings()
+    ):  # Where there are too few, it says so: from the first.
+        warnings.simplefilter('ignore', RuntimeWarning)
+        return {
+            steps: min(steps - 1, estimate_delay_start(snn, batches, 'cpu', steps))
+            for steps in num_steps
+        }
 
 
 def their_run(snn, x, num_steps):
