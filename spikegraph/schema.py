@@ -216,7 +216,7 @@ _NAMES = {
 def _name_of(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return ' or '.join(map(repr, typing.get_args(hint)))
-    return _NAMES.get(hint, 'a list')
+    return 'an object' if dataclasses.is_dataclass(hint) else _NAMES.get(hint, 'a list')
 
 
 def _short(value: Any) -> str:

@@ -178,6 +178,11 @@ def test_mutated_files(name, graph, tmp_path):
 OF_VALUES = (ValueError, RuntimeError, TypeError, IndexError, AttributeError, KeyError)
 
 
+def table(*levels):
+    tables = {'_levels': [*levels], '_thresholds': [*levels]}
+    return {'num_steps': 9, 'base': None, **tables}
+
+
 @pytest.mark.parametrize(
     'where, value, match',
     [
@@ -186,7 +191,15 @@ OF_VALUES = (ValueError, RuntimeError, TypeError, IndexError, AttributeError, Ke
         ('config.num_steps', 10**30, r"'num_steps' to be at most 126"),
         ('config.base', {}, r"config.base' to be a number or 'auto' \(got \{\}\)"),
         ('config.scale', ['percentile', '9'], r'scale\[1\]. to be a number \(got 9\)'),
-        ('config.levels', 'fit', r"'geometric' or 'fitted' or null \(got fit\)"),
+        (
+            'config.levels',
+            'fit',
+            r"'geometric' or 'fitted' or an object or null \(got fit\)",
+        ),
+        ('config.levels', table(1.0, 2.0), r'strictly decreasing \(got 2.0 after 1.0'),
+        ('config.levels', table(2.0, 1.0), r"the table 'levels', 2 \(got 16\)"),
+        ('config.levels', table(), r"'base' to be a number .*\(got None\)"),
+        ('config.levels', table('1'), r'_levels\[0\].* to be a number \(got 1\)'),
         ('config.hidden', 3, r"'header.config' to have no entry 'hidden'"),
         (
             'report.populations.0.name',

@@ -18,6 +18,7 @@ from spikegraph.calls.inputs import spell
 from spikegraph.calls.outputs import Form
 from spikegraph.calls.samples import as_calls
 from spikegraph.calls.wrappers import full_precision, plain_copy, unwrap
+from spikegraph.coding import PhaseCode
 from spikegraph.coding.phase_code import check_bools
 from spikegraph.conversion.fitting.calibration import (
     Calibration,
@@ -301,7 +302,7 @@ def _report(
     inputs: dict[str, Any],
     errors: tuple[float, float],
 ) -> ConversionReport:
-    network = structure.network
+    network, levels = structure.network, config.levels
     error, agreement = errors
     encoding = {str(node.target) for node in network.nodes if node.record.encodes}
     populations = []
@@ -330,7 +331,7 @@ def _report(
     return ConversionReport(
         model=type(model).__name__,
         fingerprint=fingerprint(model),
-        levels=config.levels or 'geometric',
+        levels='given' if isinstance(levels, PhaseCode) else levels or 'geometric',
         per_channel=bool(config.per_channel),
         populations=populations,
         relays=_relays(network),

@@ -38,9 +38,13 @@ class ConversionConfig:
             level zero, see :meth:`PhaseCode.nearest`)
         per_channel (bool, optional): Whether every channel has a scale of its
             own. (default: :obj:`None`, in networks with convolutions over images)
-        levels (str, optional): :obj:`"geometric"`, or :obj:`"fitted"` for the
-            table of least squared error for each population (Lloyd-Max, by
-            dynamic programming), which then replaces base and threshold shift.
+        levels (str or PhaseCode, optional): :obj:`"geometric"`, or :obj:`"fitted"`
+            for the table of least squared error for each population (Lloyd-Max, by
+            dynamic programming), which then replaces base and threshold shift. Or a
+            table of your own for all populations, of :obj:`num_steps` levels, see
+            :meth:`PhaseCode.from_levels`, to which calibration finds the scales; where
+            spike times are added or compared with thresholds that fall, as in
+            attention, levels stay geometric.
             (default: :obj:`None`, fitted in networks with convolutions over images
             unless :obj:`base`, :obj:`scale` or :obj:`threshold_shift` is given, else
             geometric)
@@ -94,6 +98,9 @@ class ConversionConfig:
         >>> config = ConversionConfig(num_steps=8, base=1.5)
         >>> ConversionConfig.from_dict(config.to_dict()) == config
         True
+        >>> linear = PhaseCode.from_levels([1, 0.75, 0.5, 0.25])
+        >>> ConversionConfig(num_steps=4, levels=linear).levels
+        PhaseCode(num_steps=4, base=None, threshold_shift=None, signed=False)
     """
 
     num_steps: int = 16
@@ -101,7 +108,7 @@ class ConversionConfig:
     scale: Scale = 'mse'
     threshold_shift: float | None = None
     per_channel: bool | None = None
-    levels: Literal['geometric', 'fitted'] | None = None
+    levels: Literal['geometric', 'fitted'] | PhaseCode | None = None
     input_scale: Literal['auto', 'layer', 'node'] = 'auto'
     encode_input: bool = True
     fold_degree: bool = False
@@ -140,7 +147,14 @@ class ConversionConfig:
                 f"Expected 'threshold_shift' to be None or in (0, 1] (got {shift})"
             )
         _check_scale(self.scale)
-        _check_choice('levels', self.levels, (None, 'geometric', 'fitted'))
+        table = self.levels
+        if isinstance(table, PhaseCode):
+            tables, signed = (table.levels, table.thresholds), table.signed
+            table = PhaseCode.from_levels(*tables, signed)  # Files may hold any.
+            self._check_table(table)
+            object.__setattr__(self, 'levels', table)
+        else:
+            _check_choice('levels', table, (None, 'geometric', 'fitted'))
         _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
         _check_choice('products', self.products, ('spiking', 'analog'))
         _check_choice('order', self.order, ('auto', 'transform', 'aggregate'))
@@ -161,6 +175,29 @@ class ConversionConfig:
                 "Expected 'base', 'threshold_shift' and 'scale' to keep their "
                 "defaults with 'levels' = 'fitted', which fits all three (got "
                 f'{self.base!r}, {shift!r}, {self.scale!r})'
+            )
+
+    def _check_table(self, table: PhaseCode) -> None:
+        if table.num_steps != self.num_steps:
+            raise ValueError(
+                "Expected 'num_steps' to be the number of levels of the table 'levels', "
+                f'{table.num_steps} (got {self.num_steps})'
+            )
+        if table.signed:
+            raise ValueError(
+                "Expected 'levels' to be unsigned (got a signed table); populations are "
+                'signed where the calibration data has negative values'
+            )
+        if self.base != 'auto' or self.threshold_shift is not None:
+            raise ValueError(
+                "Expected 'base' and 'threshold_shift' to keep their defaults with a "
+                f'table of levels (got {self.base!r}, {self.threshold_shift!r}); '
+                "'PhaseCode.from_levels' takes thresholds"
+            )
+        if self.relay_steps not in (None, self.num_steps):
+            raise ValueError(
+                "Expected 'relay_steps' to be None with a table of levels, which relays "
+                f'have, too (got {self.relay_steps})'
             )
 
     @property
@@ -192,13 +229,16 @@ class ConversionConfig:
         """What :obj:`relay_steps` is, or stands for."""
         if self.relay_steps is not None:
             return self.relay_steps
-        if self.base != 'auto':  # More steps of the same ratio are no finer.
-            return self.num_steps
+        if self.base != 'auto' or isinstance(self.levels, PhaseCode):
+            return self.num_steps  # More steps of the same ratio are no finer.
         return max(self.num_steps, min(2 * self.num_steps - 1, LONGEST_FACTOR))
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""
         values = asdict(self)
+        if isinstance(self.levels, PhaseCode):
+            tables = self.levels.levels, self.levels.thresholds
+            values['levels'] = [table.tolist() for table in tables]
         values['static_inputs'] = list(self.static_inputs)
         if isinstance(self.scale, tuple):
             values['scale'] = list(self.scale)
@@ -207,8 +247,11 @@ class ConversionConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ConversionConfig:
         """The inverse of :meth:`to_dict`."""
-        scale = values.get('scale', 'mse')
-        return cls(**{**values, 'scale': tuple(scale) if _is_list(scale) else scale})
+        scale, levels = values.get('scale', 'mse'), values.get('levels')
+        if isinstance(levels, (list, tuple)):
+            levels = PhaseCode.from_levels(*levels)
+        scale = tuple(scale) if _is_list(scale) else scale
+        return cls(**{**values, 'scale': scale, 'levels': levels})
 
 
 def _is_list(value: Any) -> bool:

@@ -28,7 +28,7 @@ class PopulationReport:
         encodes (bool): Whether it encodes an input.
         num_steps (int): Time steps :math:`T`.
         base (float, optional): Ratio of neighbouring levels; :obj:`None` for
-            fitted levels.
+            fitted levels, or given ones.
         scale (Tuple[float, float]): Smallest and largest scale.
         node_scale (bool): Whether scales are relative to each node's peak.
         signed (bool): Whether it has ON and OFF spikes.
@@ -72,7 +72,7 @@ class ConversionReport(Shown):
     Args:
         model (str): The class of the converted model.
         levels (str): :obj:`"geometric"` or :obj:`"fitted"`, what was chosen if nothing
-            was given.
+            was given, or :obj:`"given"` of a table.
         per_channel (bool): Whether every channel has a scale of its own.
         populations (List[PopulationReport]): All populations, inputs first.
         relays (List[str]): Those that stand for no activation: they pass potentials on
@@ -101,7 +101,7 @@ class ConversionReport(Shown):
     """
 
     model: str
-    levels: Literal['geometric', 'fitted'] = 'geometric'
+    levels: Literal['geometric', 'fitted', 'given'] = 'geometric'
     per_channel: bool = False
     populations: list[PopulationReport] = field(default_factory=list)
     relays: list[str] = field(default_factory=list)
@@ -144,11 +144,12 @@ class ConversionReport(Shown):
 
     def _parts(self) -> list[Part]:
         rows = []
+        table = 'given' if self.levels == 'given' else 'fitted'
         for p in self.populations:
             low, high = p.scale
             scale = f'{low:.3g}' if low == high else f'{low:.3g}..{high:.3g}'
             scale += ' x node' if p.node_scale else ''
-            base = 'fitted' if p.base is None else f'{p.base:.3f}'
+            base = table if p.base is None else f'{p.base:.3f}'
             cells = (str(p.num_steps), base, scale, f'{100 * p.coding_error:.2f} %')
             rows.append([p.name, p.replaced, *cells, f'{p.spikes_per_neuron:.3f}'])
         layers = [f'{name} ({kind})' for name, kind in self.layers.items()]

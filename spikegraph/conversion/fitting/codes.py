@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -144,6 +144,19 @@ def fit_base(
 def _search_base(
     data: SortedValues, config: ConversionConfig, signed: bool
 ) -> tuple[PhaseCode, Tensor, float]:
+    codes = _candidates(config, signed)
+    scales, errors = fit_scales(data, codes, config)
+    energy, best = float(data.energy.sum()), 0
+    for k, error in enumerate(errors.tolist()):
+        if error < float(errors[best]) * (1 - 1e-9) - 1e-12 * energy:
+            best = k
+    return codes[best], scales[:, best].contiguous(), float(errors[best])
+
+
+def _candidates(config: ConversionConfig, signed: bool) -> list[PhaseCode]:
+    """The codes to choose from: a table that is given, or one for each base."""
+    if isinstance(config.levels, PhaseCode):
+        return [replace(config.levels, signed=signed)]
     # Wide codes first: of two equally good ones, keep the one with more range.
     bases = BASES[::-1] if config.base == 'auto' else (config.base,)
     shift, codes = config.threshold_shift, []
@@ -163,12 +176,7 @@ def _search_base(
             f"Expected 'threshold_shift' to suit at least one base up to {BASES[-1]:.3g} "
             f'(got {config.threshold_shift})'
         )
-    scales, errors = fit_scales(data, codes, config)
-    energy, best = float(data.energy.sum()), 0
-    for k, error in enumerate(errors.tolist()):
-        if error < float(errors[best]) * (1 - 1e-9) - 1e-12 * energy:
-            best = k
-    return codes[best], scales[:, best].contiguous(), float(errors[best])
+    return codes
 
 
 def fit_scales(

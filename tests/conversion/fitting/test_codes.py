@@ -1,11 +1,18 @@
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn.models import GAT
 
-from spikegraph import ConversionConfig, convert
+from spikegraph import ConversionConfig, convert, load, save
 from spikegraph.coding import PhaseCode, Spikes
 from spikegraph.conversion.fitting import codes as fitting
 from spikegraph.conversion.fitting.codes import SortedValues, fit_code
+
+TABLE = PhaseCode.from_levels([1.0, 0.75, 0.5, 0.25])
+FLOOR = PhaseCode.from_levels(TABLE.levels, TABLE.levels)
 
 
 def coding_error(rows, code, scale):
@@ -111,6 +118,12 @@ def test_degenerate_rows(levels, num_steps):
         (dict(compensate='all'), r"None, 'bias', 'ridge' \(got 'all'\)"),
         (dict(per_channel='yes'), r"'per_channel' to be a bool \(got 'yes'\)"),
         (dict(levels='fitted', base=2), r"\(got 2, None, 'mse'\)"),
+        (dict(levels=TABLE), r"'num_steps' to be the number of .* 4 \(got 16\)"),
+        (dict(levels=[1.0, 0.5], num_steps=2), r'\(got \[1.0, 0.5\]\)'),
+        (dict(levels=replace(TABLE, signed=True), num_steps=4), 'got a signed table'),
+        (dict(levels=TABLE, num_steps=4, base=2), r'\(got 2, None\)'),
+        (dict(levels=TABLE, num_steps=4, threshold_shift=1.0), r"\(got 'auto', 1.0"),
+        (dict(levels=TABLE, num_steps=4, relay_steps=7), r"'relay_steps'.*\(got 7\)"),
     ],
 )
 def test_config_errors(kwargs, match):
@@ -143,3 +156,77 @@ def test_levels_beside_channels_that_died():
     snn = convert(nn.Sequential(*layers).eval(), x)
     for neuron in snn.neurons.values():
         assert float(neuron.scale.max()) < 1e3
+
+
+@pytest.mark.parametrize('table', [TABLE, FLOOR])
+@pytest.mark.parametrize('scale', ['mse', 'max', ('percentile', 90)])
+def test_scales_are_found_for_a_table(table, scale):
+    rows = torch.rand(2, 300, dtype=torch.float64) ** 3
+    config = ConversionConfig(num_steps=4, levels=table, scale=scale)
+    code, scales, error = fit_code(rows, config, signed=False)
+    assert code == table
+    assert coding_error(rows, code, scales).sum().item() == pytest.approx(error)
+    if scale == 'mse':
+        largest = replace(config, scale='max')
+        assert error < fit_code(rows, largest, signed=False)[2]
+    elif scale == 'max':
+        assert torch.allclose(scales, rows.amax(dim=1), rtol=1e-5)
+    else:
+        share = (rows > scales.view(-1, 1)).double().mean(dim=1)
+        assert torch.allclose(share, torch.tensor(0.1).double(), atol=0.01)
+
+
+@pytest.mark.parametrize('images', [False, True])
+def test_a_table_is_every_populations(images):
+    torch.manual_seed(0)
+    first, x = nn.Linear(5, 8), torch.randn(40, 5)
+    if images:
+        first, x = nn.Conv2d(2, 8, 3), torch.randn(40, 2, 3, 3)
+    model = nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    config = ConversionConfig(num_steps=4, levels=FLOOR)
+    snn = convert(model, x, config)
+    signed, unsigned = (neuron.code for neuron in snn.neurons.values())
+    assert signed == replace(FLOOR, signed=True) and unsigned == FLOOR
+    assert 'codes         given levels' in str(snn.report)
+    assert snn.report.levels == 'given' and 'fitted' not in str(snn.report)
+    rounded = convert(model, x, replace(config, levels=TABLE))
+    assert rounded.neurons.keys() == snn.neurons.keys()
+    assert not torch.equal(snn(x), rounded(x))
+
+
+def test_what_is_added_in_time_keeps_geometric_levels(graph):
+    torch.manual_seed(0)
+    model = GAT(graph.x.size(1), 8, 2, 3).to(graph.x.dtype).eval()
+    snn = convert(model, graph, ConversionConfig(num_steps=4, levels=TABLE))
+    codes = {name: neuron.code for name, neuron in snn.neurons.items()}
+    assert codes['input_x'].base is None
+    delayed = [code for name, code in codes.items() if name != 'input_x']
+    assert len(delayed) > 1 and all(code.base is not None for code in delayed)
+    relays = [codes[name] for name in snn.report.relays]
+    assert relays and all(code.num_steps == 4 for code in relays)
+
+
+@pytest.mark.parametrize('table', [TABLE, FLOOR])
+def test_tables_are_kept_in_dictionaries_and_files(table, tmp_path):
+    config = ConversionConfig(num_steps=4, levels=table)
+    values = json.loads(json.dumps(config.to_dict()))
+    assert values['levels'][0] == [1.0, 0.75, 0.5, 0.25]
+    assert ConversionConfig.from_dict(values) == config
+    model, x = (
+        nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)),
+        torch.rand(9, 5),
+    )
+    snn = convert(model, x, config)
+    save(snn, tmp_path / 'snn')
+    loaded = load(tmp_path / 'snn', model)
+    assert loaded.config == snn.config and loaded.config.levels == table
+    assert torch.equal(loaded(x), snn(x))
+
+
+def test_a_geometric_table_is_the_base():
+    rows = torch.rand(2, 300, dtype=torch.float64)
+    given = ConversionConfig(num_steps=5, levels=PhaseCode.nearest(5, 1.5))
+    found = fit_code(rows, given, False)
+    expected = fit_code(rows, ConversionConfig(num_steps=5, base=1.5), False)
+    assert torch.equal(found[1], expected[1]) and found[2] == expected[2]
+    assert given.resolve(True).relay_steps == 5
