@@ -685,3 +685,19 @@ def test_integers(benchmark, monkeypatch, tmp_path, capsys):
     bundle = record['seeds']['0']['cells']['8 bits, 16, held']['bundle']
     assert bundle['cycles_per_inference'] == 24 and bundle['folder_bytes'] > 0
     assert '8 bits, 16, held' in capsys.readouterr().out
+
+
+def test_drawn_inputs(benchmark, monkeypatch, tmp_path):
+    """Blocks add up, and an interrupted run goes on."""
+    pytest.importorskip('hypothesis')
+    script = benchmark('fuzz')
+    options = ['--targets', 'spike_times', '--block', '4', '--output', str(tmp_path)]
+    for cases, blocks in ((4, 1), (8, 2), (8, 2)):
+        argv = ['fuzz', '--cases', str(cases), *options]
+        monkeypatch.setattr(sys, 'argv', argv)
+        script.main()
+        found = json.loads((tmp_path / 'fuzz.json').read_text())['targets']
+        assert found['spike_times']['blocks'] == blocks
+        outcomes = found['spike_times']['outcomes']
+        assert {*outcomes} <= {'signed', 'unsigned'}
+        assert sum(outcomes.values()) == found['spike_times']['cases'] >= cases
