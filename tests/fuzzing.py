@@ -62,9 +62,9 @@ def run(target: Callable[..., str], num: int, seed: int | None = None) -> Counte
     )
     @given(**STRATEGIES[target.__name__])
     def check(**case: Any) -> None:
-        start = time.perf_counter()
+        start = time.process_time()
         found[target(**case)] += 1
-        assert time.perf_counter() - start < _SECONDS, 'it took too long'
+        assert time.process_time() - start < _SECONDS, 'it took too long'
 
     (check if seed is None else seeded(seed)(check))()
     return found
