@@ -6,6 +6,6 @@ from spikegraph.lazy import attach
 # On first use, because importing torch takes seconds: `spikegraph --help` should not
 # wait for it.
 __getattr__, __dir__, __all__ = attach(__name__, __file__)
-__version__ = '0.1.0'
+__version__ = '1.0.0'
 
 moved.install()

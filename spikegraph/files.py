@@ -143,6 +143,32 @@ class Replacement:
 
 
 @contextlib.contextmanager
+def reading(path: str | PathLike[str], what: str) -> Iterator[None]:
+    """Meanwhile, whatever a damaged file leads to becomes an error that names it.
+
+    Args:
+        path (str or os.PathLike): The file.
+        what (str): What it is expected to hold.
+
+    Raises:
+        OSError: If it cannot be read, with its name.
+        ValueError: If it holds something else.
+    """
+    try:
+        yield
+    except Exception as error:  # Readers of all kinds of files raise nearly anything.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        if isinstance(error, ImportError) or f"'{path}'" in str(error):
+            raise
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
+        raise ValueError(
+            f"Expected '{path}' to hold {what} (got {reason}); it may be damaged or of "
+            'another kind'
+        ) from error
+
+
+@contextlib.contextmanager
 def replaced_folder(
     path: str | PathLike[str], is_own: Callable[[Path], bool]
 ) -> Iterator[Path]:

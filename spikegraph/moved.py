@@ -1,4 +1,4 @@
-"""Modules under their old names, until version 0.2."""
+"""Modules under their old names, until the next version that may break programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
+GOES_WITH = '2.0'  # What is deprecated; see CONTRIBUTING.md.
 MOVED = {
     'datasets': ('zoo.datasets',),
     'models': ('zoo.models',),
@@ -52,7 +53,7 @@ class _Moved(MetaPathFinder, Loader):
             frame = frame.f_back
         warnings.warn_explicit(
             f"'{module.__name__}' is now {' and '.join(map(repr, names))}; the old name "
-            'goes with version 0.2',
+            f'goes with version {GOES_WITH}',
             DeprecationWarning,
             frame.f_code.co_filename,
             frame.f_lineno,

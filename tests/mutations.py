@@ -1,4 +1,4 @@
-"""Saved networks, changed as by accident or by an attacker."""
+"""Files, of networks above all, changed as by accident or by an attacker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def flipped(content: bytes, dice: random.Random) -> bytes:
     """A few bits are flipped, often near the beginning."""
     changed = bytearray(content)
     for _ in range(dice.choice([1, 2, 10])):
-        place = dice.randrange(dice.choice([8, 64, len(content)]))
+        end = dice.choice([8, 64, len(content)])
+        place = dice.randrange(min(end, len(content)))
         changed[place] ^= 1 << dice.randrange(8)
     return bytes(changed)
 

@@ -742,3 +742,19 @@ def test_noise_of_rates(benchmark):
     assert sent(drop=1.0).num_spikes == 0
     corrected = noise.CorrectedRate(SpikeNoise(drop=0.2), 0, False)
     assert float(corrected.sent('name', spikes, True).scale) == 1.25
+
+
+def test_drawn_inputs(benchmark, monkeypatch, tmp_path):
+    """Blocks add up, and an interrupted run goes on."""
+    pytest.importorskip('hypothesis')
+    script = benchmark('fuzz')
+    options = ['--targets', 'spike_times', '--block', '4', '--output', str(tmp_path)]
+    for cases, blocks in ((4, 1), (8, 2), (8, 2)):
+        argv = ['fuzz', '--cases', str(cases), *options]
+        monkeypatch.setattr(sys, 'argv', argv)
+        script.main()
+        found = json.loads((tmp_path / 'fuzz.json').read_text())['targets']
+        assert found['spike_times']['blocks'] == blocks
+        outcomes = found['spike_times']['outcomes']
+        assert {*outcomes} <= {'signed', 'unsigned'}
+        assert sum(outcomes.values()) == found['spike_times']['cases'] >= cases

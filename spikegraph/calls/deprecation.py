@@ -8,19 +8,26 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from spikegraph.moved import GOES_WITH
+
 _OURS = ('spikegraph', 'torch', 'contextlib')
 _Given = ParamSpec('_Given')
 _Found = TypeVar('_Found')
 
 
 def warn_of(what: str, remedy: str) -> None:
-    """Warns whoever called the library."""
+    """Warns whoever called the library.
+
+    Args:
+        what (str): What is deprecated, as it is written.
+        remedy (str): What to write instead.
+    """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None:
         if frame.f_globals.get('__name__', '').partition('.')[0] not in _OURS:
             break
         frame, level = frame.f_back, level + 1
-    message = f'{what} is deprecated; {remedy}'
+    message = f'{what} is deprecated, and goes with version {GOES_WITH}; {remedy}'
     warnings.warn(message, DeprecationWarning, stacklevel=level)
 
 

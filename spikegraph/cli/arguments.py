@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from spikegraph import __version__
 from spikegraph.cli import kinds
 from spikegraph.cli.graphs import add_export, add_infer, add_partition
 from spikegraph.cli.kinds import add_json, add_root
@@ -54,6 +55,9 @@ def _hint(arguments: Sequence[str], options: Sequence[str]) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
     parser = _Parser(prog='spikegraph', description=_DESCRIPTION)
+    parser.add_argument(
+        '--version', action='version', version=f'%(prog)s {__version__}'
+    )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
     run = commands.add_parser(

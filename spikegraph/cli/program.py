@@ -39,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         say(str(error) or 'interrupted')
         status = _INTERRUPTED
-    finally:
-        status = status or _flush()
-    return status
+    except SystemExit as error:  # Of what is asked for, such as --help.
+        failed = _flush()
+        raise SystemExit(error.code or failed) from None
+    return status or _flush()
 
 
 def say(text: str) -> None:

@@ -119,7 +119,7 @@ def _fill(asides: list[Path], outputs: list[OutputRows]) -> None:
     """Writes rows to their places."""
     for aside, output in zip(asides, outputs, strict=True):
         try:
-            array = np.load(aside, mmap_mode='r+')
+            array = np.load(aside, mmap_mode='r+', allow_pickle=False)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"Expected the folder of '--output' to be that of all processes (found no "
@@ -136,7 +136,7 @@ def _to_table(aside: Path, name: str, is_classes: bool) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    array = np.load(aside, mmap_mode='r')
+    array = np.load(aside, mmap_mode='r', allow_pickle=False)
     rows = array.reshape(len(array), math.prod(array.shape[1:]))
     if is_classes:
         names = [f'{name}_class' if name else 'class']

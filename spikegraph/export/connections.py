@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.export.segments import OUTPUT, Population, Segments
+from spikegraph.files import reading
 from spikegraph.running.model import SpikingModel
 
 POPULATIONS = 'populations.txt'
@@ -96,17 +98,27 @@ def save_connections(
 def load_connections(path: str | Path) -> np.ndarray:
     """The connections of a file that :func:`save_connections` wrote: a row for each, of
     source, target, weight and delay.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it holds something else.
     """
-    found: np.ndarray = np.loadtxt(path, ndmin=2)
-    return found.reshape(-1, len(_COLUMNS))
+    with reading(path, 'connections'), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*input contained no data')  # Not connected.
+        found: np.ndarray = np.loadtxt(path, ndmin=2)
+        return found.reshape(-1, len(_COLUMNS))
 
 
 def load_header(path: str | Path) -> dict[str, Any]:
     """What the header of a file of :func:`save_connections` says, as Python's numbers,
     texts, lists and dictionaries.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it has no such header.
     """
     found = {}
-    with open(path, encoding='utf-8') as file:
+    with reading(path, 'a header'), open(path, encoding='utf-8') as file:
         for line in file:
             if not line.startswith('#'):
                 break

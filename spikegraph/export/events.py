@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spikegraph.files import reading
 from spikegraph.running.steps import EVENT_DTYPE, Simulation
 
 #: What tonic's readers return; wider where a node or channel does not fit.
@@ -78,18 +80,21 @@ def load_events(path: str | Path) -> tuple[np.ndarray, list[str]]:
         Tuple[numpy.ndarray, List[str]]: The events and the layer names.
 
     Raises:
-        ValueError: If the file does not hold events.
+        FileNotFoundError: If there is none.
+        ValueError: If the file does not hold events, or is damaged.
         ImportError: If h5py is needed and missing.
     """
-    if Path(path).suffix in _HDF5:
-        with _h5py().File(path, 'r') as file:
-            return _from_hdf5(file, path)
-    with np.load(path, allow_pickle=False) as file:
-        if 'events' not in file or file['events'].dtype != EVENT_DTYPE:
-            raise ValueError(
-                f"Expected '{path}' to hold spike events (got {', '.join(file.files)})"
-            )
-        return file['events'], file['layers'].tolist()
+    with reading(path, 'spike events'):
+        if Path(path).suffix in _HDF5:
+            with _h5py().File(path, 'r') as file:
+                return _from_hdf5(file, path)
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            if 'events' not in file or file['events'].dtype != EVENT_DTYPE:
+                raise ValueError(
+                    f"Expected '{path}' to hold spike events (got "
+                    f'{", ".join(file.files)})'
+                )
+            return file['events'], file['layers'].tolist()
 
 
 def _from_hdf5(file: Any, path: str | Path) -> tuple[np.ndarray, list[str]]:

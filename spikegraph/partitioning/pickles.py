@@ -27,8 +27,13 @@ _PARTS_OF_DATA = [
 ]
 
 
-def load_pickle(path: str | PathLike[str]) -> Any:
+def load_pickle(path: str | PathLike[str], *, mmap: bool = False) -> Any:
     """What a file of ``torch.save`` holds: tensors, plain values and PyG's data.
+
+    Args:
+        path (str or os.PathLike): The file.
+        mmap (bool, optional): Whether tensors stay in the file until they are read.
+            (default: :obj:`False`)
 
     Raises:
         FileNotFoundError: If there is none.
@@ -36,12 +41,12 @@ def load_pickle(path: str | PathLike[str]) -> Any:
     """
     try:
         with _knowing_data():
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise
     except Exception as error:  # Whatever a damaged file leads to.
         text = ' '.join(str(error).split())
-        unknown = re.search(r'GLOBAL (\S+) was not', text)
+        unknown = re.search(r'GLOBAL (\S+) (?:was not|whose module)', text)
         if unknown is not None:
             text = f'{unknown[1]}, which would run code'
         elif 'WeightsUnpickler error:' in text:

@@ -286,3 +286,14 @@ def test_interrupt_of_an_import():
         [*command[:2], code], cwd=ROOT, capture_output=True, text=True
     )
     assert (result.returncode, result.stdout) == (0, 'swallowed\n')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+@pytest.mark.parametrize('args', [['--help'], ['--version'], ['run', '--help']])
+def test_help_that_cannot_be_printed(args):
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONUNBUFFERED'}
+    with open('/dev/full', 'w') as full:
+        command = [sys.executable, '-m', 'spikegraph', *args]
+        options = dict(stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+        found = subprocess.run(command, cwd=ROOT, env=env, **options)
+    assert found.returncode == 2 and 'No space left on device' in found.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikegraph.files import locked
+from spikegraph.zoo.datasets.pickles import check_pickles
 from spikegraph.zoo.datasets.reading import (
     BadFile,
     broken,
@@ -75,6 +76,7 @@ def _load(
         try:
             if is_raw_read and not missing:  # A reader does not know what is wrong.
                 _check_raw(info, root)
+            check_pickles(info, root)
             with quiet():
                 data = info.loader(root)
             if missing:

@@ -130,7 +130,11 @@ def _read_npz(path: Path, info: DatasetInfo) -> Arrays:
 
     channels, *size = info.image_size
     shape = (*size, channels) if channels > 1 else tuple(size)
-    with _reading(path), zipfile.ZipFile(path), np.load(path) as file:
+    with (
+        _reading(path),
+        zipfile.ZipFile(path),
+        np.load(path, allow_pickle=False) as file,
+    ):
         arrays = dict(file)
     if not {'x', 'y'} <= set(arrays):
         raise BadFile(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import pickle
-import warnings
 import zipfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikegraph.zoo.datasets.pickles import read_pickle
 from spikegraph.zoo.datasets.reading import BadFile, broken
 
 if TYPE_CHECKING:
@@ -54,10 +53,7 @@ def _unpickle(info: DatasetInfo, path: Path) -> Any:
             if not text.endswith('\n'):
                 raise ValueError('its last line has no end')
             return [int(line) for line in text.split()]
-        with path.open('rb') as file, warnings.catch_warnings():
-            # Of old names in scipy.
-            warnings.simplefilter('ignore', DeprecationWarning)
-            return pickle.load(file, encoding='latin1')
+        return read_pickle(path)
     except OSError:
         raise
     except Exception as error:
@@ -80,7 +76,7 @@ def check_npz(info: DatasetInfo, root: Path) -> None:
     path = root / info.raw_files[0]
     try:
         # Says what is wrong with half a file, where numpy takes it for another kind.
-        with zipfile.ZipFile(path), np.load(path) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
     except OSError:
         raise
