@@ -24,7 +24,11 @@ OLDEST = '3.10'
 # What cannot be in the environment that writes the pins: it wants another PyTorch.
 ASIDE = {'neurobench': '2.3.0'}
 # Modules that are called otherwise than their packages.
-MODULES = {'scikit-learn': 'sklearn', 'torch-geometric': 'torch_geometric'}
+MODULES = {
+    'ipython': 'IPython',
+    'scikit-learn': 'sklearn',
+    'torch-geometric': 'torch_geometric',
+}
 WHY = {
     'numba': 'compiles the kernels for CPUs; without it, PyTorch computes the same',
     'llvmlite': 'the instructions of processors in those kernels; part of Numba',
@@ -47,6 +51,8 @@ WHY = {
     'pymetis': 'parts of graphs with few cut edges',
     'matplotlib': 'pictures',
 }
+# Extras for those who change the library, not for its users.
+WORKSHOP = ('docs', 'test')
 # Not by this package itself: what is said of them in WHY does.
 IMPORTED_ELSEWHERE = {'onnx', 'onnxruntime', 'onnxscript'}
 
@@ -154,7 +160,8 @@ def page() -> str:
     """The text of ``docs/dependencies.md``."""
     lists, places = requirements(), imports_of(ROOT / 'spikegraph')
     rows = []
-    for extra, each in [(e, each) for e in lists for each in lists[e] if e != 'test']:
+    users = [extra for extra in lists if extra not in WORKSHOP]
+    for extra, each in [(extra, each) for extra in users for each in lists[extra]]:
         at_top, inside = places.get(MODULES.get(each.name, each.name), ((), ()))
         where = 'at the top of modules' if at_top else 'in functions'
         where = where if at_top or inside else 'not by this package'

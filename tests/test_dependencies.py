@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests import dependencies
-from tests.dependencies import ASIDE, IMPORTED_ELSEWHERE, MODULES, WHY
+from tests.dependencies import ASIDE, IMPORTED_ELSEWHERE, MODULES, WHY, WORKSHOP
 
 ROOT = Path(__file__).parents[1]
 LISTS = dependencies.requirements()
 ALWAYS = {each.name for each in LISTS['']}
-EXTRAS = [extra for extra in LISTS if extra not in ('', 'test')]
+EXTRAS = [extra for extra in LISTS if extra not in ('', *WORKSHOP)]
 OPTIONAL = {each.name: extra for extra in EXTRAS for each in LISTS[extra]}
 
 
