@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 # What scripts import, and run in processes of their own.
 HELPERS = (
+    'code_tables',
     'competitors',
     'limits',
     'memory',
@@ -12,12 +13,13 @@ HELPERS = (
     'one_call',
     'paired',
     'processors',
+    'quantised',
     'records',
     'scripts',
     'techniques',
 )
 # What reads results, and what runs scripts.
-TOOLS = ('report', 'run_all')
+TOOLS = ('code_pages', 'report', 'run_all')
 BOTH_PROCESSORS = ('', '--processor avx2')
 
 
@@ -94,6 +96,16 @@ SCRIPTS = {
         needs=('dataset mnist', *CIFAR10),
         quick_needs=('dataset mnist',),
     ),
+    'codes': Script(
+        '--networks digits_cnn --seeds 1 --num-steps 4',
+        (
+            '--networks cora_gcn citeseer_gcn pubmed_gcn photo_gcn computers_gcn '
+            'cora_gin cora_gat digits_cnn --seeds 5',
+            '--networks cifar10_resnet20 --weights {weights} --images 300',
+        ),
+        ('codes_*.json',),
+        needs=(*FIVE, *CIFAR10),
+    ),
     'distributed': Script(
         '--graphs arxiv --shrink 200 --models gcn --num-steps 15 --processes 1 2 '
         '--repeats 1 --parts 2 4',
@@ -109,10 +121,10 @@ SCRIPTS = {
         '--datasets digits --num-steps 4',
         (
             '--datasets cora citeseer pubmed photo computers mnist cifar10 '
-            '--weights cifar10={weights}',
+            'ogbg-molhiv --weights cifar10={weights}',
         ),
         ('energy.json',),
-        needs=(*FIVE, 'dataset mnist', *CIFAR10),
+        needs=(*FIVE, 'dataset mnist', *CIFAR10, 'dataset ogbg-molhiv'),
     ),
     'evidence': Script(
         '--results {output} --output {output}',
@@ -127,6 +139,12 @@ SCRIPTS = {
         ('dataset cora', *CIFAR10, 'package onnxruntime', 'package onnxscript'),
     ),
     'first_call': Script('--repeats 1', results=('first_call.json',)),
+    'fuzz': Script(
+        '--cases 8 --block 4 --targets spike_times',
+        results=('fuzz.json',),
+        quick_needs=('package hypothesis',),
+        needs=('package hypothesis',),
+    ),
     'gcn_accuracy': Script(
         '--datasets digits --num-steps 8 --seeds 1',
         results=('gcn_accuracy_*.json',),
@@ -216,6 +234,15 @@ SCRIPTS = {
         ('node_accuracy_*.json',),
         needs=(*FIVE[:4],),
     ),
+    'noise': Script(
+        '--networks digits_gcn --seeds 1 --num-steps 8 --bits 8 --kinds drop extra',
+        (
+            '--networks cora_gcn cora_gin cora_gat --seeds 5',
+            '--networks cifar10_resnet20 --weights {weights} --seeds 4',
+        ),
+        ('noise_*.json',),
+        needs=('dataset cora', *CIFAR10),
+    ),
     'out_of_core': Script(
         '--folder {scratch} --shrink 100 --block-size 256 --limit 0.5',
         ('--folder {scratch}',),
@@ -239,14 +266,22 @@ SCRIPTS = {
         ('scaling.json', 'scaling_products.json'),
         needs=('GB 16',),
     ),
+    'spikingjelly_rival': Script(
+        '--images 10 --epochs 20 --timed-images 2 --timed-steps 8 --repeats 1',
+        ('--weights {weights} --images 100',),
+        ('spikingjelly.json',),
+        ('package spikingjelly',),
+        ('package spikingjelly', *CIFAR10),
+    ),
     'weight_bits': Script(
         '--datasets digits --num-steps 4 --bits 0 8 --seeds 1',
         (
             '--datasets cora citeseer pubmed photo computers',
             f'{RESNET} --per-channel',
+            '--datasets ogbg-molhiv --seeds 1 --per-channel',
         ),
         ('weight_bits_*.json',),
-        needs=(*FIVE, *CIFAR10),
+        needs=(*FIVE, *CIFAR10, 'dataset ogbg-molhiv'),
     ),
     'weight_precision': _speeds(
         'weight_precision',

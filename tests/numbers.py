@@ -225,6 +225,26 @@ def published() -> list[float]:
 
 
 @cache
+def published_pairs() -> list[list[float]]:
+    """Figures that others have printed together."""
+    found = []
+
+    def visit(value):
+        if isinstance(value, dict):
+            for inner in value.values():
+                visit(inner)
+        elif isinstance(value, list):
+            if all(isinstance(each, (int, float)) for each in value):
+                found.append(made(value, (1,)))
+            else:
+                for inner in value:
+                    visit(inner)
+
+    visit(json.loads((RESULTS.parent / 'published.json').read_text()))
+    return found
+
+
+@cache
 def values(name: str, factors: tuple[float, ...]) -> list[float]:
     """Whatever a figure that comes from a file may be."""
     return made(leaves(record(name)), factors)
@@ -288,7 +308,9 @@ def holds(known: list[float], figure: Figure) -> bool:
 
 def in_one_part(figures, names) -> bool:
     """Whether one part of the results has all of these figures."""
-    candidates = itertools.chain(printed_for(names), *map(parts, names))
+    candidates = itertools.chain(
+        printed_for(names), published_pairs(), *map(parts, names)
+    )
     return any(all(holds(known, f) for f in figures) for known in candidates)
 
 

@@ -64,15 +64,24 @@ def test_results_that_no_section_knows_get_a_table(report, tmp_path):
     rows = {'a': {'loss': 0.25, 'spikes': 1234}, 'b': {'loss': 1e-5, 'spikes': 7}}
     seconds = {'x': {'min': 0.5, 'median': 0.75}, 'y': {'min': 1.0, 'median': 2.0}}
     record = {'rows': rows, 'seconds': seconds, 'commit': 'abc1234'}
-    (results / 'codes_cora.json').write_text(json.dumps(record))
+    (results / 'other_cora.json').write_text(json.dumps(record))
     (results / 'unknown.json').write_text(json.dumps({'cells': rows}))
     assert report('--results', results, '--page', page) == 0
     text = page.read_text()
-    assert '### Other codes' in text and '### Without a section' in text
+    assert '### Without a section' in text and '**other_cora**' in text
     assert '| a | 0.250 | 1,234 |' in text and 'commit abc1234' in text
     assert text.count('| loss | spikes |') == 2
     assert re.search(r'\| x \| 0\.500 +\| 0\.750 \|', text) or '0.500 (0.750)' in text
     assert '### Energy ratios' not in text
+
+
+def test_the_readme_shows_rows_of_the_page():
+    text = PAGE.read_text(encoding='utf-8').split('### Loss, spikes, energy')[1]
+    readme = (PAGE.parents[1] / 'README.md').read_text(encoding='utf-8')
+    rows = [line for line in readme.splitlines() if line.startswith('|')]
+    assert len(rows) == 2 + 5
+    for row in rows:
+        assert f'{row}\n' in text, row
 
 
 def test_links_titles_and_pictures():

@@ -16,6 +16,7 @@ TITLES = {
     'computers': 'Computers',
     'digits': 'digits',
     'mnist': 'MNIST',
+    'ogbg-molhiv': 'molhiv',
     'cifar10': 'CIFAR-10',
     'gcn': 'GCN',
     'sage': 'GraphSAGE (mean)',

@@ -17,11 +17,12 @@ def bits(results):
                 record['summary'][f'T={num_steps} bits={bits}']
                 for bits in record['bits']
             ]
+            score = 'ann_accuracy' if 'ann_accuracy' in cells[0] else 'ann_rocauc'
             show = mean_std if len(record['seeds']) > 1 else lambda r: fixed(r['mean'])
             rows.append(
                 [
                     network,
-                    f'{cells[0]["ann_accuracy"]["mean"]:.2f}',
+                    f'{cells[0][score]["mean"]:.2f}',
                     str(num_steps),
                     *(show(cell['loss_points']) for cell in cells),
                 ]
