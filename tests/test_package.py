@@ -109,8 +109,11 @@ def files_of(folder):
     """The files that belong to a folder of this repository."""
     found = (path for path in (ROOT / folder).rglob('*') if path.is_file())
     left_out = {'__pycache__', '.ipynb_checkpoints', '.hypothesis'}
+    copies = ROOT / 'docs' / 'examples'  # Of notebooks, where a site was built.
     return {
-        str(path.relative_to(ROOT)) for path in found if not left_out & {*path.parts}
+        str(path.relative_to(ROOT))
+        for path in found
+        if not left_out & {*path.parts} and copies not in path.parents
     }
 
 
