@@ -272,3 +272,18 @@ def test_memory_that_is_gone_raises(what, num_before):
     with pytest.raises(RuntimeError, match=r'got 0 bytes|of size 0|not resizable'):
         value.untyped_storage().resize_(0)
         snn(*args)
+
+
+def test_moved_constants_of_recorded_passes():
+    """Such as prepared graphs, which others may hold and send as well."""
+    snn, args = network('graph'), arguments('graph')
+    for _ in range(4):
+        snn(*args)
+    (recorded,) = snn.plan._tapes.values()
+    mine = {value.data_ptr() for value in tensors(snn)}
+    storages = [s for s in recorded.places._storages if s.data_ptr() not in mine]
+    for storage in storages:
+        torch.empty(0, dtype=torch.uint8).set_(storage).share_memory_()
+    assert len(storages) > 0 and not recorded.places.are_same()
+    snn(*args)
+    assert snn.plan.way == 'node by node'
