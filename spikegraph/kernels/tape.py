@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikegraph.kernels.leases import LINE, Lease
+from spikegraph.kernels.places import Place, Places, places_of
 
 _MOST_HELD = 1 << 26  # Bytes: what is larger takes long enough without.
 _MOST_COPIED = 1 << 23  # Of features: to copy more takes longer than it saves.
@@ -50,6 +51,7 @@ class Tape(TorchDispatchMode):
         self.calls: list[tuple[Tensor | None, Callable[..., Any], tuple[Any, ...]]] = []
         self.features = features
         self._held: list[Any] = []  # Constants.
+        self._others: list[Place] = []  # Memory that is read, too.
         self._kept: dict[int, np.ndarray] = {}  # Memory that waits to be used.
         self._num_bytes = 0
         self._starts: list[int] = []  # Of the memory that is known, in order.
@@ -211,6 +213,8 @@ class Tape(TorchDispatchMode):
         if is_moving:
             for block in known:
                 block.is_read = True
+            unseen = [a for a, b in zip(arrays, blocks, strict=True) if b is None]
+            self._others += [place for a in unseen for place in places_of(a)]
             if not filled and not written and len(known) < len(blocks):
                 self._fail('a kernel writes to memory of its own')
             call, given = run, (work, bounds)
@@ -242,6 +246,7 @@ class Tape(TorchDispatchMode):
         found = self._block_at(address)
         if found is None:
             found = self._add_block(address, storage.nbytes(), value)
+            found.place = Place(storage, address)
             self._count(storage.nbytes())
         return found
 
@@ -286,6 +291,8 @@ class Tape(TorchDispatchMode):
 
     def _alias(self, value: Tensor) -> Tensor:
         """A tensor in the same place, which does not keep memory from being used again."""
+        if value.layout != torch.strided:
+            self._others += places_of(value)
         block = self._block_of(value)
         block.is_read = True
         if block.memory is None or block.state is not _MOVING:
@@ -306,6 +313,11 @@ class Tape(TorchDispatchMode):
         if self._block_at(address) is None:
             self._add_block(address, array.nbytes, array)
 
+    def places(self) -> Places:
+        """What calls read that is not of the tape."""
+        own = [b.place for b in self._blocks if b.is_read and b.place is not None]
+        return Places(own + self._others)
+
     def _add_block(self, address: int, num_bytes: int, owner: Any) -> _Block:
         found = _Block(_FIXED, address + num_bytes)
         place = bisect_right(self._starts, address)
@@ -323,6 +335,9 @@ class Tape(TorchDispatchMode):
     def _fail(self, reason: str) -> None:
         self.failed = self.failed or reason
         self._held.clear()
+        self._others.clear()
+        for block in self._blocks:
+            block.place = None
 
 
 _FIXED, _MOVING, _EMPTY_MEMORY = object(), object(), object()
@@ -331,12 +346,13 @@ _FIXED, _MOVING, _EMPTY_MEMORY = object(), object(), object()
 class _Block:
     """A piece of memory, and what is in it."""
 
-    __slots__ = ('end', 'is_read', 'memory', 'state')
+    __slots__ = ('end', 'is_read', 'memory', 'place', 'state')
 
     def __init__(self, state: object, end: int = 0) -> None:
         self.state, self.end = state, end
         self.is_read = False  # By calls.
         self.memory: np.ndarray | None = None  # That of the tape.
+        self.place: Place | None = None  # Memory of a tensor.
 
 
 class _Identities(list[Tensor]):

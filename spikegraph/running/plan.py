@@ -75,7 +75,7 @@ class Plan:
         tape = self._tapes.get(kind)
         if tape is None or _is_watched():
             return MISS
-        if not tape.state.is_same():
+        if not tape.state.is_same() or not tape.places.are_same():
             self._tapes.pop(kind, None)
             return MISS
         fixed = [part for name in tape.fixed for part in _parts(given[name])]
@@ -188,9 +188,12 @@ class Plan:
         fixed = self._fixed(inputs)
         tensors = {n: v for n, v in inputs.items() if isinstance(v, Tensor)}
         own = {n: v.detach().clone() for n, v in tensors.items() if n not in fixed}
-        tape = Tape(list(own.values()))
-        with tape:
-            out = passes({**inputs, **own})
+        tape, out = _taped(passes, inputs, own)
+        places = tape.places()
+        read = [n for n in fixed if any(map(places.meet, _parts(inputs[n])))]
+        if read and not tape.failed:  # Whose owner may write to it, or give it away.
+            copies = {n: inputs[n].detach().clone() for n in read}
+            tape, out = _taped(passes, {**inputs, **copies}, own)
         leaves, spec = pytree.tree_flatten(out)
         if not all(isinstance(leaf, (Tensor, *_PLAIN)) for leaf in leaves):
             tape.failed = tape.failed or 'it returns more than tensors and numbers'
@@ -208,6 +211,16 @@ class Plan:
         return found.output()
 
 
+def _taped(
+    passes: Callable[[Mapping[str, Any]], Any],
+    inputs: Mapping[str, Any],
+    features: dict[str, Tensor],
+) -> tuple[Tape, Any]:
+    tape = Tape(list(features.values()))
+    with tape:
+        return tape, passes({**inputs, **features})
+
+
 class _Recorded:
     """One pass that can be made again."""
 
@@ -223,6 +236,7 @@ class _Recorded:
     ) -> None:
         self.state, self.digest = state, digest
         self.calls, self.features, self.fixed = tape.calls, features, fixed
+        self.places = tape.places()
         self._held, self._leaves, self._spec = tape, leaves, spec
 
     def output(self) -> Any:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from spikegraph.kernels import dispatch
 from spikegraph.kernels.memory import dense
+from spikegraph.kernels.places import check_fits, fits
 from spikegraph.network.network import Network
 from spikegraph.network.registry import is_known_function, is_known_type
 
@@ -42,7 +43,9 @@ class State:
         self._tensors = [v for v in held if isinstance(v, Tensor)]
         self.is_dense = all(map(is_dense, self._tensors))
         dense_ones = self._tensors if self.is_dense else []
-        self._layout = [(v, v.shape, v.stride()) for v in dense_ones]
+        self._layout = [(v, v.shape, v.stride(), v.data_ptr()) for v in dense_ones]
+        self._addresses = [address for *_, address in self._layout]
+        self._sizes = [value.nbytes for value in dense_ones]
         values = [value for now, _ in self._attributes for value in now.values()]
         self._lists = [v for v in values if type(v) is list and not _has_tensors(v)]
         self._known_lists = copy.deepcopy(self._lists)
@@ -59,12 +62,16 @@ class State:
         return state if state is not None and state.is_dense else None
 
     def is_same(self) -> bool:
-        """Whether modules hold the same objects as before, and have no hooks."""
+        """Whether modules hold the same objects as before, in the same memory, and have
+        no hooks. To share a tensor with other processes, for one, moves it.
+        """
         for module, kind, forward in self._kinds:
             if type(module) is not kind or kind.forward is not forward:
                 return False
-        for value, shape, stride in self._layout:
+        for value, shape, stride, address in self._layout:
             if value.shape != shape or value.stride() != stride:
+                return False
+            if value.data_ptr() != address:
                 return False
         for hooks_of_one in self._hooks:
             if hooks_of_one:
@@ -84,11 +91,13 @@ class State:
             return False
 
     def digest(self, values: list[Tensor]) -> int:
-        """What tells the bits of parameters, buffers and some inputs from others."""
-        addresses, sizes = [], []
-        for value in (*self._tensors, *values):
-            addresses.append(value.data_ptr())
-            sizes.append(value.nbytes)
+        """What tells the bits of parameters, buffers and some inputs from others, of a
+        network that :meth:`is_same`.
+        """
+        for value in values:
+            check_fits(value)
+        addresses = self._addresses + [value.data_ptr() for value in values]
+        sizes = self._sizes + [value.nbytes for value in values]
         return self._digest(np.array(addresses), np.array(sizes))
 
 
@@ -110,7 +119,9 @@ def is_dense(value: Tensor) -> bool:
     """Whether the values lie in memory without gaps, in whatever order."""
     if value.layout != torch.strided or value.is_neg() or not value.is_cpu:
         return False
-    return value.numel() == 0 or dense(value).data_ptr() == value.data_ptr()
+    if value.numel() == 0 or not fits(value):
+        return value.numel() == 0
+    return dense(value).data_ptr() == value.data_ptr()
 
 
 def _has_tensors(value: Any) -> bool:

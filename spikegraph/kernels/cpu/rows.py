@@ -93,9 +93,7 @@ def _make_panels(weight: Tensor, bias: Tensor | None, scale: Tensor | None) -> P
     factors = flat(none if scale is None else scale.contiguous())
     how = (flat(weight), factors, num_outputs, depth, flat(panels), padded)
     share(partial(products.fill, *how), depth, weight.numel(), products.BLOCK)
-    offset = None if bias is None else bias.detach().contiguous()
-    if offset is None or padded > num_outputs:
-        offset = weight.new_zeros(padded)
-        if bias is not None:
-            offset[:num_outputs] = bias.detach()
+    offset = weight.new_zeros(padded)  # Never the bias itself: its memory can be moved.
+    if bias is not None:
+        offset[:num_outputs] = bias.detach()
     return Panels(flat(panels), flat(offset), depth)
