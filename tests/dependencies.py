@@ -161,7 +161,7 @@ def page() -> str:
     lists, places = requirements(), imports_of(ROOT / 'spikegraph')
     rows = []
     users = [extra for extra in lists if extra not in WORKSHOP]
-    for extra, each in [(extra, each) for extra in users for each in lists[extra]]:
+    for extra, each in [(name, each) for name in users for each in lists[name]]:
         at_top, inside = places.get(MODULES.get(each.name, each.name), ((), ()))
         where = 'at the top of modules' if at_top else 'in functions'
         where = where if at_top or inside else 'not by this package'

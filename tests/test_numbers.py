@@ -54,7 +54,9 @@ def test_figures_stand_in_the_results(read, page):
     assert not unused, f'{page}: no longer needed in tests/numbers.json: {unused}'
 
 
-@pytest.mark.parametrize('page, least', [('docs/integers.md', 0.4), ('docs/energy.md', 0.4)])
+@pytest.mark.parametrize(
+    'page, least', [('docs/integers.md', 0.4), ('docs/energy.md', 0.4)]
+)
 def test_wrong_figures_are_found(read, page, least):
     """Of figures that are off by three units of the last digit, most of those in tables
     that come from one part a row, and many of the others."""

@@ -2,7 +2,6 @@
 
 from sections.common import fixed, generic, table, title
 
-
 CODES = ('one spike', 'linear', 'rate', 'binary')
 NOISES = {
     'none': '',
@@ -28,7 +27,9 @@ def codes(results):
             cells = (record['summary'].get(f'{code} T={num_steps}') for code in CODES)
             seeds = len(record['seeds'])
             shown = [
-                f'{_agreement(c)}; {c["hidden_spikes_per_neuron"]["mean"]:.2f}' if c else ''
+                f'{_agreement(c)}; {c["hidden_spikes_per_neuron"]["mean"]:.2f}'
+                if c
+                else ''
                 for c in cells
             ]
             rows.append([title(record['network']), str(seeds), str(num_steps), *shown])
@@ -52,7 +53,10 @@ def noise(results):
     rows = []
     for text, cell in NOISES.items():
         pairs = (
-            [_agreement(record['summary'][f'{code}{cell}']) for code in ('phase', 'rate')]
+            [
+                _agreement(record['summary'][f'{code}{cell}'])
+                for code in ('phase', 'rate')
+            ]
             for record in records
         )
         rows.append([text, *('; '.join(pair) for pair in pairs)])
