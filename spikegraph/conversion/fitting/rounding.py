@@ -7,9 +7,8 @@ from torch import Tensor
 
 SCALE_BITS = 8  # Of the mantissas of scales, so that sums of products stay exact.
 _DAMPING = 1e-2  # Relative to the mean of the diagonal.
-_SHRINKS = tuple(
-    1 - i / 40 for i in range(25)
-)  # Of the largest weight, clipped beyond.
+_SHARES = tuple(1 - i / 40 for i in range(25))  # Of the largest weight, clipped beyond.
+_SMALL = tuple(0.4 * 0.9**i for i in range(1, 200))  # Where that hardly counts.
 _BLOCK = 128  # Columns after which all others hear of the errors.
 
 
@@ -35,7 +34,8 @@ def nearest(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
 
 def scales_for(weight: Tensor, bits: int, cost: Tensor | None = None) -> Tensor:
     r"""The scale of each row, one of several shares of its largest weight: that of the
-    least error of rounding.
+    least error of rounding. Where the largest weight hardly counts, shares are as
+    small as the others need.
 
     Args:
         weight (torch.Tensor): The weights :math:`(F_{out}, F_{in})`.
@@ -49,11 +49,19 @@ def scales_for(weight: Tensor, bits: int, cost: Tensor | None = None) -> Tensor:
     largest = weight.abs().amax(dim=1, keepdim=True)
     full = torch.where(largest > 0, largest / (2 ** (bits - 1) - 1), 1.0)
     best, least = full, torch.full_like(full, torch.inf)
-    for share in _SHRINKS:
+
+    def total(errors: Tensor) -> Tensor:
+        errors = errors.square()
+        return (errors if cost is None else errors * cost).sum(dim=1, keepdim=True)
+
+    for share in (*_SHARES, *_SMALL):
         scale = mantissa(share * full, SCALE_BITS)
-        errors = (nearest(weight, scale, bits) - weight).square()
-        errors = errors if cost is None else errors * cost
-        error = errors.sum(dim=1, keepdim=True)
+        if share < _SHARES[-1]:
+            # What is clipped is a lower bound, and grows as shares fall.
+            beyond = (weight.abs() - scale * (2 ** (bits - 1) - 1)).clamp(min=0)
+            if not bool((total(beyond) < least).any()):
+                break
+        error = total(nearest(weight, scale, bits) - weight)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return best

@@ -17,6 +17,9 @@ from spikegraph.conversion.fitting.rounding import (
     scales_for,
 )
 from spikegraph.nn.layer import SpikingLayer
+from spikegraph.zoo.experiment.evaluation import evaluate
+from spikegraph.zoo.models import get_recipe
+from spikegraph.zoo.training import train
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +110,37 @@ def test_errors_are_made_up_for(sizes, groups, bits):
         assert weight.shape == part.shape and weight.dtype == part.dtype
         whole = integers_of(weight)
         assert int(whole.abs().max()) <= 2 ** (bits - 1) - 1
+
+
+@pytest.mark.parametrize('bits', [3, 4, 6, 8])
+def test_a_large_weight_that_hardly_counts_takes_no_bits(bits):
+    """As one that mends a single row, where a channel is all but silent."""
+    part, bias, gram = 0.3 * torch.randn(8, 20), torch.zeros(8), correlated(400, 20)
+    gram[:, 3] *= 1e-4
+    gram[:, :, 3] *= 1e-4
+    large = part.clone()
+    large[:, 3] = 170
+    losses, energy = [], cost([0 * part], bias, [part], bias, gram)
+    for weight in (part, large):
+        found = round_weights([weight], bias, gram, bits)
+        losses.append(cost(*found, [weight], bias, gram))
+    assert losses[0] < energy / 4**bits
+    # What is clipped counts, too.
+    assert losses[1] < 5 * energy / 4**bits + 8 * 170**2 * float(gram[0, 3, 3])
+    assert 8 * 170**2 * float(gram[0, 3, 3]) < 0.01 * energy
+
+
+@pytest.mark.parametrize('size', [1.0, 3.0, 1e3, 1e7])
+def test_no_scale_is_better_however_small(size):
+    weight, counts = torch.randn(6, 40).double(), torch.ones(40).double()
+    weight[:3, 7], counts[7] = size, 1e-3 / size**2
+    found = scales_for(weight, 4, counts)
+    errors = (nearest(weight, found, 4) - weight).square() @ counts
+    full = weight.abs().amax(1, keepdim=True) / 7
+    for share in torch.logspace(0, -8, 400).double():
+        other = nearest(weight, mantissa(share * full, SCALE_BITS), 4) - weight
+        # Small shares are a tenth apart.
+        assert bool((errors <= 1.3 * other.square() @ counts).all())
 
 
 def test_rounding_is_the_best_of_two_neighbours():
@@ -223,6 +257,62 @@ def test_it_is_better_than_rounding_afterwards():
             module.set_parameters(round_nearest(module.matrix(), 3), module.bias)
     rounded = convert(model, inputs, ConversionConfig(num_steps=16, weight_bits=3))
     assert error(rounded) < 0.8 * error(plain)
+
+
+def hard_channels():
+    """Of the first layer, two that one row of thousands excites, barely; two that are the
+    same; and two that are all but multiples.
+    """
+    model = nn.Sequential(
+        nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 5)
+    )
+    x = torch.rand(3000, 12)
+    with torch.no_grad():
+        weight, bias = 2 * model[0].weight, model[0].bias
+        for k in (0, 1):
+            second, first = (x @ weight[k]).sort().values[-2:]
+            bias[k] = -(0.02 * second + 0.98 * first)
+        weight[3], bias[3] = weight[2], bias[2]
+        weight[5], bias[5] = 1.01 * weight[4], 1.01 * bias[4] + 1e-3
+        model[0].weight.copy_(weight)
+    return model.eval(), x
+
+
+def test_channels_that_are_silent_or_alike():
+    model, x = hard_channels()
+    errors = {}
+    for bits in (None, 8, 6, 4, 3):
+        config = ConversionConfig(num_steps=16, per_channel=True, weight_bits=bits)
+        snn = convert(model, x, config)
+        errors[bits] = snn.report.logit_relative_error
+        largest = max(
+            float(module.matrix().detach().abs().max())
+            for module in snn.network.modules()
+            if isinstance(module, SpikingLayer) and module.weight is not None
+        )
+        if bits is None:
+            assert largest > 10  # Correction mends a row by a weight that is seen once.
+        else:
+            assert largest < 1
+    assert errors[8] < 1.05 * errors[None] and errors[6] < 1.05 * errors[None]
+    assert errors[4] < 1.2 * errors[None] and errors[3] < 1.6 * errors[None]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_fewer_bits_of_a_gin_are_hardly_worse(load_data):
+    """One channel of its second layer is seen by few nodes, barely, and is corrected to
+    weights of 178 where others are below one.
+    """
+    dataset, recipe = load_data('cora'), get_recipe('cora', 'gin')
+    model, agreements = train(dataset, recipe, 0, progress=False).model, []
+    for bits in (8, 6, 4):
+        config = ConversionConfig(num_steps=16, per_channel=True, weight_bits=bits)
+        snn = convert(model, dataset.data, config)
+        agreements.append(evaluate(snn, dataset.data, model)['agreement'])
+    assert agreements[0] > 97
+    assert agreements[1] > agreements[0] - 1.5
+    assert agreements[2] > agreements[1] - 1.5
 
 
 @pytest.mark.parametrize('bits', [1, 17, 0, True, 4.0, '8'])
