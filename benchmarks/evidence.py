@@ -60,13 +60,15 @@ def rows_by_seed(network, num_steps, record, folder):
 
 
 def test_of(network, num_steps, record, folder):
-    """Tests of a network with the default options: over seeds if there are three."""
+    """Tests of a network with the default options: over seeds if there are three, else
+    over the test inputs of the first, of which all figures then are."""
     row = record['summary'][f'T={num_steps} {DEFAULT}']
     rows, source = rows_by_seed(network, num_steps, record, folder)
-    test = row['over_inputs_of_seed_0']
+    pairs = row['mcnemar']
     if len(rows) >= FEWEST_SEEDS:
         test = paired.of_losses([row['loss_points'] for row in rows])
-    pairs = row['mcnemar']
+    else:
+        test, rows, pairs = row['over_inputs_of_seed_0'], rows[:1], pairs[:1]
     corrected = paired.holm({str(i): pair['p'] for i, pair in enumerate(pairs)})
     means = ('ann_accuracy', 'agreement', 'spikes_per_neuron')
     return {

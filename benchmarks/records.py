@@ -118,7 +118,7 @@ def processor():
 
 def write_speed(name, arguments, **fields):
     """Writes what was measured, with the arguments and what it was measured with."""
-    files = ('root', 'output', 'weights')
+    files = ('root', 'output', 'weights', 'plot')
     record = {
         'arguments': {k: v for k, v in vars(arguments).items() if k not in files},
         **fields,

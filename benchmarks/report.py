@@ -83,7 +83,9 @@ measured, what it means and where we lose, and ends with the commands that make 
 and with what they were made. `python benchmarks/run_all.py --full` runs them all,
 `--quick` at small sizes to see that they work. `resnet20.th` is the state dict of
 ResNet-20, and DIR a folder. Losses are accuracies of the ANN minus those of the spiking
-network, in points: negative ones are gains. No label is used in conversion."""
+network, in points: negative ones are gains. No label is used in conversion. Results say
+spikegraph 0.1.0 where they were made before 1.0.0, the first release: the commit beside it
+is the state of the code."""
 
 
 def anchor(title):

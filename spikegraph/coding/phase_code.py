@@ -230,16 +230,25 @@ def check_base(base: float | None) -> float:
 
 
 def _check_table(name: str, values: Iterable[float] | Tensor) -> tuple[float, ...]:
-    table = tuple(float(v) for v in values)
-    check_num_steps(len(table))
+    try:
+        table = tuple(float(v) for v in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected '{name}' to be numbers, the largest first (got {values!r})"
+        ) from error
+    if not 1 <= len(table) <= MAX_NUM_STEPS:
+        raise ValueError(
+            f"Expected '{name}' to hold 1 to {MAX_NUM_STEPS} values, one per time step "
+            f'(got {len(table)})'
+        )
+    if not all(MIN_LEVEL <= value < math.inf for value in table):
+        raise ValueError(
+            f"Expected '{name}' to be finite and at least {MIN_LEVEL:g} (got "
+            f'{", ".join(f"{value:g}" for value in table)})'
+        )
     for high, low in zip(table, table[1:], strict=False):
         if not high > low:
             raise ValueError(
                 f"Expected '{name}' to be strictly decreasing (got {low} after {high})"
             )
-    if not (math.isfinite(table[0]) and table[-1] >= MIN_LEVEL):
-        raise ValueError(
-            f"Expected '{name}' to be finite and at least {MIN_LEVEL:g} "
-            f'(got {table[0]} to {table[-1]})'
-        )
     return table

@@ -154,7 +154,8 @@ class ConversionConfig:
             self._check_table(table)
             object.__setattr__(self, 'levels', table)
         else:
-            _check_choice('levels', table, (None, 'geometric', 'fitted'))
+            hint = ', or a table: PhaseCode.from_levels(...)'
+            _check_choice('levels', table, (None, 'geometric', 'fitted'), hint)
         _check_choice('input_scale', self.input_scale, ('auto', 'layer', 'node'))
         _check_choice('products', self.products, ('spiking', 'analog'))
         _check_choice('order', self.order, ('auto', 'transform', 'aggregate'))
@@ -258,10 +259,12 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
+def _check_choice(
+    name: str, value: Any, choices: tuple[Any, ...], others: str = ''
+) -> None:
+    if isinstance(value, (list, dict)) or value not in choices:
         raise ValueError(
-            f"Expected '{name}' to be one of {', '.join(map(repr, choices))} "
+            f"Expected '{name}' to be one of {', '.join(map(repr, choices))}{others} "
             f'(got {value!r})'
         )
 

@@ -169,7 +169,10 @@ class ConversionReport(Shown):
             'in front': self.preprocessed,
             'checked': self.affine,
         }
-        facts = [('codes', f'{self.levels} levels, {scale}'), *self._meetings()]
+        codes = f'{self.levels} levels'
+        if self.levels == 'given' and any(p.base is not None for p in self.populations):
+            codes += ', geometric ones where spike times are added'
+        facts = [('codes', f'{codes}, {scale}'), *self._meetings()]
         facts += [(name, ', '.join(found) or 'none') for name, found in listed.items()]
         cost = (
             f'on calibration data: logit error {100 * self.logit_relative_error:.2f} %, '

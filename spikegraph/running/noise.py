@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ class SpikeNoise:
                 "Expected 'stuck_silent' and 'stuck_firing' to be shares of all neurons, "
                 f'at most 1 together (got {stuck:g})'
             )
-        is_integer = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        is_integer = isinstance(self.seed, Integral) and not isinstance(self.seed, bool)
         if not is_integer or self.seed < 0:
             raise ValueError(
                 f"Expected 'seed' to be an integer of at least 0 (got {self.seed!r})"
@@ -106,7 +107,7 @@ class SpikeNoise:
 
 
 def _check_number(name: str, value: Any, what: str) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not (math.isfinite(value) and 0 <= value <= 1):
         raise ValueError(f"Expected '{name}' to be {what} (got {value!r})")
 

@@ -168,6 +168,10 @@ def disturb(
 
 
 def _known(snn: SpikingModel, populations: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(populations, (str, list, tuple, set, frozenset)):
+        raise ValueError(
+            f"Expected 'populations' to be names of populations (got {populations!r})"
+        )
     names = (populations,) if isinstance(populations, str) else tuple(populations)
     for name in names:
         if name not in snn.neurons:

@@ -86,10 +86,13 @@ def test_phase_code_errors(kwargs, match):
 @pytest.mark.parametrize(
     'levels, thresholds, match',
     [
-        ([], None, r"'num_steps' to be at least 1 \(got 0\)"),
+        ([], None, r"'levels' to hold 1 to 126 values, one per time step \(got 0\)"),
+        (None, None, r"'levels' to be numbers, the largest first \(got None\)"),
+        (['a'], None, r"'levels' to be numbers, .*\(got \['a'\]\)"),
+        ([1.0, float('nan')], None, r"'levels' to be finite.*\(got 1, nan\)"),
         ([1.0, 1.0], None, r"'levels' to be strictly decreasing \(got 1.0 after 1.0\)"),
-        ([1.0, -1.0], None, r"'levels' to be finite.*\(got 1.0 to -1.0\)"),
-        ([float('inf'), 1.0], None, r"'levels' to be finite.*\(got inf to 1.0\)"),
+        ([1.0, -1.0], None, r"'levels' to be finite.*\(got 1, -1\)"),
+        ([float('inf'), 1.0], None, r"'levels' to be finite.*\(got inf, 1\)"),
         ([2.0, 1.0], [1.0], r"'thresholds' to hold 2 values, one per level \(got 1\)"),
     ],
 )

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -209,6 +210,7 @@ def test_gains_of_thresholds():
         (dict(weight=-1), r"'weight' to be a relative standard .* \(got -1\)"),
         (dict(stuck_silent=0.6, stuck_firing=0.5), r'at most 1 together \(got 1.1\)'),
         (dict(seed=-1), r"'seed' to be an integer of at least 0 \(got -1\)"),
+        (dict(drop='a'), r"'drop' to be a probability .* \(got 'a'\)"),
         (dict(seed=1.0), r"'seed' to be an integer .* \(got 1.0\)"),
     ],
 )
@@ -221,3 +223,8 @@ def test_it_does_not_change():
     with pytest.raises(AttributeError):
         SpikeNoise().drop = 0.5
     assert SpikeNoise(drop=0.1) == SpikeNoise(drop=0.1)
+
+
+def test_numbers_of_numpy_are_numbers():
+    noise = SpikeNoise(drop=np.float32(0.25), seed=np.int64(3))
+    assert noise == SpikeNoise(drop=0.25, seed=3)

@@ -294,6 +294,8 @@ def test_errors(gcn, tmp_path):
         ValueError, match=r"\(got 'nose'\); there are 'input_x', 'relu'"
     ):
         disturb(snn, MUCH, populations=['relu', 'nose'])
+    with pytest.raises(ValueError, match=r'names of populations \(got 5\)'):
+        disturb(snn, MUCH, populations=5)
     with pytest.raises(ValueError, match=r"'noise' to be a SpikeNoise \(got 0.1\)"):
         disturb(snn, 0.1)
     with pytest.raises(ValueError, match=r'got GCN\); convert the model first'):
