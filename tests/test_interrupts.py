@@ -105,7 +105,10 @@ def test_an_interrupted_run(seconds, tmp_path):
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=TIMEOUT)[1]
     assert process.returncode == 130 and 'Traceback' not in err, err
-    assert list(temporary.iterdir()) == []
+    # PyG writes its layers there as code, and takes that away at its exit if it can.
+    left = [each.name for each in temporary.iterdir()]
+    ours = [n for n in left if not n.startswith(('torch_geometric', '__pycache__'))]
+    assert ours == []
     found = {each.name for each in folder.iterdir()} if folder.exists() else set()
     pictures = {'raster.png', 'spike_times.png', 'coding_error.png'}
     assert found in (set(), {'result.json', 'ann.pt', 'snn.safetensors', *pictures})

@@ -275,13 +275,17 @@ def test_memory_that_is_gone_raises(what, num_before):
 
 
 def test_moved_constants_of_recorded_passes():
-    """Such as prepared graphs, which others may hold and send as well."""
+    """Such as prepared graphs, which others may hold and send as well. Tables of codes are
+    those of all networks: a copy with a graph of its own has the same."""
     snn, args = network('graph'), arguments('graph')
+    other, its = copy.deepcopy(snn), [arg.clone() for arg in args]
     for _ in range(4):
         snn(*args)
-    (recorded,) = snn.plan._tapes.values()
-    mine = {value.data_ptr() for value in tensors(snn)}
-    storages = [s for s in recorded.places._storages if s.data_ptr() not in mine]
+        other(*its)
+    (recorded,), (others,) = (each.plan._tapes.values() for each in (snn, other))
+    kept = {value.data_ptr() for value in tensors(snn)}
+    kept |= {storage.data_ptr() for storage in others.places._storages}
+    storages = [s for s in recorded.places._storages if s.data_ptr() not in kept]
     for storage in storages:
         torch.empty(0, dtype=torch.uint8).set_(storage).share_memory_()
     assert len(storages) > 0 and not recorded.places.are_same()

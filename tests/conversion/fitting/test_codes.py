@@ -114,7 +114,7 @@ def test_degenerate_rows(levels, num_steps):
         (dict(scale=-1.0), r"'scale' to be 'mse', 'max' or.*\(got -1.0\)"),
         (dict(scale=('percentile', 101)), r'in \(0, 100\] \(got 101\)'),
         (dict(threshold_shift=0), r'in \(0, 1\] \(got 0\)'),
-        (dict(levels='best'), r"'geometric', 'fitted' \(got 'best'\)"),
+        (dict(levels='best'), r"'geometric', 'fitted', or a table: .* \(got 'best'\)"),
         (dict(compensate='all'), r"None, 'bias', 'ridge' \(got 'all'\)"),
         (dict(per_channel='yes'), r"'per_channel' to be a bool \(got 'yes'\)"),
         (dict(levels='fitted', base=2), r"\(got 2, None, 'mse'\)"),
