@@ -1,6 +1,7 @@
 """README and the pages of the site: their code runs, their commands and links exist."""
 
 import argparse
+import copy
 import doctest
 import importlib
 import os
@@ -41,6 +42,9 @@ def blocks_of(page, language):
     return re.findall(rf'^```{language}\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
 
 
+WITH_CODE = [page for page in PAGES if blocks_of(page, 'python')]
+
+
 def missing(block):
     return any(
         f'import {name}' in block or f'from {name}' in block
@@ -75,19 +79,22 @@ def run_in_processes(block, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.fixture(scope='module')
+def converted(digits):
+    model = GCN(64, 16, 2, 10).eval()
+    return model, spikegraph.convert(model, digits.data)
+
+
 @pytest.fixture
-def namespace(monkeypatch, tmp_path, digits):
+def namespace(monkeypatch, tmp_path, digits, converted):
     """What the quick start has made, in a module, since PyG looks for the modules of
     classes; and a folder to write to."""
     monkeypatch.chdir(tmp_path)
     module = ModuleType('page')
     monkeypatch.setitem(sys.modules, 'page', module)
-    model = GCN(64, 16, 2, 10).eval()
-    data = digits.data
-    snn = spikegraph.convert(model, data)
-    vars(module).update(
-        torch=torch, spikegraph=spikegraph, model=model, data=data, snn=snn
-    )
+    names = dict(zip(('model', 'snn'), copy.deepcopy(converted), strict=True))
+    data = digits.data.clone()
+    vars(module).update(torch=torch, spikegraph=spikegraph, data=data, **names)
     yield vars(module)
     from spikegraph.conversion.operations.rules import RULES
 
@@ -95,7 +102,9 @@ def namespace(monkeypatch, tmp_path, digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('page', PAGES, ids=NAMES)
+@pytest.mark.parametrize(
+    'page', WITH_CODE, ids=[str(page.relative_to(ROOT)) for page in WITH_CODE]
+)
 def test_code_runs(page, namespace, tmp_path, capsys):
     for block in blocks_of(page, 'python'):
         if missing(block):
