@@ -19,21 +19,20 @@ it stopped; benchmarks/code_pages.py makes tables and a picture of them.
 import argparse
 import copy
 import functools
-import json
 from pathlib import Path
 
 import torch
 from code_tables import UniformCode, num_sent, without_repeats
 from quantised import Quantised
-from records import RESULTS, origin, summarize_cells, write
+from records import RESULTS, origin, resumed, summarize_cells, write
 from tqdm import tqdm
 
 from spikegraph import ConversionConfig, convert, measure
 from spikegraph.measurement.counter import Counter
 from spikegraph.zoo.datasets import ImageDataset
 from spikegraph.zoo.experiment.evaluation import (
-    _compare,
     calibration_batches,
+    compare,
     measured_batches,
 )
 from spikegraph.zoo.training import load_weights, prepare, train
@@ -187,7 +186,7 @@ def run_cell(task, code, steps, options):
         len(task.y) if not task.has_images else sum(len(a[0]) for a in task.measured)
     )
     return {
-        **_compare(task.ann, out, task.y),
+        **compare(task.ann, out, task.y),
         'spikes_per_neuron': total['all'][0] / total['all'][1],
         'hidden_spikes_per_neuron': total['hidden'][0] / max(1, total['hidden'][1]),
         'synops': weights / (samples if task.has_images else len(task.rows)),
@@ -230,14 +229,7 @@ def _double(value):
 
 def run_network(network, seed, arguments):
     path = arguments.output / f'codes_{network}.json'
-    record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
-    given = {'network': network, 'images': arguments.images}
-    for key, value in given.items():
-        if record.setdefault(key, value) != value:
-            raise ValueError(
-                f"Expected '--{key}' to be {record[key]} as in '{path}' (got {value}). "
-                f"Pass another '--output'"
-            )
+    record = resumed(path, '--', network=network, images=arguments.images)
     cells = cells_of(arguments)
     row = record['seeds'].setdefault(str(seed), {'cells': {}})
     missing = [name for name in cells if name not in row['cells']]

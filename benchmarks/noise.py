@@ -57,9 +57,8 @@ class RateDisturbance(Disturbance):
             return phase, is_off
         num_steps = spikes.code.num_steps
         per_step = 1 - (1 - self.noise.extra) ** (1 / num_steps)
-        more = self.binomial(
-            label, 'extra', phase, per_step
-        )  # Of steps without a spike.
+        # Steps without a spike are as many as the byte says.
+        more = self.binomial(label, 'extra', phase, per_step)
         if fires_off:
             drawn = self.uniform(label, 'extra sign', phase) < 0.5
             is_off = torch.where((phase == num_steps) & (more > 0), drawn, is_off)

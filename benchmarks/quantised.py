@@ -11,7 +11,7 @@ import torch
 from code_tables import without_repeats
 
 from spikegraph.conversion.fitting.codes import NUM_SCALES
-from spikegraph.conversion.fitting.populations import _importance
+from spikegraph.conversion.fitting.populations import importance
 from spikegraph.conversion.fitting.sampling import sample
 from spikegraph.conversion.passes.graph import readout_weight
 from spikegraph.network.graph import arguments
@@ -82,7 +82,7 @@ class Quantised(AnalogReading):
         rows = sample(node, neuron, analog, config, len(analog))
         coded, weight = sample(node, neuron, rounded, config, len(analog)), None
         if rows.size(1) > 1:
-            weight = _importance(readout_weight(self.network, node), rows)
+            weight = importance(readout_weight(self.network, node), rows)
         shaped = [
             v if v is None else v.t() if config.per_channel else v.reshape(1, -1)
             for v in (coded, rows, weight)

@@ -176,16 +176,22 @@ def prepared(name, model, root):
     return prepare(name, None, None, 1, root, model)
 
 
-def run_seeds(path, title, num_seeds, run_seed, *, summarize, **fields):
-    """Goes on where an interrupted run has stopped; fields have to be those of the
-    run before."""
+def resumed(path, prefix='', **fields):
+    """The record of an interrupted run, or a new one; fields have to be those of the
+    run before. Errors name them behind the prefix."""
     record = json.loads(path.read_text()) if path.exists() else {'seeds': {}}
     for name, value in fields.items():
         if record.setdefault(name, value) != value:
             raise ValueError(
-                f"Expected '{name}' to be {record[name]} as in '{path}' (got {value}). "
-                f"Pass another '--output'"
+                f"Expected '{prefix}{name}' to be {record[name]} as in '{path}' (got "
+                f"{value}). Pass another '--output'"
             )
+    return record
+
+
+def run_seeds(path, title, num_seeds, run_seed, *, summarize, **fields):
+    """Goes on where an interrupted run has stopped; see :func:`resumed`."""
+    record = resumed(path, **fields)
     for seed in tqdm(range(num_seeds), title):
         if str(seed) in record['seeds']:
             continue

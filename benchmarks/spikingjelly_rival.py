@@ -33,7 +33,7 @@ from torch_geometric.nn import GATConv, GCNConv
 
 from spikegraph import ConversionConfig, convert, measure
 from spikegraph.zoo.datasets import load_images
-from spikegraph.zoo.experiment.evaluation import _compare, calibration_batches
+from spikegraph.zoo.experiment.evaluation import calibration_batches, compare
 from spikegraph.zoo.training import load_weights, prepare
 
 METHODS = {
@@ -205,7 +205,7 @@ def their_cells(out, spikes, ann_out, y, num_steps, starts):
         if start:
             found = found - out[start - 1]
         cells[f'T={steps}'] = {
-            **_compare(ann_out, found / (steps - start), y),
+            **compare(ann_out, found / (steps - start), y),
             'spikes_per_neuron': float(spikes[steps - 1]),
             'read_from_step': start,
         }
@@ -221,7 +221,7 @@ def our_cells(model, ann_out, batches, x, y, num_steps, options):
         measured = measure(snn, list(parts))
         rows = [each.counts for each in measured.layers if each.role == 'neurons']
         cells[f'T={steps}'] = {
-            **_compare(ann_out, torch.cat([snn(part) for part in parts]), y),
+            **compare(ann_out, torch.cat([snn(part) for part in parts]), y),
             'spikes_per_neuron': sum(c.spikes for c in rows)
             / sum(c.neurons for c in rows),
             'spikes_per_neuron_with_pixels': measured.spikes_per_neuron,

@@ -217,6 +217,11 @@ class Shown:
         printer.text(str(self))  # IPython's, also for those who do not see the HTML.
 
 
+def percent(part: int, whole: int) -> str:
+    """A share of a whole, of which nothing may be there, in percent."""
+    return f'{100 * part / max(1, whole):.1f}'
+
+
 def as_text(parts: Iterable[Part]) -> str:
     """The parts below each other, for a terminal."""
     return '\n'.join(line for part in parts for line in part.lines())

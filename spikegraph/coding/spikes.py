@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikegraph.coding.encoding import decode, encode
 from spikegraph.coding.phase_code import PhaseCode
-from spikegraph.tables import Column, Part, Shown, Table
+from spikegraph.tables import Column, Part, Shown, Table, percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,17 +136,13 @@ class Spikes(Shown):
         rows = []
         for step, level in enumerate(self.code.levels.tolist()):
             counts = [on[step], *([off[step]] if self.code.signed else [])]
-            cells = [*(f'{count:,}' for count in counts), _percent(sum(counts), size)]
+            cells = [*(f'{count:,}' for count in counts), percent(sum(counts), size)]
             rows.append([str(step), f'{level:.4g}', *cells])
         none = [''] * (len(heads) - 1)
         silent = int(found[num_steps])
-        rows.append(['silent', '0', f'{silent:,}', *none, _percent(silent, size)])
+        rows.append(['silent', '0', f'{silent:,}', *none, percent(silent, size)])
         note = f'{size:,} neurons of shape {tuple(self.shape)}; {self.code}'
         return [Table(columns, rows, note=note)]
 
     def __repr__(self) -> str:
         return f'Spikes({tuple(self.shape)}, {self.code}, num_spikes={self.num_spikes})'
-
-
-def _percent(part: int, whole: int) -> str:
-    return f'{100 * part / max(1, whole):.1f}'

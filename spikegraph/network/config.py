@@ -262,7 +262,7 @@ def _is_list(value: Any) -> bool:
 def _check_choice(
     name: str, value: Any, choices: tuple[Any, ...], others: str = ''
 ) -> None:
-    if isinstance(value, (list, dict)) or value not in choices:
+    if value not in choices:
         raise ValueError(
             f"Expected '{name}' to be one of {', '.join(map(repr, choices))}{others} "
             f'(got {value!r})'

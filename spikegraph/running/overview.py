@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spikegraph.network.graph import Node
 from spikegraph.network.roles import Role
 from spikegraph.running.windows import Window, windows_of
-from spikegraph.tables import Column, Facts, Part, Table
+from spikegraph.tables import Column, Facts, Part, Table, percent
 
 if TYPE_CHECKING:
     from spikegraph.running.model import SpikingModel
@@ -67,7 +67,7 @@ def simulation_parts(simulation: Simulation) -> list[Part]:
         fired, size = phase[phase < num_steps].double(), phase.numel()
         start = simulation.start_step[name]
         mean = f'{float(fired.mean()):.2f}' if len(fired) else '-'
-        counts = (f'{size:,}', f'{len(fired):,}', _percent(len(fired), size))
+        counts = (f'{size:,}', f'{len(fired):,}', percent(len(fired), size))
         window = _steps(Window(start, num_steps))
         rows.append([name, window, *counts, mean, str(spikes.code)])
         total += len(fired)
@@ -89,7 +89,3 @@ def _row(node: Node, operation: Any, window: Window | None) -> list[str]:
 
 def _steps(window: Window) -> str:
     return f'{window.start} to {window.end - 1}'
-
-
-def _percent(part: int, whole: int) -> str:
-    return f'{100 * part / max(1, whole):.1f}'

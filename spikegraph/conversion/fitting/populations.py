@@ -132,7 +132,7 @@ def fit_population(
         _check_population(name, _stands_for(node), module, reach.largest, values)
         weight = peak = coded = None
         if values.size(1) > 1 and config.scale == 'mse' and not is_tied:
-            weight = _importance(readout_weight(network, node), values)
+            weight = importance(readout_weight(network, node), values)
         if may_be_relative:
             peak = together(all_peaks)
         elif not is_tied:
@@ -233,7 +233,7 @@ def _best_code(
     return code, scale.to(rows.dtype).view(shape), is_relative
 
 
-def _importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
+def importance(readout: Tensor | None, rows: Tensor) -> Tensor | None:
     """How much the error of each value counts :math:`(n, F)` in a population
     that the outputs are read from: by the channel's weights, as far as they
     tell outputs apart, and relative to the size of the row's potentials.

@@ -55,10 +55,11 @@ def evaluate(snn: SpikingModel, data: Data, model: nn.Module) -> dict[str, float
             "Expected 'data.test_mask' to select at least one node (got 0)"
         )
     ann = model(data.x, data.edge_index)[mask]
-    return _compare(ann, snn(data.x, data.edge_index)[mask], data.y[mask])
+    return compare(ann, snn(data.x, data.edge_index)[mask], data.y[mask])
 
 
-def _compare(ann_out: Tensor, snn_out: Tensor, y: Tensor) -> dict[str, float]:
+def compare(ann_out: Tensor, snn_out: Tensor, y: Tensor) -> dict[str, float]:
+    """Accuracies and agreement in percent, the loss in points, and the logit error."""
     ann, spiking = ann_out.argmax(-1), snn_out.argmax(-1)
     num_ann, num_snn = int((ann == y).sum()), int((spiking == y).sum())
     num_same = int((ann == spiking).sum())
@@ -103,7 +104,7 @@ def evaluate_images(
             disable=not progress,
         )
         outs.append(torch.cat([network(dataset.normalize(x)) for x in batches]))
-    return _compare(outs[0], outs[1], dataset.test_y)
+    return compare(outs[0], outs[1], dataset.test_y)
 
 
 @takes_old_order(SpikingModel, 'model', 'snn', 'dataset', 'progress')
