@@ -8,7 +8,7 @@ from torch_geometric.nn import GCNConv
 from spikegraph import ConversionConfig, PhaseCode, convert
 from spikegraph.conversion.fitting import populations
 from spikegraph.conversion.fitting.codes import SortedValues
-from spikegraph.conversion.fitting.populations import _best_code, _importance
+from spikegraph.conversion.fitting.populations import _best_code, importance
 from spikegraph.conversion.passes.graph import readout_weight
 from spikegraph.nn import PhaseNeuron
 
@@ -46,14 +46,14 @@ def test_only_the_last_population_is_read_out():
 
 def test_importance_is_the_relative_error_of_differences():
     weight, rows = torch.randn(3, 5).double(), torch.rand(40, 5).double()
-    found = _importance(weight, rows)
+    found = importance(weight, rows)
     channel = (weight - weight.mean(0)).square().sum(0)
     size = (rows.square() * channel).sum(1)
     expected = channel / (size + 0.1 * size.mean()).view(-1, 1)
     assert torch.allclose(found, expected)
-    assert _importance(None, rows) is None
-    assert _importance(weight[:, :4], rows) is None  # Another layout of channels.
-    single = _importance(weight[:1], rows)  # Nothing to compare a single score with.
+    assert importance(None, rows) is None
+    assert importance(weight[:, :4], rows) is None  # Another layout of channels.
+    single = importance(weight[:1], rows)  # Nothing to compare a single score with.
     assert torch.allclose(single[0] / single[0, 0], weight[0] ** 2 / weight[0, 0] ** 2)
 
 
