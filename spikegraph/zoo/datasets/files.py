@@ -76,7 +76,7 @@ def _load(
         try:
             if is_raw_read and not missing:  # A reader does not know what is wrong.
                 _check_raw(info, root)
-            check_pickles(info, root)
+            check_pickles(info, root, is_raw_read)
             with quiet():
                 data = info.loader(root)
             if missing:

@@ -45,17 +45,18 @@ def read_pickle(path: Path) -> Any:
         return _Unpickler(file, encoding='latin1').load()
 
 
-def check_pickles(info: DatasetInfo, root: Path) -> None:
-    """Refuses files that PyG, or ogb, would trust: PyG reads raw pickles and its own
-    notes as they are, and what PyTorch refuses a second time, without care.
+def check_pickles(info: DatasetInfo, root: Path, is_raw_read: bool) -> None:
+    """Refuses files that PyG, or ogb, would trust: PyG reads raw pickles (where nothing
+    is processed yet) and its own notes as they are, and what PyTorch refuses a second
+    time, without care.
 
     Raises:
         BadFile: With the file that holds more than tensors and plain values.
     """
     from spikegraph.partitioning.pickles import load_pickle
 
-    paths = [path for path in info.files(root) if path.name.startswith('ind.')]
-    for path in paths:
+    raw = info.files(root) if is_raw_read else []
+    for path in (path for path in raw if path.name.startswith('ind.')):
         if path.exists() and not path.name.endswith('.index'):
             _check(info, path, read_pickle)
     if info.processed_file:
