@@ -243,8 +243,10 @@ def test_errors_of_what_is_no_small_graph(run, show):
     large = Data(x=torch.rand(101, 4), edge_index=torch.tensor([[0], [1]]))
     with pytest.raises(ValueError, match=r'\(got 101 and 1\); .*data.subgraph'):
         show(simulation, large)
-    with pytest.raises(ValueError, match=r"'channel' .* less than 4, .*\(got 4\)"):
-        show(simulation, data, channel=4)
+    for channel in (4, -1, 1.0, 'a'):
+        match = rf"'channel' .* less than 4, .*\(got {channel!r}\)"
+        with pytest.raises(ValueError, match=match):
+            show(simulation, data, channel=channel)
     with pytest.raises(ValueError, match=r'of shape \[34, 2\] \(got shape \[3, 2\]\)'):
         show(simulation, data, position=torch.rand(3, 2))
 

@@ -144,10 +144,10 @@ def _chosen(raster: Tensor, channel: int | None) -> Tensor:
     width = raster.size(2)
     if channel is None:
         return raster
-    if not 0 <= channel < width:
+    if not isinstance(channel, int) or not 0 <= channel < width:
         raise ValueError(
-            f"Expected 'channel' to be at least 0 and less than {width}, the neurons that "
-            f'each node has in every population (got {channel})'
+            f"Expected 'channel' to be an integer of at least 0 and less than {width}, the "
+            f'neurons that each node has in every population (got {channel!r})'
         )
     return raster[:, :, channel : channel + 1]
 

@@ -104,6 +104,10 @@ class NoisyModel(nn.Module):
 
     def _next(self) -> _Populations:
         number = self.inference
+        if not isinstance(number, int) or number < 0:
+            raise ValueError(
+                f"Expected 'inference' to be an integer of at least 0 (got {number!r})"
+            )
         self.inference += 1
         drawn = self.disturbance(self.noise, number, self._shares_rows)
         return _Populations(drawn, frozenset(self.populations))

@@ -247,6 +247,10 @@ def test_inferences_are_drawn_anew_and_again(gcn):
     assert torch.equal(noisy(*args), second)
     assert not torch.equal(disturb(snn, SpikeNoise(drop=0.2, seed=1))(*args), first)
     assert torch.equal(disturb(snn, SpikeNoise(drop=0.2))(*args), first)
+    for number in (-1, 1.5, 'a'):
+        noisy.inference = number
+        with pytest.raises(ValueError, match=rf"'inference' .*\(got {number!r}\)"):
+            noisy(*args)
 
 
 def test_a_relu_with_a_signed_code_never_fires_off(gcn):
