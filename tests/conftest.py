@@ -32,6 +32,14 @@ FOREIGN = 'foreign/test_foreign.py'
 # processes want the cores.
 torch.set_num_threads(1)
 
+# Without a GPU, `torch.manual_seed` notes the stack of each call for devices that may
+# come yet, which takes more time than many a test.
+SEED = (
+    torch.manual_seed
+    if torch.cuda.is_available()
+    else torch.default_generator.manual_seed
+)
+
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Examples in docstrings are those of the library: helpers of tests have none."""
@@ -87,7 +95,7 @@ def pytest_collection_finish() -> None:
 def fill_uninitialized_memory() -> Iterator[None]:
     # With deterministic algorithms on, `torch.empty` is filled with NaN or the
     # largest integer, so that an output that was never written fails the test.
-    torch.manual_seed(0)
+    SEED(0)
     torch.utils.deterministic.fill_uninitialized_memory = True
     torch.use_deterministic_algorithms(True)
     yield

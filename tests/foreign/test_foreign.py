@@ -86,7 +86,7 @@ def train(model, call):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     model.train()
     for _ in range(15):
-        torch.manual_seed(2)  # The same labels in each step.
+        torch.default_generator.manual_seed(2)  # The same labels in each step.
         out = tensors_of(invoke(model, call))[0]
         if out.dim() == 2 and out.size(1) > 1:
             labels = torch.randint(out.size(1), (len(out),))
