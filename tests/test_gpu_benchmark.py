@@ -63,8 +63,8 @@ def test_a_kernel_that_is_wrong(tmp_path):
         'right = operations.decode\n'
         'operations.decode = lambda *a: right(*a) + 1'
     )
-    small = ['--device', 'cpu', '--shrink', '2000', '--repeats', '1']
-    result = run(tmp_path, *small, '--seconds', '2', before=before)
+    small = ['--device', 'cpu', '--shrink', '12000', '--repeats', '1']
+    result = run(tmp_path, *small, '--seconds', '0.5', before=before)
     assert result.returncode == 1
     record = json.loads((tmp_path / 'gpu.json').read_text())
     assert record['kernels']['different'] > 0
