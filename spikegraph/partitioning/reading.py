@@ -227,19 +227,29 @@ def load_partition(
             "'spikegraph.partitioning.save_partition', or it was not copied as a whole"
         )
     header = _read_header(path)
-    owners = {}
-    for node_type, num in header.num_nodes.items():
-        name = owners_name(node_type)
-        owners[node_type] = _map(folder / name, [num], 'int32', read_only)
+    owners = {
+        node_type: _owner(folder, header, node_type, read_only)
+        for node_type in header.num_nodes
+    }
     partition = Partition(owners, header.num_parts, header.method)
-    for node_type, sizes in header.sizes.items():
-        if partition.sizes(node_type).tolist() != sizes:
-            raise ValueError(
-                f"Expected '{folder / owners_name(node_type)}' to give parts the sizes "
-                f"of '{HEADER}' (got others); it was edited or damaged: copy the folder "
-                f'again, or {_REMEDY}'
-            )
     return PartitionedData(folder, header, partition, read_only)
+
+
+def _owner(folder: Path, header: Header, node_type: str, read_only: bool) -> Tensor:
+    """The part of each node of a type, as many of each as the header says."""
+    path = folder / owners_name(node_type)
+    owner = _map(path, [header.num_nodes[node_type]], 'int32', read_only)
+    try:
+        alone = Partition({node_type: owner}, header.num_parts, header.method)
+        sizes = alone.sizes(node_type).tolist()
+    except ValueError:
+        sizes = None  # There are no such parts.
+    if sizes != header.sizes[node_type]:
+        raise ValueError(
+            f"Expected '{path}' to give parts the sizes of '{HEADER}' (got others); it "
+            f'was edited or damaged: copy the folder again, or {_REMEDY}'
+        )
+    return owner
 
 
 def is_partition(directory: str | PathLike[str]) -> bool:
