@@ -7,6 +7,7 @@ what stands between the markers of the page, and draws docs/codes.png.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 from pathlib import Path
@@ -142,12 +143,17 @@ def fronts(records):
     for group in GROUPS:
         found = points(means(records, group))
         if found:
-            both = [
-                ', '.join(f'{code} T={steps}' for code, steps in front(found, cost))
-                for cost in (SPIKES, STEPS)
-            ]
+            both = [_in_words(front(found, cost)) for cost in (SPIKES, STEPS)]
             lines.append(f'| {group} | {both[0]} | {both[1]} |')
     return '\n'.join(lines)
+
+
+def _in_words(points):
+    """Codes in the order of a front, each followed by its numbers of steps."""
+    runs = itertools.groupby(points, key=lambda point: point[0])
+    return '; '.join(
+        f'{code}: {", ".join(str(steps) for _, steps in run)}' for code, run in runs
+    )
 
 
 def rival(record):

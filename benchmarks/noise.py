@@ -2,7 +2,6 @@
 
     python benchmarks/noise.py --networks cora_gcn --seeds 5
     python benchmarks/noise.py --networks cifar10_resnet20 --weights resnet20.th
-    python benchmarks/noise.py --plot noise.png      # Of what is in --output.
 
 Accuracy, and agreement with the ANN, in percent, over the level of each kind of noise, for
 the one-spike phase code and for a rate code: as many spikes as a level is high, T of them
@@ -19,7 +18,6 @@ with each seed, and is another device. The file in --output is written seed by s
 
 import argparse
 import functools
-import json
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -220,48 +218,6 @@ def run(name, arguments):
     )
 
 
-def plot(folder, path):
-    """Agreement over the level, a line for each network and code, and what each
-    population does alone."""
-    import matplotlib.pyplot as plt
-
-    records = {
-        name: json.loads((folder / f'noise_{name}.json').read_text())
-        for name in NETWORKS
-        if (folder / f'noise_{name}.json').exists()
-    }
-    figure, axes = plt.subplots(3, 3, figsize=(11, 9), sharey=True)
-    for axis, (kind, levels) in zip(axes.flat, LEVELS.items(), strict=False):
-        for color, (name, record) in enumerate(records.items()):
-            for code, style in (('phase', '-o'), ('rate', '--s')):
-                found = [
-                    record['summary'].get(f'{code} {kind} {level:g}')
-                    for level in levels
-                ]
-                if None in found:
-                    continue
-                axis.plot(
-                    levels,
-                    [cell['agreement']['mean'] for cell in found],
-                    style,
-                    color=f'C{color}',
-                    markersize=3,
-                    label=f'{name.split("_")[1]}, {code}',
-                )
-        axis.set(xscale='log', title=kind.replace('_', ' '))
-        axis.xaxis.set_minor_formatter('')
-        axis.grid(alpha=0.3)
-    axes[0, 0].set_ylim(0, 102)
-    figure.supylabel('agreement with the ANN, %')
-    labels = axes[0, 0].get_legend_handles_labels()
-    axes[2, 2].axis('off')
-    axes[2, 2].legend(*labels, loc='center', frameon=False)
-    figure.supxlabel('probability, share or relative standard deviation')
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
-
-
 def print_table(name, summary):
     for cell, row in summary.items():
         print(
@@ -282,12 +238,8 @@ def main():
     parser.add_argument('--images', type=int, default=250, help='of each seed')
     parser.add_argument('--weights', type=Path, help='the state dict of ResNet-20')
     parser.add_argument('--root', help='folder of the datasets')
-    parser.add_argument('--plot', type=Path, help='only draws, to this file')
     parser.add_argument('--output', type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if arguments.plot is not None:
-        plot(arguments.output, arguments.plot)
-        return
     print(f'{"network":<17} {"code, noise":<45} {"accuracy, %":>15} {"agree %":>7}')
     for name in arguments.networks:
         print_table(name, run(name, arguments)['summary'])

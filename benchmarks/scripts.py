@@ -19,7 +19,7 @@ HELPERS = (
     'techniques',
 )
 # What reads results, and what runs scripts.
-TOOLS = ('code_pages', 'report', 'run_all')
+TOOLS = ('code_pages', 'noise_pages', 'report', 'run_all')
 BOTH_PROCESSORS = ('', '--processor avx2')
 
 

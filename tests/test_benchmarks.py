@@ -708,9 +708,6 @@ def test_noise(benchmark, monkeypatch, tmp_path, capsys):
     assert found['phase bits 8'] > 95
     alone = [cell for cell in found if cell.startswith('phase drop 0.2 @')]
     assert len(alone) == 2
-    monkeypatch.setattr(sys, 'argv', [*argv, '--plot', str(tmp_path / 'noise.png')])
-    noise.main()
-    assert (tmp_path / 'noise.png').stat().st_size > 10_000
 
 
 def test_noise_of_rates(benchmark):
