@@ -107,7 +107,8 @@ class Table:
             rows.append(
                 self._group(row) if isinstance(row, str) else self._row(row, is_sum)
             )
-        note = f'<p style="{_SMALL}">{escape(self.note)}</p>' if self.note else ''
+        note = escape(self.note).replace('\n', '<br>')
+        note = f'<p style="{_SMALL}">{note}</p>' if note else ''
         body = f'<thead>{rows[0]}</thead><tbody>{"".join(rows[1:])}</tbody>'
         return _scrolling(body) + note
 

@@ -59,7 +59,21 @@ def _counts(measured: Measurement) -> Table:
         'updates of membranes: clocked machine; touches of membranes and partial sums: '
         'event-driven one'
     )
+    multiply = [
+        f'{r.name} ({short(r.counts.snn_macs)})' for r in _multiplying(measured)
+    ]
+    if multiply:
+        note += (
+            '\nreal values are multiplied (embeddings, averages, sums of other layers, '
+            f'analog parts): {", ".join(multiply[:8])}{", ..." * (len(multiply) > 8)}'
+        )
     return Table([*columns, *(Column(h, 9) for h in heads)], rows, True, note)
+
+
+def _multiplying(measured: Measurement) -> list[LayerCounts]:
+    """The layers with weights that no spike is sent along, the most costly first."""
+    found = [row for row in measured.layers if row.counts.snn_macs > 0]
+    return sorted(found, key=lambda row: -row.counts.snn_macs)
 
 
 def _energies(measured: Measurement) -> Table:

@@ -44,12 +44,14 @@ class SpikingLinear(SpikingLayer):
     weight: nn.Parameter
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        weight = torch.empty(out_channels, in_channels)
+        self._build(weight, torch.empty(out_channels) if bias else None)
         self.reset_parameters()
+
+    def _build(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.out_channels, self.in_channels = weight.shape
+        self.set_parameters(weight, bias)
 
     @property
     def in_features(self) -> int:
@@ -70,9 +72,14 @@ class SpikingLinear(SpikingLayer):
     @classmethod
     def from_ann(cls, linear: Any) -> SpikingLinear:
         """Takes the parameters of a :class:`torch.nn.Linear` or PyG's."""
-        out_channels, in_channels = linear.weight.shape
-        layer = cls(in_channels, out_channels, bias=linear.bias is not None)
-        layer.set_parameters(linear.weight, linear.bias)
+        return cls.from_weight(linear.weight, linear.bias)
+
+    @classmethod
+    def from_weight(cls, weight: Tensor, bias: Tensor | None = None) -> SpikingLinear:
+        r"""Takes copies of a trained weight
+        :math:`(F_{out}, F_{in})` and bias :math:`(F_{out})`, and draws none."""
+        layer = cls.__new__(cls)
+        layer._build(weight, bias)
         return layer
 
     def forward(self, x: Spikes | Tensor) -> Tensor:

@@ -353,8 +353,10 @@ def test_round_trip(name, tmp_path):
 
 
 def state_of(model):
-    """All that a model holds: tensors by value, everything else by identity."""
+    """All that a model holds: tensors by value, everything else by identity; and what
+    is drawn next, by whoever draws after a conversion."""
     values = {k: v.clone() for k, v in model.state_dict().items()}
+    values['drawn next'] = torch.get_rng_state()
     held = {}
     for path, module in model.named_modules(remove_duplicate=False):
         for key, value in vars(module).items():

@@ -2,6 +2,8 @@ import json
 import re
 
 import pytest
+import torch
+from torch import nn
 
 from spikegraph import ConversionConfig, convert, measure
 from spikegraph.measurement import (
@@ -45,6 +47,19 @@ def test_the_report_shows_both_machines_at_one_precision(measured):
         ratios = [one / other for other in snn for one in ann]
         energies = [value / nodes / 1e3 for value in (*ann, *snn)]
         assert numbers(rows[i]) == pytest.approx([*energies, *ratios], rel=6e-3)
+
+
+def test_the_report_names_what_multiplies(measured):
+    """Weights that read averages or embeddings meet no spike, whatever comes before."""
+    assert 'real values are multiplied' not in str(measured)
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 5, 3)
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(45, 3)).eval()
+    x = torch.rand(6, 1, 12, 12)
+    measured = measure(convert(model, x), x, model)
+    (row,) = [row for row in measured.layers if row.counts.snn_macs > 0]
+    assert (row.name, row.counts.snn_macs) == ('_3', 6 * 45 * 4 * 9)
+    ending = 'sums of other layers, analog parts): _3 (9.72 k)'
+    assert ending in str(measured) and '<br>real values' in measured._repr_html_()
 
 
 def test_energies_as_json(measured):

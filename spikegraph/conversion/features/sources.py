@@ -92,6 +92,16 @@ def activations_on_weights(
     return found
 
 
+def values_of_indices(network: fx.GraphModule) -> list[str]:
+    """Embeddings: descriptions of the real values that they make, of which input."""
+    found = []
+    for node in network.graph.nodes:
+        if makes_current(network, node):
+            names = ', '.join(inputs_behind(node))
+            found.append(f'{describe(network, node)} of {names}')
+    return found
+
+
 def makes_current(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node makes currents of indices, as embeddings do."""
     if node.op != 'call_module':

@@ -14,6 +14,7 @@ from spikegraph.conversion.features.sources import (
     activations_on_weights,
     inputs_behind,
     makes_current,
+    values_of_indices,
     values_weighted,
 )
 from spikegraph.conversion.operations.activations import (
@@ -111,9 +112,12 @@ class Builder:
             ):
                 self._convert_node(node)
         self._close()
-        self.structure.currents += activations_on_weights(
-            self.network, self.features, self.signals | self.early
-        )
+        self.structure.currents += [
+            *values_of_indices(self.network),
+            *activations_on_weights(
+                self.network, self.features, self.signals | self.early
+            ),
+        ]
         run_passes(self.structure, self.signals, self.config)
         self.graph.eliminate_dead_code()
         drop_unread_inputs(self.graph)  # They need not be finite, nor be there.

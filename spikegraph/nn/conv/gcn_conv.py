@@ -93,11 +93,16 @@ class SpikingGCNConv(GraphFilter):
         shift = GCNShift(improved, add_self_loops, normalize, flow)
         weight = torch.empty(out_channels, in_channels)
         bias_value = torch.empty(out_channels) if bias else None
-        super().__init__(shift, weight=weight, bias=bias_value, cached=cached)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
+        self._build(shift, weight, bias_value, cached)
         self.fold_source = self.fold_target = fold_degree
         self.reset_parameters()
+
+    def _build(
+        self, shift: GCNShift, weight: Tensor, bias: Tensor | None, cached: bool
+    ) -> None:
+        super().__init__(shift, weight=weight, bias=bias, cached=cached)
+        self.out_channels, self.in_channels = weight.shape
+        self.fold_source = self.fold_target = False
 
     def reset_parameters(self) -> None:
         """Draws new parameters, as PyG does, and forgets a cached graph."""
@@ -109,17 +114,9 @@ class SpikingGCNConv(GraphFilter):
     def from_ann(cls, conv: GCNConv) -> SpikingGCNConv:
         """Takes the parameters and options of PyG's layer."""
         check_sum(conv)
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            improved=conv.improved,
-            cached=conv.cached,
-            add_self_loops=conv.add_self_loops,
-            normalize=conv.normalize,
-            bias=conv.bias is not None,
-            flow=conv.flow,
-        )
-        layer.set_parameters(conv.lin.weight, conv.bias)
+        shift = GCNShift(conv.improved, conv.add_self_loops, conv.normalize, conv.flow)
+        layer = cls.__new__(cls)  # Nothing is drawn.
+        layer._build(shift, conv.lin.weight, conv.bias, conv.cached)
         return layer
 
     def forward(

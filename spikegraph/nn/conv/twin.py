@@ -144,9 +144,7 @@ def neighbors(
 
 def dense(weight: Tensor, bias: Tensor | None = None) -> SpikingLinear:
     """A fully connected layer with the given parameters."""
-    layer = SpikingLinear(weight.size(1), weight.size(0), bias=bias is not None)
-    layer.set_parameters(weight, bias)
-    return layer
+    return SpikingLinear.from_weight(weight, bias)
 
 
 def dense_of(lin: Any) -> SpikingLinear | None:

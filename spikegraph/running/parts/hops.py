@@ -146,8 +146,7 @@ class _Lowering:
         return GraphFilter(Prepared())
 
     def _linear(self, x: Step, weight: Tensor, bias: Tensor | None) -> Step:
-        layer = SpikingLinear(weight.size(1), weight.size(0), bias=False)
-        layer.set_parameters(weight, bias)
+        layer = SpikingLinear.from_weight(weight, bias)
         record = self._record('call_module', '')
         return Step(record.name, Kind.ROWS, x.axis, record, (x,), module=layer)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch_geometric.nn import GINEConv
 
 from spikegraph import ConversionConfig, convert, measure, simulate
 from spikegraph.network.interpreter import AnalogReading
@@ -345,3 +346,20 @@ def test_spikes_that_are_added_to_a_product_arrive():
     sent, fired = (int((s.spike_time != s.code.num_steps).sum()) for s in spikes)
     assert total.snn_macs == 0
     assert total.synops == 8 * sent + fired + 3 * (fired + fired)
+
+
+def test_embeddings_are_currents():
+    class Molecules(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.atom, self.bond = nn.Embedding(5, 8), nn.Embedding(3, 8)
+            self.conv, self.out = GINEConv(nn.Linear(8, 8)), nn.Linear(8, 2)
+
+        def forward(self, z, edge_index, kind):
+            x = self.conv(self.atom(z), edge_index, self.bond(kind))
+            return self.out(x.relu())
+
+    graph = torch.arange(10) % 5, torch.randint(10, (2, 20)), torch.arange(20) % 3
+    report = convert(Molecules(), graph).report
+    assert report.currents == ['atom (Embedding) of z', 'bond (Embedding) of kind']
+    assert report.analog == {}
