@@ -123,6 +123,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.LogSigmoid), None),
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign), None),
     **dict.fromkeys((nn.Softshrink, nn.Hardshrink, nn.Tanhshrink), None),
+    nn.Threshold: None,
     Formula: None,  # Each says for itself.
     **dict.fromkeys((Exponential, Ramp, Height, Root, Logarithm), None),
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
@@ -298,7 +299,10 @@ def check_activation(activation: nn.Module, parameters: bool = True) -> None:
     if not any(base in ACTIVATIONS for base in type(activation).__mro__):
         known = ', '.join(sorted(known.__name__ for known in ACTIVATIONS))
         raise ValueError(f"Expected 'activation' to be one of {known} (got {name})")
-    for kind, (attribute, least) in _LEAST.items():
+    least_values = dict(_LEAST)
+    if isinstance(activation, nn.Threshold):  # It must not jump down.
+        least_values[nn.Threshold] = 'threshold', activation.value
+    for kind, (attribute, least) in least_values.items():
         if isinstance(activation, kind):
             value = torch.as_tensor(getattr(activation, attribute)).detach()
             if not parameters and any(True for _ in activation.parameters()):

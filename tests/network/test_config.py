@@ -64,9 +64,9 @@ def test_what_is_given_is_kept(options):
 
 
 def test_both_defaults_pay_for_images():
-    error = {}
+    error, layer, x = {}, nn.Conv2d(3, 4, 3), images(48)
     for options in ({}, dict(per_channel=False), dict(levels='geometric')):
-        _, snn = converted(nn.Conv2d(3, 4, 3), images(48), compensate=None, **options)
+        _, snn = converted(layer, x, compensate=None, **options)
         error[str(options)] = snn.report.logit_relative_error
     assert min(error, key=error.__getitem__) == '{}'
 

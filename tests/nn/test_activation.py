@@ -50,6 +50,7 @@ MODULES = {
     'Softsign': nn.Softsign(),
     'Softshrink': nn.Softshrink(),
     'Hardshrink': nn.Hardshrink(),
+    'Threshold': nn.Threshold(0.1, -0.2),
     'Tanhshrink': nn.Tanhshrink(),
 }
 CODES = [

@@ -64,6 +64,8 @@ def check_hooks(target: str, module: nn.Module) -> None:
 def _checked(module: nn.Module) -> Activation:
     if isinstance(module, nn.ReLU):
         return 'relu'
+    if isinstance(module, nn.Threshold) and module.threshold == module.value == 0:
+        return 'relu'
     # What depends on parameters must not decide about the structure.
     check_activation(module, parameters=False)
     return module

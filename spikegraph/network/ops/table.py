@@ -121,7 +121,7 @@ add_ops(
     'selu/nn.SELU prelu/nn.PReLU F.gelu/nn.GELU F.silu/nn.SiLU F.mish/nn.Mish '
     'F.hardswish/nn.Hardswish F.hardsigmoid/nn.Hardsigmoid F.softplus/nn.Softplus '
     'F.softsign/nn.Softsign F.softshrink/nn.Softshrink hardshrink/nn.Hardshrink '
-    'F.tanhshrink/nn.Tanhshrink',
+    'F.tanhshrink/nn.Tanhshrink F.threshold/F.threshold_/nn.Threshold',
     Meaning.ACTIVATION,
     count=Count.FREE,
     by_rows=True,

@@ -98,6 +98,7 @@ FORMS = {
     'LogSigmoid': [nn.LogSigmoid(), F.logsigmoid],
     'Softsign': [nn.Softsign(), F.softsign],
     'Softshrink': [nn.Softshrink(0.1), lambda x: F.softshrink(x, 0.2)],
+    'Threshold': [nn.Threshold(0.1, -0.2), lambda x: F.threshold(x, 0.1, -0.2)],
     'Hardshrink': [nn.Hardshrink(0.1), lambda x: x.hardshrink(0.1), F.hardshrink],
     'Tanhshrink': [nn.Tanhshrink(), F.tanhshrink],
 }
