@@ -135,8 +135,15 @@ def _of_pickle(path: Path) -> Data | HeteroData:
             f"Expected '{path}' to hold one graph as PyG's Data or HeteroData (got "
             f"{type(found).__name__}); save it with 'torch.save(data, path)'"
         )
-    for store in data.stores:
-        store.__dict__.pop('_cached_attr', None)  # Is found again.
+    try:
+        for store in data.stores:
+            store.__dict__.pop('_cached_attr', None)  # Is found again.
+            store.to_dict()
+    except Exception as error:  # Whatever a changed file makes of it.
+        raise ValueError(
+            f"Expected '{path}' to hold a whole graph (got {type(error).__name__}: "
+            f"{str(error)[:80]}); it was damaged: save it with 'torch.save(data, path)'"
+        ) from error
     return data
 
 

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,14 @@ def test_bad_pickles(tmp_path, value, match):
     torch.save(value, tmp_path / 'g.pt')
     with pytest.raises(ValueError, match=match):
         load_graph(tmp_path / 'g.pt')
+
+
+def test_data_without_its_parts(tmp_path):
+    data, path = Data(x=torch.rand(3, 2)), tmp_path / 'g.pt'
+    data.__dict__.pop('_store')
+    torch.save(data, path)
+    with pytest.raises(ValueError, match=re.escape(f"'{path}' to hold a whole graph")):
+        load_graph(path)
 
 
 CODE = """
