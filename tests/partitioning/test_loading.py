@@ -136,6 +136,14 @@ def test_bad_pickles(tmp_path, value, match):
         load_graph(tmp_path / 'g.pt')
 
 
+def test_headers_of_arrays_that_are_no_code(tmp_path):
+    path = tmp_path / 'edge_index.npy'
+    np.save(path, np.arange(8).reshape(2, 4))
+    path.write_bytes(path.read_bytes().replace(b"'shape': (2, 4)", b"'shape': ((2, 4"))
+    with pytest.raises(ValueError, match=re.escape(f"'{path}' to hold an array")):
+        load_graph(tmp_path)
+
+
 def test_data_without_its_parts(tmp_path):
     data, path = Data(x=torch.rand(3, 2)), tmp_path / 'g.pt'
     data.__dict__.pop('_store')
