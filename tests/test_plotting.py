@@ -354,3 +354,13 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setattr(builtins, '__import__', fail)
     with pytest.raises(ImportError, match=r"pip install 'spikegraph\[plot\]'"):
         plot_sweep([{'num_steps': 4, 'base': 2.0, 'loss_points': 0.0}])
+
+
+@pytest.mark.parametrize('other', [None, 'snn', 3])
+def test_other_things_are_named(other):
+    x = torch.rand(6, 4)
+    snn = convert(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), x)
+    value = snn if other == 'snn' else other
+    for plot, name in ((plot_raster, 'simulation'), (plot_coding_error, 'report')):
+        with pytest.raises(ValueError, match=f"Expected '{name}' to have '{name}."):
+            plot(value)

@@ -52,6 +52,11 @@ def as_calls(
             features are not finite, or if :obj:`max_batches` is not positive.
     """
     single = isinstance(data, (BaseData, Tensor, tuple, Mapping))
+    if isinstance(data, (str, bytes)):
+        raise ValueError(
+            f"Expected '{name}' to be tensors, PyG data or a loader (got the text "
+            f"{data!r}); load what it names, such as with 'load_dataset'"
+        )
     check_calls(name, data, single)
     check_max_batches(max_batches)
     samples = [data] if single else list(islice(data, max_batches))

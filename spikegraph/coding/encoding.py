@@ -43,8 +43,11 @@ def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
         >>> encode(torch.tensor([2.0, 0.9, 0.3, 0.01]), code, scale=2.0)
         tensor([0, 1, 3, 4], dtype=torch.uint8)
     """
-    if not x.is_floating_point():
-        raise ValueError(f"Expected 'x' to be floating point (got {x.dtype})")
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise ValueError(
+            "Expected 'x' to be a tensor of floating point (got "
+            f'{x.dtype if isinstance(x, Tensor) else type(x).__name__})'
+        )
     scale = check_scale(scale, x)
     value = x.abs() if code.signed else x
     thresholds = code.thresholds.to(x)
@@ -97,8 +100,10 @@ def decode(
         >>> decode(torch.tensor([0, 1, 3, 4], dtype=torch.uint8), code, scale=2.0)
         tensor([2.0000, 1.0000, 0.2500, 0.0000])
     """
-    if spike_time.dtype != torch.uint8:
-        raise ValueError(f"Expected 'spike_time' to be uint8 (got {spike_time.dtype})")
+    if not isinstance(spike_time, Tensor) or spike_time.dtype != torch.uint8:
+        is_tensor = isinstance(spike_time, Tensor)
+        found = spike_time.dtype if is_tensor else type(spike_time).__name__
+        raise ValueError(f"Expected 'spike_time' to be a tensor of uint8 (got {found})")
     if dtype is None:
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
         dtype = scale.dtype if is_real else torch.get_default_dtype()  # type: ignore

@@ -142,9 +142,10 @@ class ConversionConfig:
             check_base(self.base)
             PhaseCode(self.num_steps, self.base, self.threshold_shift)
         shift = self.threshold_shift
-        if shift is not None and not 0 < shift <= 1:
+        is_number = isinstance(shift, (int, float)) and not isinstance(shift, bool)
+        if shift is not None and not (is_number and 0 < shift <= 1):
             raise ValueError(
-                f"Expected 'threshold_shift' to be None or in (0, 1] (got {shift})"
+                f"Expected 'threshold_shift' to be None or in (0, 1] (got {shift!r})"
             )
         _check_scale(self.scale)
         table = self.levels

@@ -277,7 +277,7 @@ def _read_header(path: Path) -> Header:
             f'{FORMAT_VERSION} (got {found!r:.40}, {version!r:.40}); install the '
             f'version of spikegraph that wrote it, or {_REMEDY}'
         )
-    header = from_json(Header, value, HEADER)
+    header = from_json(Header, value, str(path))
     same = header.sizes.keys() == header.num_nodes.keys() and all(
         len(sizes) == header.num_parts and sum(sizes) == header.num_nodes[node_type]
         for node_type, sizes in header.sizes.items()
@@ -319,4 +319,7 @@ def _map(path: Path, shape: list[int], dtype: str, read_only: bool) -> Tensor:
             f"Expected '{path}' (found none); copy the folder again, or {_REMEDY}"
         ) from None
     except ValueError as error:
-        raise ValueError(f'{error}; {_REMEDY}') from error
+        text = str(error)
+        if str(path) not in text:
+            text = f"Expected '{path}' to be as '{HEADER}' says ({text})"
+        raise ValueError(f'{text}; {_REMEDY}') from error

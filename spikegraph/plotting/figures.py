@@ -32,8 +32,15 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=120, layout='constrained')
 
 
-def check_any(name: str, values: Sequence[Any] | Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` if there is nothing to draw."""
+def check_any(name: str, values: Any) -> None:
+    """Raises ``ValueError`` if there is nothing to draw, or something else was given,
+    such as the network and not its simulation."""
+    if not isinstance(values, (Sequence, Mapping)):
+        owner = name.partition('.')[0]
+        raise ValueError(
+            f"Expected '{owner}' to have '{name}' (got {type(values).__name__}); give it "
+            "as 'simulate(snn, x)' or 'snn.report'"
+        )
     if len(values) == 0:
         raise ValueError(f"Expected '{name}' to hold at least one entry (got none)")
 

@@ -78,7 +78,7 @@ def plot_raster(simulation: Simulation, max_neurons: int = 200) -> Figure:
     """
     if max_neurons < 1:
         raise ValueError(f"Expected 'max_neurons' to be at least 1 (got {max_neurons})")
-    check_any('simulation.spikes', simulation.spikes)
+    check_any('simulation.spikes', getattr(simulation, 'spikes', None))
     shown_spikes = _evenly(simulation.spikes)
     count = len(shown_spikes)
     figure = new_figure(7.0, 0.9 + _panel_height(count) * count)
@@ -199,7 +199,7 @@ def plot_coding_error(report: ConversionReport) -> Figure:
         ImportError: If matplotlib is not installed.
         ValueError: If the report lists no population.
     """
-    check_any('report.populations', report.populations)
+    check_any('report.populations', getattr(report, 'populations', None))
     bars = [(p.name, 100 * p.coding_error, _label(p), ON) for p in report.populations]
     output = 100 * report.logit_relative_error
     bars.append(('output', output, f'agreement {report.agreement:.2f} %', OFF))

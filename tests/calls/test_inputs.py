@@ -226,3 +226,11 @@ def test_pooled_vectors_of_several_heads():
     assert snn.report.logit_relative_error < 0.1
     out = simulate(snn, *data).output
     assert torch.allclose(out, snn(*data), rtol=0, atol=1e-12)
+
+
+def test_names_of_data_are_no_data():
+    model = torch.nn.Linear(4, 2)
+    with pytest.raises(
+        ValueError, match=r"\(got the text 'cora'\); load what it names"
+    ):
+        convert(model, 'cora')

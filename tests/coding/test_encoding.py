@@ -88,6 +88,10 @@ def test_scale_errors(scale, match):
 def test_type_errors():
     with pytest.raises(ValueError, match=r'floating point \(got torch.int64\)'):
         encode(torch.arange(3), PhaseCode(4, 2))
+    with pytest.raises(ValueError, match=r'floating point \(got list\)'):
+        encode([1.0, 2.0], PhaseCode(4, 2))
+    with pytest.raises(ValueError, match=r'uint8 \(got list\)'):
+        decode([1], PhaseCode(4, 2))
     with pytest.raises(ValueError, match=r'uint8 \(got torch.int64\)'):
         decode(torch.arange(3), PhaseCode(4, 2))
     with pytest.raises(ValueError, match=r'at most 4 for PhaseCode.*\(got 9\)'):

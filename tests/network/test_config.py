@@ -128,3 +128,11 @@ def test_channels_are_found_where_they_were_moved_to(arrange, shape):
     assert scales == {shape}
     other = torch.rand(5, 3, 13, 8)  # As many channels, at more places.
     assert (snn(other) - model(other)).norm() < 0.2 * model(other).norm()
+
+
+@pytest.mark.parametrize('shift', ['a', True, 0.0, 1.5, [0.9]])
+def test_shifts_that_are_none(shift):
+    with pytest.raises(
+        ValueError, match=r"'threshold_shift' to be None or in \(0, 1\]"
+    ):
+        ConversionConfig(threshold_shift=shift)
