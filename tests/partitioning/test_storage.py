@@ -366,7 +366,7 @@ def edited(**values):
         (edited(version=2), r"version 1 \(got 'spikegraph partition', 2\)"),
         (edited(version=True), r'\(got .*, True\)'),
         (edited(format='x'), r"the format 'spikegraph partition'.*\(got 'x', 1\)"),
-        (edited(num_parts='3'), r"'partition.json.num_parts' to be an integer"),
+        (edited(num_parts='3'), r"partition.json.num_parts' to be an integer"),
         (edited(num_parts=4), 'the same types, parts and nodes'),
         (edited(num_nodes={'': 31}), 'the same types, parts and nodes'),
         (edited(num_nodes={'a': 30}), 'the same types, parts and nodes'),
