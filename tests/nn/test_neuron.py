@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -106,6 +107,7 @@ DIVISORS = {
     'one': torch.tensor(2.7, dtype=torch.float64),
 }
 FOLDED = {kind.__name__: kind for kind in ACTIVATIONS if kind is not Formula}
+FOLDED['Threshold'] = partial(nn.Threshold, 0.1, -0.2)
 FOLDED |= {
     'formula': lambda: Formula(nn.Softplus()),
     'ramp of leaky': lambda: Ramp(nn.LeakyReLU(), 1.5),

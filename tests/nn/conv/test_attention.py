@@ -21,7 +21,15 @@ LAYERS = {
     'transformer': (lambda: TransformerConv(6, 4, heads=2), 4),
 }
 # Those that build a layer, and change it for good.
-_BUILD = ('__init__', 'build', 'take', 'fold', 'set_parameters', 'set_extra_state')
+_BUILD = (
+    '__init__',
+    '_build',
+    'build',
+    'take',
+    'fold',
+    'set_parameters',
+    'set_extra_state',
+)
 
 
 @pytest.mark.parametrize('name', LAYERS)
