@@ -311,6 +311,7 @@ def negative_prelu():
         (nn.LeakyReLU(-0.1), r"'negative_slope' of LeakyReLU.*0.*\(got -0.1\)"),
         (nn.ELU(-1.0), r"'alpha' of ELU.*not monotone \(got -1\)"),
         (nn.Softplus(threshold=1.0), r"'threshold' of Softplus.*at least 20.*got 1\)"),
+        (nn.Threshold(0.0, 2.0), r"'threshold' of Threshold.*at least 2.*got 0\)"),
         (negative_prelu(), r"'weight' of PReLU.*not monotone \(got -0.25\)"),
     ],
     ids=str,
