@@ -264,10 +264,11 @@ def draw(records, path):
     plt.close(figure)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def write_page(name, parts, load, draw):
+    """Fills a page of docs/, and draws the picture beside it, of the records there are."""
+    parser = argparse.ArgumentParser(description=f'Writes docs/{name} and its picture.')
     parser.add_argument('--results', type=Path, default=RESULTS)
-    parser.add_argument('--page', type=Path, default=DOCS / 'codes.md')
+    parser.add_argument('--page', type=Path, default=DOCS / name)
     arguments = parser.parse_args()
     page = arguments.page
     page.write_text(written(page.read_text(), parts(arguments.results)))
@@ -275,4 +276,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    write_page('codes.md', parts, load, draw)

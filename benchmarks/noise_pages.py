@@ -7,13 +7,10 @@ benchmarks/weight_bits.py, writes what stands between the markers of the page, a
 docs/noise.png.
 """
 
-import argparse
 import json
-from pathlib import Path
 
-from code_pages import DOCS, written
+from code_pages import write_page
 from noise import ALONE, BITS, LEVELS
-from records import RESULTS
 
 NETWORKS = {
     'GCN': 'cora_gcn',
@@ -186,15 +183,5 @@ def draw(records, path):
     plt.close(figure)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--results', type=Path, default=RESULTS)
-    parser.add_argument('--page', type=Path, default=DOCS / 'noise.md')
-    arguments = parser.parse_args()
-    page = arguments.page
-    page.write_text(written(page.read_text(), parts(arguments.results)))
-    draw(load(arguments.results), page.with_suffix('.png'))
-
-
 if __name__ == '__main__':
-    main()
+    write_page('noise.md', parts, load, draw)
