@@ -227,29 +227,26 @@ def load_partition(
             "'spikegraph.partitioning.save_partition', or it was not copied as a whole"
         )
     header = _read_header(path)
+    paths = {name: folder / owners_name(name) for name in header.num_nodes}
     owners = {
-        node_type: _owner(folder, header, node_type, read_only)
-        for node_type in header.num_nodes
+        node_type: _map(paths[node_type], [num], 'int32', read_only)
+        for node_type, num in header.num_nodes.items()
     }
-    partition = Partition(owners, header.num_parts, header.method)
-    return PartitionedData(folder, header, partition, read_only)
-
-
-def _owner(folder: Path, header: Header, node_type: str, read_only: bool) -> Tensor:
-    """The part of each node of a type, as many of each as the header says."""
-    path = folder / owners_name(node_type)
-    owner = _map(path, [header.num_nodes[node_type]], 'int32', read_only)
     try:
-        alone = Partition({node_type: owner}, header.num_parts, header.method)
-        sizes = alone.sizes(node_type).tolist()
-    except ValueError:
-        sizes = None  # There are no such parts.
-    if sizes != header.sizes[node_type]:
-        raise ValueError(
-            f"Expected '{path}' to give parts the sizes of '{HEADER}' (got others); it "
-            f'was edited or damaged: copy the folder again, or {_REMEDY}'
-        )
-    return owner
+        partition = Partition(owners, header.num_parts, header.method)
+    except ValueError as error:
+        text = str(error)
+        for node_type, path in paths.items():
+            text = text.replace(f'owners[{node_type!r}]', str(path))
+        raise ValueError(f'{text}; {_REMEDY}') from error
+    for node_type, sizes in header.sizes.items():
+        if partition.sizes(node_type).tolist() != sizes:
+            raise ValueError(
+                f"Expected '{paths[node_type]}' to give parts the sizes of '{HEADER}' "
+                f'(got others); it was edited or damaged: copy the folder again, or '
+                f'{_REMEDY}'
+            )
+    return PartitionedData(folder, header, partition, read_only)
 
 
 def is_partition(directory: str | PathLike[str]) -> bool:

@@ -350,9 +350,14 @@ def test_missing_parts(folder):
 def test_owners_that_do_not_fit(folder):
     path = folder / 'owners.npy'
     owners = np.load(path)
-    for changed in (0 * owners, owners + 1, owners + 256, -1 - owners):
+    named = re.escape(f"Expected '{path}' to ")
+    np.save(path, 0 * owners)
+    with pytest.raises(ValueError, match=f'{named}give parts the sizes'):
+        load_partition(folder)
+    for changed, bad in ((owners + 1, 3), (owners + 256, 258), (-1 - owners, -3)):
         np.save(path, changed)
-        with pytest.raises(ValueError, match=re.escape(f"Expected '{path}' to give")):
+        match = rf'{named}hold parts from 0 to 2.*\(got {bad}\)'
+        with pytest.raises(ValueError, match=match):
             load_partition(folder)
 
 
@@ -366,7 +371,10 @@ def edited(**values):
         (edited(version=2), r"version 1 \(got 'spikegraph partition', 2\)"),
         (edited(version=True), r'\(got .*, True\)'),
         (edited(format='x'), r"the format 'spikegraph partition'.*\(got 'x', 1\)"),
-        (edited(num_parts='3'), r"partition.json.num_parts' to be an integer"),
+        (
+            edited(num_parts='3'),
+            r"Expected '/.*/partition.json.num_parts' to be an integer",
+        ),
         (edited(num_parts=4), 'the same types, parts and nodes'),
         (edited(num_nodes={'': 31}), 'the same types, parts and nodes'),
         (edited(num_nodes={'a': 30}), 'the same types, parts and nodes'),
