@@ -128,12 +128,14 @@ ACTIVATIONS: dict[type[nn.Module], tuple[float, float] | None] = {
     **dict.fromkeys((Exponential, Ramp, Height, Root, Logarithm), None),
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), (-3.0, 0.0)),
 }
-# Attributes that make an activation fall, or jump down, below some value.
-_LEAST = {
+# Attributes that make an activation fall, or jump down, below some value, or below
+# another attribute.
+_LEAST: dict[type[nn.Module], tuple[str, float | str]] = {
     nn.LeakyReLU: ('negative_slope', 0.0),
     nn.PReLU: ('weight', 0.0),
     nn.ELU: ('alpha', 0.0),
     nn.Softplus: ('threshold', 20.0),
+    nn.Threshold: ('threshold', 'value'),
 }
 _FAR = 1e30  # As far down as potentials go.
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -299,11 +301,9 @@ def check_activation(activation: nn.Module, parameters: bool = True) -> None:
     if not any(base in ACTIVATIONS for base in type(activation).__mro__):
         known = ', '.join(sorted(known.__name__ for known in ACTIVATIONS))
         raise ValueError(f"Expected 'activation' to be one of {known} (got {name})")
-    least_values = dict(_LEAST)
-    if isinstance(activation, nn.Threshold):  # It must not jump down.
-        least_values[nn.Threshold] = 'threshold', activation.value
-    for kind, (attribute, least) in least_values.items():
+    for kind, (attribute, limit) in _LEAST.items():
         if isinstance(activation, kind):
+            least = getattr(activation, limit) if isinstance(limit, str) else limit
             value = torch.as_tensor(getattr(activation, attribute)).detach()
             if not parameters and any(True for _ in activation.parameters()):
                 continue
