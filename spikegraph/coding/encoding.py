@@ -45,8 +45,7 @@ def encode(x: Tensor, code: PhaseCode, scale: float | Tensor = 1.0) -> Tensor:
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise ValueError(
-            "Expected 'x' to be a tensor of floating point (got "
-            f'{x.dtype if isinstance(x, Tensor) else type(x).__name__})'
+            f"Expected 'x' to be a tensor of floating point (got {_kind(x)})"
         )
     scale = check_scale(scale, x)
     value = x.abs() if code.signed else x
@@ -101,8 +100,7 @@ def decode(
         tensor([2.0000, 1.0000, 0.2500, 0.0000])
     """
     if not isinstance(spike_time, Tensor) or spike_time.dtype != torch.uint8:
-        is_tensor = isinstance(spike_time, Tensor)
-        found = spike_time.dtype if is_tensor else type(spike_time).__name__
+        found = _kind(spike_time)
         raise ValueError(f"Expected 'spike_time' to be a tensor of uint8 (got {found})")
     if dtype is None:
         is_real = isinstance(scale, Tensor) and scale.is_floating_point()
@@ -164,3 +162,7 @@ def check_thresholds(thresholds: Tensor) -> int:
             f'(got shape {list(thresholds.shape)})'
         )
     return num_steps
+
+
+def _kind(value: object) -> object:
+    return value.dtype if isinstance(value, Tensor) else type(value).__name__
