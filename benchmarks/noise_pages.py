@@ -11,6 +11,7 @@ import json
 
 from code_pages import write_page
 from noise import ALONE, BITS, LEVELS
+from sections.common import table
 
 NETWORKS = {
     'GCN': 'cora_gcn',
@@ -53,30 +54,22 @@ def mean(record, cell, figure='agreement'):
     return record['summary'][cell][figure]['mean']
 
 
-def table(head, rows):
-    lines = [head, ['---'] * len(head), *rows]
-    return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
-
-
 def devices(records):
     """How much stands behind the figures."""
     graphs = ', '.join(
-        f'{name} {len(record["seeds"])}'
+        f'{name}: {len(record["seeds"])}'
         for name, record in records.items()
         if not record['images']
     )
-    text = (
-        'Devices, each with a trained network of its own, on the test nodes of Cora: '
-        f'{graphs}.'
-    )
+    lines = [
+        f'Devices, each with a network of its own, on the test nodes of Cora: {graphs}.'
+    ]
     for name, record in records.items():
         if record['images']:
             num = len(record['seeds'])
-            text += (
-                f'\n{name}: {num} device{"s" * (num > 1)} of one network, '
-                f'{record["images"]} test images of CIFAR-10 each.'
-            )
-    return text
+            images = f'{num * record["images"]:,} test images of CIFAR-10'
+            lines.append(f'{name}: {num} devices of one network, which share {images}.')
+    return '\n'.join(lines)
 
 
 def costs(records, figure):

@@ -81,8 +81,8 @@ def headline(results):
         'Where we lose: with memory counted, an ANN that skips zeros takes less energy '
         f'than the clocked machine on {below[0]} networks, and than the event-driven one '
         f'on {below[1]}. Speed is against the form of PyG that most people run; on '
-        'these graphs a cached sparse matrix and embedding bags are as soon as ours, or '
-        'sooner ([Whole networks](#whole-networks)). '
+        'these graphs a cached sparse matrix and embedding bags take about as long as '
+        'ours, or less ([Whole networks](#whole-networks)). '
         + (
             f'A loss of accuracy is significant (Holm) on {listed(losing)}.'
             if losing
@@ -167,7 +167,7 @@ def paper(results):
         losses,
         '![Losses of every network](results/losses.png)',
         f'Energy: the paper claims {low} to {high} times less than the ANN. What we find '
-        'depends on the network, and as much on what is counted. At T = 16, additions and '
+        'depends on the network and on what is counted. At T = 16, additions and '
         f'multiplications alone, against a dense ANN, give {span(_ends(best))} times less; '
         'with memory, on the event-driven machine, against an ANN that skips zeros, '
         f'{span(_ends(honest))}. Over all networks of docs/energy.md:',
